@@ -1,0 +1,79 @@
+"""Every error bohdi_ray raises on purpose. All survive pickling, so they cross Ray's process borders unchanged.
+
+`ConfigError` is the user's to mend and always says field, value, rule and remedy. The others say what was waited for or
+what broke, and what to do. Bugs of ours are assertions, not errors of this module.
+"""
+
+
+class BohdiError(Exception):
+    """Base of all of them; catching it catches every error with a remedy, and no bug."""
+
+    def __reduce__(self):
+        # Exceptions pickle by re-calling __init__ with self.args, which fails for keyword-only signatures.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(kind: type[BohdiError], args: tuple, state: dict) -> BohdiError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigError(BohdiError):
+    """A setting that cannot work, found before anything starts."""
+
+    def __init__(self, field: str, value: object, rule: str, remedy: str):
+        self.field, self.value, self.rule, self.remedy = field, value, rule, remedy
+        super().__init__(f"{field} = {value!r}: {rule}. {remedy}")
+
+
+class ConfigErrors(BohdiError):
+    """Several `ConfigError`s found in one look, so that the user can mend them all at once."""
+
+    def __init__(self, errors: list[ConfigError]):
+        self.errors = errors
+        super().__init__("\n".join(str(error) for error in errors))
+
+
+class PromptTooLong(BohdiError):
+    """One request does not fit its model's window; only that request fails."""
+
+    def __init__(self, model: str, num_tokens: int, max_model_len: int):
+        self.model, self.num_tokens, self.max_model_len = model, num_tokens, max_model_len
+        super().__init__(
+            f"a prompt of {num_tokens} tokens does not fit the window of {model} ({max_model_len} tokens); "
+            "shorten the answers (sampling.answer.max_tokens) or raise engine.max_model_len"
+        )
+
+
+class EngineFailed(BohdiError):
+    """An engine died, hangs, or serves weights that are not the ones asked for. Its replica must be replaced."""
+
+
+class RemoteFailed(BohdiError):
+    """An OpenAI-compatible server refused or failed a request for good, after all retries."""
+
+
+class TrainingFailed(BohdiError):
+    """The training run ended before its last round."""
+
+
+class WeightsMismatch(EngineFailed):
+    """After a reload the engine's log-probabilities on the probe prompts differ from the trainer's."""
+
+
+class DeadlineExceeded(BohdiError):
+    """A wait ran into its deadline."""
+
+    def __init__(self, waited_for: str, seconds: float, remedy: str):
+        self.waited_for, self.seconds, self.remedy = waited_for, seconds, remedy
+        super().__init__(f"waited {seconds:.0f} s for {waited_for}; {remedy}")
+
+
+class RunDirError(BohdiError):
+    """The run directory cannot be used as asked: not writable, owned by another run, or damaged."""
+
+
+class Interrupted(BohdiError):
+    """The user asked to stop (Ctrl-C, SIGTERM); what was committed is safe."""

@@ -1,0 +1,206 @@
+"""The frozen records that cross processes. No behaviour beyond what a record can say about itself.
+
+Everything here pickles fast and imports nothing but the standard library, so a Ray worker that needs a record needs
+nothing else. `Sample` is the full account of one harvest (docs/design.md, section "Records"); the others are messages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bohdi_ray.errors import BohdiError
+
+# A domain is named by the titles on the way to it, without the root: ("Science", "Physics", "Optics").
+DomainPath = tuple[str, ...]
+Role = Literal["sprout", "question", "answer", "judge"]
+ROLES: tuple[Role, ...] = ("sprout", "question", "answer", "judge")
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One permission to harvest: where, in which round and step, against which version of the target."""
+
+    ticket_id: str
+    round: int
+    step: int
+    index: int  # position within the step; credit is committed in this order
+    path: DomainPath
+    weights_version: int
+
+
+def ticket_id(round: int, step: int, index: int) -> str:
+    """The id of a ticket, sortable as text within a run."""
+    return f"r{round:04d}-s{step:03d}-t{index:05d}"
+
+
+@dataclass(frozen=True, slots=True)
+class SproutRequest:
+    """A wish for names of new children of one node. Elections at a node are numbered from 0.
+
+    The prompt made from it depends on nothing but this record, so it may be asked for ahead of its election.
+    """
+
+    request_id: str
+    path: DomainPath  # of the node that wants a child; () is the root
+    election: int
+    leaf: bool  # whether the wanted child is a leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """What the sources proposed for one `SproutRequest`."""
+
+    request_id: str
+    names: tuple[str, ...]  # valid names in title case, repeats included, in order of source and proposal
+    num_invalid: int
+    num_tokens: int  # decoded by all sources for this request
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSpec:
+    """How one completion is sampled. Temperatures and top_p as in vLLM; `seed` makes it reproducible."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One user turn for one model. At most one of `choices` and `regex` constrains the answer."""
+
+    request_id: str
+    role: Role
+    prompt: str  # the user turn; the engine adds the model's system prompt and chat template
+    sampling: SamplingSpec
+    choices: tuple[str, ...] | None = None  # answer is one of these; their log-probabilities come back
+    regex: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """How likely does a model find `answer` after `prompt`? Costs a prefill, decodes nothing."""
+
+    request_id: str
+    role: Role
+    prompt: str
+    answer: str
+
+
+EngineRequest = GenerationRequest | ScoreRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An engine's answer to one request. Exactly one of `finish_reason` and `error` is set."""
+
+    request_id: str
+    model: str
+    weights_version: int  # 0 for sources: they never change
+    text: str = ""
+    num_prompt_tokens: int = 0
+    num_tokens: int = 0  # decoded
+    finish_reason: Literal["stop", "length"] | None = None
+    choice_logprobs: dict[str, float] | None = None  # natural log, normalised over the choices
+    logprob: float | None = None  # of `answer` in a ScoreRequest: sum over its tokens, natural log
+    num_bytes: int = 0  # of `answer` in a ScoreRequest, UTF-8
+    error: BohdiError | None = None  # this request alone cannot be served (PromptTooLong)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model's answer to a question."""
+
+    model: str
+    weights_version: int
+    text: str
+    num_tokens: int
+    finish_reason: str
+    rejected: str | None  # why it was not eligible; None means eligible
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Who won and by how much. `scores` are probabilities (judge) or minus mean ranks (likelihood), higher is better."""
+
+    policy: str
+    judge: str | None  # the model that judged; None if nobody needed to or all did
+    scores: dict[str, float]  # by model, eligible ones only
+    order_logprobs: tuple[dict[str, float], ...]  # per presented order: label log-probability by model
+    orders: tuple[tuple[str, ...], ...]  # per presented order: the models from the first slot to the last
+    winner: str  # the model whose answer becomes the row
+    margin: float | None  # best score minus the next best one; 0 is a tie; None with a single eligible answer
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Everything that made one accepted question-answer pair, so that any later use needs no new generation."""
+
+    sample_id: str  # the ticket's id
+    round: int
+    step: int
+    path: DomainPath
+    style: str
+    leader: str
+    question: str
+    question_hash: str
+    candidates: tuple[Candidate, ...]
+    verdict: Verdict
+    reward: int  # 0: the target's own answer is strictly the best; 1: a source's is
+    heldout: bool
+    template_hash: str  # of all prompt templates in force
+    sampling: dict[str, dict[str, float]]  # by "role/model": temperature, top_p, max_tokens
+    seed: int  # the run's
+    started_at: float  # Unix time, s
+    finished_at: float
+
+    @property
+    def answer(self) -> str:
+        """The winner's text."""
+        return next(c.text for c in self.candidates if c.model == self.verdict.winner)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the tree learns from one harvest: no text. Exactly one of `failure` and `reward` is set."""
+
+    ticket_id: str
+    failure: str | None = None  # a reason from harvest/, counted by name
+    reward: int | None = None
+    question_hash: str | None = None
+    heldout: bool = False
+    leader: str | None = None
+    winner: str | None = None
+    num_tokens: dict[str, int] = field(default_factory=dict)  # decoded, by role
+    counts: dict[str, int] = field(default_factory=dict)  # requests, retries and rejections by name
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One row of Enlightenment. (round, index) is its identity: the same sample may be many rows."""
+
+    round: int
+    index: int
+    sample_id: str
+    question: str
+    answer: str
+
+
+def normalised(question: str) -> str:
+    """Case, accents' encoding, punctuation and spacing removed: what "the same question" means here."""
+    return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", question).casefold()).strip()
+
+
+def question_hash(question: str) -> str:
+    """128 bits of the normalised question, as hexadecimal text."""
+    return hashlib.blake2b(normalised(question).encode(), digest_size=16).hexdigest()
+
+
+def is_heldout(hash_of_question: str, fraction: float) -> bool:
+    """Whether a question belongs to the held-out set: a function of its text alone, stable over runs and versions."""
+    return int(hash_of_question[:13], 16) / 16**13 < fraction

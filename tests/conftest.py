@@ -1,0 +1,45 @@
+"""Model folders for the tests: real ones in the cache folder, tiny ones built once per session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def quickstart_models():
+    """The quickstart's two folders, prepared in the cache folder on first use."""
+    from bohdi_ray.quickstart import prepare_models
+
+    return prepare_models()
+
+
+@pytest.fixture(scope="session")
+def smollm2_dir(quickstart_models) -> Path:
+    """SmolLM2-135M-Instruct, bfloat16 (tied embeddings)."""
+    return quickstart_models.source_dir
+
+
+@pytest.fixture(scope="session")
+def pruned_dir(quickstart_models) -> Path:
+    """Its copy with 22 of 30 layers (tied embeddings)."""
+    return quickstart_models.target_dir
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory) -> Callable[..., Path]:
+    """`tiny_model_dir(arch, tie_word_embeddings=False, seed=0)`, arch one of tiny_models.FAMILIES; built once each."""
+    built: dict[tuple[str, bool, int], Path] = {}
+
+    def folder_of(arch: str, *, tie_word_embeddings: bool = False, seed: int = 0) -> Path:
+        from tiny_models import build_tiny_model
+
+        key = (arch, tie_word_embeddings, seed)
+        if key not in built:
+            folder = tmp_path_factory.mktemp(f"tiny-{arch}")
+            built[key] = build_tiny_model(arch, folder, tie_word_embeddings=tie_word_embeddings, seed=seed)
+        return built[key]
+
+    return folder_of

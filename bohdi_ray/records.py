@@ -128,13 +128,15 @@ class Candidate:
 class Verdict:
     """Who won and by how much. `scores` are probabilities (judge) or minus mean ranks (likelihood), higher is better."""
 
-    policy: str
+    policy: str  # `only`: a single answer was eligible, nobody judged
     judge: str | None  # the model that judged; None if nobody needed to or all did
     scores: dict[str, float]  # by model, eligible ones only
-    order_logprobs: tuple[dict[str, float], ...]  # per presented order: label log-probability by model
+    order_logprobs: tuple[dict[str, float], ...]  # per presented order: label log-probability by model; with
+    # `likelihood`, per judging model: log-probability per byte of the answers it did not write
     orders: tuple[tuple[str, ...], ...]  # per presented order: the models from the first slot to the last
     winner: str  # the model whose answer becomes the row
     margin: float | None  # best score minus the next best one; 0 is a tie; None with a single eligible answer
+    order_judges: tuple[str, ...] = ()  # per presented order: the model that judged it
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from bohdi_ray.errors import ConfigError
+from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.records import Role
 
 # The paper's six ways to ask (section 4 of the method), in our own words.
@@ -92,7 +92,7 @@ class ReplicaResources(Section):
     """What Ray must have free for one replica."""
 
     num_gpus: float | None = Field(None, ge=0)
-    """GPUs; a fraction shares one card. Default: tensor_parallel_size * pipeline_parallel_size, or 0 on a CPU cluster."""
+    """GPUs, or a share of one below 1. Default: tensor_parallel_size * pipeline_parallel_size; 0 on a CPU cluster."""
     num_cpus: float = Field(1, ge=0)
     """CPU slots."""
     memory_gb: float | None = Field(None, gt=0)
@@ -133,7 +133,7 @@ class VllmModel(ModelBase):
     kind: Literal["vllm"] = "vllm"
     """Hosted here."""
     model: str
-    """A folder in Hugging Face layout (absolute, or relative to the configuration file as `./…`), or a hub id."""
+    """A folder in Hugging Face layout (absolute, or `./…` beside the configuration file), `cache:NAME`, or a hub id."""
     revision: str | None = None
     """Commit of a hub model. Pin it."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -154,6 +154,17 @@ class VllmModel(ModelBase):
         local = self.model.startswith(("/", "./", "../", "~"))
         if self.trust_remote_code and self.revision is None and not local:
             raise ValueError("trust_remote_code runs a stranger's code: pin `revision` to the commit you have read")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_match_the_split(self) -> VllmModel:
+        num_gpus = self.resources.num_gpus
+        split = self.engine.tensor_parallel_size * self.engine.pipeline_parallel_size
+        if num_gpus and num_gpus != split and not (split == 1 and num_gpus < 1):
+            raise ValueError(
+                f"resources.num_gpus is {num_gpus:g}, but tensor_parallel_size * pipeline_parallel_size is {split}: "
+                "leave num_gpus out, or make it their product (with one card also a share below 1)"
+            )
         return self
 
 
@@ -179,6 +190,13 @@ class OpenAIModel(ModelBase):
     price_per_million_output_tokens: float = Field(0, ge=0)
     """For `stop.cost`, in the same currency."""
 
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
+            raise ValueError("must be an http:// or https:// address without a user name or password in it")
+        return value
+
     @field_validator("api_key")
     @classmethod
     def _by_reference(cls, value: str | None) -> str | None:
@@ -188,7 +206,19 @@ class OpenAIModel(ModelBase):
         return value
 
 
-SourceModel = Annotated[VllmModel | OpenAIModel, Field(discriminator="kind")]
+def _kind(value: Any) -> str:
+    """The tag of a source; a plain `discriminator="kind"` would refuse a source that leaves `kind` to its default."""
+    if isinstance(value, dict):
+        return value.get("kind", "vllm")
+    return "openai" if isinstance(value, OpenAIModel) else "vllm"
+
+
+SourceModel = Annotated[
+    Annotated[VllmModel, Tag("vllm")] | Annotated[OpenAIModel, Tag("openai")],
+    Discriminator(
+        _kind, custom_error_type="unknown_kind", custom_error_message="the kinds of source are 'vllm' and 'openai'"
+    ),
+]
 
 
 class TreeConfig(Section):
@@ -197,11 +227,11 @@ class TreeConfig(Section):
     depth: int = Field(3, ge=1)
     """Levels below the root; leaves are questions' domains."""
     level_names: tuple[str, ...] | None = None
-    """What a child at each level is called in prompts. Default for three levels: main domain, secondary domain, sub-domain."""
+    """What a child is called in prompts, by level. Default for depth 3: main domain, secondary domain, sub-domain."""
     seed: str | None = None
     """A YAML file of starting domains (nested mappings and lists), validated like proposals."""
     max_children: tuple[int, ...] | None = None
-    """Most children of a node, by level of the child; at the limit the node's `unk` arm is closed. Default: no limit."""
+    """Most children of a node, by level of the child; there the node's `unk` arm is closed. Default: no limit."""
 
     @model_validator(mode="after")
     def _per_level(self) -> TreeConfig:
@@ -272,7 +302,7 @@ class HarvestConfig(Section):
     heldout_fraction: float = Field(0.1, ge=0, lt=1)
     """Share of questions kept for measuring: they are never trained on and give no credit. The paper: 0."""
     max_staleness: Literal[0, 1, 2] = 1
-    """Round r harvests with the target of round r minus this. 0 (the paper) harvests, then trains; 1 does both at once."""
+    """Round r harvests with the target of round r minus this. 0 (the paper): harvest, then train; 1: both at once."""
     step_lag: int = Field(1, ge=0)
     """The walks of step s see the credit committed through step s - 1 - step_lag. The paper: 0."""
     max_tasks_in_flight: int = Field(16, ge=1)
@@ -299,7 +329,7 @@ class JudgeConfig(Section):
     """`leader` (the paper): the question's author. `others`: it never judges its own answer, another source does.
     `likelihood`: each model ranks the answers it did not write by log-probability per byte; the mean rank decides."""
     orders: int = Field(1, ge=1)
-    """Rotations of one random order over which label probabilities are averaged; as many as answers balances every slot."""
+    """Rotations of one random order whose label probabilities are averaged; as many as answers balance every slot."""
 
 
 class ScheduleConfig(Section):
@@ -398,7 +428,7 @@ class WeightsConfig(Section):
     """How new weights are proved live on the target's engines."""
 
     tolerance: float = Field(0.15, gt=0)
-    """Largest mean absolute difference per token between trainer and engine log-probabilities on the probe prompts, nats."""
+    """Largest mean absolute difference per token of trainer and engine log-probabilities on the probe prompts, nats."""
 
 
 class ObserveConfig(Section):
@@ -467,39 +497,59 @@ class FusionConfig(Section):
 
 
 def check_between_sections(config: FusionConfig) -> None:
-    """Rules that need more than one section. Raises ConfigError, the first one found."""
+    """Rules that need more than one section. Raises ConfigErrors with all that are broken."""
+    errors = [*_errors_of_models(config), *_errors_of_judging(config), *_errors_of_stopping(config)]
+    if errors:
+        raise ConfigErrors(errors)
+
+
+def _errors_of_models(config: FusionConfig) -> list[ConfigError]:
     if not config.sources:
-        raise ConfigError("sources", [], "a fusion needs at least one source", "Add a model under `sources:`.")
-    names = [source.name for source in config.sources] + [config.target.name]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError("name", name, "names of sources and target must differ", "Rename one of the models.")
+        return [ConfigError("sources", [], "a fusion needs at least one source", "Add a model under `sources:`.")]
+    errors = []
+    fields = {f"sources.{i}.name": source.name for i, source in enumerate(config.sources)}
+    fields["target.name"] = config.target.name
+    seen: set[str] = set()
+    for field, name in fields.items():
+        if name in seen:
+            errors.append(ConfigError(field, name, "names of sources and target must differ", "Rename the model."))
+        seen.add(name)
     if config.harvest.min_sources > len(config.sources):
-        raise ConfigError(
-            "harvest.min_sources",
-            config.harvest.min_sources,
-            f"there are only {len(config.sources)} sources",
-            "Lower it, or add sources.",
+        errors.append(
+            ConfigError(
+                "harvest.min_sources",
+                config.harvest.min_sources,
+                f"the number of sources is {len(config.sources)}",
+                "Lower it, or add sources.",
+            )
         )
+    return errors
+
+
+def _errors_of_judging(config: FusionConfig) -> list[ConfigError]:
     if config.judge.policy == "others" and len(config.sources) < 2:
-        raise ConfigError(
-            "judge.policy", "others", "the only source would have to judge its own answer", "Add a source or use `leader`."
-        )
+        rule = "the only source would have to judge its own answer"
+        return [ConfigError("judge.policy", "others", rule, "Add a source or use `leader`.")]
     if config.judge.policy == "likelihood":
-        for source in config.sources:
-            if source.kind == "openai":
-                raise ConfigError(
-                    "judge.policy",
-                    "likelihood",
-                    f"source {source.name} is remote, and OpenAI's chat interface cannot score a given answer",
-                    "Use `leader` or `others`, or host the model with kind: vllm.",
-                )
-    if config.stop.cost is not None and not any(s.kind == "openai" for s in config.sources):
-        raise ConfigError("stop.cost", config.stop.cost, "no source has a price", "Remove it, or use `stop.decoded_tokens`.")
+        remote = [source.name for source in config.sources if source.kind == "openai"]
+        if remote:
+            rule = f"OpenAI's chat interface cannot score a given answer, and {', '.join(remote)} is behind it"
+            remedy = "Use `leader` or `others`, or host the model with kind: vllm."
+            return [ConfigError("judge.policy", "likelihood", rule, remedy)]
+    return []
+
+
+def _errors_of_stopping(config: FusionConfig) -> list[ConfigError]:
+    errors = []
+    priced = any(
+        source.kind == "openai" and source.price_per_million_prompt_tokens + source.price_per_million_output_tokens > 0
+        for source in config.sources
+    )
+    if config.stop.cost is not None and not priced:
+        remedy = "Give remote sources their prices, remove the rule, or use `stop.decoded_tokens`."
+        errors.append(ConfigError("stop.cost", config.stop.cost, "no source has a price", remedy))
     if config.stop.no_gain_rounds is not None and config.harvest.heldout_fraction == 0:
-        raise ConfigError(
-            "stop.no_gain_rounds",
-            config.stop.no_gain_rounds,
-            "there is no held-out loss when harvest.heldout_fraction is 0",
-            "Hold out a share, 0.1 for example.",
-        )
+        rule = "there is no held-out loss when harvest.heldout_fraction is 0"
+        remedy = "Hold out a share, 0.1 for example."
+        errors.append(ConfigError("stop.no_gain_rounds", config.stop.no_gain_rounds, rule, remedy))
+    return errors

@@ -2,12 +2,16 @@
 
 The locks are complete, so they are installed with `pip install --no-deps -r`. That leaves out three packages which
 vLLM asks for and its text path never imports: their wheels are CUDA builds that break `import transformers` beside a
-CPU torch. dev.txt holds only what cpu.txt does not hold already.
+CPU torch. dev.txt holds only what cpu.txt and gpu.txt do not both hold already.
+
+gpu.txt must be resolved against the public index alone: where pip's settings name a folder or index with a CPU build of
+torch, its version would be pinned without the CUDA packages it needs. So those settings are ignored for gpu.
 
 Usage: python requirements/lock.py cpu gpu dev
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,8 +20,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LEFT_OUT = {"torchvision", "torchaudio", "torchcodec"}
-# What pip itself brings into every venv.
-NOT_OURS = {"pip", "setuptools"}
 
 
 def resolve(name: str) -> dict[str, str]:
@@ -28,24 +30,29 @@ def resolve(name: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        subprocess.run([*command, "--report", str(report), *inputs], check=True)
+        environment = {**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""} if name == "gpu" else None
+        subprocess.run([*command, "--report", str(report), *inputs], check=True, env=environment)
         installs = json.loads(report.read_text())["install"]
     pins = {}
     for item in installs:
         normal = re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower()
         # A local label ("+cpu") names one index's build; the version alone is portable.
         pins[normal] = item["metadata"]["version"].split("+")[0]
+    if name == "gpu" and not any(package.startswith("nvidia-") for package in pins):
+        raise SystemExit("gpu.in resolved to a torch without CUDA packages; check where pip looks for packages")
     return pins
+
+
+def locked(name: str) -> set[str]:
+    """The packages NAME.txt holds."""
+    return {line.split("==")[0] for line in (HERE / f"{name}.txt").read_text().splitlines() if "==" in line}
 
 
 def main(names: list[str]) -> None:
     for name in names:
         pins = {package: version for package, version in resolve(name).items() if package not in LEFT_OUT}
-        if name == "dev":
-            locked = {line.split("==")[0] for line in (HERE / "cpu.txt").read_text().splitlines() if "==" in line}
-            pins = {package: version for package, version in pins.items() if package not in locked}
-        else:
-            pins = {package: version for package, version in pins.items() if package not in NOT_OURS - {"setuptools"}}
+        elsewhere = locked("cpu") & locked("gpu") if name == "dev" else {"pip"}
+        pins = {package: version for package, version in pins.items() if package not in elsewhere}
         lines = [f"{package}=={version}" for package, version in sorted(pins.items())]
         header = f"# Made by `make lock` from {name}.in; install with: pip install --no-deps -r requirements/{name}.txt"
         (HERE / f"{name}.txt").write_text("\n".join([header, *lines]) + "\n")

@@ -1,0 +1,115 @@
+"""One run, one owner: a small file with a heartbeat.
+
+The driver takes the lease after opening the run directory and renews it now and then; a second driver on the same run
+is refused. The lease is advisory: two drivers that start within the same second may both get it, and one of them then
+finds out at its next `renew`. It never waits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.storage.run_dir import RunDir
+
+LEASE = "lease.json"
+
+
+class Lease:
+    """A claim on a run. Another's claim ends after `stale_after_s` without a heartbeat, or with its process here."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        owner: str | None = None,
+        stale_after_s: float = 120,
+        clock: Callable[[], float] = time.time,
+    ):
+        self.run = run
+        self.owner = owner or f"{socket.gethostname()}:{os.getpid()}"
+        self.stale_after_s = stale_after_s
+        self._clock = clock
+        self._token = uuid.uuid4().hex
+
+    def acquire(self) -> None:
+        """Claim the run. Raises RunDirError with owner, age and remedy if somebody else's claim is alive."""
+        held = self._read()
+        if held is not None and held["token"] != self._token and not self._is_over(held):
+            age = self._clock() - held["heartbeat_at"]
+            raise RunDirError(
+                f"{self.run.location} is in use by {held['owner']} (heartbeat {age:.0f} s ago). Stop that run, choose "
+                f"another run_dir, or wait: without a heartbeat for {self.stale_after_s:.0f} s the claim ends."
+            )
+        self._write()
+        self._check()
+
+    def renew(self) -> None:
+        """Say that the owner is alive. Raises RunDirError if the lease was lost meanwhile; the run must stop then."""
+        self._check()
+        self._write()
+
+    def release(self) -> None:
+        """Give the run free. Does nothing if it is somebody else's by now."""
+        held = self._read()
+        if held is not None and held["token"] == self._token:
+            self.run.delete(LEASE)
+
+    def age(self) -> float | None:
+        """Seconds since the last heartbeat of whoever holds the lease; None if nobody does."""
+        held = self._read()
+        return None if held is None else self._clock() - held["heartbeat_at"]
+
+    def _check(self) -> None:
+        held = self._read()
+        if held is None or held["token"] != self._token:
+            holder = "nobody" if held is None else held["owner"]
+            raise RunDirError(
+                f"the lease on {self.run.location} was lost: it is held by {holder} now. Only one driver may use a "
+                "run; make sure that no other one is running and start again with --resume"
+            )
+
+    def _is_over(self, held: dict[str, Any]) -> bool:
+        if self._clock() - held["heartbeat_at"] > self.stale_after_s:
+            return True
+        return held["machine"] is not None and held["machine"] == _machine() and not _is_alive(held["pid"])
+
+    def _read(self) -> dict[str, Any] | None:
+        if not self.run.exists(LEASE):
+            return None
+        return json.loads(self.run.read_bytes(LEASE))
+
+    def _write(self) -> None:
+        record = {
+            "owner": self.owner,
+            "token": self._token,
+            "heartbeat_at": self._clock(),
+            "machine": _machine(),
+            "pid": os.getpid(),
+        }
+        self.run.write_bytes(LEASE, json.dumps(record).encode())
+
+
+def _machine() -> str | None:
+    """Where a process id means the same process: this boot of this machine, this namespace. None if unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -55,7 +55,7 @@ CORPUS = [
     "Explain step by step how light bends in water. First, consider its speed in each medium; then apply the law.",
     "def add(a, b):\n    return a + b\n\nprint(add(2, 3))  # prints 5\n",
     "You are a helpful assistant. Reply with the label of the best answer: A, B, C or D. Compare them in a table.",
-    "Science Physics Optics Mathematics Geometry History Medicine Cooking Music Law Economics Languages Travel 0123456789",
+    "Science Physics Optics Mathematics Geometry History Medicine Cooking Music Law Economics Languages 0123456789",
 ]
 
 

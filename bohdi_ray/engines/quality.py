@@ -1,0 +1,104 @@
+"""The gates a text must pass to be used: pure functions, text to the reason it is refused or None.
+
+Called by `harvest/` for questions and answers. Owns every threshold that is not configured. Never asks a model.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Rejection = Literal["empty", "truncated", "too_short", "refusal", "repetitive", "prompt_too_long", "request_failed"]
+
+# A tail that is one string again and again: so many repeats, over at least so many characters, within this window.
+TAIL_CHARS = 2000
+MIN_TAIL_REPEATS = 4
+MIN_LOOP_CHARS = 160
+MIN_RULE_CHARS = 1000  # for strings without a letter or digit: table rules, lines of dashes
+# Word sequences: a text of so many words loops when more than this share of its n-grams occurred before in it.
+NGRAM = 12
+MIN_WORDS = 60
+MAX_REPEATED_SHARE = 0.5
+
+_WORD = re.compile(r"[぀-ヿ㐀-鿿가-힣]|\w+")
+_CANNOT = r"(?:can'?t|can ?not|won'?t|will not|am unable to|'m unable to|am not able to|'m not able to|must decline to)"
+_HELPING = (
+    r"(?:assist|help(?! (?:but|feeling|thinking|wondering))|provide|answer|fulfil+|comply|do that|create|generate|write"
+    r"|discuss|continue|engage|respond|offer|give|support|participate|complete|process|access|browse)\b"
+)
+_REFUSAL = re.compile(
+    rf"""\W*(?:(?:i'?m|i\ am)\ (?:very\ |really\ |so\ )?sorry|sorry|my\ apologies|i\ apologi[sz]e|unfortunately|no)?
+    [\s,.:;-]*(?:but|however)?[\s,]*
+    (?:as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b[^.!?\n]{{0,60}}?,?\ )?
+    (?:
+        i\s?(?:{_CANNOT})\ (?:directly\ |actually\ )?{_HELPING}
+      | i(?:'m|\ am)\ (?:just\ |only\ )?an?\ (?:ai|language\ model)\b[^.\n]{{0,60}}(?:{_CANNOT}|don'?t\ have)
+      | as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b[^.\n]{{0,60}}(?:{_CANNOT}|do\ not|don'?t)
+      | i\ (?:do\ not|don'?t)\ have\ (?:the\ ability|access|enough\ information|personal)
+      | (?:i'?m|i\ am)\ not\ (?:able|comfortable)\b
+    )""",
+    re.I | re.X,
+)
+
+
+def answer_problem(text: str, finish_reason: str | None, min_chars: int) -> Rejection | None:
+    """Why an answer is not eligible (method, section 4, point 4), or None."""
+    if not text.strip():
+        return "empty"
+    if finish_reason == "length":
+        return "truncated"
+    if len(text) <= min_chars:
+        return "too_short"
+    if is_refusal(text):
+        return "refusal"
+    return "repetitive" if is_repetitive(text) else None
+
+
+def question_problem(text: str, finish_reason: str | None, min_chars: int) -> Rejection | None:
+    """Why a question cannot be used (method, section 4, point 2), or None.
+
+    A person in a conversation may well begin with "I can't write ..."; only without a question mark is that a refusal.
+    """
+    reason = answer_problem(text, finish_reason, min_chars)
+    if reason == "refusal" and "?" in text:
+        return "repetitive" if is_repetitive(text) else None
+    return reason
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text begins by declining. English phrases; other languages are not recognised."""
+    return _REFUSAL.match(text[:300].replace("’", "'")) is not None
+
+
+def is_repetitive(text: str) -> bool:
+    """Whether a text loops, at its end or as a whole. Code and tables, which repeat short parts, pass."""
+    return _loops_at_end(text) or repeated_share(text) > MAX_REPEATED_SHARE
+
+
+def repeated_share(text: str) -> float:
+    """Share of the text's word 12-grams that occurred in it before; 0 for a short text."""
+    words = _WORD.findall(text.casefold())
+    if len(words) < MIN_WORDS:
+        return 0.0
+    grams = [tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)]
+    return 1 - len(set(grams)) / len(grams)
+
+
+def _loops_at_end(text: str) -> bool:
+    """Prefix function of the reversed tail: its k-th value gives the smallest period of the last k + 1 characters."""
+    tail = text.rstrip()[-TAIL_CHARS:][::-1]
+    if len(tail) < MIN_LOOP_CHARS:
+        return False
+    borders = [0] * len(tail)
+    for i in range(1, len(tail)):
+        border = borders[i - 1]
+        while border and tail[i] != tail[border]:
+            border = borders[border - 1]
+        border += tail[i] == tail[border]
+        borders[i] = border
+        length, period = i + 1, i + 1 - border
+        if length >= MIN_LOOP_CHARS and length >= MIN_TAIL_REPEATS * period:
+            plain = any(character.isalnum() for character in tail[:period])
+            if plain or length >= MIN_RULE_CHARS:
+                return True
+    return False

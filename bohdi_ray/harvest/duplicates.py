@@ -1,0 +1,25 @@
+"""How often questions of a leaf nearly repeat each other. Pure; called for reports, never to reject anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rapidfuzz import fuzz, process
+
+from bohdi_ray.records import DomainPath, normalised
+
+NEAR = 90  # token_sort_ratio, per cent
+
+
+def near_duplicate_rate(questions_by_leaf: Mapping[DomainPath, Iterable[str]]) -> float:
+    """Share of all questions that are like an earlier one of their leaf (token_sort_ratio >= 90); 0 for none."""
+    num_questions = num_near = 0
+    for questions in questions_by_leaf.values():
+        earlier: list[str] = []
+        for question in questions:
+            text = normalised(question)
+            if process.extractOne(text, earlier, scorer=fuzz.token_sort_ratio, score_cutoff=NEAR) is not None:
+                num_near += 1
+            earlier.append(text)
+        num_questions += len(earlier)
+    return num_near / num_questions if num_questions else 0.0

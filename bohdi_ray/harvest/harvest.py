@@ -1,0 +1,176 @@
+"""One ticket, one harvest (method, section 4): a leader asks, everybody answers, the best answer becomes a sample.
+
+Called by harvest tasks. Holds no state; every draw and every request's seed comes from the run's seed and the ticket.
+Only content fails a ticket; what engines do wrong is raised by `Models` and stops the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+
+from bohdi_ray.engines.prompts import clean_text, parse_question
+from bohdi_ray.engines.quality import answer_problem, question_problem
+from bohdi_ray.harvest.judge import JudgeFailure, NobodyJudged, judge
+from bohdi_ray.harvest.models import Models, all_of, error_name
+from bohdi_ray.harvest.plan import HarvestPlan
+from bohdi_ray.randomness import derived_seed, generator
+from bohdi_ray.records import (
+    Candidate,
+    Completion,
+    GenerationRequest,
+    Outcome,
+    Role,
+    Sample,
+    Ticket,
+    Verdict,
+    is_heldout,
+    question_hash,
+)
+
+# Why a ticket gives no sample. The tree adds its own: a question the leaf already has.
+Failure = (
+    Literal["invalid_question", "question_prompt_too_long", "question_request_failed", "no_eligible_answer"]
+    | JudgeFailure
+)
+FAILURES: tuple[str, ...] = tuple(name for part in get_args(Failure) for name in get_args(part))
+
+
+async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tuple[Outcome, Sample | None]:
+    """Harvest one ticket: an Outcome, and the Sample unless it failed."""
+    started_at = time.time()
+    work = _Work(ticket, models, plan)
+    leader = models.sources[int(work.rng("leader").integers(len(models.sources)))]
+    style = plan.styles[int(work.rng("style").integers(len(plan.styles)))]
+    try:
+        question = await work.ask(leader, style)
+        candidates = await work.answers(question)
+        eligible = tuple(candidate for candidate in candidates if candidate.rejected is None)
+        if not eligible:
+            raise _Failed("no_eligible_answer")
+        verdict = await work.judged(leader, question, eligible)
+    except _Failed as failed:
+        return work.outcome(leader, failure=failed.reason), None
+    reward = 0 if verdict.winner == models.target else 1
+    hash_of_question = question_hash(question)
+    heldout = is_heldout(hash_of_question, plan.heldout_fraction)
+    sample = Sample(
+        sample_id=ticket.ticket_id,
+        round=ticket.round,
+        step=ticket.step,
+        path=ticket.path,
+        style=style,
+        leader=leader,
+        question=question,
+        question_hash=hash_of_question,
+        candidates=candidates,
+        verdict=verdict,
+        reward=reward,
+        heldout=heldout,
+        template_hash=plan.template_hash,
+        sampling=plan.sampling_record((*models.sources, models.target)),
+        seed=plan.seed,
+        started_at=started_at,
+        finished_at=time.time(),
+    )
+    outcome = work.outcome(
+        leader, reward=reward, question_hash=hash_of_question, heldout=heldout, winner=verdict.winner
+    )
+    return outcome, sample
+
+
+class _Failed(Exception):
+    """This ticket's content cannot become a sample; never leaves this module."""
+
+    def __init__(self, reason: Failure):
+        self.reason: Failure = reason
+        super().__init__(reason)
+
+
+@dataclass(slots=True)
+class _Work:
+    """The requests of one ticket and their counts."""
+
+    ticket: Ticket
+    models: Models
+    plan: HarvestPlan
+    counts: Counter[str] = field(default_factory=Counter)
+    num_tokens: Counter[str] = field(default_factory=Counter)
+
+    async def ask(self, leader: str, style: str) -> str:
+        """A valid question, within the configured attempts."""
+        prompt = self.plan.templates.render_question(self.ticket.path, style)
+        for attempt in range(self.plan.question_attempts):
+            self.counts["question_retries"] += attempt > 0
+            done = await self._generate("question", leader, prompt, attempt)
+            if done.error is not None:
+                # The prompt is the same at every attempt, and so would be the error.
+                name = error_name(done.error)
+                self.counts[f"question_rejected:{name}"] += 1
+                too_long = name == "prompt_too_long"
+                raise _Failed("question_prompt_too_long" if too_long else "question_request_failed")
+            question = parse_question(done.text)
+            problem = question_problem(question, done.finish_reason, self.plan.min_question_chars)
+            if problem is None:
+                return question
+            self.counts[f"question_rejected:{problem}"] += 1
+        raise _Failed("invalid_question")
+
+    async def answers(self, question: str) -> tuple[Candidate, ...]:
+        """The answers of all sources, then the target's, eligible or not."""
+        prompt = self.plan.templates.render_answer(question)
+        asked = (*self.models.sources, self.models.target)
+        completions = await all_of([self._generate("answer", model, prompt, 0) for model in asked])
+        return tuple(self._candidate(done) for done in completions)
+
+    async def judged(self, leader: str, question: str, eligible: tuple[Candidate, ...]) -> Verdict:
+        """The judge's verdict, its cost counted."""
+        try:
+            judgement = await judge(self.ticket, leader, question, eligible, self.models, self.plan)
+        except NobodyJudged as nobody:
+            self.counts.update(nobody.counts)
+            self.num_tokens["judge"] += nobody.num_tokens
+            raise _Failed(nobody.reason) from None
+        self.counts.update(judgement.counts)
+        self.num_tokens["judge"] += judgement.num_tokens
+        return judgement.verdict
+
+    def outcome(self, leader: str, **fields: object) -> Outcome:
+        num_tokens = {role: n for role, n in self.num_tokens.items() if n}
+        counts = {name: n for name, n in self.counts.items() if n}
+        return Outcome(self.ticket.ticket_id, leader=leader, num_tokens=num_tokens, counts=counts, **fields)  # type: ignore[arg-type]
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        return generator(self.plan.seed, self.ticket.round, self.ticket.step, self.ticket.index, purpose)
+
+    async def _generate(self, role: Role, model: str, prompt: str, attempt: int) -> Completion:
+        ticket = self.ticket
+        seed = derived_seed(self.plan.seed, ticket.round, ticket.step, ticket.index, role, model, attempt)
+        request_id = f"{ticket.ticket_id}/{role}/{model}/{attempt}"
+        self.counts[f"{role}_requests"] += 1
+        done = await self.models.generate(
+            model, GenerationRequest(request_id, role, prompt, self.plan.spec(role, model, seed))
+        )
+        self.num_tokens[role] += done.num_tokens
+        return done
+
+    def _candidate(self, done: Completion) -> Candidate:
+        text = clean_text(done.text)
+        if done.error is not None:
+            rejected: str | None = error_name(done.error)
+        else:
+            rejected = answer_problem(text, done.finish_reason, self.plan.min_answer_chars)
+        if rejected is not None:
+            self.counts[f"answer_rejected:{rejected}"] += 1
+        return Candidate(
+            model=done.model,
+            weights_version=done.weights_version,
+            text=text,
+            num_tokens=done.num_tokens,
+            finish_reason=done.finish_reason or "error",
+            rejected=rejected,
+        )

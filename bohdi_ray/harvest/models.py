@@ -1,0 +1,50 @@
+"""What harvesting needs of the models: the `Models` protocol, and a way to ask several at once.
+
+The driver's routing implements the protocol over engine actors; tests implement it in process. Failures of engines are
+the implementation's business: it retries on another replica, and raises only when the run must stop. What reaches
+harvest code is at most a `Completion.error`, which concerns that one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
+
+from bohdi_ray.errors import BohdiError, PromptTooLong
+from bohdi_ray.records import Completion, GenerationRequest, ScoreRequest
+
+T = TypeVar("T")
+
+
+class Models(Protocol):
+    """The models a harvest task may ask, by name."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Active sources, in the configuration's order."""
+        ...
+
+    @property
+    def target(self) -> str: ...
+
+    async def generate(self, model: str, request: GenerationRequest) -> Completion: ...
+
+    async def score(self, model: str, request: ScoreRequest) -> Completion: ...
+
+
+def error_name(error: BohdiError) -> str:
+    """How a request that could not be served is counted."""
+    return "prompt_too_long" if isinstance(error, PromptTooLong) else "request_failed"
+
+
+async def all_of(coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at once; results in order. If one raises, the others are cancelled before its error goes on."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -1,0 +1,44 @@
+"""Asking the sources for names of new domains (method, section 3). One `SproutRequest` in, its `Proposals` out.
+
+Called by harvest tasks. Prompts and seeds depend on the run's seed and the request alone, so proposals may be asked for
+ahead of their election. Whether a name is still free, and who wins, is the tree's business.
+"""
+
+from __future__ import annotations
+
+from bohdi_ray.engines.prompts import NAME_REGEX, parse_name
+from bohdi_ray.harvest.models import Models, all_of
+from bohdi_ray.harvest.plan import HarvestPlan
+from bohdi_ray.randomness import derived_seed
+from bohdi_ray.records import GenerationRequest, Proposals, SproutRequest
+from bohdi_ray.tree.names import valid_name
+
+
+async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> Proposals:
+    """Every active source proposes `proposals_per_source` names; a prompt too long for a source costs its proposals."""
+    prompt = plan.templates.render_sprout(request.path, plan.level_names[len(request.path)], leaf=request.leaf)
+    asked = [
+        (source, _proposal_request(request, source, k, prompt, plan))
+        for source in models.sources
+        for k in range(plan.proposals_per_source)
+    ]
+    completions = await all_of([models.generate(source, one) for source, one in asked])
+    parsed = [valid_name(parse_name(done.text)) if done.error is None else None for done in completions]
+    names = tuple(name for name in parsed if name is not None)
+    return Proposals(
+        request_id=request.request_id,
+        names=names,
+        num_invalid=len(parsed) - len(names),
+        num_tokens=sum(done.num_tokens for done in completions),
+    )
+
+
+def _proposal_request(request: SproutRequest, source: str, k: int, prompt: str, plan: HarvestPlan) -> GenerationRequest:
+    seed = derived_seed(plan.seed, "sprout", "/".join(request.path), request.election, source, k)
+    return GenerationRequest(
+        request_id=f"{request.request_id}/{source}/{k}",
+        role="sprout",
+        prompt=prompt,
+        sampling=plan.spec("sprout", source, seed),
+        regex=NAME_REGEX,
+    )

@@ -1,0 +1,66 @@
+"""When each phase of a run was under way, and how much of two phases fell together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+Spans = list[tuple[float, float]]
+
+
+class Intervals:
+    """Time spans by phase, s on any one clock. Spans of a phase may overlap: what counts is when any of them ran."""
+
+    def __init__(self) -> None:
+        self._spans: dict[str, Spans] = {}
+
+    def record(self, phase: str, start: float, end: float) -> None:
+        """Add one span. `end` must not lie before `start`."""
+        assert end >= start, f"{phase} ends at {end}, before it starts at {start}"
+        self._spans.setdefault(phase, []).append((start, end))
+
+    @contextmanager
+    def measure(self, phase: str) -> Iterator[None]:
+        """Record the time the block takes, on the monotonic clock, also when it raises."""
+        start = monotonic()
+        try:
+            yield
+        finally:
+            self.record(phase, start, monotonic())
+
+    def phases(self) -> list[str]:
+        """Phases with at least one span, in the order they were first recorded."""
+        return list(self._spans)
+
+    def total(self, phase: str) -> float:
+        """Seconds in which `phase` was under way at all; 0 if it never was."""
+        return _length(_union(self._spans.get(phase, [])))
+
+    def longest(self, phase: str) -> float:
+        """Seconds of the longest single span; 0 if there is none."""
+        return max((end - start for start, end in self._spans.get(phase, [])), default=0.0)
+
+    def overlap(self, first: str, second: str) -> float:
+        """Seconds in which both phases were under way."""
+        a, b = _union(self._spans.get(first, [])), _union(self._spans.get(second, []))
+        return _length(a) + _length(b) - _length(_union(a + b))
+
+    def overlap_share(self, first: str, second: str) -> float | None:
+        """Overlap as a share of the shorter phase: 1 means wholly beside the other. None if one never ran."""
+        shorter = min(self.total(first), self.total(second))
+        return self.overlap(first, second) / shorter if shorter > 0 else None
+
+
+def _union(spans: Spans) -> Spans:
+    merged: Spans = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _length(spans: Spans) -> float:
+    return sum(end - start for start, end in spans)

@@ -1,0 +1,181 @@
+"""Where numbers about a run go: metrics.jsonl always, Ray's metrics when Ray runs, TensorBoard on wish.
+
+The only module that knows Ray metrics. The driver owns one `Metrics`; workers hand their numbers to it. Nothing here
+decides anything, and no text from models is logged: labels of Ray metrics are limited to a few known names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow.fs
+
+from bohdi_ray.storage.run_dir import METRICS, RunDir
+
+LABELS = ("model", "role", "phase", "reason")  # the fields that become labels of Ray metrics
+TENSORBOARD = "tensorboard"
+_REWRITE_S = 30.0
+
+
+class Metrics:
+    """Takes records and distributes them. Close it, or use it as a context manager."""
+
+    def __init__(self, run: RunDir, tensorboard: bool = False, clock: Callable[[], float] = time.time):
+        self._clock = clock
+        self._lines = _LocalLines(run) if run.is_local else _RemoteLines(run, clock)
+        self._events = _Events(run) if tensorboard else None
+        self._instruments: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}
+
+    def log(self, kind: str, **fields: Any) -> None:
+        """Write one record, for example `log("training", round=3, step=12, loss=1.9)`.
+
+        Values are plain JSON or numpy scalars; what is not finite becomes null. Numbers also become the gauge
+        `bohdi_<kind>_<field>` and a TensorBoard scalar over `step`, else `round`, else the count of such records.
+        """
+        record = {"time": self._clock(), "kind": kind, **{name: plain(value) for name, value in fields.items()}}
+        self._lines.append(json.dumps(record, allow_nan=False))
+        numbers = {
+            name: float(value)
+            for name, value in record.items()
+            if name not in {"time", "round", "step"} and isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        labels = {name: str(record.get(name, "")) for name in LABELS}
+        for name, value in numbers.items():
+            instrument = self._instrument("Gauge", f"bohdi_{kind}_{name}")
+            if instrument is not None:
+                instrument.set(value, tags=labels)
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        if self._events is not None and numbers:
+            step = record.get("step", record.get("round", self._counts[kind]))
+            label = "".join(f"/{labels[name]}" for name in LABELS if labels[name])
+            self._events.add(int(step), record["time"], {f"{kind}/{name}{label}": v for name, v in numbers.items()})
+
+    def count(self, name: str, number: float = 1, **labels: str) -> None:
+        """Raise Ray's counter `bohdi_<name>_total`; metrics.jsonl has such counts in its round records."""
+        assert set(labels) <= set(LABELS), f"labels are limited to {LABELS}, got {sorted(labels)}"
+        instrument = self._instrument("Counter", f"bohdi_{name}_total")
+        if instrument is not None and number > 0:
+            instrument.inc(number, tags={label: labels.get(label, "") for label in LABELS})
+
+    def flush(self) -> None:
+        """Make everything logged so far readable by others."""
+        self._lines.flush()
+        if self._events is not None:
+            self._events.flush()
+
+    def close(self) -> None:
+        self._lines.close()
+        if self._events is not None:
+            self._events.close()
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _instrument(self, kind: str, name: str) -> Any:
+        """A Ray gauge or counter; None while Ray does not run here."""
+        ray = sys.modules.get("ray")
+        if ray is None or not ray.is_initialized():
+            return None
+        if name not in self._instruments:
+            from ray.util import metrics
+
+            self._instruments[name] = getattr(metrics, kind)(name, tag_keys=LABELS)
+        return self._instruments[name]
+
+
+def plain(value: Any) -> Any:
+    """A value as plain JSON: numpy scalars and arrays unwrapped, NaN and infinities as None, anything else as text."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
+class _LocalLines:
+    """Appends; every line is in the file when `append` returns."""
+
+    def __init__(self, run: RunDir):
+        path = Path(run.path(METRICS))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
+        self._file: IO[str] = path.open("a", encoding="utf-8", buffering=1)
+        if torn:  # a crash cut the last line: end it, so that the next one stands alone
+            self._file.write("\n")
+
+    def append(self, line: str) -> None:
+        self._file.write(line + "\n")
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _RemoteLines:
+    """Object stores cannot append: the file is written anew, at most every half minute and at the end."""
+
+    def __init__(self, run: RunDir, clock: Callable[[], float]):
+        self._run, self._clock, self._written_at = run, clock, clock()
+        self._lines = run.read_bytes(METRICS).decode().splitlines() if run.exists(METRICS) else []
+
+    def append(self, line: str) -> None:
+        self._lines.append(line)
+        if self._clock() - self._written_at >= _REWRITE_S:
+            self.flush()
+
+    def flush(self) -> None:
+        self._run.write_bytes(METRICS, "".join(line + "\n" for line in self._lines).encode())
+        self._written_at = self._clock()
+
+    def close(self) -> None:
+        self.flush()
+
+
+class _Events:
+    """TensorBoard event files, written on this node and copied into a remote run when flushed."""
+
+    def __init__(self, run: RunDir):
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._run = run
+        self._folder = Path(run.path(TENSORBOARD)) if run.is_local else Path(tempfile.mkdtemp(prefix="bohdi_ray-"))
+        self._writer = EventFileWriter(str(self._folder), filename_suffix=f".{socket.gethostname()}")
+
+    def add(self, step: int, time_s: float, values: dict[str, float]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._writer.add_event(Event(wall_time=time_s, step=step, summary=Summary(value=scalars)))
+
+    def flush(self) -> None:
+        self._writer.flush()
+        if not self._run.is_local:
+            target = self._run.path(TENSORBOARD)
+            pyarrow.fs.copy_files(str(self._folder), target, pyarrow.fs.LocalFileSystem(), self._run.filesystem)
+
+    def close(self) -> None:
+        self._writer.close()
+        if not self._run.is_local:
+            target = self._run.path(TENSORBOARD)
+            pyarrow.fs.copy_files(str(self._folder), target, pyarrow.fs.LocalFileSystem(), self._run.filesystem)

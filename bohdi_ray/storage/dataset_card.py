@@ -1,0 +1,110 @@
+"""The README.md of an exported data set, computed from the run. Pure; it states facts and never guesses a licence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
+
+_SHAPES = {
+    "sft": "`messages`: the question as user, the best answer as assistant.",
+    "preference": "`prompt`, `chosen` and `rejected`, each a list of messages. `pair` says which answers were paired: "
+    "`best_worst` the best against the worst eligible one, `source_target` a source's winning answer against the "
+    "target's.",
+}
+
+
+def dataset_card(
+    config: FusionConfig,
+    environment: Mapping[str, Any],
+    format: str,
+    min_margin: float,
+    rows: Mapping[str, int],
+    left_out: Mapping[str, int],
+) -> str:
+    """Markdown with the YAML head that lets `datasets.load_dataset` find the files. `rows` counts rows by split."""
+    header = {
+        "configs": [
+            {"config_name": name, "data_files": [{"split": split, "path": f"{split}.{suffix}"} for split in rows]}
+            for name, suffix in (("default", "parquet"), ("jsonl", "jsonl"))
+        ],
+        "tags": ["synthetic", format, "bohdi_ray"],
+    }
+    lines = [
+        "---",
+        yaml.safe_dump(header, sort_keys=False).strip(),
+        "---",
+        "",
+        "# Samples of a fusion with bohdi_ray",
+        "",
+        "Domains, questions and answers were all written by language models; no person has checked them. "
+        + _SHAPES[format],
+        "",
+        *_section("Rows", [("split", "rows"), *((split, str(count)) for split, count in rows.items())]),
+        *_section(
+            "Models", [("model", "role", "where from", "revision", "temperature"), *map(_model_row, _models(config))]
+        ),
+        *_section("How samples were made", [("setting", "value"), *_settings(config, environment)]),
+        *_section("Filters", [("filter", "value"), *_filters(config, min_margin)]),
+    ]
+    if left_out:
+        counts = [(reason, str(count)) for reason, count in sorted(left_out.items())]
+        lines += _section("Left out of this export", [("reason", "samples or pairs"), *counts])
+    lines += [
+        "## Licence",
+        "",
+        "None is stated here. The licences and terms of use of every model in the table apply to what it wrote, and "
+        "some restrict training other models on it: check them before you publish or train.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _section(title: str, rows: list[tuple[str, ...]]) -> list[str]:
+    head, *body = [[_cell(cell) for cell in row] for row in rows]
+    table = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]
+    return [f"## {title}", "", *table, ""]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _models(config: FusionConfig) -> list[tuple[str, VllmModel | OpenAIModel]]:
+    return [*(("source", source) for source in config.sources), ("target", config.target)]
+
+
+def _model_row(entry: tuple[str, VllmModel | OpenAIModel]) -> tuple[str, ...]:
+    role, model = entry
+    if isinstance(model, OpenAIModel):
+        return model.name, role, f"{model.model} (remote)", "unknown", str(model.temperature)
+    # A local folder's path says nothing to readers and may name its owner: only its last part is shown.
+    local = model.model.startswith(("/", "./", "../", "~"))
+    origin = f"local folder {model.model.rstrip('/').rsplit('/', 1)[-1]}" if local else model.model
+    return model.name, role, origin, model.revision or "not pinned", str(model.temperature)
+
+
+def _settings(config: FusionConfig, environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("bohdi_ray", str(environment.get("bohdi_ray", "unknown"))),
+        ("seed", str(config.seed)),
+        ("depth of the domain tree", str(config.tree.depth)),
+        ("judge", f"policy {config.judge.policy}, orders {config.judge.orders}"),
+        ("harvests per round", f"{config.meditation.steps} x {config.meditation.walks_per_step}"),
+        ("styles of questions", "; ".join(config.harvest.styles)),
+        ("own prompt templates", "yes" if config.harvest.prompts else "no"),
+    ]
+
+
+def _filters(config: FusionConfig, min_margin: float) -> list[tuple[str, str]]:
+    return [
+        ("question longer than", f"{config.harvest.min_question_chars} characters"),
+        ("answer longer than", f"{config.harvest.min_answer_chars} characters"),
+        ("answers never used", "truncated, repetitive or refusing ones"),
+        ("same question twice in a domain", "removed"),
+        ("share held out", str(config.harvest.heldout_fraction)),
+        ("min_margin of this export", str(min_margin)),
+    ]

@@ -1,0 +1,69 @@
+"""The loss of any weights version on held-out samples. Runs inside a Ray task; shares encoding and objective with training.
+
+Called by the driver at the end of a run, for versions it wants to compare, over one set of rows. Measures published
+weights as an engine would serve them; never trains and never changes a folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bohdi_ray.config import TrainingConfig
+from bohdi_ray.records import TrainingRow
+
+ROWS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class HeldoutLoss:
+    """Token-weighted loss: natural log, per answer token over the whole set."""
+
+    loss: float | None  # None when no row could be measured
+    num_tokens: int
+    rows: dict[str, tuple[float, int]]  # by sample id: loss sum, answer tokens
+    num_rejected: int  # rows that cannot be encoded, too long ones for example
+
+
+def heldout_loss(
+    weights_dir: str,
+    rows: Sequence[TrainingRow],
+    system_prompt: str | None,
+    training: TrainingConfig,
+    trust_remote_code: bool = False,
+) -> HeldoutLoss:
+    """Loss of the published weights in `weights_dir` on `rows`, in the format they are stored in."""
+    import torch
+
+    from bohdi_ray.training.encode import Encoder, micro_batches
+    from bohdi_ray.training.objectives import sft, to_tensors
+    from bohdi_ray.training.weights import load_model, load_tokenizer
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = Encoder(load_tokenizer(weights_dir), system_prompt, training.max_length)
+    encoded, rejected = encoder.encode_all(rows)
+    options = {"attn_implementation": training.attn_implementation, "trust_remote_code": trust_remote_code}
+    model = load_model(weights_dir, **options).to(device).eval()
+    losses: dict[str, tuple[float, int]] = {}
+    with torch.no_grad():
+        for batch in micro_batches(encoded, ROWS_AT_ONCE, packing=False, max_length=training.max_length):
+            sums = sft(model, to_tensors(batch, device)).row_loss_sums.tolist()
+            for row, loss_sum in zip(batch.rows, sums, strict=True):
+                losses[rows[row.index].sample_id] = (loss_sum, row.num_answer_tokens)
+    num_tokens = sum(tokens for _, tokens in losses.values())
+    total = sum(loss for loss, _ in losses.values())
+    return HeldoutLoss(total / num_tokens if num_tokens else None, num_tokens, losses, len(rejected))
+
+
+def compare_versions(
+    weights_dirs: Mapping[int, str],
+    rows: Sequence[TrainingRow],
+    system_prompt: str | None,
+    training: TrainingConfig,
+    trust_remote_code: bool = False,
+) -> dict[int, HeldoutLoss]:
+    """`heldout_loss` of several versions over the same rows, one after another."""
+    return {
+        version: heldout_loss(folder, rows, system_prompt, training, trust_remote_code)
+        for version, folder in weights_dirs.items()
+    }

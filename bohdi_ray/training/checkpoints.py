@@ -1,0 +1,130 @@
+"""The trainer's folders: names, state.json, COMMIT, and where training may go on. Standard library only.
+
+    checkpoints/base/       weights/ probe.json COMMIT                        version 0, written once
+    checkpoints/round-<r>/  weights/ optimizer/ probe.json state.json COMMIT  version r + 1
+
+`COMMIT` is written last and synced; a folder without it does not exist for anybody and may be overwritten. Written by
+rank 0 of the train workers, read by the SampleQueue, the engines' owner and resuming workers. Nothing here deletes a
+committed folder: retention is the driver's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+
+ROUND_NAME = re.compile(r"round-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundState:
+    """state.json: what was true when a round was committed."""
+
+    round: int
+    next_step: int  # global step that follows this round
+    num_optimizer_steps: int  # taken so far; places the learning-rate schedule
+    weights_version: int  # round + 1
+    world_size: int
+    has_optimizer: bool  # whether training can go on exactly from here
+
+
+def round_dir(checkpoints_dir: str, round: int) -> str:
+    """Folder of a round's checkpoint."""
+    return os.path.join(checkpoints_dir, f"round-{round}")
+
+
+def version_dir(checkpoints_dir: str, weights_version: int) -> str:
+    """Folder that holds this version of the target: `base` for 0, else the one of the round that made it."""
+    return (
+        os.path.join(checkpoints_dir, "base")
+        if weights_version == 0
+        else round_dir(checkpoints_dir, weights_version - 1)
+    )
+
+
+def is_committed(folder: str) -> bool:
+    """Whether COMMIT is there."""
+    return os.path.exists(os.path.join(folder, "COMMIT"))
+
+
+def start_folder(folder: str) -> None:
+    """An empty folder in the place of an uncommitted one."""
+    assert not is_committed(folder), f"{folder} is committed and must not change"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+
+
+def commit_folder(folder: str) -> None:
+    """Writes COMMIT last, after everything else in the folder has reached the disk."""
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            _sync(os.path.join(parent, name))
+        _sync(parent)
+    write_text(os.path.join(folder, "COMMIT"), "")
+    _sync(folder)
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes and syncs one small file, replacing it in one go."""
+    temporary = path + ".writing"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_state(folder: str, state: RoundState) -> None:
+    """state.json of an uncommitted folder."""
+    write_text(os.path.join(folder, "state.json"), json.dumps(asdict(state), indent=1))
+
+
+def read_state(folder: str) -> RoundState:
+    """state.json of a committed folder."""
+    with open(os.path.join(folder, "state.json"), encoding="utf-8") as file:
+        return RoundState(**json.load(file))
+
+
+def committed_rounds(checkpoints_dir: str) -> list[RoundState]:
+    """All committed rounds still there, oldest first."""
+    if not os.path.isdir(checkpoints_dir):
+        return []
+    found = (ROUND_NAME.fullmatch(name) for name in os.listdir(checkpoints_dir))
+    rounds = sorted(int(match[1]) for match in found if match)
+    folders = [round_dir(checkpoints_dir, number) for number in rounds]
+    return [read_state(folder) for folder in folders if is_committed(folder)]
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Where training goes on: after `round` (-1: from version 0), at global step `next_step`."""
+
+    round: int = -1
+    next_step: int = 0
+    num_optimizer_steps: int = 0
+    last_committed_round: int = -1  # rounds after `round` up to this one are replayed, not committed again
+
+
+def resume_point(checkpoints_dir: str, optimizer_needed: bool) -> ResumePoint:
+    """The newest committed round that training can go on from.
+
+    Where the optimizer is saved less often than the weights, that is the newest round which has it; the rows since are
+    replayed. With `training.reset_optimizer` the weights alone are enough.
+    """
+    committed = committed_rounds(checkpoints_dir)
+    usable = [state for state in committed if state.has_optimizer or not optimizer_needed]
+    if not usable:
+        return ResumePoint(last_committed_round=committed[-1].round if committed else -1)
+    newest = usable[-1]
+    return ResumePoint(newest.round, newest.next_step, newest.num_optimizer_steps, committed[-1].round)

@@ -1,0 +1,127 @@
+"""Starts the one Ray Train run of a fusion and watches it. Called by the driver.
+
+`fit()` blocks, so it runs in a Ray task: the driver stays light, sees the end of the task as soon as it comes, and can end
+the run for sure by cancelling the task, because the controller and its workers die with the task that owns them. Ray Train
+makes its own placement group; nothing here wraps it in another.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.errors import DeadlineExceeded, TrainingFailed
+from bohdi_ray.training.steps import num_steps_upper_bound
+
+QUEUE_TIMEOUT_S = 60.0
+
+
+class TrainerHandle:
+    """The running training run, as the driver sees it."""
+
+    def __init__(self, fit: Any, queue: Any, train_step_s: float):
+        self._fit = fit  # ObjectRef of the task that runs fit()
+        self._queue = queue
+        self._train_step_s = train_step_s
+
+    def raise_if_dead(self) -> None:
+        """Raises TrainingFailed when the run has ended with an error. Returns at once."""
+        ready, _ = ray.wait([self._fit], timeout=0)
+        if ready:
+            self._result()
+
+    def raise_if_stuck(self) -> None:
+        """Raises DeadlineExceeded when steps wait and nothing has moved for `deadlines.train_step_s`."""
+        status = ray.get(self._queue.status.remote(), timeout=QUEUE_TIMEOUT_S)
+        if status.busy and status.idle_s > self._train_step_s:
+            raise DeadlineExceeded(
+                f"the trainer to move on (queue: {status.num_rows_queued} rows, attempt {status.attempt})",
+                status.idle_s,
+                "look at the train workers' logs, or raise deadlines.train_step_s",
+            )
+
+    def join(self, timeout_s: float) -> None:
+        """Waits for the run to end by itself (after `queue.finish`). Raises TrainingFailed or DeadlineExceeded."""
+        ready, _ = ray.wait([self._fit], timeout=timeout_s)
+        if not ready:
+            raise DeadlineExceeded("the trainer to end", timeout_s, "look at the train workers' logs")
+        self._result()
+
+    def stop(self, timeout_s: float) -> None:
+        """Ends the run: after the step under way if that takes at most `timeout_s`, else at once."""
+        ray.wait([self._queue.stop.remote()], timeout=min(timeout_s, QUEUE_TIMEOUT_S))
+        ready, _ = ray.wait([self._fit], timeout=timeout_s)
+        if not ready:
+            ray.cancel(self._fit, force=True)
+
+    def _result(self) -> None:
+        try:
+            ray.get(self._fit, timeout=QUEUE_TIMEOUT_S)
+        except ray.exceptions.RayError as error:
+            raise TrainingFailed(f"the training run has ended: {_root_cause(error)}") from error
+
+
+def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str) -> TrainerHandle:
+    """Starts training on `queue`, behind the newest committed round in `checkpoints_dir`; its `base` must be published."""
+    last_attempt = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S).attempt
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": here}
+    fit = ray.remote(**options)(run_fit).remote(config, queue, checkpoints_dir, last_attempt)
+    return TrainerHandle(fit, queue, config.deadlines.train_step_s)
+
+
+def worker_resources(config: FusionConfig, cluster_has_gpus: bool) -> dict[str, float]:
+    """Resources of one train worker: as configured, with a GPU where the cluster has some and none is named."""
+    resources = dict(config.training.resources_per_worker)
+    if cluster_has_gpus:
+        resources.setdefault("GPU", 1)
+    return resources
+
+
+def run_fit(config: FusionConfig, queue: Any, checkpoints_dir: str, last_attempt: int) -> None:
+    """Body of the task: one TorchTrainer for all rounds. Imports torch here, where it is used."""
+    from ray.data import ExecutionOptions
+    from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from bohdi_ray.training.dataset import RankDataset
+    from bohdi_ray.training.loop import LoopConfig, train_loop
+
+    training = config.training
+    resources = worker_resources(config, ray.cluster_resources().get("GPU", 0) > 0)
+    use_gpu = resources.get("GPU", 0) > 0
+    first_round = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S).next_round
+    num_steps = num_steps_upper_bound(config, first_round)
+    datasets = {
+        f"train_{rank}": RankDataset(queue, training.num_workers, rank, num_steps, last_attempt)
+        for rank in range(training.num_workers)
+    }
+    execution = ExecutionOptions(preserve_order=True, verbose_progress=False)
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"setup": LoopConfig(config, queue, checkpoints_dir)},
+        torch_config=TorchConfig(
+            backend="nccl" if use_gpu else "gloo", timeout_s=max(60, int(config.deadlines.train_step_s))
+        ),
+        scaling_config=ScalingConfig(num_workers=training.num_workers, use_gpu=use_gpu, resources_per_worker=resources),
+        run_config=RunConfig(
+            name="fusion",
+            storage_path=os.path.join(checkpoints_dir, ".ray_train"),
+            failure_config=FailureConfig(
+                max_failures=training.max_failures, controller_failure_limit=max(3, training.max_failures)
+            ),
+        ),
+        datasets=datasets,
+        # Every rank has a Dataset of its own: nothing is split, nothing held back or dropped to equalise.
+        dataset_config=DataConfig(datasets_to_split=[], execution_options=execution),
+    )
+    trainer.fit()
+
+
+def _root_cause(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[-1] if text else type(error).__name__

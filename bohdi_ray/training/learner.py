@@ -1,0 +1,252 @@
+"""One rank's model, optimizer and step under DeepSpeed. Imports torch, so only train workers, tests and benchmarks use it.
+
+The loop (loop.py) hands it rows of one global step; every rank must call the same methods in the same order. It knows
+nothing of queues, rounds or Ray; torch.distributed must be set up before.
+
+A step's loss is (sum of answer-token losses over all ranks) / (answer tokens of the global step). DeepSpeed averages
+gradients over ranks, so each rank's sum is multiplied by world_size / tokens, and DeepSpeed's own division by accumulation
+steps is switched off (`scale_wrt_gas=False`); the accumulation boundary is set by us before every backward pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
+import deepspeed
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.engines.probe import Probe
+from bohdi_ray.records import TrainingRow
+from bohdi_ray.training.ds_config import complete_deepspeed, zero_stage
+from bohdi_ray.training.encode import Batch, EncodedRow, Encoder, empty_batch, make_batch, micro_batches
+from bohdi_ray.training.objectives import OBJECTIVES, to_tensors
+from bohdi_ray.training.steps import learning_rate, schedule_length
+from bohdi_ray.training.weights import (
+    full_state,
+    load_tokenizer,
+    load_trainable,
+    measure_probe,
+    probe_ids,
+    write_weights,
+)
+
+logger = logging.getLogger(__name__)
+OPTIMIZER_TAG = "state"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One global step, the same on every rank."""
+
+    loss: float  # per answer token; 0 when there was none
+    num_answer_tokens: int
+    num_tokens: int
+    num_rows: int
+    num_rejected: int  # rows without weight: too long, no answer left, not encodable
+    grad_norm: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowLoss:
+    """Loss of one row: a sum over its answer tokens, natural log."""
+
+    sample_id: str
+    loss_sum: float
+    num_tokens: int
+
+
+class Learner:
+    """Model and optimizer of this rank, going on from `weights_dir` and, if given, `optimizer_dir`."""
+
+    def __init__(
+        self,
+        config: FusionConfig,
+        weights_dir: str,
+        base_dir: str,
+        device: torch.device | str,
+        optimizer_dir: str | None = None,
+        num_optimizer_steps: int = 0,
+    ):
+        training = config.training
+        self._training = training
+        self._stage = zero_stage(training)
+        self._total_steps = schedule_length(config)
+        self._device = device
+        self.num_optimizer_steps = num_optimizer_steps
+        self.tokenizer = load_tokenizer(weights_dir)
+        self.encoder = Encoder(self.tokenizer, config.target.system_prompt, training.max_length)
+        self._objective = OBJECTIVES["sft"]
+        self._engine, self._stored_dtype = self._start_engine(weights_dir, base_dir, config.target.trust_remote_code)
+        if optimizer_dir is not None:
+            loaded, _ = self._engine.load_checkpoint(optimizer_dir, tag=OPTIMIZER_TAG)
+            assert loaded is not None, f"no optimizer state in {optimizer_dir}"
+        self.packing = training.packing and self._keeps_rows_apart()
+
+    def _start_engine(self, weights_dir: str, base_dir: str, trust_remote_code: bool) -> tuple[Any, torch.dtype]:
+        ds_config = complete_deepspeed(self._training)
+        keep_alive = None
+        if self._stage == 3:
+            from transformers.integrations import HfDeepSpeedConfig
+
+            keep_alive = HfDeepSpeedConfig(ds_config)  # from here on models are born partitioned
+        dtype = getattr(torch, self._training.dtype)
+        model = load_trainable(
+            weights_dir,
+            base_dir,
+            dtype=dtype,
+            attn_implementation=self._training.attn_implementation,
+            trust_remote_code=trust_remote_code,
+        )
+        del keep_alive
+        stored_dtype = _stored_dtype(weights_dir)
+        model.config.use_cache = False
+        if self._training.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.train()
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        engine, *_ = deepspeed.initialize(model=model, model_parameters=parameters, config=ds_config)
+        return engine, stored_dtype
+
+    # Learning
+
+    def step(self, rows: Sequence[TrainingRow]) -> StepResult:
+        """One optimizer step on this rank's share of a global step. Without any answer token nothing is updated."""
+        encoded, rejected = self.encoder.encode_all(rows)
+        batches = self._batches(encoded)
+        own = [
+            sum(b.num_answer_tokens for b in batches),
+            sum(b.num_tokens for b in batches),
+            len(rows),
+            len(rejected),
+            len(batches),
+        ]
+        every = self._gathered(own)
+        num_answer_tokens, num_tokens, num_rows, num_rejected = (int(every[:, i].sum()) for i in range(4))
+        num_micro_batches = int(every[:, 4].max())
+        rate = self._set_learning_rate()
+        loss, grad_norm = 0.0, 0.0
+        if num_answer_tokens:
+            loss = self._accumulate(batches, num_micro_batches, len(every) / num_answer_tokens) / num_answer_tokens
+            self._engine.step()
+            self.num_optimizer_steps += 1
+            grad_norm = float(self._engine.get_global_grad_norm() or 0.0)
+        return StepResult(loss, num_answer_tokens, num_tokens, num_rows, num_rejected, grad_norm, rate)
+
+    def _accumulate(self, batches: list[Batch], num_micro_batches: int, scale: float) -> float:
+        """Forward and backward over all micro-batches; returns the loss sum over all ranks."""
+        self._engine.train()
+        total = torch.zeros(1, dtype=torch.float64)
+        for number in range(num_micro_batches):
+            batch = batches[number] if number < len(batches) else empty_batch()
+            self._engine.set_gradient_accumulation_boundary(number == num_micro_batches - 1)
+            output = self._objective(self._engine, to_tensors(batch, self._device))
+            self._engine.backward(output.loss_sum * scale, scale_wrt_gas=False)
+            total += output.loss_sum.detach().double().cpu()
+        return float(self._summed(total)[0])
+
+    def _set_learning_rate(self) -> float:
+        training = self._training
+        rate = learning_rate(self.num_optimizer_steps, training.learning_rate, training.schedule, self._total_steps)
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def reset_optimizer(self) -> None:
+        """Forgets AdamW's moments; they start at zero with the next step. Float32 master weights stay."""
+        self._engine.optimizer.optimizer.state.clear()
+
+    # Measuring
+
+    @torch.no_grad()
+    def row_losses(self, rows: Sequence[TrainingRow]) -> list[RowLoss]:
+        """Losses of this rank's rows under the present weights. Rows that cannot be encoded are left out."""
+        encoded, _ = self.encoder.encode_all(rows)
+        batches = self._batches(encoded)
+        num_batches = int(self._gathered([len(batches)]).max())
+        self._engine.eval()
+        losses = []
+        for number in range(num_batches):
+            batch = batches[number] if number < len(batches) else empty_batch()
+            sums = self._objective(self._engine, to_tensors(batch, self._device)).row_loss_sums.tolist()
+            for row, loss_sum in zip(batch.rows, sums, strict=True):
+                losses.append(RowLoss(rows[row.index].sample_id, loss_sum, row.num_answer_tokens))
+        self._engine.train()
+        return losses
+
+    def probe(self, weights_version: int) -> Probe:
+        """Log-probabilities of the probe sequences under the present weights; every rank computes all of them."""
+        self._engine.eval()
+        probe = measure_probe(self._engine, probe_ids(self.encoder), weights_version, self._device)
+        self._engine.train()
+        return probe
+
+    # Saving
+
+    def save_optimizer(self, folder: str) -> None:
+        """Everything training needs to go on exactly, one file per rank."""
+        self._engine.save_checkpoint(folder, tag=OPTIMIZER_TAG)
+
+    def save_weights(self, folder: str, rank: int) -> None:
+        """Engine layout, written by rank 0; every rank must call."""
+        state = full_state(self._engine, self._stage)
+        if rank == 0:
+            assert state is not None
+            write_weights(self._engine.module, self.tokenizer, state, folder, self._stored_dtype)
+
+    # Parts
+
+    def _batches(self, encoded: Sequence[EncodedRow]) -> list[Batch]:
+        training = self._training
+        return micro_batches(encoded, training.micro_batch_size, self.packing, training.max_length)
+
+    def _gathered(self, own: list[int]) -> torch.Tensor:
+        """[world_size, len(own)] of every rank's numbers."""
+        mine = torch.tensor(own, dtype=torch.int64, device=self._device)
+        every = [torch.zeros_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(every, mine)
+        return torch.stack(every).cpu()
+
+    def _summed(self, value: torch.Tensor) -> torch.Tensor:
+        value = value.to(self._device)
+        dist.all_reduce(value)
+        return value.cpu()
+
+    @torch.no_grad()
+    def _keeps_rows_apart(self) -> bool:
+        """Whether this model, with this attention, computes a row in a pack as it does alone.
+
+        Tried, not looked up: behind another neighbour the row's losses must not move at all, and they must be those of the
+        row on its own within rounding.
+        """
+        self._engine.eval()
+        row = EncodedRow(0, tuple(range(5, 25)), 1)
+        neighbours = (EncodedRow(0, tuple(range(30, 42)), 1), EncodedRow(0, tuple(range(50, 62)), 1))
+        lines = [[row], [neighbours[0], row], [neighbours[1], row]]
+        sums = [
+            self._objective(self._engine, to_tensors(make_batch([line], True), self._device)).row_loss_sums[-1].item()
+            for line in lines
+        ]
+        self._engine.train()
+        alone, behind, behind_other = sums
+        apart = behind == behind_other and abs(alone - behind) <= 0.02 * abs(alone)
+        if not apart:
+            logger.warning("rows in a pack influence each other in this model (%s): rows are padded instead", sums)
+        return apart
+
+
+def _stored_dtype(weights_dir: str) -> torch.dtype:
+    """Number format of the published weights, which every version keeps."""
+    from transformers import AutoConfig
+
+    dtype = AutoConfig.from_pretrained(weights_dir).dtype
+    return dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(dtype or "bfloat16").removeprefix("torch."))

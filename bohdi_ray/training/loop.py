@@ -1,0 +1,216 @@
+"""The train loop of one rank under Ray Train: takes numbered steps, learns, commits rounds.
+
+`train_loop` runs in every train worker, for the whole fusion. It
+- consumes: the steps of this rank, in order, through its Ray Dataset (which reads the SampleQueue);
+- produces: checkpoints/round-<r>/ with COMMIT at the end of each round, told to the queue by rank 0; metrics, once a round;
+- waits for: the next step (a round being harvested), the other ranks (collectives);
+- is unblocked by: `put_round`, `finish` or `stop` on the queue.
+A dead rank ends the whole worker group; Ray Train starts another, which goes on from the last COMMIT. It never deletes a
+committed folder and never draws a sample.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import ray.train
+import torch
+import torch.distributed as dist
+from ray.train.torch import get_device
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.engines.probe import PROBE_FILE, write_probe
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.training.checkpoints import (
+    ResumePoint,
+    RoundState,
+    commit_folder,
+    is_committed,
+    read_state,
+    round_dir,
+    start_folder,
+    version_dir,
+    write_state,
+)
+from bohdi_ray.training.dataset import step_of_table
+from bohdi_ray.training.learner import Learner, RowLoss, StepResult
+from bohdi_ray.training.queue import Ended
+from bohdi_ray.training.steps import GlobalStep
+from bohdi_ray.training.weights import WEIGHTS
+
+logger = logging.getLogger(__name__)
+OPTIMIZER = "optimizer"
+QUEUE_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """What launch.py hands to every worker."""
+
+    config: FusionConfig
+    queue: Any  # handle of the SampleQueue actor
+    checkpoints_dir: str
+
+
+@dataclass
+class RoundTally:
+    """Sums over the steps of one round on this rank; `seconds` by part."""
+
+    steps: list[StepResult] = field(default_factory=list)
+    seconds: Counter[str] = field(default_factory=Counter)
+    put_to_step_s: float | None = None
+
+
+def train_loop(loop_config: dict[str, Any]) -> None:
+    """Entry point for Ray Train."""
+    setup: LoopConfig = loop_config["setup"]
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    _set_threads(context.get_local_world_size())
+    attempt = ray.get(setup.queue.status.remote(), timeout=QUEUE_TIMEOUT_S).attempt
+    plan = ray.get(setup.queue.plan.remote(attempt), timeout=QUEUE_TIMEOUT_S)
+    learner = start_learner(setup, plan.resume, world_size)
+    tally = RoundTally()
+    steps = read_steps(rank)
+    while True:
+        began = time.perf_counter()
+        step = next(steps)
+        tally.seconds["waiting"] += time.perf_counter() - began
+        if isinstance(step, Ended):
+            return
+        if tally.put_to_step_s is None:
+            tally.put_to_step_s = time.time() - step.put_at
+        began = time.perf_counter()
+        if not tally.steps and setup.config.training.reset_optimizer:
+            learner.reset_optimizer()
+        tally.steps.append(learner.step(step.rows))
+        tally.seconds["stepping"] += time.perf_counter() - began
+        setup.queue.ack.remote(attempt, rank, step.step)
+        if step.last_of_round:
+            end_round(setup, learner, step, tally, rank, world_size)
+            tally = RoundTally()
+
+
+def read_steps(rank: int) -> Iterator[GlobalStep | Ended]:
+    """This rank's steps in order, then Ended."""
+    shard = ray.train.get_dataset_shard(f"train_{rank}")
+    expected: int | None = None
+    for table in shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        step = step_of_table(table)
+        if isinstance(step, GlobalStep):
+            assert expected in (None, step.step), f"step {step.step} arrived where {expected} was expected"
+            expected = step.step + 1
+        yield step
+    yield Ended()
+
+
+def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Learner:
+    """The learner behind round `resume.round`, with its optimizer if that was saved by as many ranks."""
+    config, checkpoints_dir = setup.config, setup.checkpoints_dir
+    folder = version_dir(checkpoints_dir, resume.round + 1)
+    optimizer_dir = None
+    if resume.round >= 0:
+        state = read_state(folder)
+        if state.has_optimizer and state.world_size == world_size:
+            optimizer_dir = os.path.join(folder, OPTIMIZER)
+        elif not config.training.reset_optimizer:
+            raise ConfigError(
+                "training.num_workers",
+                world_size,
+                f"the optimizer state of round {resume.round} was saved by {state.world_size} workers",
+                f"Use {state.world_size} workers, or set training.reset_optimizer to go on with the weights alone.",
+            )
+    return Learner(
+        config,
+        os.path.join(folder, WEIGHTS),
+        version_dir(checkpoints_dir, 0),
+        get_device() if torch.cuda.is_available() else "cpu",
+        optimizer_dir,
+        resume.num_optimizer_steps,
+    )
+
+
+def end_round(
+    setup: LoopConfig, learner: Learner, step: GlobalStep, tally: RoundTally, rank: int, world_size: int
+) -> None:
+    """Measures held-out rows, commits the round, tells the queue and Ray Train."""
+    began = time.perf_counter()
+    heldout: list[list[RowLoss] | None] = [None] * world_size
+    dist.all_gather_object(heldout, learner.row_losses(step.heldout))
+    tally.seconds["measuring"] += time.perf_counter() - began
+    began = time.perf_counter()
+    state = commit_round(setup, learner, step, rank, world_size)
+    tally.seconds["saving"] += time.perf_counter() - began
+    metrics = round_metrics(tally, [row for rows in heldout for row in rows or ()])
+    if rank == 0:
+        ray.get(setup.queue.round_committed.remote(state, metrics), timeout=QUEUE_TIMEOUT_S)
+    ray.train.report({"round": step.round, **metrics})
+
+
+def commit_round(setup: LoopConfig, learner: Learner, step: GlobalStep, rank: int, world_size: int) -> RoundState:
+    """All ranks write, then rank 0 writes COMMIT. A round that is replayed after a restart keeps its committed folder."""
+    training = setup.config.training
+    folder = round_dir(setup.checkpoints_dir, step.round)
+    # Rank 0 looks for all: a rank that looked later could find the COMMIT of this very round.
+    decision = [is_committed(folder)]
+    dist.broadcast_object_list(decision, src=0)
+    if decision[0]:
+        return read_state(folder)
+    saves_optimizer = not training.reset_optimizer and (step.round + 1) % training.save_optimizer_every == 0
+    if rank == 0:
+        start_folder(folder)
+    dist.barrier()
+    if saves_optimizer:
+        learner.save_optimizer(os.path.join(folder, OPTIMIZER))
+    learner.save_weights(os.path.join(folder, WEIGHTS), rank)
+    probe = learner.probe(step.round + 1)
+    state = RoundState(
+        step.round, step.step + 1, learner.num_optimizer_steps, step.round + 1, world_size, saves_optimizer
+    )
+    dist.barrier()
+    if rank == 0:
+        write_probe(os.path.join(folder, PROBE_FILE), probe)
+        write_state(folder, state)
+        commit_folder(folder)
+    dist.barrier()
+    return state
+
+
+def round_metrics(tally: RoundTally, heldout: list[RowLoss]) -> dict[str, Any]:
+    """Figures of one round. Losses are per answer token; `heldout_rows` maps sample id to (loss sum, tokens)."""
+    steps, seconds = tally.steps, tally.seconds
+    answer_tokens = sum(s.num_answer_tokens for s in steps)
+    tokens = sum(s.num_tokens for s in steps)
+    heldout_tokens = sum(row.num_tokens for row in heldout)
+    return {
+        "loss": sum(s.loss * s.num_answer_tokens for s in steps) / answer_tokens if answer_tokens else None,
+        "step_losses": [s.loss for s in steps],
+        "num_steps": len(steps),
+        "num_rows": sum(s.num_rows for s in steps),
+        "num_rejected_rows": sum(s.num_rejected for s in steps),
+        "num_tokens": tokens,
+        "num_answer_tokens": answer_tokens,
+        "tokens_per_s": tokens / seconds["stepping"] if seconds["stepping"] else 0.0,
+        "grad_norm": max((s.grad_norm for s in steps), default=0.0),
+        "learning_rate": steps[-1].learning_rate if steps else 0.0,
+        "put_to_step_s": tally.put_to_step_s,
+        "seconds": dict(seconds),
+        "heldout_loss": sum(row.loss_sum for row in heldout) / heldout_tokens if heldout_tokens else None,
+        "heldout_rows": {row.sample_id: (row.loss_sum, row.num_tokens) for row in heldout},
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "committed_at": time.time(),
+    }
+
+
+def _set_threads(local_world_size: int) -> None:
+    """On a CPU cluster the ranks of a node share its cores; Ray's default of one thread per slot leaves cores idle."""
+    if not torch.cuda.is_available():
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world_size))

@@ -1,0 +1,339 @@
+"""TreeManager: the state machine that owns tree and bandit. Plain, synchronous, never waits, never sees text.
+
+Called by the tree-manager actor (one process, one thread) and by the simulator. Hands out tickets and sprout requests,
+takes in proposals and outcomes. The promise it keeps: what becomes of the tree never depends on timing.
+
+The order of a round's work, M steps, lag = harvest.step_lag:
+
+    walks(s) done  ->  commit(s - lag)  ->  walks(s + 1) start           for s = 0 .. M - 1
+    after walks(M - 1) are done:  commit(M - lag) .. commit(M - 1)  ->  close_round
+
+- walks(s + 1) start only when steps 0 .. s - lag are committed; commit(c) is allowed only when walks(c + lag) are done
+  (or all of the round's). So commits fall between walks, never into them: the walks of step s see exactly the credit
+  of steps 0 .. s - 1 - lag, however early outcomes arrive. `committable()` says whose turn it is.
+- Right after `commit_step` or `close_round` the state is a *commit point*: no walk is under way, no election half done.
+  The next walks start with the first `work`, `propose` or `committable` after it, so that the caller can take the
+  segment and, if wanted, a snapshot in between. `digest()` always speaks of the last commit point; given what the
+  models said it is a function of config and seeds alone.
+- A segment holds the events up to the last commit point. What walks did since then leaves with the next one. When the
+  process dies, those walks are walked again from the commit point: same generators, same tree, same elections, so the
+  same tickets with the same ids. Tickets of steps walked before the commit point and not yet committed are in the
+  journal and are handed out again by `work(0)`. Proposals that arrived before it are in the journal too.
+- Elections of a node take the answers to its polls in number order, so an answer asked ahead is used when its number
+  comes, in this round or a later one, or never. It shows in no digest before that.
+
+Every call may be repeated: a second answer to a poll, a second commit of a step, a second close of a round do nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.randomness import generator
+from bohdi_ray.records import DomainPath, Outcome, Proposals, SproutRequest
+from bohdi_ray.tree import journal, snapshot
+from bohdi_ray.tree.bandit import draw_samples, make_policy
+from bohdi_ray.tree.elections import parse_request_id, sprout_request
+from bohdi_ray.tree.knowledge_tree import Node
+from bohdi_ray.tree.messages import RoundClosed, Work
+from bohdi_ray.tree.names import Seeds, valid_name
+from bohdi_ray.tree.state import TreeState
+from bohdi_ray.tree.walks import StepWalks
+
+DUPLICATE = "duplicate_question"
+
+
+class TreeManager:
+    def __init__(self, config: FusionConfig, seeds: Seeds = None):
+        self._config = config
+        self._state = TreeState(config, make_policy(config.bandit), seeds)
+        self._journal = journal.Journal()
+        self._walks: StepWalks | None = None  # of the step under way
+        self._asked: dict[str, SproutRequest] = {}  # open requests
+        self._digest: str | None = None  # of the last commit point, once walks have left it
+        self.open_round(0, 0)
+
+    # Rounds and work.
+
+    def open_round(self, round: int, weights_version: int) -> None:
+        """Opens the first round. Later ones are opened by `close_round`, as one step with what it decides."""
+        state = self._state
+        if (round, weights_version) == (state.round, state.weights_version):
+            return
+        if state.round >= 0:
+            raise ValueError(f"round {state.round} is open; close_round opens round {state.round + 1}")
+        self._emit(journal.RoundOpened(round, weights_version))
+        self._journal.mark()
+
+    def work(self, cursor: int) -> Work:
+        """The tickets of this round issued since `cursor`, and all sprout requests now open.
+
+        Cursors count tickets since the run began; 0 always means "from the start of this round", and is what a caller
+        must use who cannot know that this is still the same process. Known ids may come again then.
+        """
+        self._advance()
+        state = self._state
+        skip = cursor - state.num_issued_before
+        if not 0 <= skip <= len(state.issued):
+            skip = 0
+        tickets = tuple(t for t in state.issued[skip:] if t.step >= state.num_committed)
+        return Work(
+            round=state.round,
+            tickets=tickets,
+            cursor=state.num_issued_before + len(state.issued),
+            sprouts=self._open_requests(),
+            walks_done=tuple(range(state.num_walked)),
+            num_abandoned=sum(state.abandoned.values()),
+            num_tickets=tuple(
+                self._config.meditation.walks_per_step - state.abandoned.get(step, 0)
+                for step in range(state.num_walked)
+            ),
+        )
+
+    def propose(self, proposals: Proposals) -> None:
+        """Takes the answer to a sprout request and lets the walks that waited for it go on.
+
+        Ignored: an answer to a poll that has one, and one for a node this process does not know (it was asked for by
+        a process that died; the walks will ask again). Raises ValueError for an id that is no sprout request's.
+        """
+        self._advance()
+        path, poll = parse_request_id(proposals.request_id)
+        self._asked.pop(proposals.request_id, None)
+        try:
+            node = self._state.tree.find(path)
+        except KeyError:
+            return
+        if poll < node.arms.num_polls or poll in node.arms.proposals:
+            return
+        # Names end up in paths and ids, so no caller is trusted with them.
+        names = tuple(name for name in proposals.names if valid_name(name) == name)
+        num_invalid = proposals.num_invalid + len(proposals.names) - len(names)
+        self._emit(journal.Proposed(proposals.request_id, names, num_invalid, proposals.num_tokens))
+        if self._walks is not None and poll == node.arms.num_polls:
+            self._walks.resume(node)
+            self._advance()
+
+    @property
+    def num_steps_left(self) -> int:
+        """Steps of this round that are not committed yet; 0 says that the round may be closed."""
+        return self._config.meditation.steps - self._state.num_committed
+
+    # Outcomes.
+
+    def screen(self, step: int, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+        """The step's outcomes in ticket order; those whose question their leaf already has become failures. Pure.
+
+        `outcomes` are those of all tickets of the step, which must be the next to be committed: what its leaves have
+        depends on the steps before. Raises ValueError otherwise.
+        """
+        seen: set[tuple[DomainPath, str]] = set()
+        screened = []
+        for path, outcome in self._in_ticket_order(step, outcomes):
+            if outcome.failure is None:
+                assert outcome.question_hash is not None, outcome
+                leaf = self._state.tree.find(path)
+                key = (path, outcome.question_hash)
+                known = leaf.harvested is not None and outcome.question_hash in leaf.harvested.questions
+                if known or key in seen:
+                    outcome = replace(outcome, failure=DUPLICATE, reward=None)
+                seen.add(key)
+            screened.append(outcome)
+        return tuple(screened)
+
+    def committable(self) -> int | None:
+        """The next step whose credit may be committed, once its outcomes are there; None while walks come first."""
+        self._advance()
+        return self._committable()
+
+    def commit_step(self, step: int, outcomes: Sequence[Outcome], part: str) -> None:
+        """Gives the step's credit in ticket order.
+
+        `outcomes` are what `screen` returned; `part` names what holds the samples.
+        Raises ValueError when it is not this step's turn, or outcomes are missing or unscreened.
+        """
+        if self._is_committed(step, outcomes):
+            return
+        self._advance()
+        if self._committable() != step:
+            raise ValueError(f"step {step} cannot be committed now; the next is {self._committable()}")
+        ordered = self._in_ticket_order(step, outcomes)
+        if self.screen(step, outcomes) != tuple(outcome for _, outcome in ordered):
+            raise ValueError(f"the outcomes of step {step} hold duplicate questions; pass them through screen() first")
+        for path, outcome in ordered:
+            if outcome.failure is not None:
+                self._emit(journal.Failed(outcome.ticket_id, outcome.failure))
+                continue
+            assert outcome.question_hash is not None and outcome.reward in (0, 1), outcome
+            reward = None if outcome.heldout else outcome.reward
+            self._emit(journal.Credited(outcome.ticket_id, path, outcome.question_hash, reward))
+        self._emit(journal.StepCommitted(step, part))
+        self._commit_point()
+
+    def close_round(self, next_round: int, next_version: int) -> RoundClosed:
+        """The boundary of a round, as one: draws its training rows, introspects if the next round meets another target,
+        opens the next. Raises ValueError while steps are not committed."""
+        state = self._state
+        if state.round == next_round and state.last_closed is not None and state.last_closed.round == next_round - 1:
+            return state.last_closed
+        if next_round != state.round + 1 or state.num_committed < self._config.meditation.steps:
+            raise ValueError(
+                f"round {state.round} has {state.num_committed} of {self._config.meditation.steps} steps committed; "
+                f"it cannot be closed for round {next_round}"
+            )
+        self._emit(journal.RowsDrawn(tuple(self._draw_rows())))
+        if next_version != state.weights_version and self._config.bandit.introspection:
+            self._introspect()
+        closed = state.last_closed
+        assert closed is not None
+        self._emit(journal.RoundOpened(next_round, next_version))
+        self._commit_point()
+        return closed
+
+    # Persistence.
+
+    def take_segment(self) -> bytes:
+        """The events since the last segment, up to the last commit point; empty when there was no commit in between."""
+        return self._journal.take_segment()
+
+    @classmethod
+    def replay(
+        cls, config: FusionConfig, seeds: Seeds, segments: Iterable[bytes], base: bytes | None = None
+    ) -> TreeManager:
+        """The manager at the commit point where the last segment ends.
+
+        With `base`, a snapshot, `segments` are those taken after it.
+        """
+        manager = cls(config, seeds) if base is None else cls.restore(config, base)
+        manager._journal.take_segment()
+        for segment in segments:
+            for event in journal.decode(segment):
+                if isinstance(event, journal.RoundOpened) and event.round == manager._state.round:
+                    continue  # the first round, which the constructor opened
+                manager._state.apply(event)
+        return manager
+
+    def snapshot(self) -> bytes:
+        """The whole state at a commit point: take it right after `commit_step` or `close_round`, before `work`.
+        Raises ValueError when walks are under way."""
+        if self._digest is not None:
+            raise ValueError("walks are under way: a snapshot is taken right after commit_step or close_round")
+        return snapshot.encode(self._state)
+
+    @classmethod
+    def restore(cls, config: FusionConfig, data: bytes) -> TreeManager:
+        manager = cls(config, None)
+        manager._journal.take_segment()
+        snapshot.decode_into(manager._state, data)
+        return manager
+
+    def digest(self) -> str:
+        """Of the state at the last commit point."""
+        return self._state.digest() if self._digest is None else self._digest
+
+    # For people.
+
+    def describe(self) -> dict[str, Any]:
+        """The tree as nested plain data, as it is now."""
+        return snapshot.describe(self._state)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the run began, and the size of the tree."""
+        state = self._state
+        counts = asdict(state.counts)
+        failed = dict(sorted(counts.pop("num_failed").items()))
+        return {
+            **counts,
+            "num_failed": failed,
+            "num_in_flight": state.num_in_flight(),
+            "num_nodes": state.tree.num_nodes,
+            "num_leaves": state.tree.num_leaves,
+            "num_trainable": state.tree.root.num_trainable,
+            "round": state.round,
+            "weights_version": state.weights_version,
+        }
+
+    # Inside.
+
+    def _emit(self, event: journal.AnyEvent) -> None:
+        self._state.apply(event)
+        self._journal.append(event)
+
+    def _commit_point(self) -> None:
+        self._journal.mark()
+        self._digest = None
+
+    def _advance(self) -> None:
+        """Starts and ends the walks of steps, as far as the order at the top allows."""
+        state, meditation = self._state, self._config.meditation
+        while True:
+            if self._walks is not None:
+                if not self._walks.done:
+                    return
+                self._walks = None
+                self._emit(journal.WalksDone(state.num_walked))
+            step = state.num_walked
+            if step == meditation.steps or state.num_committed < step - self._config.harvest.step_lag:
+                return
+            if self._digest is None:
+                self._digest = state.digest()
+            self._walks = StepWalks(state, step, self._emit)
+            self._walks.start()
+
+    def _committable(self) -> int | None:
+        state = self._state
+        step = state.num_committed
+        needed = min(step + self._config.harvest.step_lag + 1, self._config.meditation.steps)
+        return step if step < self._config.meditation.steps and state.num_walked >= needed else None
+
+    def _in_ticket_order(self, step: int, outcomes: Sequence[Outcome]) -> list[tuple[DomainPath, Outcome]]:
+        state = self._state
+        if step != state.num_committed or state.num_walked <= step:
+            raise ValueError(f"step {step} is not the next to be committed, or its walks are not done")
+        tickets = [state.ticket(step, index, path) for index, path in sorted(state.in_flight.get(step, {}).items())]
+        given = {outcome.ticket_id: outcome for outcome in outcomes}
+        if len(given) != len(outcomes) or given.keys() != {ticket.ticket_id for ticket in tickets}:
+            raise ValueError(
+                f"step {step} needs one outcome for each of its {len(tickets)} tickets, got {len(outcomes)}"
+            )
+        return [(ticket.path, given[ticket.ticket_id]) for ticket in tickets]
+
+    def _is_committed(self, step: int, outcomes: Sequence[Outcome]) -> bool:
+        if outcomes and int(outcomes[0].ticket_id[1:].partition("-")[0]) < self._state.round:
+            return True
+        return step < self._state.num_committed
+
+    def _open_requests(self) -> tuple[SproutRequest, ...]:
+        """What walks wait for, then what was asked ahead. Requests asked ahead stay open when their node goes on."""
+        needed: dict[str, SproutRequest] = {}
+        if self._walks is not None:
+            for node in self._walks.waiting():
+                arms = node.arms
+                for poll in range(arms.num_polls, arms.num_polls + 1 + self._config.sprout.requests_ahead):
+                    if poll not in arms.proposals:
+                        request = sprout_request(node, poll, self._state.tree.depth)
+                        self._asked.setdefault(request.request_id, request)
+                        if poll == arms.num_polls:
+                            needed[request.request_id] = request
+        ahead = (request for key, request in self._asked.items() if key not in needed)
+        return (*needed.values(), *ahead)
+
+    def _draw_rows(self) -> list[str]:
+        """E batches of B_e, each from a generator of its own."""
+        rows: list[str] = []
+        for step in range(self._config.enlightenment.steps):
+            rng = generator(self._config.seed, self._state.round, step, "rows")
+            rows += draw_samples(self._state.tree, self._state.policy, rng, self._config.enlightenment.rows_per_step)
+        return rows
+
+    def _introspect(self) -> None:
+        found: list[tuple[DomainPath, Node]] = sorted(
+            ((node.path, node) for node in self._state.full_windows), key=lambda pair: pair[0]
+        )
+        for path, node in found:
+            reborn = self._state.policy.on_introspection(*node.posterior, node.window)
+            if reborn is not None:
+                alpha, beta, statistic, p_value = reborn
+                self._emit(journal.Reborn(path, alpha, beta, None if statistic == float("inf") else statistic, p_value))

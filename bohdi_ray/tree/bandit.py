@@ -1,0 +1,73 @@
+"""The bandit: what a policy must answer, and the batched walks that choose training rows.
+
+The tree's shape and the walks' order belong to others (`knowledge_tree.py`, `walks.py`); here is only how arms are
+compared. A policy is stateless: all it knows of an arm is the pair (alpha, beta) the tree keeps for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from bohdi_ray.config import BanditConfig
+from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
+from bohdi_ray.tree.policies.dynabranches import DynaBranches
+
+
+class Policy(Protocol):
+    def scores(self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+        """One score per arm, same shape as `alpha`; the largest is followed.
+
+        Arms of several nodes may come in one call, so an arm's score must depend on that arm alone.
+        """
+        ...
+
+    def credit(self, alpha: float, beta: float, reward: int) -> tuple[float, float]:
+        """The arm's new (alpha, beta) after one reward of 0 or 1."""
+        ...
+
+    def on_introspection(self, alpha: float, beta: float, window: bytes) -> tuple[float, float, float, float] | None:
+        """(new alpha, new beta, statistic, p-value) for an arm whose full window shows a change; else None."""
+        ...
+
+
+def make_policy(config: BanditConfig) -> Policy:
+    return {"dynabranches": DynaBranches}[config.policy](config)
+
+
+def draw_samples(tree: KnowledgeTree, policy: Policy, rng: np.random.Generator, num_rows: int) -> list[str]:
+    """Sample ids of `num_rows` training rows, drawn with replacement (method, section 7).
+
+    Each row is a walk over existing nodes with trainable samples below, then a uniform draw among its leaf's. All rows
+    descend together, a level at a time: one call of the policy scores the arms of all nodes the rows stand at.
+    Returns nothing when the tree has no trainable sample.
+    """
+    if tree.root.num_trainable == 0:
+        return []
+    nodes = [tree.root] * num_rows
+    for _ in range(tree.depth):
+        nodes = _descend(nodes, policy, rng)
+    counts = np.fromiter((node.num_trainable for node in nodes), np.int64, num_rows)
+    picks = rng.integers(0, counts).tolist()
+    return [node.trainable_id(pick) for node, pick in zip(nodes, picks, strict=True)]
+
+
+def _descend(nodes: Sequence[Node], policy: Policy, rng: np.random.Generator) -> list[Node]:
+    alphas, betas, lives, sizes = [], [], [], []
+    for node in nodes:
+        alpha, beta, live = node.arms.trainable_arms()
+        alphas.append(alpha)
+        betas.append(beta)
+        lives.append(live)
+        sizes.append(len(alpha))
+    scores = policy.scores(rng, np.concatenate(alphas), np.concatenate(betas))
+    starts = np.cumsum(sizes, dtype=np.intp) - np.asarray(sizes, np.intp)
+    best = np.maximum.reduceat(scores, starts)
+    hits = np.flatnonzero(scores == np.repeat(best, sizes))
+    first = hits[np.searchsorted(hits, starts)] - starts  # the first best arm of each node
+    return [
+        node.arms.children[pick if live is None else live[pick]]
+        for node, live, pick in zip(nodes, lives, first.tolist(), strict=True)
+    ]

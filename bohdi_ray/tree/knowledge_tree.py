@@ -1,0 +1,224 @@
+"""The knowledge tree: nodes, their arms, what was harvested below them, and an incremental digest of all that.
+
+Only `state.py` changes a tree, by applying events; walks and draws read it. It knows nothing of rounds, tickets or
+requests. A leaf costs a few hundred bytes; a node's posteriors lie in its parent's arrays, so that one call of numpy
+scores all arms of a node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from bohdi_ray.records import DomainPath, Proposals
+
+_pack = msgspec.msgpack.Encoder().encode
+DIGEST_MODULUS = 1 << 128
+
+
+class Arms:
+    """What a node above the leaf level has: one arm per child and, at index 0, `unk`. Arm i + 1 belongs to child i."""
+
+    __slots__ = (
+        "_live",
+        "alpha",
+        "ballot",
+        "beta",
+        "by_name",
+        "children",
+        "closed_in_round",
+        "num_elections",
+        "num_polls",
+        "proposals",
+        "trainable",
+    )
+
+    def __init__(self) -> None:
+        self.alpha = np.ones(4)  # [capacity], used up to len(children) + 1
+        self.beta = np.ones(4)
+        self.trainable = np.zeros(4, np.int64)  # trainable samples below each arm's child
+        self.children: list[Node] = []
+        self.by_name: dict[str, Node] = {}
+        self.ballot: dict[str, int] = {}  # votes of names that lost an election here
+        self.num_elections = 0  # held, with or without new proposals
+        self.num_polls = 0  # held with new proposals; the number of the next one
+        self.proposals: dict[int, Proposals] = {}  # arrived, not yet voted on, by poll
+        self.closed_in_round = -1  # the round in which `unk` was closed for repeated failure
+        self._live: np.ndarray | None = None
+
+    def add(self, child: Node) -> None:
+        self.children.append(child)
+        self.by_name[child.name] = child
+        if len(self.children) + 1 > len(self.alpha):
+            self.alpha = np.concatenate((self.alpha, np.ones(len(self.alpha))))
+            self.beta = np.concatenate((self.beta, np.ones(len(self.beta))))
+            self.trainable = np.concatenate((self.trainable, np.zeros(len(self.trainable), np.int64)))
+
+    def trainable_arms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """(alpha, beta, indices) of the children with trainable samples; indices None means all children."""
+        end = len(self.children) + 1
+        if self._live is None:
+            self._live = np.flatnonzero(self.trainable[1:end])
+        if len(self._live) == end - 1:
+            return self.alpha[1:end], self.beta[1:end], None
+        return self.alpha[1:end][self._live], self.beta[1:end][self._live], self._live
+
+    def count_trainable(self, arm: int) -> None:
+        if self.trainable[arm] == 0:
+            self._live = None
+        self.trainable[arm] += 1
+
+
+class Harvested:
+    """What a leaf has yielded. Made with the first sample: most leaves of a young tree have none."""
+
+    __slots__ = ("heldout", "questions", "trainable")
+
+    def __init__(self) -> None:
+        self.trainable: list[str] = []  # sample ids, in order of commit
+        self.heldout: list[str] = []
+        self.questions: dict[str, None] = {}  # hashes of all questions, in order of commit
+
+
+class Node:
+    """A domain. `arms` is None for a leaf, `harvested` for all others (and for a leaf without samples)."""
+
+    __slots__ = ("arms", "harvested", "hash", "index", "name", "num_samples", "parent", "window")
+
+    def __init__(self, name: str, parent: Node | None, index: int, leaf: bool):
+        self.name = name
+        self.parent = parent
+        self.index = index  # among its parent's arms: position among the children + 1
+        self.arms: Arms = None if leaf else Arms()  # type: ignore[assignment]  # callers know the level they are at
+        self.harvested: Harvested | None = None
+        self.window = b""  # the last w rewards, one byte each
+        self.num_samples = 0  # harvested below, held-out ones included
+        self.hash = 0  # this node's part in the tree's digest
+
+    @property
+    def path(self) -> DomainPath:
+        names = []
+        node = self
+        while node.parent is not None:
+            names.append(node.name)
+            node = node.parent
+        return tuple(reversed(names))
+
+    @property
+    def posterior(self) -> tuple[float, float]:
+        """(alpha, beta); Beta(1, 1) for the root, which is no arm."""
+        if self.parent is None:
+            return 1.0, 1.0
+        arms = self.parent.arms
+        return float(arms.alpha[self.index]), float(arms.beta[self.index])
+
+    @property
+    def num_trainable(self) -> int:
+        """Trainable samples below."""
+        if self.parent is None:
+            return int(self.arms.trainable.sum())
+        return int(self.parent.arms.trainable[self.index])
+
+    def trainable_id(self, index: int) -> str:
+        assert self.harvested is not None
+        return self.harvested.trainable[index]
+
+
+class KnowledgeTree:
+    def __init__(self, depth: int):
+        self.depth = depth
+        self.root = Node("", None, 0, leaf=False)
+        self.num_leaves = 0
+        self.num_nodes = 0  # without the root
+        self._names: set[str] = set()
+        self._new_names: set[str] = set()  # given since the step began; not yet taken for other nodes
+        self._changed: set[Node] = {self.root}
+        self._digest = 0
+
+    def find(self, path: DomainPath) -> Node:
+        """The node at `path`. Raises KeyError if there is none."""
+        node = self.root
+        for name in path:
+            node = node.arms.by_name[name]
+        return node
+
+    def add(self, parent: Node, name: str) -> Node:
+        leaf = len(parent.path) + 1 == self.depth
+        child = Node(name, parent, len(parent.arms.children) + 1, leaf)
+        parent.arms.add(child)
+        self.num_nodes += 1
+        self.num_leaves += leaf
+        if name not in self._names:
+            self._names.add(name)
+            self._new_names.add(name)
+        self._changed.add(child)
+        self._changed.add(parent)
+        return child
+
+    def start_step(self) -> None:
+        """From here on the names of all nodes there are count as taken everywhere."""
+        self._new_names.clear()
+
+    def is_free(self, name: str, parent: Node) -> bool:
+        """Whether a new child of `parent` may have this name.
+
+        It must have stood nowhere when the step began, and be neither a sibling's nor an ancestor's now. So one
+        step may give the same name at two nodes: which of them came first would be a matter of timing.
+        """
+        if name in self._names and name not in self._new_names:
+            return False
+        if name in parent.arms.by_name:
+            return False
+        node: Node | None = parent
+        while node is not None:
+            if node.name == name:
+                return False
+            node = node.parent
+        return True
+
+    def touch(self, node: Node) -> None:
+        """Says that `node` changed, for the digest."""
+        self._changed.add(node)
+
+    def nodes(self) -> Iterator[Node]:
+        """All nodes but the root, level by level; a node's children in order of birth."""
+        level = [self.root]
+        while level:
+            level = [child for node in level if node.arms is not None for child in node.arms.children]
+            yield from level
+
+    def digest(self) -> int:
+        """A 128-bit sum over the nodes' hashes: the order of changes does not matter, unchanged nodes cost nothing."""
+        for node in self._changed:
+            new = _hash_of(node)
+            self._digest = (self._digest - node.hash + new) % DIGEST_MODULUS
+            node.hash = new
+        self._changed.clear()
+        return self._digest
+
+
+def _hash_of(node: Node) -> int:
+    """Of all a node is, but proposals that wait for their election: when those arrive is a matter of timing."""
+    arms, harvested = node.arms, node.harvested
+    content = (
+        node.path,
+        node.posterior,
+        node.window,
+        node.num_samples,
+        node.num_trainable,
+        arms
+        and (
+            float(arms.alpha[0]),
+            float(arms.beta[0]),
+            sorted(arms.ballot.items()),
+            arms.num_elections,
+            arms.num_polls,
+            arms.closed_in_round,
+            len(arms.children),
+        ),
+        harvested and (harvested.trainable, harvested.heldout, list(harvested.questions)),
+    )
+    return int.from_bytes(hashlib.blake2b(_pack(content), digest_size=16).digest(), "little")

@@ -1,0 +1,59 @@
+"""What TreeManager answers with. Frozen, small, picklable: they cross processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bohdi_ray.records import DomainPath, SproutRequest, Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What there is to do now."""
+
+    round: int
+    tickets: tuple[Ticket, ...]  # issued since the cursor, their step not yet committed
+    cursor: int  # for the next call
+    sprouts: tuple[SproutRequest, ...]  # all open ones: those a walk waits for, then those asked ahead
+    walks_done: tuple[int, ...]  # steps of this round whose walks are done: no further ticket comes from them
+    num_abandoned: int  # walks of this round that became no ticket
+    num_tickets: tuple[int, ...]  # by step in `walks_done`: how many tickets it has
+
+
+@dataclass(frozen=True, slots=True)
+class Rebirth:
+    """A domain whose reward rate changed (method, section 6)."""
+
+    path: DomainPath
+    before: tuple[float, float]  # alpha, beta
+    after: tuple[float, float]
+    statistic: float  # Lambda; may be infinite
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoundClosed:
+    """The boundary of a round: what it leaves to training, and what changed before the next."""
+
+    round: int
+    row_sample_ids: tuple[str, ...]  # E * B_e sample ids, repeats included; empty when nothing is trainable
+    reborn: tuple[Rebirth, ...]  # by path
+
+
+@dataclass(slots=True)
+class Counts:
+    """Everything counted since the run began. Issued = committed + failed + in flight, always."""
+
+    num_issued: int = 0
+    num_committed: int = 0  # tickets with an accepted sample, held-out ones included
+    num_heldout: int = 0
+    num_failed: dict[str, int] = field(default_factory=dict)  # by reason
+    num_abandoned: int = 0  # walks that became no ticket
+    num_sprouts: int = 0  # elections with a winner
+    num_ballot_sprouts: int = 0  # of these, without asking anyone
+    num_failed_sprouts: int = 0
+    num_rebirths: int = 0
+    num_proposals: int = 0  # valid names that arrived
+    num_invalid_proposals: int = 0
+    num_sprout_tokens: int = 0  # decoded for proposals
+    sum_rewards: int = 0

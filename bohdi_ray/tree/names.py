@@ -1,0 +1,99 @@
+"""Names of domains: what a valid one is, and the starting domains a user may give.
+
+Called by the tree for seeds and by harvest/ for the sources' proposals; it never looks at a tree.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+
+import yaml
+
+from bohdi_ray.config import TreeConfig
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.records import DomainPath
+
+MAX_WORDS = 3
+MAX_CHARS = 60  # no real domain comes near; keeps runaway text out of paths and prompts
+# fmt: off
+FILLERS = frozenset({
+    "Unk", "Unknown", "Unnamed", "Untitled", "Undefined", "Undecided", "None", "Null", "Nil", "Nan", "Na", "Tbd",
+    "Todo", "Any", "Empty", "Blank", "Nothing", "Default", "Placeholder", "Other", "Others", "Misc",
+    "Miscellaneous", "Various", "General", "Etc", "Example", "Examples", "Topic", "Topics", "Domain", "Domains",
+    "Subdomain", "Category", "Categories", "Name", "Names", "Root", "Not Applicable", "Not Available",
+    "Main Domain", "Secondary Domain", "Sub Domain", "Domain Name", "New Domain",
+})
+# fmt: on
+
+# Starting domains: a mapping of name to what lies below, a list of those, one name, or nothing.
+Seeds = Mapping[str, "Seeds"] | Sequence["Seeds"] | str | None
+
+
+def valid_name(text: str) -> str | None:
+    """`text` as a domain's name in title case, or None unless it is 1 to 3 words of letters and no filler.
+
+    Space around and between words is normalised; nothing else is mended. `valid_name(valid_name(x)) == valid_name(x)`.
+    """
+    words = unicodedata.normalize("NFKC", text).split()
+    if not 1 <= len(words) <= MAX_WORDS or not all(word.isalpha() for word in words):
+        return None
+    name = unicodedata.normalize("NFKC", " ".join(word.capitalize() for word in words))
+    if len(name) > MAX_CHARS or name in FILLERS or not name.replace(" ", "").isalpha():
+        return None
+    return name
+
+
+def read_seeds(text: str) -> Seeds:
+    """The starting domains in a YAML document. Raises ConfigError if it is not YAML of names."""
+    try:
+        # BaseLoader: a domain called `No` or `2024` stays text, so the rule on names can speak about it.
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        problem = re.sub(r"\s+", " ", str(error))
+        raise ConfigError("tree.seed", problem, "it is not valid YAML", "Mend the file at that place.") from error
+
+
+def seed_paths(seeds: Seeds, config: TreeConfig) -> list[DomainPath]:
+    """The paths of all starting domains, parents first. Raises ConfigError for the first that breaks a rule.
+
+    A name may occur once, as in a grown tree, and no node may have more children than `tree.max_children` allows.
+    """
+    paths: list[DomainPath] = []
+    taken: set[str] = set()
+    num_children: dict[DomainPath, int] = {}
+    for parent, text in _flat((), seeds):
+        where = " / ".join((*parent, str(text)))
+        name = valid_name(text) if isinstance(text, str) else None
+        if name is None:
+            rule = "a domain's name is 1 to 3 words of letters and no filler such as 'unknown'"
+            raise ConfigError("tree.seed", where, rule, "Rename it.")
+        if name in taken:
+            raise ConfigError(
+                "tree.seed", where, f"'{name}' occurs twice", "A name may stand at one place only: rename one."
+            )
+        if len(parent) >= config.depth:
+            rule = f"it lies {len(parent) + 1} levels deep; tree.depth is {config.depth}"
+            raise ConfigError("tree.seed", where, rule, "Remove it, or raise tree.depth.")
+        num_children[parent] = num_children.get(parent, 0) + 1
+        if config.max_children is not None and num_children[parent] > config.max_children[len(parent)]:
+            rule = f"its parent may have {config.max_children[len(parent)]} children"
+            raise ConfigError("tree.seed", where, rule, "Remove some, or raise tree.max_children.")
+        taken.add(name)
+        paths.append((*parent, name))
+    return paths
+
+
+def _flat(parent: DomainPath, seeds: object) -> Iterator[tuple[DomainPath, object]]:
+    if seeds is None or seeds == "":
+        return
+    if isinstance(seeds, Mapping):
+        for text, below in seeds.items():
+            yield parent, text
+            yield from _flat((*parent, valid_name(str(text)) or str(text)), below)
+    elif isinstance(seeds, Sequence) and not isinstance(seeds, str):
+        for entry in seeds:
+            yield from _flat(parent, entry)
+    else:
+        yield parent, seeds

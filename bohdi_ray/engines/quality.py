@@ -20,20 +20,24 @@ NGRAM = 12
 MIN_WORDS = 60
 MAX_REPEATED_SHARE = 0.5
 
+# A loop in a numbered list still counts up, so the numbers in front of lines are not words.
+_ENUMERATOR = re.compile(r"^[ \t]*\d+[.):]", re.M)
 _WORD = re.compile(r"[぀-ヿ㐀-鿿가-힣]|\w+")
 _CANNOT = r"(?:can'?t|can ?not|won'?t|will not|am unable to|'m unable to|am not able to|'m not able to|must decline to)"
 _HELPING = (
     r"(?:assist|help(?! (?:but|feeling|thinking|wondering))|provide|answer|fulfil+|comply|do that|create|generate|write"
     r"|discuss|continue|engage|respond|offer|give|support|participate|complete|process|access|browse)\b"
 )
+# The pattern below is verbose: its own spaces are escaped, and so must those of its parts be.
+_CANNOT, _HELPING = _CANNOT.replace(" ", r"\ "), _HELPING.replace(" ", r"\ ")
 _REFUSAL = re.compile(
     rf"""\W*(?:(?:i'?m|i\ am)\ (?:very\ |really\ |so\ )?sorry|sorry|my\ apologies|i\ apologi[sz]e|unfortunately|no)?
     [\s,.:;-]*(?:but|however)?[\s,]*
     (?:as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b[^.!?\n]{{0,60}}?,?\ )?
     (?:
-        i\s?(?:{_CANNOT})\ (?:directly\ |actually\ )?{_HELPING}
+        i\s?{_CANNOT}\ (?:directly\ |actually\ )?{_HELPING}
       | i(?:'m|\ am)\ (?:just\ |only\ )?an?\ (?:ai|language\ model)\b[^.\n]{{0,60}}(?:{_CANNOT}|don'?t\ have)
-      | as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b[^.\n]{{0,60}}(?:{_CANNOT}|do\ not|don'?t)
+      | as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b[^.\n]{{0,40}}\bi\ (?:{_CANNOT}|do\ not|don'?t)
       | i\ (?:do\ not|don'?t)\ have\ (?:the\ ability|access|enough\ information|personal)
       | (?:i'?m|i\ am)\ not\ (?:able|comfortable)\b
     )""",
@@ -77,7 +81,7 @@ def is_repetitive(text: str) -> bool:
 
 def repeated_share(text: str) -> float:
     """Share of the text's word 12-grams that occurred in it before; 0 for a short text."""
-    words = _WORD.findall(text.casefold())
+    words = _WORD.findall(_ENUMERATOR.sub("", text.casefold()))
     if len(words) < MIN_WORDS:
         return 0.0
     grams = [tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)]

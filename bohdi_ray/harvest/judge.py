@@ -5,8 +5,8 @@ Policies:
   probabilities are averaged over n rotations of it (n = number of answers puts every answer into every slot once).
 - `others`: every source judges all answers but its own. An answer's score is the mean, over the judges that saw it, of
   the log-odds of its label, less the log-odds it would have by chance among as many answers. Limits: the target's
-  answer is seen by one judge more than a source's; judges see different sets, so their log-odds compare only roughly (the
-  probabilities are clipped to [0.001, 0.999], so that one certain judge cannot outvote the others); answers that no
+  answer is seen by one judge more than a source's; judges see different sets, so their log-odds compare only roughly
+  (probabilities are clipped to [0.001, 0.999], so that one certain judge cannot outvote the others); answers that no
   judge could compare (two sources' answers, no third source) score 0, as good as chance, and tie.
 - `likelihood`: sources and target each rank the answers they did not write by log-probability per byte; an answer's
   score is minus its mean rank. Ranks within a tie are averaged. Every answer is left out of the ranking of its own

@@ -1,0 +1,78 @@
+"""Elections' proposals: the same prompt for all, constrained names, seeds that depend on the election alone."""
+
+import asyncio
+
+import pytest
+from fakes import ScriptedModels
+
+from bohdi_ray.engines.prompts import NAME_REGEX
+from bohdi_ray.errors import EngineFailed, PromptTooLong
+from bohdi_ray.harvest.sprout import sprout
+from bohdi_ray.records import SproutRequest
+
+
+def request_at(path=(), election=0, leaf=False):
+    return SproutRequest(f"sprout-{'-'.join(path)}-{election}", path, election, leaf)
+
+
+def run(request, models, plan):
+    return asyncio.run(sprout(request, models, plan))
+
+
+def test_every_source_proposes_n_names_on_one_prompt(make_plan):
+    models = ScriptedModels()
+    proposals = run(request_at(("Science",)), models, make_plan(sprout={"proposals_per_source": 4}))
+    assert [model for model, _ in models.requests] == ["alpha"] * 4 + ["beta"] * 4 + ["gamma"] * 4
+    assert len({request.prompt for _, request in models.requests}) == 1
+    assert len({request.sampling.seed for _, request in models.requests}) == 12
+    assert len({request.request_id for _, request in models.requests}) == 12
+    assert {request.regex for _, request in models.requests} == {NAME_REGEX}
+    assert {request.sampling.top_p for _, request in models.requests} == {0.95}
+    assert len(proposals.names) == 12 and proposals.num_invalid == 0 and proposals.num_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "leaf", "level"),
+    [((), False, "main domain"), (("A",), False, "secondary domain"), (("A", "B"), True, "sub-domain")],
+)
+def test_the_wanted_level_is_named(make_plan, path, leaf, level):
+    models = ScriptedModels()
+    run(request_at(path, leaf=leaf), models, make_plan())
+    assert f"one {level}" in models.requests[0][1].prompt
+
+
+def test_proposals_depend_on_the_request_alone(make_plan):
+    plan, models = make_plan(), ScriptedModels()
+    first = run(request_at(("Science",), 3), models, plan)
+    run(request_at(("Art",)), models, plan)
+    assert run(request_at(("Science",), 3), models, plan) == first
+    assert run(request_at(("Science",), 4), models, plan).names != first.names
+
+
+def test_invalid_names_are_counted_and_dropped(make_plan):
+    models = ScriptedModels()
+    for text in ("unknown", "Topic 42", "one two three four", "", "- fluid dynamics."):
+        models.queue_completion(model="alpha", role="sprout", text=text)
+    proposals = run(request_at(), models, make_plan())
+    assert proposals.num_invalid == 4 and len(proposals.names) == 11
+    assert proposals.names[0] == "Fluid Dynamics"
+
+
+def test_repeats_are_kept_as_votes(make_plan):
+    models = ScriptedModels()
+    models.queue_completion(role="sprout", times=15, text="Optics")
+    assert run(request_at(), models, make_plan()).names == ("Optics",) * 15
+
+
+def test_a_prompt_too_long_costs_that_sources_proposals_only(make_plan):
+    models = ScriptedModels()
+    models.queue_completion(model="beta", times=5, error=PromptTooLong("beta", 9, 8))
+    proposals = run(request_at(), models, make_plan())
+    assert proposals.num_invalid == 5 and len(proposals.names) == 10
+
+
+def test_an_engine_failure_is_raised(make_plan):
+    models = ScriptedModels()
+    models.queue_completion(raises=EngineFailed("gone"))
+    with pytest.raises(EngineFailed):
+        run(request_at(), models, make_plan())

@@ -28,16 +28,17 @@ _HELPING = (
     r"(?:assist|help(?! (?:but|feeling|thinking|wondering))|provide|answer|fulfil+|comply|do that|create|generate|write"
     r"|discuss|continue|engage|respond|offer|give|support|participate|complete|process|access|browse)\b"
 )
+_MACHINE = r"an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)"
 # The pattern below is verbose: its own spaces are escaped, and so must those of its parts be.
 _CANNOT, _HELPING = _CANNOT.replace(" ", r"\ "), _HELPING.replace(" ", r"\ ")
 _REFUSAL = re.compile(
     rf"""\W*(?:(?:i'?m|i\ am)\ (?:very\ |really\ |so\ )?sorry|sorry|my\ apologies|i\ apologi[sz]e|unfortunately|no)?
     [\s,.:;-]*(?:but|however)?[\s,]*
-    (?:as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b[^.!?\n]{{0,60}}?,?\ )?
+    (?:as\ {_MACHINE}\b[^.!?\n]{{0,60}}?,?\ )?
     (?:
         i\s?{_CANNOT}\ (?:directly\ |actually\ )?{_HELPING}
-      | i(?:'m|\ am)\ (?:just\ |only\ )?an?\ (?:ai|language\ model)\b[^.\n]{{0,60}}(?:{_CANNOT}|don'?t\ have)
-      | as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b[^.\n]{{0,40}}\bi\ (?:{_CANNOT}|do\ not|don'?t)
+      | i(?:'m|\ am)\ (?:just\ |only\ )?{_MACHINE}\b[^.\n]{{0,60}}(?:{_CANNOT}|don'?t\ have)
+      | as\ {_MACHINE}\b[^.\n]{{0,40}}\bi\ (?:{_CANNOT}|do\ not|don'?t)
       | i\ (?:do\ not|don'?t)\ have\ (?:the\ ability|access|enough\ information|personal)
       | (?:i'?m|i\ am)\ not\ (?:able|comfortable)\b
     )""",

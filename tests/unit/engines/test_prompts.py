@@ -131,7 +131,7 @@ def test_other_files_in_the_override_folder_are_left_alone(tmp_path):
     ],
 )
 def test_a_template_that_cannot_work_is_refused_with_field_and_remedy(tmp_path, name, text, said):
-    with pytest.raises(ConfigErrors, match="harvest.prompts") as caught:
+    with pytest.raises(ConfigErrors, match="harvest[.]prompts") as caught:
         load_templates(folder_with(tmp_path, **{name: text}))
     assert said in str(caught.value) and name in str(caught.value)
 

@@ -11,13 +11,15 @@ from bohdi_ray.engines.quality import answer_problem, is_refusal, is_repetitive,
 
 PROSE = (
     "Light scatters from molecules of air because the changing electric field makes their electrons oscillate. Short "
-    "waves are scattered far more strongly than long ones, with the fourth power of the frequency, so blue light reaches "
-    "us from every direction of the sky, while red light mostly passes straight on. At sunset the path through the "
+    "waves are scattered far more strongly than long ones, with the fourth power of the frequency, so blue light comes "
+    "to us from every direction of the sky, while red light mostly passes straight on. At sunset the path through the "
     "atmosphere is so long that hardly any blue is left in the direct beam, and the sun itself appears red."
 )
 CODE = "\n".join(
     f"    def test_{name}(self):\n        self.assertEqual(compute({i}), {i * i})\n"
-    for i, name in enumerate("one two three four five six seven eight nine ten eleven twelve".split())
+    for i, name in enumerate(
+        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    )
 )
 TRUTH_TABLE = "| P | Q | R | S | result |\n|---|---|---|---|---|\n" + "\n".join(
     "| " + " | ".join(str(v) for v in row) + f" | {row[0] != row[3]} |"
@@ -26,14 +28,14 @@ TRUTH_TABLE = "| P | Q | R | S | result |\n|---|---|---|---|---|\n" + "\n".join(
 ZEROS_MATRIX = "The matrix is\n" + "\n".join(" ".join("1" if i == j else "0" for j in range(7)) for i in range(7))
 FEATURES = "| Feature | Ours | Theirs | Others |\n|:--|:-:|:-:|:-:|\n" + "\n".join(
     f"| {name} | Yes | Yes | No |"
-    for name in "Speed Memory Safety Concurrency Tooling Libraries Docs Tests Price".split()
+    for name in ["Speed", "Memory", "Safety", "Concurrency", "Tooling", "Libraries", "Docs", "Tests", "Price"]
 )
 MULTIPLICATION = "\n".join(f"{a} x {b} = {a * b}" for a in range(1, 11) for b in range(1, 11))
 CHANT = "Row, row, row your boat, gently down the stream. Merrily, merrily, merrily, merrily, life is but a dream. " * 2
 RULED = "Totals\n" + "=" * 400 + "\n" + PROSE + "\n" + "-" * 400
 NUMBERED = "\n".join(
     f"{i}. Step {i}: heat the {what} until it is warm, then stir it slowly and let it rest for {i} minutes."
-    for i, what in enumerate("milk butter cream sugar honey flour syrup cocoa".split(), 1)
+    for i, what in enumerate(["milk", "butter", "cream", "sugar", "honey", "flour", "syrup", "cocoa"], 1)
 )
 GOOD = [PROSE, CODE, TRUTH_TABLE, ZEROS_MATRIX, FEATURES, MULTIPLICATION, CHANT, RULED, NUMBERED]
 

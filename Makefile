@@ -1,0 +1,76 @@
+# Everything a newcomer needs: `make demo` and `make test`. Both set up their own environment first.
+VENV ?= .venv
+LOCK ?= cpu
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -q
+say = @printf '\n== %s\n' "$(1)"
+tests_in = $(wildcard $(addsuffix /test_*.py,$(1)) $(addsuffix /*/test_*.py,$(1)))
+
+.PHONY: help setup setup-dev demo test test-unit test-integration test-real lint format docs lock clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.project  ## Create .venv with the locked packages (LOCK=gpu for CUDA) and this project
+setup-dev: $(VENV)/.project $(VENV)/.dev
+
+demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, about 10 minutes
+	$(call say,preparing the quickstart's models: SmolLM2-135M-Instruct and a copy without 8 of its 30 layers)
+	$(BIN)/bohdi prepare-quickstart
+	$(call say,fusing: bohdi fuse jobs/configs/quickstart.yaml)
+	$(BIN)/bohdi fuse jobs/configs/quickstart.yaml
+
+test: setup-dev lint test-unit test-integration test-real  ## Lint, then all tests
+	$(call say,all tests passed)
+
+test-unit: setup-dev  ## Tests without Ray and torch, seconds
+	$(call say,unit tests)
+	$(PYTEST) tests/unit
+
+test-integration: setup-dev  ## Tests on a local Ray with scripted engines
+	$(call say,integration tests: local Ray, scripted engines)
+	$(PYTEST) tests/integration $(if $(call tests_in,tests/chaos),tests/chaos)
+
+test-real: setup-dev  ## Tests with real vLLM and DeepSpeed on this machine
+	$(call say,real tests: vLLM and DeepSpeed)
+	$(PYTEST) tests/real $(if $(call tests_in,tests/gpu),tests/gpu)
+
+lint: setup-dev  ## ruff and mypy
+	$(call say,lint: ruff and mypy)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup-dev  ## Let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup  ## Write docs/configuration.md from the configuration models
+	$(BIN)/python -m bohdi_ray.config_docs docs/configuration.md
+
+lock: setup  ## Resolve requirements/*.in anew and write the locks
+	$(BIN)/python requirements/lock.py cpu gpu dev
+
+clean:  ## Remove the environment and all caches (not runs/)
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Stamps, so that a warm environment costs nothing.
+$(VENV)/.python:
+	@requirements/setup.sh venv $(VENV) $(LOCK)
+	@touch $@
+
+$(VENV)/.$(LOCK): requirements/$(LOCK).txt $(VENV)/.python
+	@requirements/setup.sh packages $(VENV) $(LOCK)
+	@touch $@
+
+$(VENV)/.project: pyproject.toml $(VENV)/.$(LOCK)
+	@echo "setup: installing bohdi_ray itself"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.$(LOCK)
+	@echo "setup: installing requirements/dev.txt"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/dev.txt
+	@touch $@

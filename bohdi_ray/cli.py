@@ -1,0 +1,175 @@
+"""The command line: `bohdi fuse | plan | tree | export | prepare-quickstart`.
+
+Turns arguments into calls and errors into text with an exit code; decides nothing else. Everything heavy is imported
+by the command that needs it, so `bohdi --help` and `bohdi plan` start no Ray and load no torch.
+
+Exit codes: 0 done; 1 the run failed; 2 the input was refused, nothing was started; 130 stopped by Ctrl-C or SIGTERM,
+what was committed is safe.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bohdi_ray import __version__
+from bohdi_ray.errors import BohdiError, ConfigError, ConfigErrors, Interrupted, RunDirError
+
+RUN_FAILED, REFUSED, STOPPED = 1, 2, 130
+OVERRIDES_HELP = "CONFIG is a YAML file; each KEY=VALUE replaces one setting, for example stop.rounds=3."
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code an error ends the program with."""
+    if isinstance(error, ConfigError | ConfigErrors | RunDirError):
+        return REFUSED
+    return STOPPED if isinstance(error, Interrupted | KeyboardInterrupt) else RUN_FAILED
+
+
+def errors_as_text(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Ends the program with a message and a code for errors that have a remedy; a bug keeps its traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except ConfigErrors as errors:
+            for error in errors.errors:
+                click.echo(f"refused: {error}", err=True)
+            sys.exit(REFUSED)
+        except BohdiError as error:
+            label = {REFUSED: "refused", STOPPED: "stopped"}.get(exit_code(error), "failed")
+            click.echo(f"{label}: {error}", err=True)
+            sys.exit(exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            sys.exit(STOPPED)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="bohdi")
+def main() -> None:
+    """Fuse several language models into a smaller one, without training data, on a Ray cluster.
+
+    Exit codes: 0 done, 1 the run failed, 2 the input was refused, 130 stopped.
+    """
+
+
+@main.command(epilog=OVERRIDES_HELP)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--address", help="Ray cluster to run on. Default: $RAY_ADDRESS, else Ray on this machine.")
+@errors_as_text
+def fuse(config: Path, overrides: tuple[str, ...], address: str | None) -> None:
+    """Run a fusion."""
+    from bohdi_ray.config_loading import load_config, with_run_dir
+
+    loaded = with_run_dir(load_config(config, overrides), datetime.now())
+    from bohdi_ray.fusion import fuse as run_fusion
+
+    run_fusion(loaded, address=address)
+
+
+@main.command(epilog=OVERRIDES_HELP)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--nodes", type=click.Path(path_type=Path), help="YAML list of nodes to place the run on.")
+@click.option("--address", help="Running Ray cluster to place the run on; nothing is started there.")
+@click.option("--full", is_flag=True, help="Print the whole resolved configuration first.")
+@errors_as_text
+def plan(config: Path, overrides: tuple[str, ...], nodes: Path | None, address: str | None, full: bool) -> None:
+    """Show what a run would do, where everything would sit, what is missing, and what could not be checked.
+
+    Starts nothing and asks no network. Without --nodes and --address it looks at this machine; when this machine has no
+    GPU and the configuration asks for some, placement is not checked.
+    """
+    from bohdi_ray.config_loading import dump_config, load_config
+    from bohdi_ray.plan import plan_text
+    from bohdi_ray.preflight import preflight
+
+    if nodes is not None and address is not None:
+        raise click.UsageError("give --nodes or --address, not both")
+    loaded = load_config(config, overrides)
+    where = _nodes(loaded, nodes, address)
+    findings = preflight(loaded, where)
+    if full:
+        click.echo(dump_config(loaded))
+    click.echo(plan_text(loaded, findings, where))
+    if findings.problems:
+        sys.exit(REFUSED)
+
+
+def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
+    """Where the run would be placed; None if that cannot be known here."""
+    from bohdi_ray.machines import nodes_of_ray, read_nodes
+    from bohdi_ray.plan import asks_for_gpus
+    from bohdi_ray.preflight import local_node
+
+    if nodes is not None:
+        return read_nodes(nodes)
+    if address is not None:
+        import ray
+
+        try:
+            with ray.init(address=address, log_to_driver=False, configure_logging=False):
+                return nodes_of_ray(ray.nodes())
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            remedy = "Check the address and RAY_AUTH_MODE, or describe the nodes with --nodes FILE."
+            raise ConfigError("--address", address, f"cannot be reached ({error})", remedy) from None
+    machine = local_node(config)
+    return None if machine.num_gpus == 0 and asks_for_gpus(config) else [machine]
+
+
+@main.command()
+@click.argument("run", type=str)
+@click.option("--depth", type=click.IntRange(min=1), help="Levels to show. Default: all.")
+@click.option("--json", "as_json", is_flag=True, help="Nested JSON with posteriors, windows and ballots.")
+@errors_as_text
+def tree(run: str, depth: int | None, as_json: bool) -> None:
+    """Show a run's knowledge tree as its journal tells it, with posteriors and counts."""
+    from bohdi_ray.tree_view import tree_json, tree_text
+
+    click.echo(tree_json(run) if as_json else tree_text(run, depth))
+
+
+@main.command()
+@click.argument("run", type=str)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--format", "shape", type=click.Choice(["sft", "preference"]), default="sft", show_default=True)
+@click.option("--min-margin", type=float, default=0.0, show_default=True, help="Least lead of the better answer.")
+@errors_as_text
+def export(run: str, out: Path, shape: str, min_margin: float) -> None:
+    """Write a run's samples as a data set (Parquet, JSONL, dataset card) that datasets and TRL read."""
+    from bohdi_ray.storage.export import ExportOptions
+    from bohdi_ray.storage.export import export as write_export
+    from bohdi_ray.storage.run_dir import RunDir
+
+    written = write_export(RunDir.open(run), out, ExportOptions(format=shape, min_margin=min_margin))  # type: ignore[arg-type]
+    for split, num_rows in written.rows.items():
+        click.echo(f"{split}: {num_rows} rows")
+    for reason, number in sorted(written.left_out.items()):
+        click.echo(f"left out, {reason}: {number}")
+    click.echo(f"written to {out}")
+
+
+@main.command("prepare-quickstart")
+@errors_as_text
+def prepare_quickstart() -> None:
+    """Make the quickstart's two models in the cache folder ($BOHDI_CACHE, or ~/.cache/bohdi_ray)."""
+    from bohdi_ray.quickstart import prepare_models
+
+    models = prepare_models(progress=lambda line: click.echo(line))
+    click.echo(f"source: {models.source_dir}")
+    click.echo(f"target: {models.target_dir}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""`bohdi plan`: what a run would be, as text. Pure: takes what `preflight.py` found, returns lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.memory import Estimate, estimates
+from bohdi_ray.placement import Node, bundles, place, resolve_gpus
+from bohdi_ray.preflight import Findings
+
+
+def plan_text(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | None) -> str:
+    """The whole plan. `nodes` is where it would run; None when that is not known."""
+    has_gpus = any(node.num_gpus for node in nodes) if nodes is not None else asks_for_gpus(config)
+    resolved = resolve_gpus(config, has_gpus)
+    sections = [
+        ("Run", _run_lines(resolved)),
+        ("Models", [line for model in (*resolved.sources, resolved.target) for line in _model_lines(resolved, model)]),
+        ("Needed", _needed_lines(resolved)),
+        ("Placement", _placement_lines(resolved, nodes)),
+        ("Memory (estimates)", _memory_lines(resolved, findings, nodes)),
+        ("Could not be checked", findings.notes),
+        ("Wrong", [str(problem) for problem in findings.problems]),
+    ]
+    verdict = "Refused: see above." if findings.problems else "Nothing is known to be wrong."
+    blocks = ["\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections if lines]
+    return "\n\n".join([*blocks, verdict])
+
+
+def asks_for_gpus(config: FusionConfig) -> bool:
+    """Whether the configuration names GPUs itself, wherever it may run."""
+    return any(bundle.num_gpus for bundle in bundles(resolve_gpus(config, cluster_has_gpus=False)))
+
+
+def _run_lines(config: FusionConfig) -> list[str]:
+    meditation, enlightenment, harvest, training = (
+        config.meditation,
+        config.enlightenment,
+        config.harvest,
+        config.training,
+    )
+    staleness = f"max_staleness {harvest.max_staleness}, step_lag {harvest.step_lag}"
+    return [
+        f"run_dir      {config.run_dir}   seed {config.seed}",
+        f"rounds       up to {config.stop.rounds}, {staleness}",
+        f"harvest      {meditation.steps} x {meditation.walks_per_step} walks a round, tree of depth "
+        f"{config.tree.depth}, window {config.bandit.window}, threshold {config.bandit.threshold:g}, "
+        f"judge {config.judge.policy}, {harvest.heldout_fraction:.0%} held out",
+        f"training     {enlightenment.steps} x {enlightenment.rows_per_step} rows a round, global batch "
+        f"{training.global_batch_size}, learning rate {training.learning_rate:g}, {training.dtype}, "
+        f"{training.num_workers} worker{'s' if training.num_workers > 1 else ''}",
+    ]
+
+
+def _model_lines(config: FusionConfig, model: VllmModel | OpenAIModel) -> list[str]:
+    role = "target" if model is config.target else "source"
+    lines = [f"{role} {model.name}: {model.model}, temperature {model.temperature:g}"]
+    if isinstance(model, VllmModel):
+        engine = model.engine
+        window = f"{engine.max_model_len} tokens" if engine.max_model_len else "the model's own window"
+        split = f"tensor {engine.tensor_parallel_size} x pipeline {engine.pipeline_parallel_size}"
+        lines.append(
+            f"    {model.replicas} engine{'s' if model.replicas > 1 else ''}, {split}, {window}, {model.dtype}"
+        )
+    else:
+        lines.append(f"    behind {model.base_url}, up to {model.max_in_flight} requests at a time")
+    if model.system_prompt:
+        text = " ".join(model.system_prompt.split())
+        lines.append(f"    system prompt: {text if len(text) <= 80 else text[:77] + '...'}")
+    return lines
+
+
+def _needed_lines(config: FusionConfig) -> list[str]:
+    wanted = bundles(config)
+    num_gpus, num_cpus = sum(b.num_gpus for b in wanted), sum(b.num_cpus for b in wanted)
+    owners: dict[str, list[str]] = {}
+    for bundle in wanted:
+        owners.setdefault(bundle.owner, []).append(str(bundle))
+    lines = [f"in all: {num_gpus:g} GPU, {num_cpus:.4g} CPU"]
+    for owner, each in owners.items():
+        different = dict.fromkeys(each)
+        lines.append(f"{owner}: " + ", ".join(f"{each.count(one)} x ({one})" for one in different))
+    return lines
+
+
+def _placement_lines(config: FusionConfig, nodes: Sequence[Node] | None) -> list[str]:
+    if nodes is None:
+        return [
+            "not checked: this machine has no GPU and the run asks for some;",
+            "give the nodes with --nodes FILE, or a running cluster with --address",
+        ]
+    layout = place(config, nodes)
+    lines = []
+    for node in nodes:
+        card = f" {node.gpu_name}" if node.gpu_name else ""
+        lines.append(f"{node.name} ({node.num_gpus} GPU{card}, {node.num_cpus:.4g} CPU):")
+        seated = layout.on(node.name)
+        lines += [f"    {bundle.who}: {bundle}" for bundle in seated] or ["    nothing"]
+    lines += [f"no room: {misfit}" for misfit in layout.misfits]
+    return lines
+
+
+def _memory_lines(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | None) -> list[str]:
+    cards = {node.card_gb for node in nodes or () if node.num_gpus}
+    known = [card for card in cards if card is not None]
+    # Where cards differ, the smallest one has to do.
+    lines = estimates(config, findings.sizes, min(known) if known and None not in cards else None)
+    text = [_estimate_line(line) for line in lines]
+    on_machine = [line for line in lines if line.of_what == "of main memory"]
+    if on_machine and all(line.gb is not None for line in on_machine):
+        total = sum(line.num * (line.gb or 0) for line in on_machine)
+        text.append(f"together: {total:.1f} GB of main memory{_against(total, nodes)}")
+    return text
+
+
+def _estimate_line(line: Estimate) -> str:
+    amount = "not known" if line.gb is None else f"{line.gb:.1f} GB {line.of_what}"
+    return f"{line.num} x {line.who}: {amount} ({line.parts})"
+
+
+def _against(total: float, nodes: Sequence[Node] | None) -> str:
+    if nodes is None or any(node.memory_gb is None for node in nodes):
+        return ""
+    there = sum(node.memory_gb or 0 for node in nodes)
+    return f"; there are {there:g} GB" + (", which may not suffice" if total > there else "")

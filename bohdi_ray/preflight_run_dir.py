@@ -1,0 +1,36 @@
+"""Whether a new run can begin in a run directory, seen without touching it. Part of `preflight.py`.
+
+The final word has storage/run_dir.py, which tries to write when the run begins; this one leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from bohdi_ray.errors import ConfigError
+
+
+def run_dir_errors(run_dir: str) -> list[ConfigError]:
+    """Problems of a local run directory; other filesystems are tried when the run begins."""
+    if "://" in run_dir:
+        return []
+    folder = Path(run_dir).expanduser().absolute()
+    if "{time}" in folder.name:
+        folder = folder.parent
+    elif (folder / "config.yaml").exists():
+        remedy = "Choose another run_dir; `{time}` in it gives a new one each time."
+        return [ConfigError("run_dir", run_dir, "it already holds a run", remedy)]
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        rule = f"{folder} is a file, not a folder"
+        return [ConfigError("run_dir", run_dir, rule, "Choose another run_dir.")]
+    # The mode counts for root too, whom the system would let write.
+    if not os.access(folder, os.W_OK | os.X_OK) or not folder.stat().st_mode & (
+        stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+    ):
+        remedy = "Choose a folder you may write to, or mend its permissions."
+        return [ConfigError("run_dir", run_dir, f"{folder} is read-only", remedy)]
+    return []

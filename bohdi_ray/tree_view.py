@@ -1,0 +1,60 @@
+"""A run's knowledge tree as text or JSON, replayed from its journal. Called by `bohdi tree`; changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.storage.segments import Segments
+from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.names import Seeds, read_seeds
+
+
+def replayed(location: str) -> tuple[TreeManager, str | None]:
+    """The tree at the end of a run's journal, and what is wrong with the journal's last segment, if anything."""
+    run = RunDir.open(location)
+    config = run.config()
+    read = Segments(run).read_segments()
+    return TreeManager.replay(config, _seeds(config), [data for _, data in read.segments]), read.damaged
+
+
+def _seeds(config: FusionConfig) -> Seeds:
+    return read_seeds(Path(config.tree.seed).read_text("utf-8")) if config.tree.seed is not None else None
+
+
+def tree_json(location: str) -> str:
+    """Everything TreeManager describes."""
+    manager, damaged = replayed(location)
+    plain = {"digest": manager.digest(), "damaged": damaged, "stats": manager.stats(), "tree": manager.describe()}
+    return json.dumps(plain, indent=2, ensure_ascii=False, default=str)
+
+
+def tree_text(location: str, depth: int | None) -> str:
+    """One line per domain, best worth learning first: the mean of its posterior is how often the target loses there."""
+    manager, damaged = replayed(location)
+    root = manager.describe()
+    lines = [
+        f"round {root['round']}, target version {root['weights_version']}, {root['num_samples']} samples, "
+        f"digest {manager.digest()}"
+    ]
+    if damaged is not None:
+        lines.append(f"note: {damaged}")
+    lines.append("loses: mean of Beta(alpha, beta); unk: that arm's chance to find a new child")
+    return "\n".join([*lines, *_lines(root, depth, 0)])
+
+
+def _lines(node: dict[str, Any], depth: int | None, level: int) -> Iterator[str]:
+    for child in sorted(node["children"], key=lambda child: (-_mean(child), child["name"])):
+        counts = f"loses {_mean(child):.2f} ({child['alpha']:g}, {child['beta']:g}), {child['num_samples']} samples"
+        unk = f", unk {_mean(child['unk']):.2f}" if child["unk"] else ""
+        yield f"{'  ' * level}{child['name']}: {counts}{unk}"
+        if depth is None or level + 1 < depth:
+            yield from _lines(child, depth, level + 1)
+
+
+def _mean(posterior: dict[str, Any]) -> float:
+    return posterior["alpha"] / (posterior["alpha"] + posterior["beta"])

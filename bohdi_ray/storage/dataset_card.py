@@ -28,8 +28,8 @@ def dataset_card(
     """Markdown with the YAML head that lets `datasets.load_dataset` find the files. `rows` counts rows by split."""
     header = {
         "configs": [
-            {"config_name": name, "data_files": [{"split": split, "path": f"{split}.{suffix}"} for split in rows]}
-            for name, suffix in (("default", "parquet"), ("jsonl", "jsonl"))
+            # All configs of a folder are read by one reader, so the JSONL files cannot be a second one.
+            {"config_name": "default", "data_files": [{"split": split, "path": f"{split}.parquet"} for split in rows]}
         ],
         "tags": ["synthetic", format, "bohdi_ray"],
     }

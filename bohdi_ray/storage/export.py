@@ -120,13 +120,13 @@ def rows_of(sample: Sample, target: str, options: ExportOptions, left_out: Count
         left_out["single eligible answer"] += 1
         return
     winner = sample.verdict.winner
-    worst = min(scored, key=lambda model: (scored[model], model))
+    worst = min(scored.keys() - {winner}, key=lambda model: (scored[model], model))
     pairs = {worst: "best_worst"}
     if sample.reward == 1 and target in scored:
         pairs[target] = "best_worst+source_target" if worst == target else "source_target"
     for loser, pair in pairs.items():
         margin = scored[winner] - scored[loser]
-        if loser == winner or margin <= 0:
+        if margin <= 0:
             left_out["tie"] += 1
         elif margin < options.min_margin:
             left_out["margin below min_margin"] += 1

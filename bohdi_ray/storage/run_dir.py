@@ -201,6 +201,7 @@ class RunDir:
         """Copy a local folder into the run, replacing `relative` if it is there (RUN/target and RUN/best)."""
         if not self.is_local:
             self.delete(relative)
+            self.filesystem.create_dir(self.path(relative), recursive=True)
             pa.fs.copy_files(str(source), self.path(relative), pa.fs.LocalFileSystem(), self.filesystem)
             return
         final = Path(self.path(relative))
@@ -254,13 +255,20 @@ def check_new(location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | N
                     "it already holds a run",
                     "Choose another run_dir (`{time}` in it gives a new one each time), or go on: --resume.",
                 )
-        if run.is_local and os.path.isdir(run.root) and not os.stat(run.root).st_mode & 0o222:
+        if run.is_local and _is_marked_read_only(Path(run.root)):
             raise _not_writable(run.location, "the folder is marked read-only")
         run.write_bytes(".writable", b"")
         run.delete(".writable")
     except OSError as error:
         raise _not_writable(run.location, str(error)) from error
     return run
+
+
+def _is_marked_read_only(folder: Path) -> bool:
+    """Whether the folder, or the nearest one above it that exists, gives nobody the right to write. Root could write
+    all the same, but whoever took that right away did not want it."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return not existing.stat().st_mode & 0o222
 
 
 def _not_writable(location: str, why: str) -> ConfigError:

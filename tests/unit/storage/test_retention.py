@@ -1,0 +1,50 @@
+"""Checkpoints that anybody may still need are kept."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints
+from bohdi_ray.storage.run_dir import RunDir, checkpoint_dir
+
+
+@pytest.mark.parametrize(
+    ("committed", "keep", "needed", "best", "with_optimizer", "expected"),
+    [
+        ([], 3, [], None, None, []),
+        ([0, 1, 2], 3, [], None, None, []),
+        ([0, 1, 2, 3, 4], 2, [], None, None, [0, 1, 2]),
+        ([0, 1, 2, 3, 4], 2, [0, 2], None, None, [0, 2]),  # version 2 is round 1's, version 0 is no round
+        ([0, 1, 2, 3, 4], 2, [], 1, None, [1, 2]),  # version 1 is round 0's
+        ([0, 1, 2, 3, 4], 2, [], None, [0, 2], [0, 1]),  # training recovers from round 2
+        ([4, 0, 3, 1, 2], 1, [], None, [], [0, 1, 2, 3]),
+    ],
+)
+def test_what_may_go(committed, keep, needed, best, with_optimizer, expected):
+    assert checkpoints_to_delete(committed, keep, needed, best, with_optimizer) == expected
+
+
+@given(
+    st.sets(st.integers(0, 30)),
+    st.integers(1, 5),
+    st.sets(st.integers(0, 31)),
+    st.none() | st.integers(0, 31),
+    st.none() | st.sets(st.integers(0, 30)),
+)
+def test_deleting_again_deletes_nothing_more(committed, keep, needed, best, with_optimizer):
+    gone = set(checkpoints_to_delete(committed, keep, needed, best, with_optimizer))
+    left = committed - gone
+    assert checkpoints_to_delete(left, keep, needed, best, with_optimizer) == []
+    assert not gone & {version - 1 for version in needed}
+    assert len(left) >= min(keep, len(committed))
+
+
+def test_a_deleted_checkpoint_is_gone_from_the_run(run: RunDir):
+    for round in (0, 1):
+        run.write_bytes(f"{checkpoint_dir(round)}/weights/w", b"w")
+        run.commit(checkpoint_dir(round), {})
+    delete_checkpoints(run, [0])
+    assert run.names("checkpoints") == ["round-1"]
+    delete_checkpoints(run, [0])  # a crash may make it happen twice

@@ -93,7 +93,7 @@ class Console:
         if self._live is not None:
             self._live.update(_view(progress), refresh=True)
         elif self.mode == "lines" and self._is_due(progress):
-            self._console.print(Text(one_line("  ".join(f"{k} {v}" for k, v in progress.parts()))))
+            self._console.print(Text(one_line(", ".join(f"{k} {v}" for k, v in progress.parts()))))
 
     def table(self, summary: Summary) -> None:
         """The table at the end of a run."""

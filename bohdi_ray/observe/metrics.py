@@ -170,12 +170,14 @@ class _Events:
 
     def flush(self) -> None:
         self._writer.flush()
-        if not self._run.is_local:
-            target = self._run.path(TENSORBOARD)
-            pyarrow.fs.copy_files(str(self._folder), target, pyarrow.fs.LocalFileSystem(), self._run.filesystem)
+        self._copy()
 
     def close(self) -> None:
         self._writer.close()
+        self._copy()
+
+    def _copy(self) -> None:
         if not self._run.is_local:
             target = self._run.path(TENSORBOARD)
+            self._run.filesystem.create_dir(target, recursive=True)
             pyarrow.fs.copy_files(str(self._folder), target, pyarrow.fs.LocalFileSystem(), self._run.filesystem)

@@ -53,7 +53,7 @@ def _number(value: float | None, form: str) -> str:
 def _result(summary: Summary) -> list[Row]:
     rows = [("stopped because", summary.stop_reason)]
     if summary.heldout_loss_before is not None:
-        fall = "" if summary.heldout_loss_fall is None else f"  ({-summary.heldout_loss_fall:+.1%})"
+        fall = "" if summary.heldout_loss_fall is None else f" ({-summary.heldout_loss_fall:+.1%})"
         before, after = _number(summary.heldout_loss_before, ".3f"), _number(summary.heldout_loss_after, ".3f")
         rows.append(("loss on held-out samples", f"{before} -> {after}{fall}"))
     return rows

@@ -1,0 +1,38 @@
+"""Directory: a small Ray actor that holds the newest routing table.
+
+The driver's pools publish a table whenever a replica appears, dies or changes weights. Harvest tasks start with the
+table they were handed and come here only after a failure, so the actor is idle in normal times. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import ray
+
+from bohdi_ray.engines.routing import RoutingTable
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000)
+class Directory:
+    def __init__(self) -> None:
+        self._table: RoutingTable | None = None
+        self._changed = asyncio.Condition()
+
+    async def publish(self, table: RoutingTable) -> None:
+        """Replaces the table; an older one than the one held is ignored."""
+        async with self._changed:
+            if self._table is None or table.version > self._table.version:
+                self._table = table
+                self._changed.notify_all()
+
+    async def newer_than(self, version: int, wait_s: float) -> RoutingTable | None:
+        """The newest table once it is newer than `version`; None when `wait_s` passed without one."""
+        async with self._changed:
+            try:
+                await asyncio.wait_for(
+                    self._changed.wait_for(lambda: self._table is not None and self._table.version > version), wait_s
+                )
+            except TimeoutError:
+                return None
+            return self._table

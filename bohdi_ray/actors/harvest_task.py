@@ -1,0 +1,71 @@
+"""The Ray tasks of a harvest: a bundle of tickets, one election's proposals, one step's part of samples.
+
+They hold no state and may run again at any time: a ticket's seeds are its own. Text stays in the object store; only small
+outcomes go back to the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from bohdi_ray.actors.routed_models import RoutedModels
+from bohdi_ray.engines.routing import RoutingTable
+from bohdi_ray.harvest.harvest import harvest_one
+from bohdi_ray.harvest.plan import HarvestPlan
+from bohdi_ray.harvest.sprout import sprout
+from bohdi_ray.randomness import generator
+from bohdi_ray.records import Outcome, Proposals, Sample, SproutRequest, Ticket
+from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.storage.samples import SampleStore, to_table
+
+
+@ray.remote(num_cpus=0.01, num_returns=2, max_retries=3)
+def harvest_bundle(
+    tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable, directory: Any, request_s: float, replace_s: float
+) -> tuple[list[Outcome], pa.Table]:
+    """Harvests the tickets all at once. Returns their outcomes in order, and the accepted samples as a table."""
+
+    async def work() -> list[tuple[Outcome, Sample | None]]:
+        rng = generator(plan.seed, tickets[0].ticket_id, "routing")
+        models = RoutedModels(table, directory, request_s, replace_s, rng)
+        try:
+            async with asyncio.TaskGroup() as group:
+                harvests = [group.create_task(harvest_one(ticket, models, plan)) for ticket in tickets]
+        except* Exception as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            await models.close()
+        return [harvest.result() for harvest in harvests]
+
+    pairs = asyncio.run(work())
+    return [outcome for outcome, _ in pairs], to_table([sample for _, sample in pairs if sample is not None])
+
+
+@ray.remote(num_cpus=0.01, max_retries=3)
+def propose(
+    request: SproutRequest, plan: HarvestPlan, table: RoutingTable, directory: Any, request_s: float, replace_s: float
+) -> Proposals:
+    """Asks all sources for names of one node's next children."""
+
+    async def work() -> Proposals:
+        rng = generator(plan.seed, request.request_id, "routing")
+        models = RoutedModels(table, directory, request_s, replace_s, rng)
+        try:
+            return await sprout(request, models, plan)
+        finally:
+            await models.close()
+
+    return asyncio.run(work())
+
+
+@ray.remote(num_cpus=0.01, max_retries=3)
+def write_part(run: RunDir, round: int, step: int, accepted: list[str], *tables: pa.Table) -> str:
+    """Writes the accepted samples of one step, in ticket order, as one part; returns its name."""
+    whole = pa.concat_tables(tables)
+    kept = whole.filter(pc.is_in(whole["sample_id"], value_set=pa.array(accepted, pa.string())))
+    return SampleStore(run).write_part(round, step, kept.sort_by("sample_id"))

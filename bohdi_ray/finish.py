@@ -1,0 +1,90 @@
+"""The end of a run: what was trained is measured on one set, exported, and told.
+
+Called by fusion.py once the last round is trained. The held-out loss of every version still on disk is measured on the
+final held-out set, so all of them are compared on the same rows (token-weighted).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from bohdi_ray.actors.pool import within
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.observe.summary import Summary, figures_of
+from bohdi_ray.progress import RunProgress
+from bohdi_ray.rounds import Rounds
+from bohdi_ray.startup import Crew, Parts
+from bohdi_ray.storage.run_dir import BEST, SUMMARY, TARGET, weights_dir
+
+
+async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: RunProgress, parts: Parts) -> Summary:
+    """Measures, exports RUN/target and RUN/best, writes summary.json; returns the summary."""
+    started = time.monotonic()
+    progress.message("all rounds are trained; measuring on the held-out samples and writing the target")
+    await within(crew.queue.finish.remote(rounds.num_closed), 60, "the sample queue", "see its log")
+    await asyncio.to_thread(crew.trainer.join, config.deadlines.train_step_s)
+    digest = await within(crew.manager.digest.remote(), 60, "the tree's digest", "see the TreeManager's log")
+    tree = await within(crew.manager.describe.remote(), 600, "the tree", "see the TreeManager's log")
+    await crew.pools.stop()
+    newest = rounds.num_trained
+    versions = [0, *(r + 1 for r in crew.run_dir.committed_rounds())]
+    losses = await _losses(config, crew, parts, versions)
+    best = min(losses, key=lambda version: losses[version]) if losses else newest
+    for version, folder in ((newest, TARGET), (best, BEST)):
+        await within(
+            parts.export_weights(config, crew.run_dir.path(weights_dir(version)), crew.run_dir.path(folder)),
+            config.deadlines.train_step_s,
+            f"RUN/{folder} to be written",
+            "see the task's log in the Ray dashboard",
+        )
+    figures = await asyncio.to_thread(
+        figures_of, crew.store.iter_samples(), [source.name for source in config.sources], config.target.name
+    )
+    progress.intervals.record("finish", started, time.monotonic())
+    summary = Summary(
+        stop_reason=progress.stop_reason or "",
+        rounds=tuple(progress.rounds),
+        samples=figures,
+        seconds=progress.seconds(),
+        overlap_share=progress.intervals.overlap_share("harvest", "training"),
+        heldout_loss_before=losses.get(0),
+        heldout_loss_after=losses.get(newest),
+        domains_by_level=domains_by_level(tree, config.tree.depth),
+        tree_digest=digest,
+        best_version=best,
+        paths={
+            "run": crew.run_dir.location,
+            "target": crew.run_dir.path(TARGET),
+            "best": crew.run_dir.path(BEST),
+            "samples": crew.run_dir.path("samples"),
+            "metrics": crew.run_dir.path("metrics.jsonl"),
+            "summary": crew.run_dir.path(SUMMARY),
+        },
+    )
+    crew.run_dir.write_bytes(SUMMARY, (json.dumps(summary.to_json(), indent=2) + "\n").encode())
+    progress.metrics.log("summary", **{k: v for k, v in summary.to_json().items() if k not in ("rounds", "paths")})
+    progress.console.table(summary)
+    return summary
+
+
+async def _losses(config: FusionConfig, crew: Crew, parts: Parts, versions: list[int]) -> dict[int, float]:
+    """Held-out loss per answer token by version, on the final held-out set; {} when nothing is held out."""
+    rows = await asyncio.to_thread(crew.heldout_rows, 0)
+    if not rows:
+        return {}
+    folders = {version: crew.run_dir.path(weights_dir(version)) for version in versions}
+    reference = parts.evaluate(config, folders, rows)
+    return await within(
+        reference, config.deadlines.train_step_s, "the held-out losses", "see the task's log in the Ray dashboard"
+    )
+
+
+def domains_by_level(tree: dict, depth: int) -> tuple[int, ...]:
+    """Number of domains at each level below the root, of a tree as `TreeManager.describe` gives it."""
+    level, counts = [tree], []
+    for _ in range(depth):
+        level = [child for node in level for child in node["children"]]
+        counts.append(len(level))
+    return tuple(counts)

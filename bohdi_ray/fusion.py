@@ -1,0 +1,126 @@
+"""The main loop of a fusion. Read this first.
+
+Harvest and training of one run, side by side: while the trainer works on the rows of round r, the engines already harvest
+round r + 1 (with `harvest.max_staleness: 1`; rounds.py says exactly which round may run when). Everything that takes part
+is started in startup.py; one round's harvest is meditation.py; what a run ends with is finish.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.finish import finish
+from bohdi_ray.meditation import Meditation
+from bohdi_ray.observe.summary import Summary
+from bohdi_ray.progress import RunProgress
+from bohdi_ray.real_parts import real_parts
+from bohdi_ray.rounds import Rounds, harvest_version, stop_reason
+from bohdi_ray.startup import Crew, Parts, assemble, held, ray_session
+from bohdi_ray.storage.environment import environment
+from bohdi_ray.storage.run_dir import RunDir
+
+
+def fuse(config: FusionConfig, *, address: str | None = None, parts: Parts | None = None) -> Summary:
+    """Runs a whole fusion and returns what came of it; the same is in RUN/summary.json.
+
+    `address` is a Ray cluster's; without one, RAY_ADDRESS counts, else Ray is started on this machine. Raises ConfigError
+    before anything starts if the input cannot work, Interrupted after Ctrl-C, and other BohdiErrors with a remedy.
+    `parts` lets tests script engines and trainer.
+    """
+    started = time.time()
+    parts = parts or real_parts()
+    config = config.model_copy(update={"run_dir": config.run_dir.format(time=time.strftime("%Y%m%d-%H%M%S"))})
+    parts.preflight(config)
+    with ray_session(config, address):
+        parts.check_cluster(config)
+        run = RunDir.create(config.run_dir, config, environment())
+        return asyncio.run(_fuse(config, run, parts, started))
+
+
+async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float) -> Summary:
+    stop_asked = asyncio.Event()
+    progress = RunProgress(config, run, started)
+    with stopping_on_signals(stop_asked), progress, held(run):
+        crew = await assemble(config, run, parts, progress)
+        progress.on_started()
+        try:
+            rounds = await _supervised(_rounds(config, crew, progress, stop_asked), crew)
+            return await finish(config, crew, rounds, progress, parts)
+        finally:
+            await crew.dismiss()
+
+
+async def _rounds(config: FusionConfig, crew: Crew, progress: RunProgress, stop_asked: asyncio.Event) -> Rounds:
+    """Harvests and trains round after round until a stop rule holds and all that was harvested is trained.
+
+    Consumes: committed weights from the trainer. Produces: rows for its queue.
+    Waits for: weights of version r - k before round r. Unblocked by: the trainer's COMMIT of round r - k - 1.
+    """
+    rounds = Rounds(config.harvest.max_staleness)
+    meditation = Meditation(config, crew.supplies, lambda: crew.pools.table, progress.on_harvest, stop_asked)
+    while not rounds.done:
+        if (round := rounds.next_harvest()) is None:
+            metrics = await crew.wait_trained(rounds.num_trained)
+            progress.on_trained(rounds.num_trained, metrics)
+            rounds.trained(rounds.num_trained)
+            await crew.retain(rounds.versions_in_use(), progress.best_version)
+            if reason := stop_reason(config.stop, progress.reached()):
+                rounds.stop(reason)
+            continue
+        version = harvest_version(round, config.harvest.max_staleness)
+        started = time.monotonic()
+        progress.on_weights(started, version, await crew.serve_weights(version))
+        harvest = await meditation.run(round, version)
+        closed = await crew.close_round(round, harvest_version(round + 1, config.harvest.max_staleness))
+        num_rows = await crew.queue_rows(closed)
+        rounds.closed(round)
+        progress.on_closed(harvest, closed, num_rows)
+        if reason := stop_reason(config.stop, progress.reached()):
+            rounds.stop(reason)
+    progress.stop_reason = rounds.stop_reason
+    return rounds
+
+
+async def _supervised(work: Coroutine[Any, Any, Rounds], crew: Crew) -> Rounds:
+    """The result of `work`; a failure of trainer or engines ends it at once instead of leaving it waiting."""
+    main = asyncio.ensure_future(work)
+    watchers = [asyncio.ensure_future(watch) for watch in (crew.pools.watch(), crew.watch_trainer())]
+    try:
+        await asyncio.wait([main, *watchers], return_when=asyncio.FIRST_COMPLETED)
+        for watcher in watchers:
+            if watcher.done() and not main.done():
+                watcher.result()
+        return await main
+    finally:
+        for task in (main, *watchers):
+            task.cancel()
+        await asyncio.gather(main, *watchers, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def stopping_on_signals(stop_asked: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks for a stop with a drain; a second one ends at once."""
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        stop_asked.set()
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ask)
+    except (ValueError, RuntimeError):  # not the main thread, in a test or a notebook: no signals to handle
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,215 @@
+"""One round's harvest, as the driver runs it: tickets out, outcomes in, step after step committed.
+
+Consumes: tickets and open elections from the TreeManager; results of Ray tasks.
+Produces: harvest and proposal tasks (at most `max_tasks_in_flight` of the former), sample parts, commits.
+Waits for: the first of its tasks to end, with a deadline.
+Unblocked by: any task's end. A task that raises ends the round with its error; nothing is starved by it.
+
+Called by fusion.py once a round; it decides nothing about rounds and never looks at text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bohdi_ray.actors.harvest_task import harvest_bundle, propose, write_part
+from bohdi_ray.actors.pool import within
+from bohdi_ray.actors.tree_manager import Assignment
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.engines.routing import RoutingTable
+from bohdi_ray.errors import Interrupted
+from bohdi_ray.records import Outcome, Proposals, Ticket
+from bohdi_ray.storage.run_dir import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class Supplies:
+    """What every task of a run is handed: object references and handles, made once."""
+
+    plan: Any  # ObjectRef[HarvestPlan]
+    directory: Any
+    manager: Any
+    run: RunDir
+
+
+@dataclass(slots=True)
+class StepInProgress:
+    """What came back for one step so far."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    tables: list[Any] = field(default_factory=list)  # ObjectRef[pa.Table]
+
+
+@dataclass(slots=True)
+class RoundHarvest:
+    """What a round's harvest came to."""
+
+    round: int
+    weights_version: int
+    num_tickets_issued: int = 0
+    num_tickets_done: int = 0  # harvested; committed or not
+    outcomes: list[Outcome] = field(default_factory=list)  # screened, as committed
+    sprout_tokens: int = 0
+    num_elections_asked: int = 0
+    num_invalid_names: int = 0
+    started: float = 0.0  # time.monotonic(), s
+    finished: float = 0.0
+
+
+class Meditation:
+    """The harvest of a run, a round at a time. Proposals asked ahead may outlive a round; tickets never do."""
+
+    def __init__(
+        self,
+        config: FusionConfig,
+        supplies: Supplies,
+        current_table: Callable[[], RoutingTable],
+        on_progress: Callable[[RoundHarvest], None],
+        stop_asked: asyncio.Event,
+    ):
+        self._config, self._supplies = config, supplies
+        self._current_table = current_table
+        self._on_progress = on_progress
+        self._stop_asked = stop_asked
+        self._queue: collections.deque[Ticket] = collections.deque()
+        self._seen: set[str] = set()
+        self._asked: set[str] = set()
+        self._steps: dict[int, StepInProgress] = collections.defaultdict(StepInProgress)
+        self._num_by_step: dict[int, int] = collections.Counter()
+        self._tasks: dict[asyncio.Task[Any], Callable[[Any], Any]] = {}
+        self._bundles_in_flight = 0
+        self._result = RoundHarvest(0, 0)
+
+    async def run(self, round: int, weights_version: int) -> RoundHarvest:
+        """Harvests and commits every step of `round`. Raises Interrupted after a drain if a stop was asked for."""
+        self._result = result = RoundHarvest(round, weights_version, started=time.monotonic())
+        self._seen.clear()
+        self._num_by_step.clear()
+        cursor = 0
+        drain_until: float | None = None
+        try:
+            while True:
+                assignment: Assignment = await self._manager("assignment", cursor)
+                assert assignment.work.round == round, (assignment.work.round, round)
+                if assignment.work.cursor < cursor:  # the manager restarted and lists its tickets afresh
+                    cursor = 0
+                    continue
+                cursor = assignment.work.cursor
+                self._take(assignment)
+                if drain_until is None and self._stop_asked.is_set():
+                    drain_until = time.monotonic() + self._config.deadlines.drain_s
+                if drain_until is None:
+                    self._launch(assignment)
+                if assignment.num_steps_left == 0:
+                    break
+                if await self._commit_if_ready(assignment, result):
+                    self._on_progress(result)
+                    continue
+                await self._wait(drain_until)
+                self._on_progress(result)
+        except BaseException:
+            for task in self._tasks:
+                task.cancel()
+            raise
+        result.finished = time.monotonic()
+        return result
+
+    async def _manager(self, method: str, *args: Any) -> Any:
+        reference = getattr(self._supplies.manager, method).remote(*args)
+        return await within(reference, self._config.deadlines.request_s, f"TreeManager.{method}", "see its log")
+
+    def _take(self, assignment: Assignment) -> None:
+        for ticket in assignment.work.tickets:
+            if ticket.ticket_id not in self._seen:
+                self._seen.add(ticket.ticket_id)
+                self._queue.append(ticket)
+                self._num_by_step[ticket.step] += 1
+                self._result.num_tickets_issued += 1
+
+    def _launch(self, assignment: Assignment) -> None:
+        table = self._current_table()
+        waits = (self._supplies.directory, self._config.deadlines.request_s, self._config.deadlines.start_s)
+        for request in assignment.work.sprouts:
+            if request.request_id not in self._asked:
+                self._asked.add(request.request_id)
+                self._follow(propose.remote(request, self._supplies.plan, table, *waits), self._on_proposals)
+        harvest = self._config.harvest
+        while self._queue and self._bundles_in_flight < harvest.max_tasks_in_flight:
+            # Spread what is ready over the free tasks: a full bundle only where there is more than enough.
+            free = harvest.max_tasks_in_flight - self._bundles_in_flight
+            size = min(harvest.tickets_per_task, -(-len(self._queue) // free))
+            bundle = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
+            outcomes, samples = harvest_bundle.remote(bundle, self._supplies.plan, table, *waits)
+            self._bundles_in_flight += 1
+            self._follow(outcomes, lambda got, bundle=bundle, samples=samples: self._on_outcomes(bundle, got, samples))
+
+    def _follow(self, reference: Any, then: Callable[[Any], Any]) -> None:
+        # Tasks retry within themselves; this deadline only catches what no other one caught.
+        seconds = 3 * (self._config.deadlines.request_s + self._config.deadlines.start_s)
+        task = asyncio.ensure_future(within(reference, seconds, "a harvest task", "see the Ray dashboard"))
+        self._tasks[task] = then
+
+    async def _wait(self, drain_until: float | None) -> None:
+        if not self._tasks and drain_until is None:
+            raise AssertionError("a round that is not over has nothing under way")
+        stop = asyncio.ensure_future(self._stop_asked.wait()) if drain_until is None else None
+        timeout = None if drain_until is None else max(0.0, drain_until - time.monotonic())
+        waiters = [*self._tasks, *([stop] if stop else [])]
+        done: set[asyncio.Task[Any]] = set()
+        if waiters:
+            done, _ = await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if stop is not None:
+            stop.cancel()
+        if drain_until is not None and not done:
+            raise Interrupted("stopped; what was committed is kept, tickets under way will be harvested again")
+        for task in done:
+            then = self._tasks.pop(task, None)
+            if then is not None:
+                await _maybe(then(task.result()))
+
+    async def _on_proposals(self, proposals: Proposals) -> None:
+        await self._manager("propose", proposals)
+        self._result.sprout_tokens += proposals.num_tokens
+        self._result.num_elections_asked += 1
+        self._result.num_invalid_names += proposals.num_invalid
+
+    def _on_outcomes(self, bundle: list[Ticket], outcomes: list[Outcome], samples: Any) -> None:
+        self._bundles_in_flight -= 1
+        self._result.num_tickets_done += len(bundle)
+        steps = {ticket.step for ticket in bundle}
+        for ticket, outcome in zip(bundle, outcomes, strict=True):
+            self._steps[ticket.step].outcomes[outcome.ticket_id] = outcome
+        for step in steps:
+            self._steps[step].tables.append(samples)
+
+    async def _commit_if_ready(self, assignment: Assignment, result: RoundHarvest) -> bool:
+        """Commits the next committable step if all its outcomes are in. Part first, then the segment that names it."""
+        step = assignment.committable
+        if step is None or len(self._steps[step].outcomes) < self._num_by_step[step]:
+            return False
+        progress = self._steps.pop(step)
+        in_order = [progress.outcomes[ticket_id] for ticket_id in sorted(progress.outcomes)]
+        screened = await self._manager("screen", step, in_order)
+        accepted = [outcome.ticket_id for outcome in screened if outcome.failure is None]
+        part = await self._write(result.round, step, accepted, progress.tables)
+        await self._manager("commit_step", step, screened, part)
+        result.outcomes.extend(screened)
+        return True
+
+    async def _write(self, round: int, step: int, accepted: list[str], tables: list[Any]) -> str:
+        if not accepted:
+            return ""
+        reference = write_part.remote(self._supplies.run, round, step, accepted, *tables)
+        return await within(
+            reference, self._config.deadlines.request_s, "a part of samples to be written", "see its log"
+        )
+
+
+async def _maybe(value: Any) -> None:
+    if asyncio.iscoroutine(value):
+        await value

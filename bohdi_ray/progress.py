@@ -1,0 +1,220 @@
+"""RunProgress: the driver's book-keeping of a run, and the one place that tells people about it.
+
+Fed by fusion.py with what happened; feeds the console, metrics.jsonl, the stop rules and the summary. It decides nothing and
+reaches nobody: everything it knows was handed to it.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.meditation import RoundHarvest
+from bohdi_ray.observe.console import Console, RoundProgress
+from bohdi_ray.observe.intervals import Intervals
+from bohdi_ray.observe.metrics import Metrics
+from bohdi_ray.observe.summary import RoundSummary
+from bohdi_ray.records import Outcome
+from bohdi_ray.rounds import Progress
+from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.tree.messages import RoundClosed
+
+
+@dataclass(slots=True)
+class HeldoutTrail:
+    """Held-out losses per row over the versions, compared in pairs on the rows that both versions have.
+
+    Later rounds have more held-out rows, so means over all rows cannot be compared; the rows two versions share can.
+    """
+
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)  # the newest version's (loss, tokens) by sample id
+    best_version: int = 0
+    best: dict[str, tuple[float, int]] = field(default_factory=dict)
+    rounds_without_gain: int = 0
+
+    def add(self, version: int, rows: dict[str, tuple[float, int]]) -> None:
+        """Takes the losses of a new version; a lower loss than the best version's, on shared rows, is a gain."""
+        if not rows:
+            return
+        shared = self.best.keys() & rows.keys()
+        gained = not shared or _mean(rows, shared) < _mean(self.best, shared)
+        if gained:
+            self.best_version, self.best, self.rounds_without_gain = version, rows, 0
+        else:
+            self.rounds_without_gain += 1
+        self.sums = rows
+
+
+def _mean(rows: dict[str, tuple[float, int]], keys: Any) -> float:
+    return sum(rows[key][0] for key in keys) / max(1, sum(rows[key][1] for key in keys))
+
+
+class RunProgress:
+    """One per run; a context manager that gives terminal and files back."""
+
+    def __init__(self, config: FusionConfig, run: RunDir, started: float):
+        self.config, self.run = config, run
+        self.started = started  # Unix time, s
+        self.intervals = Intervals()
+        self.console = Console(config.observe.console)
+        self.metrics = Metrics(run, config.observe.tensorboard)
+        self.rounds: list[RoundSummary] = []
+        self.heldout = HeldoutTrail()
+        self.stop_reason: str | None = None
+        self.cost = 0.0
+        self._monotonic = time.monotonic() - (time.time() - started)
+
+    def __enter__(self) -> RunProgress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.metrics.close()
+        self.console.close()
+
+    @property
+    def best_version(self) -> int | None:
+        """The version with the lowest held-out loss so far; None while nothing is held out."""
+        return self.heldout.best_version if self.heldout.best else None
+
+    def message(self, text: str) -> None:
+        """A line for the person who watches."""
+        self.console.message(text)
+
+    def on_started(self) -> None:
+        """Everything is up."""
+        self.intervals.record("start_up", self._monotonic, time.monotonic())
+        seconds = self.intervals.total("start_up")
+        self.metrics.log("start_up", seconds=seconds)
+        self.message(f"all engines and the trainer are up after {seconds:.0f} s")
+
+    def on_harvest(self, harvest: RoundHarvest) -> None:
+        """A harvest under way has moved."""
+        accepted = [o for o in harvest.outcomes if o.failure is None]
+        rewards = [o.reward for o in accepted if o.reward is not None]
+        seconds = time.monotonic() - harvest.started
+        tokens = sum(sum(o.num_tokens.values()) for o in harvest.outcomes) + harvest.sprout_tokens
+        self.console.progress(
+            RoundProgress(
+                round=harvest.round,
+                phase="harvest",
+                tickets_done=harvest.num_tickets_done,
+                tickets_issued=harvest.num_tickets_issued,
+                accepted=len(accepted),
+                reward_rate=sum(rewards) / len(rewards) if rewards else None,
+                tokens_per_s=tokens / seconds if seconds > 1 and tokens else None,
+                heldout_loss=self.rounds[-1].heldout_loss if self.rounds else None,
+            )
+        )
+
+    def on_weights(self, started: float, version: int, reports: list[Any]) -> None:
+        """The target's engines serve `version` since now; nothing to tell if they did before."""
+        if not reports:
+            return
+        self.intervals.record("weights", started, time.monotonic())
+        seconds = time.monotonic() - started
+        self.metrics.log("weights", version=version, seconds=seconds, reports=[_plain(r) for r in reports])
+        self.message(f"the target's engines serve weights version {version}, proved, after {seconds:.1f} s")
+
+    def on_closed(self, harvest: RoundHarvest, closed: RoundClosed, num_rows: int) -> None:
+        """A round is harvested and its rows are queued."""
+        self.intervals.record("harvest", harvest.started, harvest.finished)
+        summary = round_summary(harvest, num_rows)
+        self.rounds.append(summary)
+        counts = collections.Counter[str]()
+        for outcome in harvest.outcomes:
+            counts.update(outcome.counts)
+        self.metrics.log(
+            "round",
+            **{
+                k: getattr(summary, k)
+                for k in ("round", "weights_version", "tickets", "accepted", "heldout", "rewards")
+            },
+            reward_rate=summary.reward_rate,
+            failures=summary.failures,
+            tokens=summary.tokens,
+            seconds=summary.seconds["harvest"],
+            requests=dict(counts),
+            elections_asked=harvest.num_elections_asked,
+            invalid_names=harvest.num_invalid_names,
+            reborn=[_plain(r) for r in closed.reborn],
+        )
+        lost = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items())) or "none"
+        rate = "-" if summary.reward_rate is None else f"{summary.reward_rate:.0%}"
+        self.message(
+            f"round {summary.round}: {summary.accepted} of {summary.tickets} tickets gave a sample (lost: {lost}); sources "
+            f"won {rate}; {summary.heldout} held out; {num_rows} rows to train on; "
+            f"harvested with weights version {summary.weights_version} in {summary.seconds['harvest']:.0f} s"
+        )
+
+    def on_trained(self, round: int, metrics: dict[str, Any]) -> None:
+        """The trainer has committed `round`."""
+        losses = metrics.get("heldout_rows", {})
+        self.heldout.add(round + 1, {key: (float(loss), int(tokens)) for key, (loss, tokens) in losses.items()})
+        start, end = metrics.get("started"), metrics.get("finished")
+        if start is not None and end is not None:
+            offset = time.monotonic() - time.time()
+            self.intervals.record("training", start + offset, end + offset)
+        seconds = dict(metrics.get("seconds", {}))
+        self.rounds[round] = replace(
+            self.rounds[round],
+            training_loss=metrics.get("loss"),
+            heldout_loss=metrics.get("heldout_loss"),
+            seconds={**self.rounds[round].seconds, "training": sum(seconds.values())},
+        )
+        self.metrics.log("training", **{k: v for k, v in metrics.items() if k != "heldout_rows"})
+        loss, held = metrics.get("loss"), metrics.get("heldout_loss")
+        self.message(
+            f"round {round}: trained to weights version {round + 1}"
+            + (f", loss {loss:.3f}" if loss is not None else "")
+            + (f", held-out loss {held:.3f}" if held is not None else "")
+        )
+
+    def reached(self) -> Progress:
+        """What the stop rules look at."""
+        return Progress(
+            rounds=len(self.rounds),
+            samples=sum(r.accepted for r in self.rounds),
+            decoded_tokens=sum(sum(r.tokens.values()) for r in self.rounds),
+            wall_time_s=time.time() - self.started,
+            cost=self.cost,
+            rounds_without_gain=self.heldout.rounds_without_gain,
+        )
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase; phases may overlap, `overlap` says how long harvest and training did."""
+        phases = {name: self.intervals.total(name) for name in ("start_up", "harvest", "training", "weights", "finish")}
+        return {**phases, "overlap": self.intervals.overlap("harvest", "training"), "total": time.time() - self.started}
+
+
+def round_summary(harvest: RoundHarvest, num_rows: int) -> RoundSummary:
+    """A round's counters from its outcomes."""
+    accepted = [o for o in harvest.outcomes if o.failure is None]
+    tokens = collections.Counter[str]({"sprout": harvest.sprout_tokens})
+    for outcome in harvest.outcomes:
+        tokens.update(outcome.num_tokens)
+    return RoundSummary(
+        round=harvest.round,
+        weights_version=harvest.weights_version,
+        tickets=len(harvest.outcomes),
+        accepted=len(accepted),
+        heldout=sum(o.heldout for o in accepted),
+        rewards=sum(o.reward or 0 for o in accepted),
+        failures=dict(collections.Counter(_failure(o) for o in harvest.outcomes if o.failure is not None)),
+        tokens=dict(tokens),
+        training_rows=num_rows,
+        seconds={"harvest": harvest.finished - harvest.started},
+    )
+
+
+def _failure(outcome: Outcome) -> str:
+    assert outcome.failure is not None
+    return outcome.failure
+
+
+def _plain(record: Any) -> Any:
+    import dataclasses
+
+    return dataclasses.asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record

@@ -1,0 +1,22 @@
+"""One Ray session for all integration tests."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = str(Path(__file__).parents[1])
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    import ray
+
+    # Workers unpickle actors and tasks that live in the tests folder.
+    os.environ["PYTHONPATH"] = os.pathsep.join([TESTS, *filter(None, [os.environ.get("PYTHONPATH")])])
+    if TESTS not in sys.path:
+        sys.path.insert(0, TESTS)
+    ray.init(num_cpus=16, num_gpus=0, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()

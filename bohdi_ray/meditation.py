@@ -26,6 +26,9 @@ from bohdi_ray.errors import Interrupted
 from bohdi_ray.records import Outcome, Proposals, Ticket
 from bohdi_ray.storage.run_dir import RunDir
 
+# Names are short and all take about as long, so the requests of one moment share a task.
+ELECTIONS_PER_TASK = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Supplies:
@@ -134,10 +137,11 @@ class Meditation:
     def _launch(self, assignment: Assignment) -> None:
         table = self._current_table()
         waits = (self._supplies.directory, self._config.deadlines.request_s, self._config.deadlines.start_s)
-        for request in assignment.work.sprouts:
-            if request.request_id not in self._asked:
-                self._asked.add(request.request_id)
-                self._follow(propose.remote(request, self._supplies.plan, table, *waits), self._on_proposals)
+        new = [request for request in assignment.work.sprouts if request.request_id not in self._asked]
+        self._asked.update(request.request_id for request in new)
+        for start in range(0, len(new), ELECTIONS_PER_TASK):
+            requests = new[start : start + ELECTIONS_PER_TASK]
+            self._follow(propose.remote(requests, self._supplies.plan, table, *waits), self._on_proposals)
         harvest = self._config.harvest
         while self._queue and self._bundles_in_flight < harvest.max_tasks_in_flight:
             # Spread what is ready over the free tasks: a full bundle only where there is more than enough.
@@ -172,11 +176,11 @@ class Meditation:
             if then is not None:
                 await _maybe(then(task.result()))
 
-    async def _on_proposals(self, proposals: Proposals) -> None:
-        await self._manager("propose", proposals)
-        self._result.sprout_tokens += proposals.num_tokens
-        self._result.num_elections_asked += 1
-        self._result.num_invalid_names += proposals.num_invalid
+    async def _on_proposals(self, answers: list[Proposals]) -> None:
+        await self._manager("propose", answers)
+        self._result.num_elections_asked += len(answers)
+        self._result.sprout_tokens += sum(proposals.num_tokens for proposals in answers)
+        self._result.num_invalid_names += sum(proposals.num_invalid for proposals in answers)
 
     def _on_outcomes(self, bundle: list[Ticket], outcomes: list[Outcome], samples: Any) -> None:
         self._bundles_in_flight -= 1

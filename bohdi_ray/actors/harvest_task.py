@@ -7,7 +7,8 @@ outcomes go back to the driver.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,20 @@ from bohdi_ray.records import Outcome, Proposals, Sample, SproutRequest, Ticket
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore, to_table
 
+T = TypeVar("T")
+
+
+async def together(models: RoutedModels, coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results in order. The first failure ends the others and is raised itself, not as a group."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await models.close()
+
 
 @ray.remote(num_cpus=0.01, num_returns=2, max_retries=3)
 def harvest_bundle(
@@ -33,14 +48,7 @@ def harvest_bundle(
     async def work() -> list[tuple[Outcome, Sample | None]]:
         rng = generator(plan.seed, tickets[0].ticket_id, "routing")
         models = RoutedModels(table, directory, request_s, replace_s, rng)
-        try:
-            async with asyncio.TaskGroup() as group:
-                harvests = [group.create_task(harvest_one(ticket, models, plan)) for ticket in tickets]
-        except* Exception as errors:
-            raise errors.exceptions[0] from None
-        finally:
-            await models.close()
-        return [harvest.result() for harvest in harvests]
+        return await together(models, [harvest_one(ticket, models, plan) for ticket in tickets])
 
     pairs = asyncio.run(work())
     return [outcome for outcome, _ in pairs], to_table([sample for _, sample in pairs if sample is not None])
@@ -48,17 +56,19 @@ def harvest_bundle(
 
 @ray.remote(num_cpus=0.01, max_retries=3)
 def propose(
-    request: SproutRequest, plan: HarvestPlan, table: RoutingTable, directory: Any, request_s: float, replace_s: float
-) -> Proposals:
-    """Asks all sources for names of one node's next children."""
+    requests: list[SproutRequest],
+    plan: HarvestPlan,
+    table: RoutingTable,
+    directory: Any,
+    request_s: float,
+    replace_s: float,
+) -> list[Proposals]:
+    """Asks all sources for names of the next children of several nodes at once."""
 
-    async def work() -> Proposals:
-        rng = generator(plan.seed, request.request_id, "routing")
+    async def work() -> list[Proposals]:
+        rng = generator(plan.seed, requests[0].request_id, "routing")
         models = RoutedModels(table, directory, request_s, replace_s, rng)
-        try:
-            return await sprout(request, models, plan)
-        finally:
-            await models.close()
+        return await together(models, [sprout(request, models, plan) for request in requests])
 
     return asyncio.run(work())
 

@@ -43,9 +43,10 @@ class TreeManagerActor:
         work = self._manager.work(cursor)
         return Assignment(work, self._manager.committable(), self._manager.num_steps_left)
 
-    def propose(self, proposals: Proposals) -> None:
-        """Takes the proposals for one election; a second answer to the same request is ignored."""
-        self._manager.propose(proposals)
+    def propose(self, answers: Sequence[Proposals]) -> None:
+        """Takes the proposals for some elections; a second answer to the same request is ignored."""
+        for proposals in answers:
+            self._manager.propose(proposals)
 
     def screen(self, step: int, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
         """The step's outcomes in ticket order, repeated questions turned into failures."""

@@ -1,4 +1,4 @@
-"""The loss of any weights version on held-out samples. Runs inside a Ray task; shares encoding and objective with training.
+"""The loss of any weights version on held-out samples. Runs in a Ray task; encodes and measures as training does.
 
 Called by the driver at the end of a run, for versions it wants to compare, over one set of rows. Measures published
 weights as an engine would serve them; never trains and never changes a folder.

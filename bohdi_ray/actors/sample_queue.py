@@ -1,8 +1,8 @@
 """The SampleQueue as a Ray actor: adds waiting, and finds its place again after a restart. No rule lives here.
 
-Created by the driver (`start_sample_queue`); called by the driver, by Ray Data's read tasks and by the train workers. It
-holds no CPU slot. When it dies Ray restarts it: it reads the committed rounds from disk and has lost the rows since, so
-the driver, which sees another `incarnation` in the status, puts the rounds from `status().next_round` on again (they
+Created by the driver (`start_sample_queue`); called by the driver, by Ray Data's read tasks and by the train workers.
+It holds no CPU slot. When it dies Ray restarts it: it reads the committed rounds from disk and has lost the rows since,
+so the driver, which sees another `incarnation` in the status, puts the rounds from `status().next_round` on again (they
 stand in the journal). Until then readers are told to ask again.
 """
 

@@ -1,7 +1,8 @@
 """The SampleQueue as a Ray Dataset: one Dataset per rank, whose i-th read task yields the i-th step of this rank.
 
-Used by launch.py (building) and loop.py (decoding the blocks). A read is a look, never a pop, so Ray Data may repeat it.
-An error in a read task would end the dataset and the trainer with it, so a read waits for a queue that is restarting.
+Used by launch.py (building) and loop.py (decoding the blocks). A read is a look, never a pop, so Ray Data may repeat
+it. An error in a read task would end the dataset and the trainer with it, so a read waits for a queue that is
+restarting.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def zero_stage(training: TrainingConfig) -> int:
 def complete_deepspeed(training: TrainingConfig) -> dict[str, Any]:
     """The mapping DeepSpeed gets. Raises ConfigError as `check_deepspeed` does.
 
-    Batch sizes are nominal: the loop decides how many micro-batches make a step and says where the boundary is. Gradients of
-    several micro-batches are added up in float32 whatever the training format.
+    Batch sizes are nominal: the loop decides how many micro-batches make a step and says where the boundary is.
+    Gradients of several micro-batches are added up in float32 whatever the training format.
     """
     check_deepspeed(training.deepspeed)
     config = copy.deepcopy(dict(training.deepspeed))

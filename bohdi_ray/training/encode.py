@@ -1,4 +1,5 @@
-"""A training row -> token ids with answer-only labels; rows -> padded or packed batches of plain lists. Pure given a tokenizer.
+"""A training row -> token ids with answer-only labels; rows -> padded or packed batches of plain lists. Pure given a
+tokenizer.
 
 Called by the train loop and by evaluation.py, so both measure the same thing. Knows chat templates only through the
 tokenizer; imports neither torch nor transformers. The target learns exactly what its engine would have to say: the
@@ -127,10 +128,10 @@ def check_template(tokenizer: Any) -> None:
 class Batch:
     """One micro-batch as nested lists, all lines of one length. Several rows may lie in one line (a pack).
 
-    input_ids, position_ids, labels, segments: [lines][length]. `labels` stand at the token they are (not shifted); segments
-    hold the row's place in `rows`, -1 on padding. Positions restart at 0 with each row and, on padding of a packed batch, at
-    each token, so that attention which reads packs from positions keeps all of them apart. No attention mask is needed: the
-    padding lies behind the rows and causal attention never looks there.
+    input_ids, position_ids, labels, segments: [lines][length]. `labels` stand at the token they are (not shifted);
+    segments hold the row's place in `rows`, -1 on padding. Positions restart at 0 with each row and, on padding of a
+    packed batch, at each token, so that attention which reads packs from positions keeps all of them apart. No
+    attention mask is needed: the padding lies behind the rows and causal attention never looks there.
     """
 
     rows: tuple[EncodedRow, ...]

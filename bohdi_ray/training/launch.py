@@ -1,8 +1,8 @@
 """Starts the one Ray Train run of a fusion and watches it. Called by the driver.
 
-`fit()` blocks, so it runs in a Ray task: the driver stays light, sees the end of the task as soon as it comes, and can end
-the run for sure by cancelling the task, because the controller and its workers die with the task that owns them. Ray Train
-makes its own placement group; nothing here wraps it in another.
+`fit()` blocks, so it runs in a Ray task: the driver stays light, sees the end of the task as soon as it comes, and can
+end the run for sure by cancelling the task, because the controller and its workers die with the task that owns them.
+Ray Train makes its own placement group; nothing here wraps it in another.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class TrainerHandle:
 
 
 def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str) -> TrainerHandle:
-    """Starts training on `queue`, behind the newest committed round in `checkpoints_dir`; its `base` must be published."""
+    """Starts training on `queue`, behind the newest committed round in `checkpoints_dir`; `base` must be there."""
     last_attempt = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S).attempt
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": here}

@@ -1,11 +1,13 @@
-"""One rank's model, optimizer and step under DeepSpeed. Imports torch, so only train workers, tests and benchmarks use it.
+"""One rank's model, optimizer and step under DeepSpeed. Imports torch, so only train workers, tests and benchmarks use
+it.
 
 The loop (loop.py) hands it rows of one global step; every rank must call the same methods in the same order. It knows
 nothing of queues, rounds or Ray; torch.distributed must be set up before.
 
 A step's loss is (sum of answer-token losses over all ranks) / (answer tokens of the global step). DeepSpeed averages
-gradients over ranks, so each rank's sum is multiplied by world_size / tokens, and DeepSpeed's own division by accumulation
-steps is switched off (`scale_wrt_gas=False`); the accumulation boundary is set by us before every backward pass.
+gradients over ranks, so each rank's sum is multiplied by world_size / tokens, and DeepSpeed's own division by
+accumulation steps is switched off (`scale_wrt_gas=False`); the accumulation boundary is set by us before every backward
+pass.
 """
 
 from __future__ import annotations
@@ -225,8 +227,8 @@ class Learner:
     def _keeps_rows_apart(self) -> bool:
         """Whether this model, with this attention, computes a row in a pack as it does alone.
 
-        Tried, not looked up: behind another neighbour the row's losses must not move at all, and they must be those of the
-        row on its own within rounding.
+        Tried, not looked up: behind another neighbour the row's losses must not move at all, and they must be those of
+        the row on its own within rounding.
         """
         self._engine.eval()
         row = EncodedRow(0, tuple(range(5, 25)), 1)

@@ -2,11 +2,12 @@
 
 `train_loop` runs in every train worker, for the whole fusion. It
 - consumes: the steps of this rank, in order, through its Ray Dataset (which reads the SampleQueue);
-- produces: checkpoints/round-<r>/ with COMMIT at the end of each round, told to the queue by rank 0; metrics, once a round;
+- produces: checkpoints/round-<r>/ with COMMIT at the end of each round, told to the queue by rank 0; metrics, once a
+round;
 - waits for: the next step (a round being harvested), the other ranks (collectives);
 - is unblocked by: `put_round`, `finish` or `stop` on the queue.
-A dead rank ends the whole worker group; Ray Train starts another, which goes on from the last COMMIT. It never deletes a
-committed folder and never draws a sample.
+A dead rank ends the whole worker group; Ray Train starts another, which goes on from the last COMMIT. It never deletes
+a committed folder and never draws a sample.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def end_round(
 
 
 def commit_round(setup: LoopConfig, learner: Learner, step: GlobalStep, rank: int, world_size: int) -> RoundState:
-    """All ranks write, then rank 0 writes COMMIT. A round that is replayed after a restart keeps its committed folder."""
+    """All ranks write, then rank 0 writes COMMIT. A round replayed after a restart keeps its committed folder."""
     training = setup.config.training
     folder = round_dir(setup.checkpoints_dir, step.round)
     # Rank 0 looks for all: a rank that looked later could find the COMMIT of this very round.

@@ -2,8 +2,8 @@
 
     objective(model, batch: BatchTensors) -> ObjectiveOutput
 
-`sft` is the only one now; preference and distillation objectives keep the signature. Imported by the train workers and by
-evaluation only: this module needs torch.
+`sft` is the only one now; preference and distillation objectives keep the signature. Imported by the train workers and
+by evaluation only: this module needs torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHUNK_TOKENS = 512
 
 @dataclass(frozen=True)
 class BatchTensors:
-    """A `Batch` on the device: all [B, T] int64. `labels` and `segments` are shifted: they stand where they are predicted."""
+    """A `Batch` on the device, all [B, T] int64. `labels` and `segments` are shifted to where they are predicted."""
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
@@ -104,7 +104,8 @@ def _forward_parameters(model: Any) -> set[str]:
 def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy [N] in float32 of logits [N, V], a chunk of positions at a time.
 
-    Only the logits in their own format are kept for the backward pass; their float32 copies are made again, chunk by chunk.
+    Only the logits in their own format are kept for the backward pass; their float32 copies are made again, chunk by
+    chunk.
     """
 
     def chunk_losses(chunk: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -19,8 +19,8 @@ from bohdi_ray.training.checkpoints import commit_folder, is_committed, start_fo
 from bohdi_ray.training.encode import Encoder
 
 WEIGHTS, LAYOUT = "weights", "layout.json"
-# vLLM's classes for these read the logits off the embedding itself: there is no head that could be untied, none is packed
-# and so none goes stale.
+# vLLM's classes for these read the logits off the embedding itself: there is no head that could be untied, none is
+# packed and so none goes stale.
 HEADLESS = frozenset({"Gemma2ForCausalLM", "Gemma3ForCausalLM", "CohereForCausalLM", "Cohere2ForCausalLM"})
 PROBE_WINDOW = 256  # tokens; far below any model's window
 
@@ -61,7 +61,8 @@ def publish_base(model: VllmModel, out_dir: str) -> None:
 def export_target(weights_dir: str, base_model_dir: str, out_dir: str) -> None:
     """Writes a version in the model's own layout: one copy of tied embeddings, loadable by transformers and vLLM.
 
-    `base_model_dir` is the published checkpoints/base, which knows whether the model was tied. Replaces `out_dir` in one go.
+    `base_model_dir` is the published checkpoints/base, which knows whether the model was tied. Replaces `out_dir` in
+    one go.
     """
     network = load_trainable(weights_dir, base_model_dir, dtype="auto")
     writing = out_dir.rstrip("/") + ".writing"

@@ -84,6 +84,8 @@ def worker_resources(config: FusionConfig, cluster_has_gpus: bool) -> dict[str, 
 
 def run_fit(config: FusionConfig, queue: Any, checkpoints_dir: str, last_attempt: int) -> None:
     """Body of the task: one TorchTrainer for all rounds. Imports torch here, where it is used."""
+    # `ray.train.report` holds the ranks until the controller's next poll; the default of 2 s would delay the next round.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     from ray.data import ExecutionOptions
     from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer

@@ -1,0 +1,90 @@
+"""One global step has one gradient, however it is cut: over ranks, into micro-batches, into packs, by any ZeRO stage."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training_support import tiny_config
+
+from bohdi_ray.training.weights import publish_base
+
+HERE = Path(__file__).parent
+DEADLINE_S = 150
+NUM_ROWS = 7  # odd, so that two ranks have different numbers of rows and of micro-batches
+
+
+def gradients(cases: list[dict], world_size: int, folder: Path) -> list[dict]:
+    """Runs the cases on `world_size` processes and returns rank 0's results."""
+    import torch
+
+    cases_file, out = folder / f"cases-{world_size}.json", folder / f"gradients-{world_size}.pt"
+    cases_file.write_text(json.dumps(cases))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    paths = os.pathsep.join([str(HERE.parents[1]), str(HERE), str(HERE.parent)])
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                str(HERE / "training_ranks.py"),
+                str(rank),
+                str(world_size),
+                port,
+                str(cases_file),
+                str(out),
+            ],
+            env=os.environ | {"PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(world_size)
+    ]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=DEADLINE_S)
+            assert process.returncode == 0, output[-4000:]
+    finally:
+        for process in processes:
+            process.kill()
+    return torch.load(out)
+
+
+@pytest.mark.timeout(2 * DEADLINE_S)
+def test_a_step_has_the_same_gradient_for_any_ranks_micro_batches_packing_and_stage(tiny_model_dir, tmp_path):
+    import torch
+
+    model_dir = tiny_model_dir("llama", tie_word_embeddings=True)
+    base = str(tmp_path / "base")
+    publish_base(tiny_config(model_dir).target, base)
+    variants = [(2, 1, False), (2, 2, False), (2, 4, False), (2, 2, True), (1, 2, True), (3, 2, False)]
+    cases = []
+    for stage, micro_batch_size, packing in variants:
+        config = tiny_config(
+            model_dir,
+            dtype="float32",
+            micro_batch_size=micro_batch_size,
+            packing=packing,
+            gradient_clipping=0.0,
+            deepspeed={"zero_optimization": {"stage": stage}},
+        )
+        cases.append({"base": base, "config": config.model_dump(mode="json"), "rows": NUM_ROWS})
+    results = gradients(cases, 1, tmp_path) + gradients(cases, 2, tmp_path)
+    wanted = results[0]
+    scale = max(g.abs().max().item() for g in wanted["gradients"].values())
+    assert scale > 1e-3
+    for case, result in zip(variants + variants, results, strict=True):
+        assert result["loss"] == pytest.approx(wanted["loss"], rel=1e-5), case
+        assert result["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=1e-4), case
+        assert result["gradients"].keys() == wanted["gradients"].keys()
+        for name, gradient in result["gradients"].items():
+            torch.testing.assert_close(
+                gradient, wanted["gradients"][name], rtol=1e-3, atol=1e-5 * scale, msg=f"{case} {name}"
+            )

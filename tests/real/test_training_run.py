@@ -1,0 +1,49 @@
+"""A whole training run: SampleQueue, Ray Data, Ray Train, DeepSpeed on gloo, committed folders."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from training_support import some_rows, tiny_config, wait_for_round
+
+from bohdi_ray.actors.sample_queue import start_sample_queue
+from bohdi_ray.engines.probe import read_probe
+from bohdi_ray.training.checkpoints import committed_rounds, is_committed, round_dir
+from bohdi_ray.training.launch import start_trainer
+from bohdi_ray.training.weights import publish_base
+
+
+@pytest.mark.timeout(240)
+def test_rounds_put_one_by_one_are_trained_and_committed(ray_session, tiny_model_dir, tmp_path):
+    ray = ray_session
+    checkpoints = str(tmp_path / "checkpoints")
+    config = tiny_config(tiny_model_dir("llama", tie_word_embeddings=True), rounds=3)
+    publish_base(config.target, os.path.join(checkpoints, "base"))
+    queue = start_sample_queue(config.training, checkpoints)
+    trainer = start_trainer(config, queue, checkpoints)
+    losses = []
+    try:
+        for round, count in ((0, 6), (1, 0), (2, 5)):
+            ray.get(queue.put_round.remote(round, some_rows(0, count), some_rows(9, 3)), timeout=30)
+            metrics = wait_for_round(ray, queue, trainer, round, 120)
+            losses.append(metrics["heldout_loss"])
+            print(round, metrics)
+            assert is_committed(round_dir(checkpoints, round))
+            assert metrics["num_rows"] == count and metrics["num_rejected_rows"] == 0
+        ray.get(queue.finish.remote(3), timeout=30)
+        trainer.join(60)
+    finally:
+        trainer.stop(10)
+    status = ray.get(queue.status.remote(), timeout=30)
+    assert (status.num_rows_trained, status.num_rows_queued) == (11, 0)
+    states = committed_rounds(checkpoints)
+    assert [(s.round, s.weights_version, s.next_step, s.num_optimizer_steps) for s in states] == [
+        (0, 1, 2, 2),
+        (1, 2, 3, 2),
+        (2, 3, 5, 4),
+    ]
+    assert losses[1] == losses[0] > losses[2]
+    versions = [read_probe(os.path.join(round_dir(checkpoints, r), "probe.json")) for r in range(3)]
+    assert versions[0].logprobs == versions[1].logprobs != versions[2].logprobs
+    ray.kill(queue)

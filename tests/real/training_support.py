@@ -1,0 +1,45 @@
+"""Shared by the real training tests: configurations over tiny models, rows, and a wait for a round."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.records import TrainingRow
+
+
+def tiny_config(
+    model_dir: Path, rounds: int = 2, rows: int = 6, system_prompt: str | None = None, **training: Any
+) -> FusionConfig:
+    """A fusion whose target is `model_dir`; training fields as given over small defaults."""
+    defaults = {"learning_rate": 1e-2, "global_batch_size": 4, "micro_batch_size": 2, "max_length": 128}
+    return FusionConfig.model_validate(
+        {
+            "run_dir": "unused",
+            "sources": [{"name": "source", "model": str(model_dir)}],
+            "target": {"name": "target", "model": str(model_dir), "system_prompt": system_prompt},
+            "enlightenment": {"steps": 1, "rows_per_step": rows},
+            "training": defaults | training,
+            "stop": {"rounds": rounds},
+        }
+    )
+
+
+def some_rows(round: int, count: int) -> list[TrainingRow]:
+    """Rows of different lengths."""
+    return [
+        TrainingRow(round, i, f"r{round}-{i}", f"What is {i} times {i}?", f"It is {i * i}, I think. " * (1 + i % 4))
+        for i in range(count)
+    ]
+
+
+def wait_for_round(ray: Any, queue: Any, trainer: Any, round: int, timeout_s: float) -> dict[str, Any]:
+    """Metrics of a committed round; raises what killed the trainer, or TimeoutError."""
+    deadline = time.monotonic() + timeout_s
+    while not ray.get(queue.wait_committed.remote(round, 1.0), timeout=30):
+        trainer.raise_if_dead()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"round {round} was not committed within {timeout_s} s")
+    return ray.get(queue.status.remote(), timeout=30).metrics[round]

@@ -75,5 +75,9 @@ class RunDirError(BohdiError):
     """The run directory cannot be used as asked: not writable, owned by another run, or damaged."""
 
 
+class StepNotReady(BohdiError):
+    """A step's outcomes came before its turn, as after a restart of the tree manager: ask `committable()` again."""
+
+
 class Interrupted(BohdiError):
     """The user asked to stop (Ctrl-C, SIGTERM); what was committed is safe."""

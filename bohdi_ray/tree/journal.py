@@ -152,9 +152,8 @@ class Journal:
         self._num_committed = len(self._events)
 
     @property
-    def num_committed(self) -> int:
-        """Events waiting for `take_segment`."""
-        return self._num_committed
+    def uncommitted(self) -> tuple[AnyEvent, ...]:
+        return tuple(self._events[self._num_committed :])
 
     def take_segment(self) -> bytes:
         """The events from the last segment to the last commit point; empty when there was none in between."""

@@ -142,6 +142,8 @@ class KnowledgeTree:
         """The node at `path`. Raises KeyError if there is none."""
         node = self.root
         for name in path:
+            if node.arms is None:
+                raise KeyError(path)
             node = node.arms.by_name[name]
         return node
 

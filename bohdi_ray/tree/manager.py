@@ -28,16 +28,15 @@ Every call may be repeated: a second answer to a poll, a second commit of a step
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.randomness import generator
+from bohdi_ray.errors import RunDirError, StepNotReady
 from bohdi_ray.records import DomainPath, Outcome, Proposals, SproutRequest
-from bohdi_ray.tree import journal, snapshot
-from bohdi_ray.tree.bandit import draw_samples, make_policy
+from bohdi_ray.tree import boundary, journal, snapshot
+from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.elections import parse_request_id, sprout_request
-from bohdi_ray.tree.knowledge_tree import Node
 from bohdi_ray.tree.messages import RoundClosed, Work
 from bohdi_ray.tree.names import Seeds, valid_name
 from bohdi_ray.tree.state import TreeState
@@ -106,6 +105,8 @@ class TreeManager:
             node = self._state.tree.find(path)
         except KeyError:
             return
+        if node.arms is None:
+            raise ValueError(f"{path} is a leaf: it has no children, and nobody asked for any")
         if poll < node.arms.num_polls or poll in node.arms.proposals:
             return
         # Names end up in paths and ids, so no caller is trusted with them.
@@ -127,7 +128,7 @@ class TreeManager:
         """The step's outcomes in ticket order; those whose question their leaf already has become failures. Pure.
 
         `outcomes` are those of all tickets of the step, which must be the next to be committed: what its leaves have
-        depends on the steps before. Raises ValueError otherwise.
+        depends on the steps before. Raises StepNotReady before its turn, ValueError for missing or foreign outcomes.
         """
         seen: set[tuple[DomainPath, str]] = set()
         screened = []
@@ -152,13 +153,14 @@ class TreeManager:
         """Gives the step's credit in ticket order.
 
         `outcomes` are what `screen` returned; `part` names what holds the samples.
-        Raises ValueError when it is not this step's turn, or outcomes are missing or unscreened.
+        Raises StepNotReady before the step's turn (after a restart, walks may have to be done again first), ValueError
+        when outcomes are missing or unscreened.
         """
         if self._is_committed(step, outcomes):
             return
         self._advance()
         if self._committable() != step:
-            raise ValueError(f"step {step} cannot be committed now; the next is {self._committable()}")
+            raise StepNotReady(f"step {step} cannot be committed now; the next one is {self._committable()}")
         ordered = self._in_ticket_order(step, outcomes)
         if self.screen(step, outcomes) != tuple(outcome for _, outcome in ordered):
             raise ValueError(f"the outcomes of step {step} hold duplicate questions; pass them through screen() first")
@@ -183,9 +185,10 @@ class TreeManager:
                 f"round {state.round} has {state.num_committed} of {self._config.meditation.steps} steps committed; "
                 f"it cannot be closed for round {next_round}"
             )
-        self._emit(journal.RowsDrawn(tuple(self._draw_rows())))
+        self._emit(journal.RowsDrawn(boundary.draw_rows(state)))
         if next_version != state.weights_version and self._config.bandit.introspection:
-            self._introspect()
+            for event in boundary.rebirths(state):
+                self._emit(event)
         closed = state.last_closed
         assert closed is not None
         self._emit(journal.RoundOpened(next_round, next_version))
@@ -197,6 +200,11 @@ class TreeManager:
     def take_segment(self) -> bytes:
         """The events since the last segment, up to the last commit point; empty when there was no commit in between."""
         return self._journal.take_segment()
+
+    @property
+    def events_since_commit(self) -> tuple[journal.AnyEvent, ...]:
+        """What happened since the last commit point; it leaves with the segment of the next one."""
+        return self._journal.uncommitted
 
     @classmethod
     def replay(
@@ -212,7 +220,13 @@ class TreeManager:
             for event in journal.decode(segment):
                 if isinstance(event, journal.RoundOpened) and event.round == manager._state.round:
                     continue  # the first round, which the constructor opened
-                manager._state.apply(event)
+                try:
+                    manager._state.apply(event)
+                except (KeyError, AttributeError) as error:
+                    raise RunDirError(
+                        f"the tree's journal does not fit the tree at {type(event).__name__} ({error!r}): a segment is "
+                        "missing, or tree.seed or tree.depth changed; resume with the files and settings that wrote it"
+                    ) from error
         return manager
 
     def snapshot(self) -> bytes:
@@ -240,20 +254,8 @@ class TreeManager:
         return snapshot.describe(self._state)
 
     def stats(self) -> dict[str, Any]:
-        """Counts since the run began, and the size of the tree."""
-        state = self._state
-        counts = asdict(state.counts)
-        failed = dict(sorted(counts.pop("num_failed").items()))
-        return {
-            **counts,
-            "num_failed": failed,
-            "num_in_flight": state.num_in_flight(),
-            "num_nodes": state.tree.num_nodes,
-            "num_leaves": state.tree.num_leaves,
-            "num_trainable": state.tree.root.num_trainable,
-            "round": state.round,
-            "weights_version": state.weights_version,
-        }
+        """Counts since the run began, and the size of the tree, as they are now."""
+        return self._state.stats()
 
     # Inside.
 
@@ -291,7 +293,7 @@ class TreeManager:
     def _in_ticket_order(self, step: int, outcomes: Sequence[Outcome]) -> list[tuple[DomainPath, Outcome]]:
         state = self._state
         if step != state.num_committed or state.num_walked <= step:
-            raise ValueError(f"step {step} is not the next to be committed, or its walks are not done")
+            raise StepNotReady(f"step {step} is not the next to be committed, or its walks are not done")
         tickets = [state.ticket(step, index, path) for index, path in sorted(state.in_flight.get(step, {}).items())]
         given = {outcome.ticket_id: outcome for outcome in outcomes}
         if len(given) != len(outcomes) or given.keys() != {ticket.ticket_id for ticket in tickets}:
@@ -319,21 +321,3 @@ class TreeManager:
                             needed[request.request_id] = request
         ahead = (request for key, request in self._asked.items() if key not in needed)
         return (*needed.values(), *ahead)
-
-    def _draw_rows(self) -> list[str]:
-        """E batches of B_e, each from a generator of its own."""
-        rows: list[str] = []
-        for step in range(self._config.enlightenment.steps):
-            rng = generator(self._config.seed, self._state.round, step, "rows")
-            rows += draw_samples(self._state.tree, self._state.policy, rng, self._config.enlightenment.rows_per_step)
-        return rows
-
-    def _introspect(self) -> None:
-        found: list[tuple[DomainPath, Node]] = sorted(
-            ((node.path, node) for node in self._state.full_windows), key=lambda pair: pair[0]
-        )
-        for path, node in found:
-            reborn = self._state.policy.on_introspection(*node.posterior, node.window)
-            if reborn is not None:
-                alpha, beta, statistic, p_value = reborn
-                self._emit(journal.Reborn(path, alpha, beta, None if statistic == float("inf") else statistic, p_value))

@@ -71,6 +71,20 @@ class TreeState:
         )
         return hashlib.blake2b(_pack(whole), digest_size=16).hexdigest()
 
+    def stats(self) -> dict[str, Any]:
+        """Counts since the run began, and the size of the tree."""
+        counts = dataclasses.asdict(self.counts)
+        counts["num_failed"] = dict(sorted(counts["num_failed"].items()))
+        return {
+            **counts,
+            "num_in_flight": self.num_in_flight(),
+            "num_nodes": self.tree.num_nodes,
+            "num_leaves": self.tree.num_leaves,
+            "num_trainable": self.tree.root.num_trainable,
+            "round": self.round,
+            "weights_version": self.weights_version,
+        }
+
     def check_conservation(self) -> None:
         counts = self.counts
         ended = counts.num_committed + sum(counts.num_failed.values())

@@ -1,4 +1,4 @@
-"""A whole fusion's worth of calls to a TreeManager, with scripted models: what they say depends on the request alone."""
+"""All calls a fusion makes to a TreeManager, with scripted models: what they say depends on the request alone."""
 
 import random
 from dataclasses import dataclass, field
@@ -30,9 +30,8 @@ def make_config(**sections) -> FusionConfig:
 def scripted_names(request: SproutRequest, num_names: int = 10, variety: int = 400) -> Proposals:
     """Names from a small alphabet, so that repeats, ties and names taken elsewhere all happen; some requests fail."""
     rng = generator(11, request.request_id)
-    names = []
-    for number in rng.integers(0, variety, num_names).tolist():
-        names.append(f"Field {LETTERS[number // 26 % 26]}{LETTERS[number % 26].lower()}")
+    numbers = rng.integers(0, variety, num_names).tolist()
+    names = [f"Field {LETTERS[number // 26 % 26]}{LETTERS[number % 26].lower()}" for number in numbers]
     if rng.random() < 0.1:
         names = []
     return Proposals(request.request_id, tuple(names), num_names - len(names), 10)

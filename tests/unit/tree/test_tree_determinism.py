@@ -13,7 +13,7 @@ def variant(depth=3, lag=1, reuse=True, ahead=1, limits=None, max_failures=10):
         tree={"depth": depth, "max_children": limits},
         sprout={"reuse_ballots": reuse, "requests_ahead": ahead, "max_failures": max_failures},
         harvest={"step_lag": lag},
-        bandit={"window": 4},
+        bandit={"window": 4, "threshold": 0.9},
     )
 
 
@@ -44,3 +44,85 @@ def test_the_order_in_which_answers_arrive_changes_nothing(name, seed):
     assert other.digests == plain.digests
     assert other.tickets == plain.tickets
     assert other.closed == plain.closed
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32), data=st.data())
+def test_a_run_killed_at_any_moment_and_replayed_ends_as_one_that_was_not(name, seed, data):
+    plain = fusion(name, 1).run()
+    run = fusion(name, seed)
+    for turn in range(data.draw(st.integers(0, 150))):
+        if run.manager.stats()["round"] == 3:
+            break
+        run.turn()
+    known = dict(run.tickets)
+    digest = run.manager.digest()
+    replayed = TreeManager.replay(VARIANTS[name], None, run.segments)
+    assert replayed.digest() == digest
+    resumed = fusion(name, seed + 1, manager=replayed, segments=run.segments).run()
+    assert run.digests + resumed.digests == plain.digests
+    assert known | resumed.tickets == {**plain.tickets, **known}, "a ticket issued again has another path"
+    assert all(plain.tickets[key] == ticket for key, ticket in known.items())
+    assert run.closed + resumed.closed == plain.closed
+    # The journal of both lives together is one journal.
+    again = TreeManager.replay(VARIANTS[name], None, resumed.segments)
+    assert again.digest() == plain.digests[-1]
+    assert comparable(again.describe()) == comparable(resumed.manager.describe())
+
+
+def comparable(tree):
+    return {key: value for key, value in tree.items() if key != "children"} | {
+        "children": [comparable(child) for child in tree["children"]]
+    }
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_snapshot_at_any_commit_point_holds_all_the_later_journal_needs(name):
+    run = fusion(name, 5)
+    snapshots = []
+    original = run.point
+
+    def point():
+        snapshots.append(run.manager.snapshot())
+        original()
+
+    run.point = point
+    run.run()
+    for number, data in enumerate(snapshots):
+        config = VARIANTS[name]
+        assert TreeManager.restore(config, data).digest() == run.digests[number]
+        later = TreeManager.replay(config, None, run.segments[number + 1 :], base=data)
+        assert later.digest() == run.digests[-1]
+        assert later.describe() == run.manager.describe()
+        continued = fusion(name, 6, manager=TreeManager.restore(config, data)).run()
+        assert run.digests[: number + 1] + continued.digests == run.digests
+
+
+def test_another_seed_is_another_tree():
+    digests = set()
+    for seed in range(3):
+        config = VARIANTS["default"].model_copy(update={"seed": seed})
+        digests.add(ScriptedFusion(TreeManager(config), num_rounds=1).run().digests[-1])
+    assert len(digests) == 3
+
+
+def test_every_ticket_is_accounted_for_at_every_moment():
+    run = fusion("default", 3)
+    while run.manager.stats()["round"] < 3:
+        run.turn()
+        stats = run.manager.stats()
+        ended = stats["num_committed"] + sum(stats["num_failed"].values())
+        assert stats["num_issued"] == ended + stats["num_in_flight"]
+    assert stats["num_in_flight"] == 0 and stats["num_issued"] + stats["num_abandoned"] == 3 * 3 * 8
+    assert stats["num_failed"]["duplicate_question"] > 0 and stats["num_heldout"] > 0
+
+
+def test_the_scripts_reach_what_they_are_meant_to_reach():
+    """Guards the tests above: elections fail, ballots are used, walks are abandoned, answers asked ahead stay unused."""
+    stats = {name: fusion(name, 2).run().manager.stats() for name in VARIANTS}
+    assert stats["default"]["num_ballot_sprouts"] > 0 and stats["default"]["num_failed_sprouts"] > 0
+    assert stats["paper"]["num_ballot_sprouts"] == 0 and stats["paper"]["num_rebirths"] > 0
+    assert stats["few names"]["num_abandoned"] > 0
+    state = fusion("depth 4, far ahead", 2).run().manager._state
+    assert any(node.arms.proposals for node in state.tree.nodes() if node.arms is not None)

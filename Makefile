@@ -67,7 +67,7 @@ $(VENV)/.$(LOCK): requirements/$(LOCK).txt $(VENV)/.python
 
 $(VENV)/.project: pyproject.toml $(VENV)/.$(LOCK)
 	@echo "setup: installing bohdi_ray itself"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.$(LOCK)

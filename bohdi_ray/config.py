@@ -107,7 +107,7 @@ class ModelBase(Section):
     temperature: float = Field(0.7, ge=0, le=2)
     """Temperature of all roles but the judge's, where a role sets none."""
     sampling: Sampling = Sampling()
-    """Finer settings by role."""
+    """Finer settings by role: `sprout`, `question`, `answer`, `judge`."""
 
     def sampling_of(self, role: Role) -> RoleSampling:
         """This model's sampling for one role, every field set."""

@@ -8,7 +8,8 @@ hub id is never guessed at.
         KV cache         kv_cache_memory_bytes, or what gpu_memory_utilization leaves of the card
         overhead         1.5 GB on a GPU (context, activations); 3 GB on a CPU (three processes, measured)
     train worker         parameters * (weights + gradients + optimizer) + overhead, without activations
-        bytes            bfloat16: 2 + 2 + 12 (float32 master, two moments of AdamW); float32: 4 + 4 + 8
+        bytes            bfloat16: 2 + 4 + 12 (gradients added up in float32; master and two moments of
+                         AdamW in float32); float32: 4 + 4 + 8
         of N workers     stage 1 shares the optimizer's part, stage 2 gradients too, stage 3 all (each / N)
         overhead         1.5 GB on a GPU, 2 GB on a CPU
 """
@@ -27,7 +28,7 @@ GB = 1e9
 ENGINE_OVERHEAD_GB = {"gpu": 1.5, "cpu": 3.0}
 WORKER_OVERHEAD_GB = {"gpu": 1.5, "cpu": 2.0}
 # (weights, gradients, optimizer), bytes per parameter
-TRAIN_BYTES = {"bfloat16": (2, 2, 12), "float32": (4, 4, 8)}
+TRAIN_BYTES = {"bfloat16": (2, 4, 12), "float32": (4, 4, 8)}
 NUM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 # safetensors' names of number formats
 STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}

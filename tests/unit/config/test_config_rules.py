@@ -1,0 +1,67 @@
+"""Rules of the configuration models that need more than one field."""
+
+import pickle
+
+import pytest
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.config_loading import parse_config
+from bohdi_ray.errors import ConfigErrors
+
+SOURCE = {"name": "a", "model": "org/a"}
+OTHER = {"name": "b", "model": "org/b"}
+REMOTE = {"kind": "openai", "name": "r", "model": "m", "base_url": "http://host/v1"}
+TARGET = {"name": "t", "model": "org/t"}
+
+
+def fields_refused(sources=(SOURCE, OTHER), target=TARGET, **sections) -> dict[str, str]:
+    plain = {"run_dir": "x", "sources": list(sources), "target": target, **sections}
+    with pytest.raises(ConfigErrors) as caught:
+        parse_config(plain)
+    assert all(error.rule and error.remedy for error in caught.value.errors)
+    return {error.field: error.rule for error in caught.value.errors}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"sources": []}, "sources"),
+        ({"sources": [SOURCE, SOURCE]}, "sources.1.name"),
+        ({"target": {**TARGET, "name": "a"}}, "target.name"),
+        ({"target": {**TARGET, "name": "../evil"}}, "target.name"),
+        ({"harvest": {"min_sources": 3}}, "harvest.min_sources"),
+        ({"harvest": {"styles": []}}, "harvest.styles"),
+        ({"sources": [SOURCE], "judge": {"policy": "others"}}, "judge.policy"),
+        ({"sources": [SOURCE, REMOTE], "judge": {"policy": "likelihood"}}, "judge.policy"),
+        ({"stop": {"cost": 1}}, "stop.cost"),
+        ({"sources": [REMOTE], "stop": {"cost": 1}}, "stop.cost"),
+        ({"stop": {"no_gain_rounds": 1}, "harvest": {"heldout_fraction": 0}}, "stop.no_gain_rounds"),
+        ({"tree": {"depth": 2, "max_children": [3]}}, "tree"),
+        ({"tree": {"depth": 2, "level_names": ["a"]}}, "tree"),
+        ({"target": {**TARGET, "trust_remote_code": True}}, "target"),
+        ({"target": {**TARGET, "resources": {"num_gpus": 1.5}}}, "target"),
+        ({"target": {**TARGET, "resources": {"num_gpus": 1}, "engine": {"tensor_parallel_size": 2}}}, "target"),
+        ({"sources": [{**SOURCE, "kind": "other"}]}, "sources.0.kind"),
+    ],
+)
+def test_a_broken_rule_is_refused_at_its_field(arguments, field):
+    assert field in fields_refused(**arguments)
+
+
+def test_a_share_of_one_card_and_no_card_are_allowed():
+    for num_gpus in (0, 0.5, 1):
+        parse_config({"run_dir": "x", "sources": [SOURCE], "target": {**TARGET, "resources": {"num_gpus": num_gpus}}})
+
+
+def test_rules_between_sections_are_all_reported():
+    found = fields_refused(harvest={"min_sources": 9}, stop={"cost": 3}, judge={"policy": "leader"})
+    assert set(found) == {"harvest.min_sources", "stop.cost"}
+
+
+def test_errors_and_configurations_survive_pickling():
+    with pytest.raises(ConfigErrors) as caught:
+        parse_config({"run_dir": "x", "sources": [SOURCE], "target": {**TARGET, "kind": {"a": 1}}})
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    config = parse_config({"run_dir": "x", "sources": [SOURCE, REMOTE], "target": TARGET})
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert FusionConfig.model_validate(config.model_dump(mode="json")) == config

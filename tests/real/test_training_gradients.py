@@ -1,4 +1,4 @@
-"""One global step has one gradient, however it is cut: over ranks, into micro-batches, into packs, by any ZeRO stage."""
+"""One global step has one gradient, however it is cut: over ranks, micro-batches, packs, with any ZeRO stage."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Gradients of one global step, computed by several ranks: run as a program by test_training_gradients.py.
 
     training_ranks.py RANK WORLD_SIZE PORT CASES_JSON OUT
-CASES_JSON: list of {"base": ..., "config": ..., "rows": count}. Rank 0 writes, per case, loss, gradient norm and gradients.
+CASES_JSON: list of {"base": ..., "config": ..., "rows": count}. Rank 0 writes per case: loss, gradient norm, gradients.
 """
 
 from __future__ import annotations

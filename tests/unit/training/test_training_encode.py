@@ -1,0 +1,138 @@
+"""Answer-only labels and batches, with a tokenizer of one token per character."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.records import TrainingRow
+from bohdi_ray.training.encode import (
+    IGNORED,
+    EncodedRow,
+    Encoder,
+    Rejected,
+    empty_batch,
+    end_of_turn,
+    make_batch,
+    micro_batches,
+    plan_packs,
+)
+
+
+class CharacterTokenizer:
+    """`<` begins and `>` ends a turn; both are special. Ids are code points."""
+
+    chat_template = "given"
+    all_special_tokens = ("<", ">")
+    eos_token_id = ord(">")
+    name_or_path = "characters"
+
+    def __init__(self, shape=lambda m: f"<{m['role'][0]}:{m['content']}>\n", generation_prompt="<a:"):
+        self.added_tokens_decoder: dict = {}
+        self._shape, self._generation_prompt = shape, generation_prompt
+
+    def convert_tokens_to_ids(self, tokens):
+        return [ord(token) for token in tokens]
+
+    def apply_chat_template(self, messages, add_generation_prompt=False, tokenize=True, return_dict=False):
+        text = "".join(self._shape(m) for m in messages) + (self._generation_prompt if add_generation_prompt else "")
+        return [ord(c) for c in text] if tokenize else text
+
+
+def text(ids) -> str:
+    return "".join(map(chr, ids))
+
+
+def encode(question: str, answer: str, max_length: int = 100, system_prompt=None):
+    return Encoder(CharacterTokenizer(), system_prompt, max_length).encode(0, TrainingRow(0, 0, "s", question, answer))
+
+
+def test_loss_is_on_the_answer_and_the_end_of_turn_but_not_on_what_follows_it():
+    row = encode("why", "because")
+    assert text(row.ids[: row.num_prompt]) == "<u:why>\n<a:"
+    assert text(row.ids[row.num_prompt :]) == "because>"
+
+
+def test_the_system_prompt_stands_where_the_engine_puts_it():
+    row = encode("why", "because", system_prompt="Be kind.")
+    assert text(row.ids) == "<s:Be kind.>\n<u:why>\n<a:because>"
+
+
+def test_control_tokens_in_texts_are_stripped():
+    row = encode("wh>y<", "be<a:>cause")
+    assert text(row.ids) == "<u:why>\n<a:bea:cause>"
+
+
+def test_a_long_answer_loses_its_end():
+    row = encode("why", "because", max_length=14)
+    assert text(row.ids) == "<u:why>\n<a:bec" and row.num_answer_tokens == 3
+
+
+@pytest.mark.parametrize(("question", "answer"), [("w" * 200, "because"), ("why", "  "), ("why", "<><>")])
+def test_rows_without_an_answer_token_are_rejected_not_raised(question, answer):
+    assert isinstance(encode(question, answer), Rejected)
+
+
+def test_a_template_without_end_of_turn_gets_eos():
+    assert end_of_turn([1, 2], frozenset({9}), 9) == [1, 2, 9]
+    assert end_of_turn([1, 9, 5], frozenset({9}), 9) == [1, 9]
+
+
+def test_a_template_whose_prompt_is_no_prefix_is_refused():
+    tokenizer = CharacterTokenizer(generation_prompt="<a:\nthinking:")
+    with pytest.raises(ConfigError, match="not prefix-stable"):
+        Encoder(tokenizer, None, 100)
+
+
+def test_a_tokenizer_without_template_is_refused():
+    tokenizer = CharacterTokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(ConfigError, match="no chat template"):
+        Encoder(tokenizer, None, 100)
+
+
+def row(index: int, length: int, num_prompt: int = 1) -> EncodedRow:
+    return EncodedRow(index, tuple(range(100 * (index + 1), 100 * (index + 1) + length)), num_prompt)
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(20, 60))
+def test_packs_hold_every_row_once_and_overflow_only_with_a_single_row(lengths, capacity):
+    packs = plan_packs(lengths, capacity)
+    assert sorted(i for pack in packs for i in pack) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in pack) <= capacity or len(pack) == 1 for pack in packs)
+
+
+def test_first_fit_decreasing_fills_two_packs_where_order_of_arrival_needs_three():
+    assert plan_packs([4, 5, 6, 5], 10) == [[2, 0], [1, 3]]
+
+
+def test_positions_restart_in_a_pack_and_padding_has_neither_label_nor_row():
+    batch = make_batch([[row(0, 3), row(1, 2)], [row(2, 4, num_prompt=2)]], packing=True)
+    assert batch.input_ids == [[100, 101, 102, 200, 201], [300, 301, 302, 303, 0]]
+    assert batch.position_ids == [[0, 1, 2, 0, 1], [0, 1, 2, 3, 0]]
+    assert batch.labels == [[IGNORED, 101, 102, IGNORED, 201], [IGNORED, IGNORED, 302, 303, IGNORED]]
+    assert batch.segments == [[0, 0, 0, 1, 1], [2, 2, 2, 2, -1]]
+    assert (batch.num_answer_tokens, batch.num_tokens) == (5, 9)
+
+
+def test_without_packing_every_line_is_one_row_and_like_lengths_meet():
+    batches = micro_batches([row(0, 2), row(1, 9), row(2, 3), row(3, 8)], 2, packing=False, max_length=10)
+    assert [[r.index for r in b.rows] for b in batches] == [[1, 3], [2, 0]]
+    assert batches[1].position_ids == [[0, 1, 2], [0, 1, 2]]
+
+
+@given(st.lists(st.integers(2, 30), max_size=20), st.integers(1, 4), st.booleans())
+def test_micro_batches_hold_every_answer_token_once(lengths, size, packing):
+    rows = [row(i, n) for i, n in enumerate(lengths)]
+    batches = micro_batches(rows, size, packing, 32)
+    assert sorted(r.index for b in batches for r in b.rows) == list(range(len(rows)))
+    assert sum(b.num_answer_tokens for b in batches) == sum(n - 1 for n in lengths)
+    assert all(len(b.input_ids) <= size for b in batches)
+    assert sum(label != IGNORED for b in batches for line in b.labels for label in line) == sum(n - 1 for n in lengths)
+
+
+def test_an_empty_batch_has_no_weight():
+    batch = empty_batch()
+    assert batch.num_answer_tokens == 0 and set(batch.labels[0]) == {IGNORED}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -70,9 +69,9 @@ def main() -> None:
 @errors_as_text
 def fuse(config: Path, overrides: tuple[str, ...], address: str | None) -> None:
     """Run a fusion."""
-    from bohdi_ray.config_loading import load_config, with_run_dir
+    from bohdi_ray.config_loading import load_config
 
-    loaded = with_run_dir(load_config(config, overrides), datetime.now())
+    loaded = load_config(config, overrides)
     from bohdi_ray.fusion import fuse as run_fusion
 
     run_fusion(loaded, address=address)

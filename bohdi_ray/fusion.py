@@ -12,14 +12,15 @@ import contextlib
 import signal
 import time
 from collections.abc import Coroutine, Iterator
+from datetime import datetime
 from typing import Any
 
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.config_loading import with_run_dir
 from bohdi_ray.finish import finish
 from bohdi_ray.meditation import Meditation
 from bohdi_ray.observe.summary import Summary
 from bohdi_ray.progress import RunProgress
-from bohdi_ray.real_parts import real_parts
 from bohdi_ray.rounds import Rounds, harvest_version, stop_reason
 from bohdi_ray.startup import Crew, Parts, assemble, held, ray_session
 from bohdi_ray.storage.environment import environment
@@ -34,11 +35,14 @@ def fuse(config: FusionConfig, *, address: str | None = None, parts: Parts | Non
     `parts` lets tests script engines and trainer.
     """
     started = time.time()
-    parts = parts or real_parts()
-    config = config.model_copy(update={"run_dir": config.run_dir.format(time=time.strftime("%Y%m%d-%H%M%S"))})
-    parts.preflight(config)
+    if parts is None:
+        from bohdi_ray.real_parts import real_parts  # here, so that a scripted fusion needs none of it
+
+        parts = real_parts()
+    config = with_run_dir(config, datetime.now())
+    parts.preflight(config, address)
     with ray_session(config, address):
-        parts.check_cluster(config)
+        config = parts.settle(config)
         run = RunDir.create(config.run_dir, config, environment())
         return asyncio.run(_fuse(config, run, parts, started))
 

@@ -26,6 +26,7 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import BohdiError, DeadlineExceeded
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.meditation import Supplies
+from bohdi_ray.preflight import local_node
 from bohdi_ray.progress import RunProgress
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.storage.lease import Lease
@@ -36,14 +37,16 @@ from bohdi_ray.tree.messages import RoundClosed
 from bohdi_ray.tree.names import Seeds, read_seeds
 
 WATCH_EVERY_S = 1.0
+SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the training task and harvest tasks
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a fusion is made of that a test may script. `real_parts.py` has the real ones."""
 
-    preflight: Callable[[FusionConfig], None]  # raises ConfigErrors
-    check_cluster: Callable[[FusionConfig], None]  # raises ConfigErrors where the live cluster cannot hold the run
+    # Both raise ConfigErrors: what can be known before Ray is there (given its address), and what the live cluster decides.
+    preflight: Callable[[FusionConfig, str | None], None]
+    settle: Callable[[FusionConfig], FusionConfig]
     make_engine: Callable[[FusionConfig], EngineMaker]
     # Writes version 0 into the folder, untied and with its probe; an ObjectRef to wait for.
     publish_base: Callable[[FusionConfig, str], Any]
@@ -201,15 +204,9 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
         ray.init(address=address, log_to_driver=False)
     else:
         # Engines and trainer share this machine's cores; the slots only have to admit them all.
-        ray.init(num_cpus=max(os.cpu_count() or 1, cpu_slots(config)), include_dashboard=False, log_to_driver=False)
+        slots = math.ceil(local_node(config).num_cpus) + SPARE_SLOTS
+        ray.init(num_cpus=slots, include_dashboard=False, log_to_driver=False)
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def cpu_slots(config: FusionConfig) -> int:
-    """CPU slots that a run takes when everything is on one machine, with room for Ray Data and harvest tasks."""
-    engines = sum(m.replicas * m.resources.num_cpus for m in (*config.sources, config.target) if m.kind == "vllm")
-    workers = config.training.num_workers * config.training.resources_per_worker.get("CPU", 1)
-    return math.ceil(engines + workers) + 4

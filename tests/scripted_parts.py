@@ -136,8 +136,8 @@ def scripted_parts(answer_s: float = 0.0, step_s: float = 0.0) -> Parts:
         return _evaluate.remote(list(folders), len(rows))
 
     return Parts(
-        preflight=lambda config: None,
-        check_cluster=lambda config: None,
+        preflight=lambda config, address: None,
+        settle=lambda config: config,
         make_engine=lambda config: (
             lambda model, replica_id, version, weights_dir: ScriptedEngine.remote(model.name, version, answer_s)
         ),

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bohdi_ray.records import DomainPath, Sample, normalised
+from bohdi_ray.harvest.duplicates import near_duplicate_rate
+from bohdi_ray.records import DomainPath, Sample
 
 PHASES = ("start_up", "harvest", "training", "weights", "overlap", "total")
 Z95 = 1.959963984540054  # of a two-sided 95 % interval
-NEAR_DUPLICATE = 90.0  # similarity in per cent from which two questions count as nearly the same
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,6 @@ class Summary:
     domains_by_level: tuple[int, ...]  # found domains, from the root's children to the leaves
     tree_digest: str
     best_version: int | None = None
-    near_duplicates_of: float = NEAR_DUPLICATE
     paths: dict[str, str] = field(default_factory=dict)  # what was written where
 
     @property
@@ -167,7 +166,7 @@ def figures_of(samples: Iterable[Sample], models: Iterable[str], target: str) ->
     wins: Counter[str] = Counter(dict.fromkeys([*sources, target], 0))
     counts = {source: [0, 0, 0, 0] for source in sources}
     questions: dict[DomainPath, list[str]] = {}
-    num_samples = num_heldout = num_near = 0
+    num_samples = num_heldout = 0
     for sample in samples:
         num_samples += 1
         num_heldout += sample.heldout
@@ -177,24 +176,14 @@ def figures_of(samples: Iterable[Sample], models: Iterable[str], target: str) ->
                 place = 0 if sample.leader == source else 2
                 counts[source][place] += sample.verdict.winner == source
                 counts[source][place + 1] += 1
-        num_near += _is_near_duplicate(sample.question, questions.setdefault(sample.path, []))
+        questions.setdefault(sample.path, []).append(sample.question)
     return SampleFigures(
         num_samples=num_samples,
         num_heldout=num_heldout,
         wins=dict(wins),
         self_preference={source: SelfPreference(*count) for source, count in counts.items()},
-        near_duplicate_rate=num_near / num_samples if num_samples else None,
+        near_duplicate_rate=near_duplicate_rate(questions) if num_samples else None,
     )
-
-
-def _is_near_duplicate(question: str, earlier: list[str]) -> bool:
-    """Whether an earlier question of the leaf is nearly this one; adds it to `earlier`."""
-    from rapidfuzz import fuzz, process
-
-    text = " ".join(sorted(normalised(question).split()))  # the order of words does not count
-    found = process.extractOne(text, earlier, scorer=fuzz.ratio, score_cutoff=NEAR_DUPLICATE)
-    earlier.append(text)
-    return found is not None
 
 
 def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:

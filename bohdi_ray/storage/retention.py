@@ -30,6 +30,11 @@ def checkpoints_to_delete(
     return sorted(set(committed) - kept)
 
 
+def rounds_with_optimizer(run: RunDir, committed: Collection[int]) -> list[int]:
+    """Those of the committed rounds that hold an optimizer state, ascending."""
+    return [round for round in sorted(committed) if run.names(f"{checkpoint_dir(round)}/optimizer")]
+
+
 def delete_checkpoints(run: RunDir, rounds: Collection[int]) -> None:
     """Remove them. COMMIT goes first, so that a crash half-way leaves a folder that counts for nothing."""
     for round in rounds:

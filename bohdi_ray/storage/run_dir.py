@@ -169,10 +169,10 @@ class RunDir:
         self.write_bytes(f"{folder}/{COMMIT}", (json.dumps(record) + "\n").encode())
 
     def commit_facts(self, folder: str) -> dict[str, Any] | None:
-        """What COMMIT says; None if the folder is not committed."""
+        """What COMMIT says, {} if it is empty; None if the folder is not committed."""
         if not self.exists(f"{folder}/{COMMIT}"):
             return None
-        return json.loads(self.read_bytes(f"{folder}/{COMMIT}"))
+        return json.loads(self.read_bytes(f"{folder}/{COMMIT}") or b"{}")
 
     def is_committed(self, round: int) -> bool:
         """Whether the checkpoint of `round` is complete."""
@@ -225,13 +225,16 @@ class RunDir:
             raise RunDirError(f"{self.location}/{folder} is not committed yet; its writer has to finish it first")
         if self.is_local:
             return Path(self.path(folder))
-        key = hashlib.blake2b(f"{self.location}/{folder}/{facts['commit_id']}".encode(), digest_size=16).hexdigest()
+        written_at = self.filesystem.get_file_info(self.path(f"{folder}/{COMMIT}")).mtime_ns
+        this_commit = f"{self.location}/{folder}/{facts.get('commit_id')}/{written_at}"
+        key = hashlib.blake2b(this_commit.encode(), digest_size=16).hexdigest()
         root = cache or Path(tempfile.gettempdir()) / f"bohdi_ray-{os.getuid()}"
         final = root / key
         if final.exists():
             return final
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = root / f"{key}.tmp-{uuid.uuid4().hex}"
+        fresh.mkdir()
         pa.fs.copy_files(self.path(folder), str(fresh), self.filesystem, pa.fs.LocalFileSystem())
         try:
             fresh.rename(final)

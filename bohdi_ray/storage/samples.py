@@ -177,6 +177,12 @@ def _part_of(sample_id: str) -> str:
     return part_name(int(match.group(1)), int(match.group(2)))
 
 
+def _round_of(part: str) -> int:
+    match = _PART.fullmatch(part)
+    assert match is not None, f"{part} is no part"
+    return int(match.group(1))
+
+
 class SampleStore:
     """The samples of one run. Picklable; a copy reads for itself.
 
@@ -206,7 +212,8 @@ class SampleStore:
 
     def parts(self) -> list[str]:
         """Names of all parts, in order of round and step."""
-        return sorted(name for name in self.run.names(SAMPLES) if _PART.fullmatch(name))
+        matches = (_PART.fullmatch(name) for name in self.run.names(SAMPLES))
+        return [m.group() for m in sorted(filter(None, matches), key=lambda m: (int(m.group(1)), int(m.group(2))))]
 
     def read_part(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """One part, or some of its columns."""
@@ -225,17 +232,24 @@ class SampleStore:
             found[sample_id] = row
         return found
 
-    def heldout_ids(self) -> list[str]:
-        """Ids of all held-out samples, in order. Each part is looked at once."""
+    def heldout_ids(self, through_round: int | None = None) -> list[str]:
+        """Ids of the held-out samples of rounds 0 to `through_round` (None: of all), in order.
+
+        Each part is looked at once. Name the round while a later one is being harvested: its steps are not committed.
+        """
+        ids: list[str] = []
         for name in self.parts():
+            if through_round is not None and _round_of(name) > through_round:
+                break
             if name not in self._heldout:
                 table = self.read_part(name, ["sample_id", "heldout"])
                 self._heldout[name] = table.filter(table["heldout"])["sample_id"].to_pylist()
-        return [sample_id for name in sorted(self._heldout) for sample_id in self._heldout[name]]
+            ids += self._heldout[name]
+        return ids
 
-    def heldout_rows(self) -> dict[str, tuple[str, str]]:
-        """(question, answer) of all held-out samples by id, in order."""
-        return self.rows(self.heldout_ids())
+    def heldout_rows(self, through_round: int | None = None) -> dict[str, tuple[str, str]]:
+        """(question, answer) of the held-out samples by id, in order; `through_round` as in `heldout_ids`."""
+        return self.rows(self.heldout_ids(through_round))
 
     def iter_samples(self) -> Iterator[Sample]:
         """All samples in order of round, step and place in the step, one part in memory at a time."""

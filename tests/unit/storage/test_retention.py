@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints
+from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
 from bohdi_ray.storage.run_dir import RunDir, checkpoint_dir
 
 
@@ -48,3 +48,10 @@ def test_a_deleted_checkpoint_is_gone_from_the_run(run: RunDir):
     delete_checkpoints(run, [0])
     assert run.names("checkpoints") == ["round-1"]
     delete_checkpoints(run, [0])  # a crash may make it happen twice
+
+
+def test_rounds_with_an_optimizer_state_are_those_whose_folder_has_one(run: RunDir):
+    run.write_bytes(f"{checkpoint_dir(0)}/weights/w", b"w")
+    run.write_bytes(f"{checkpoint_dir(10)}/optimizer/step/state.pt", b"o")
+    run.write_bytes(f"{checkpoint_dir(2)}/optimizer/state.pt", b"o")
+    assert rounds_with_optimizer(run, [10, 0, 2]) == [2, 10]

@@ -130,6 +130,8 @@ def test_a_committed_folder_is_readable_on_this_node(run: RunDir, tmp_path: Path
     assert (folder / "weights" / "model.safetensors").read_bytes() == b"w"
     assert folder == run.local_dir(BASE_DIR, tmp_path / "cache")
     assert (folder == Path(run.path(BASE_DIR))) == run.is_local
+    run.write_bytes(f"{checkpoint_dir(0)}/COMMIT", b"")  # an empty one counts too
+    assert run.commit_facts(checkpoint_dir(0)) == {} and run.local_dir(checkpoint_dir(0), tmp_path / "cache").is_dir()
 
 
 def test_a_folder_committed_anew_is_downloaded_anew(run: RunDir, tmp_path: Path):

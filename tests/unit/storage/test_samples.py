@@ -139,5 +139,6 @@ def test_heldout_rows_come_in_order_from_all_parts(run: RunDir, make_sample: Cal
         store.write_part(round, 0, to_table([make_sample(i, round, heldout=i == 2) for i in range(4)]))
         store.heldout_ids()
     assert list(store.heldout_rows()) == [ticket_id(0, 0, 2), ticket_id(1, 0, 2)]
+    assert list(store.heldout_rows(through_round=0)) == [ticket_id(0, 0, 2)]
     store.write_part(2, 0, to_table([]))
     assert len(store.heldout_ids()) == 2

@@ -15,17 +15,13 @@ from bohdi_ray.errors import ConfigError
 
 # What the small actors and tasks reserve; Ray Data needs a share of a CPU for each rank's reader.
 SMALL_CPUS = 0.01
+# By Ray's name of a card, where the name settles how much memory it has at least.
 GPU_MEMORY_GB = {
-    # By a part of the card's name, only where the name settles the size; the first that fits counts.
-    "H200": 141,
     "B200": 180,
-    "A100-SXM4-80GB": 80,
-    "A100 80GB": 80,
-    "A100-80G": 80,
-    "A100-SXM4-40GB": 40,
-    "A100-PCIE-40GB": 40,
-    "A100-40G": 40,
+    "H200": 141,
     "H100": 80,
+    "A100-80G": 80,
+    "A100-40G": 40,
     "L40S": 48,
     "A10G": 24,
     "L4": 24,
@@ -46,10 +42,10 @@ class Node:
 
     @property
     def card_gb(self) -> float | None:
-        """Memory of one card, GB, as far as it or the card's name says."""
+        """Memory of one card, GB, as far as it is given or Ray's name for the card settles it."""
         if self.gpu_memory_gb is not None or self.gpu_name is None:
             return self.gpu_memory_gb
-        return next((gb for part, gb in GPU_MEMORY_GB.items() if part in self.gpu_name), None)
+        return GPU_MEMORY_GB.get(self.gpu_name)
 
 
 @dataclass(frozen=True, slots=True)

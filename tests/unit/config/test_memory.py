@@ -1,0 +1,106 @@
+"""Memory estimates against sums by hand."""
+
+import pytest
+from model_folders import NUM_PARAMS, SHAPES, write_safetensors
+
+from bohdi_ray.config_loading import parse_config
+from bohdi_ray.memory import ModelSize, estimates, model_size
+from bohdi_ray.placement import resolve_gpus
+
+BILLION = ModelSize(num_params=10**9, stored_bytes=2 * 10**9, kv_numbers_per_token=10_000, max_positions=4096)
+
+
+def config_of(engine=None, resources=None, dtype="bfloat16", **training):
+    model = {"model": "org/m", "dtype": dtype, "engine": engine or {}, "resources": resources or {}}
+    return parse_config(
+        {
+            "run_dir": "x",
+            "sources": [{"name": "s", **model}],
+            "target": {"name": "t", **model},
+            "training": training,
+        }
+    )
+
+
+def estimated(config, has_gpus, card_gb=None, size: ModelSize | None = BILLION):
+    lines = estimates(resolve_gpus(config, has_gpus), {"s": size, "t": size}, card_gb)
+    return lines[0], lines[-1]
+
+
+def test_sizes_are_read_from_headers_alone(make_model):
+    size = model_size(make_model())
+    assert size == ModelSize(NUM_PARAMS, 2 * NUM_PARAMS, kv_numbers_per_token=2 * 3 * 2 * 16, max_positions=2048)
+
+
+def test_shards_add_up(make_model):
+    folder = make_model()
+    write_safetensors(folder / "model-2.safetensors", SHAPES, "F32", 4)
+    size = model_size(folder)
+    assert (size.num_params, size.stored_bytes) == (2 * NUM_PARAMS, 6 * NUM_PARAMS)
+
+
+def test_settings_of_a_text_config_and_an_explicit_head_size_count(make_model):
+    folder = make_model(config={"text_config": {"num_hidden_layers": 5, "head_dim": 32}})
+    assert model_size(folder).kv_numbers_per_token == 2 * 5 * 2 * 32
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 4, b"\xff" * 100, (10**9).to_bytes(8, "little") + b"{}", b"\x02" + b"\x00" * 7 + b"[]"]
+)
+def test_a_damaged_weights_file_is_an_error(make_model, content):
+    folder = make_model()
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError):
+        model_size(folder)
+
+
+def test_an_engine_on_a_cpu_takes_weights_cache_and_overhead():
+    engine, _ = estimated(config_of({"kv_cache_memory_bytes": 500_000_000}), has_gpus=False)
+    assert engine.gb == pytest.approx(2 + 0.5 + 3)
+    assert "25,000 tokens" in engine.parts and engine.of_what == "of main memory"
+
+
+def test_a_split_engine_takes_its_share_on_each_gpu():
+    split = {"kv_cache_memory_bytes": 500_000_000, "tensor_parallel_size": 2}
+    engine, _ = estimated(config_of(split), has_gpus=True)
+    assert engine.gb == pytest.approx(1 + 0.5 + 1.5)
+
+
+def test_without_a_cache_size_an_engine_takes_its_share_of_the_card():
+    engine, _ = estimated(config_of({"gpu_memory_utilization": 0.5}), has_gpus=True, card_gb=80)
+    assert engine.gb == 40 and "36.5 left" in engine.parts
+
+
+@pytest.mark.parametrize(("dtype", "gigabytes"), [("bfloat16", 2), ("float32", 4), ("auto", 2)])
+def test_weights_count_in_the_format_they_are_loaded_in(dtype, gigabytes):
+    engine, _ = estimated(config_of({"kv_cache_memory_bytes": 1}, dtype=dtype), has_gpus=False)
+    assert engine.gb == pytest.approx(gigabytes + 3, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stage", "workers", "dtype", "expected"),
+    [
+        (1, 4, "bfloat16", 2 + 4 + 3),
+        (2, 4, "bfloat16", 2 + 1 + 3),
+        (3, 4, "bfloat16", 0.5 + 1 + 3),
+        (2, 1, "bfloat16", 18),
+        (2, 2, "float32", 4 + 2 + 4),
+    ],
+)
+def test_a_train_worker_takes_what_its_stage_leaves_it(stage, workers, dtype, expected):
+    config = config_of(num_workers=workers, deepspeed={"zero_optimization": {"stage": stage}})
+    training = config.training.model_copy(update={"dtype": dtype})
+    _, worker = estimated(config.model_copy(update={"training": training}), has_gpus=True)
+    assert worker.gb == pytest.approx(expected + 1.5) and worker.num == workers
+
+
+def test_an_optimizer_in_main_memory_is_not_counted_on_the_card():
+    zero = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+    _, worker = estimated(config_of(deepspeed=zero), has_gpus=True)
+    assert worker.gb == pytest.approx(2 + 4 + 1.5)
+
+
+@pytest.mark.parametrize("has_gpus", [True, False])
+def test_what_is_not_here_is_not_known_rather_than_guessed(has_gpus):
+    for line in estimated(config_of(), has_gpus, size=None):
+        assert line.gb is None

@@ -47,6 +47,10 @@ class PromptTooLong(BohdiError):
         )
 
 
+class RequestRefused(BohdiError):
+    """An engine does not take one request's parameters or text; only that request fails."""
+
+
 class EngineFailed(BohdiError):
     """An engine died, hangs, or serves weights that are not the ones asked for. Its replica must be replaced."""
 

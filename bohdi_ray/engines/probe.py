@@ -33,7 +33,7 @@ CLEARLY = 6.0
 
 @dataclass(frozen=True)
 class Probe:
-    """Token sequences and their log-probabilities: `logprobs[i][j]` is that of `token_ids[i][j + 1]` after the first j + 1."""
+    """Token sequences and log-probabilities: `logprobs[i][j]` is that of `token_ids[i][j + 1]`."""
 
     weights_version: int
     token_ids: tuple[tuple[int, ...], ...]

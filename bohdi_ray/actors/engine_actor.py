@@ -1,0 +1,139 @@
+"""EngineActor: the Ray actor around one engine, hosted here (vLLM) or elsewhere (OpenAI-compatible).
+
+Thin: the engines do the work, the pool on the driver decides which replicas exist. `start` is a method of its own so
+that a failed start reaches the pool as the error it is. A failed engine's process is of no use any more: its callers
+get their EngineFailed, then the process ends, and the pool puts another actor in its place (so Ray restarts none).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
+from bohdi_ray.errors import EngineFailed
+from bohdi_ray.randomness import derived_seed
+from bohdi_ray.records import Completion, EngineRequest
+
+log = logging.getLogger(__name__)
+
+MAX_CONCURRENCY = 10_000  # calls at a time; vLLM or the remote limit does the queueing
+FAREWELL_S = 5.0  # for callers to get their error before the process ends
+
+
+class EngineActor:
+    """Made with `EngineSpec` (vLLM) or `OpenAIModel` (remote); the same calls for both."""
+
+    def __init__(self, spec: EngineSpec | OpenAIModel):
+        self._engine: Any
+        if isinstance(spec, EngineSpec):
+            from bohdi_ray.engines.engine import LLMEngine
+
+            self._engine = LLMEngine(spec)
+        else:
+            from bohdi_ray.engines.openai import RemoteEngine
+
+            self._engine = RemoteEngine(spec)
+        self._ending = False
+
+    async def start(self) -> LoadReport | None:
+        """Loads the model, and proves published weights."""
+        return await self._engine.start()
+
+    async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
+        """Call with `num_returns="streaming"`: lists of completions as they finish."""
+        try:
+            async for ready in self._engine.run(requests):
+                yield ready
+        except EngineFailed:
+            self._end_soon()
+            raise
+
+    async def load_weights(self, version: int, weights_dir: str) -> LoadReport:
+        """Replaces the weights in place and proves them."""
+        try:
+            return await self._engine.load_weights(version, weights_dir)
+        except EngineFailed:
+            self._end_soon()
+            raise
+
+    async def health(self) -> None:
+        """Raises EngineFailed when the engine died, hangs or serves wrong weights."""
+        try:
+            await self._engine.health()
+        except EngineFailed:
+            self._end_soon()
+            raise
+
+    async def stats(self) -> EngineStats:
+        """Counters since the start."""
+        return await self._engine.stats()
+
+    async def stop(self) -> None:
+        """Ends the engine and its processes; the actor stays for the pool to end."""
+        await self._engine.stop()
+
+    def _end_soon(self) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        log.warning("this engine failed; its process ends in %.0f s", FAREWELL_S)
+        asyncio.get_running_loop().create_task(self._end())
+
+    async def _end(self) -> None:
+        await asyncio.sleep(FAREWELL_S)
+        try:
+            await self._engine.stop()
+        finally:
+            # exit_actor() would count as intended; this is a failure, and is to look like one.
+            os._exit(1)
+
+
+def engine_spec(model: VllmModel, version: int, weights_dir: str | None, config: FusionConfig) -> EngineSpec:
+    """What a replica of `model` is made from; the target is given its published folder."""
+    deadlines = config.deadlines
+    path = weights_dir or model.model
+    if path.startswith(("~", "./", "../")):
+        path = str(Path(path).expanduser().resolve())
+    return EngineSpec(
+        model=model,
+        path=path,
+        weights_version=version,
+        seed=derived_seed(config.seed, "engine", model.name),
+        device="cuda" if model.resources.num_gpus else "cpu",
+        idle_s=deadlines.idle_s,
+        request_s=deadlines.request_s,
+        weights_s=deadlines.weights_s,
+        tolerance=config.weights.tolerance,
+    )
+
+
+def actor_options(model: VllmModel | OpenAIModel) -> dict[str, Any]:
+    """Ray options of one replica. A vLLM model's `resources.num_gpus` must have been settled."""
+    options: dict[str, Any] = {"max_concurrency": MAX_CONCURRENCY, "max_restarts": 0, "max_task_retries": 0}
+    if isinstance(model, OpenAIModel):
+        return options | {"num_cpus": 0}
+    resources = model.resources
+    options["num_cpus"] = resources.num_cpus
+    if model.engine.pipeline_parallel_size == 1:
+        # With stages across nodes vLLM's own Ray workers take the cards.
+        options["num_gpus"] = resources.num_gpus or 0
+    if resources.memory_gb is not None:
+        options["memory"] = int(resources.memory_gb * 1e9)
+    return options
+
+
+def make_engine_actor(
+    model: VllmModel | OpenAIModel, replica_id: str, version: int, weights_dir: str | None, config: FusionConfig
+) -> Any:
+    """The handle of a new replica; call `start` before anything else."""
+    spec = engine_spec(model, version, weights_dir, config) if isinstance(model, VllmModel) else model
+    log.info("making engine %s", replica_id)
+    return ray.remote(**actor_options(model))(EngineActor).remote(spec)

@@ -1,0 +1,278 @@
+"""RemoteEngine: a source behind any OpenAI-compatible server, with the interface of LLMEngine.
+
+Owns the client, the limit on requests sent at a time and the retries. The key is read from its reference where the
+client is made and is never logged. It has no weights to load and cannot score a given answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bohdi_ray.config import OpenAIModel
+from bohdi_ray.engines.chat import chat_messages, strip_control_tokens
+from bohdi_ray.engines.choices import first_token_choices
+from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.engines.streaming import RunQueue, as_they_finish
+from bohdi_ray.errors import ConfigError, EngineFailed, RemoteFailed, RequestRefused
+from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
+
+log = logging.getLogger(__name__)
+
+# The server's tokenizer is unknown; these are the control tokens of the common families.
+CONTROL_TOKENS = (
+    *(
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|im_sep|>",
+        "<|endoftext|>",
+        "<|begin_of_text|>",
+        "<|end_of_text|>",
+        "<|eot_id|>",
+    ),
+    *("<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+    *("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"),
+    *("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<|start|>", "<|message|>", "<|channel|>", "<|return|>"),
+)
+MAX_TOP_LOGPROBS = 20  # OpenAI's limit
+# Fields that some servers do not take; one is left out once the server has refused it.
+OPTIONAL = ("structured_outputs", "top_logprobs", "logprobs", "seed", "top_p", "max_tokens")
+LONGEST_DELAY_S = 60.0
+UNLIKELY = -20.0  # log-probability given to labels that a server without log-probabilities did not choose
+
+
+def resolve_secret(reference: str) -> str:
+    """The secret behind `env:NAME` or `file:PATH`. Raises ConfigError, which never repeats the secret."""
+    kind, _, where = reference.partition(":")
+    secret = os.environ.get(where) if kind == "env" else None
+    if kind == "file":
+        try:
+            secret = Path(where).expanduser().read_text().strip()
+        except OSError as error:
+            raise ConfigError(
+                "api_key", reference, f"the file cannot be read ({error.strerror})", "Make it."
+            ) from error
+    if not secret:
+        remedy = "Set it where Ray's workers run, or use file:PATH on a path that they all see."
+        raise ConfigError("api_key", reference, "the secret is empty or not set on this node", remedy)
+    return secret
+
+
+class RemoteEngine:
+    """Methods run on one event loop; `start` first."""
+
+    def __init__(self, model: OpenAIModel, first_delay_s: float = 1.0):
+        self._model = model
+        self._first_delay_s = first_delay_s
+        self._client: Any = None
+        self._refused: set[str] = set()
+        self._folded = False
+        self._slots = asyncio.Semaphore(model.max_in_flight)
+        self._jitter = random.Random()  # spreads retries over time; decides nothing else
+        self._num_in_flight = self._num_served = self._num_retries = 0
+        self._num_prompt_tokens = self._num_decoded_tokens = 0
+        self._born = self._idle_since = time.monotonic()
+        self._idle_s = 0.0
+
+    async def start(self) -> None:
+        """Makes the client. Raises ConfigError when the key is missing; sends nothing."""
+        from openai import AsyncOpenAI
+
+        key = resolve_secret(self._model.api_key) if self._model.api_key else "none"
+        self._client = AsyncOpenAI(
+            base_url=self._model.base_url, api_key=key, timeout=self._model.timeout_s, max_retries=0
+        )
+
+    async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
+        """Completions as they finish, as LLMEngine.run. Raises RemoteFailed when retries are used up."""
+        if self._client is None:
+            raise EngineFailed(f"remote source {self._model.name} was not started, or was stopped")
+        queue: RunQueue = asyncio.Queue()
+        async for ready in as_they_finish(queue, [self._answer(request) for request in requests]):
+            yield ready
+
+    async def load_weights(self, version: int, weights_dir: str) -> None:
+        """A remote source has no weights of ours."""
+        raise AssertionError("only the target is given weights, and a target is never remote")
+
+    async def health(self) -> None:
+        """A remote server's failures show up in its requests; there is nothing to watch."""
+        if self._client is None:
+            raise EngineFailed(f"remote source {self._model.name} was stopped")
+
+    async def stats(self) -> EngineStats:
+        """Counters since the start."""
+        now = time.monotonic()
+        return EngineStats(
+            name=self._model.name,
+            weights_version=0,
+            num_in_flight=self._num_in_flight,
+            num_served=self._num_served,
+            num_prompt_tokens=self._num_prompt_tokens,
+            num_decoded_tokens=self._num_decoded_tokens,
+            idle_s=self._idle_s + (0.0 if self._num_in_flight else now - self._idle_since),
+            uptime_s=now - self._born,
+            num_retries=self._num_retries,
+        )
+
+    async def stop(self) -> None:
+        """Closes the client."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    async def _answer(self, request: EngineRequest) -> Completion:
+        base = Completion(request.request_id, self._model.name, 0)
+        if isinstance(request, ScoreRequest):
+            return replace(base, error=RequestRefused(f"remote source {self._model.name} cannot score an answer"))
+        async with self._slots:
+            if not self._num_in_flight:
+                self._idle_s += time.monotonic() - self._idle_since
+            self._num_in_flight += 1
+            try:
+                reply = await self._send(request)
+            except RequestRefused as error:
+                return replace(base, error=error)
+            finally:
+                self._num_in_flight -= 1
+                self._idle_since = time.monotonic()
+        completion = completion_of(reply, request, base)
+        self._num_served += 1
+        self._num_prompt_tokens += completion.num_prompt_tokens
+        self._num_decoded_tokens += completion.num_tokens
+        return completion
+
+    async def _send(self, request: GenerationRequest) -> Any:
+        """The server's reply, after as many retries as it takes or may take."""
+        import openai
+
+        passing = (openai.RateLimitError, openai.InternalServerError, openai.APIConnectionError, openai.ConflictError)
+        num_failures = 0
+        while True:
+            sent = self._fields(request)
+            try:
+                return await self._client.chat.completions.create(**sent)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                # Each turn leaves out one more field, so this ends.
+                if not self._adapt(sent, str(error)):
+                    raise RequestRefused(f"{self._model.name} refused a request: {error}") from error
+            except passing as error:
+                num_failures += 1
+                if num_failures > self._model.max_retries:
+                    raise RemoteFailed(
+                        f"{self._model.name} at {self._model.base_url} failed {num_failures} times, last: {error}; "
+                        "see the server, or raise max_retries or timeout_s"
+                    ) from error
+                self._num_retries += 1
+                await asyncio.sleep(self._delay(num_failures, error))
+            except openai.OpenAIError as error:
+                remedy = "check base_url, model and api_key"
+                raise RemoteFailed(f"{self._model.name} at {self._model.base_url}: {error}; {remedy}") from error
+
+    def _delay(self, num_failures: int, error: Any) -> float:
+        """Doubles with every failure, with jitter; never less than the server asks for."""
+        wait = min(LONGEST_DELAY_S, self._first_delay_s * 2 ** (num_failures - 1)) * self._jitter.uniform(0.5, 1.5)
+        response = getattr(error, "response", None)  # connection errors have none
+        asked = response.headers.get("retry-after", "") if response is not None else ""
+        return max(wait, min(LONGEST_DELAY_S, float(asked))) if re.fullmatch(r"\d+(\.\d+)?", asked) else wait
+
+    def _fields(self, request: GenerationRequest) -> dict[str, Any]:
+        sampling = request.sampling
+        system = self._model.system_prompt
+        fields: dict[str, Any] = {
+            "model": self._model.model,
+            "messages": chat_messages(system, strip_control_tokens(request.prompt, CONTROL_TOKENS), self._folded),
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "max_tokens": sampling.max_tokens,
+        }
+        structure: dict[str, Any] = {}
+        if request.choices is not None:
+            structure = {"choice": list(request.choices)}
+            fields |= {"logprobs": True, "top_logprobs": MAX_TOP_LOGPROBS}
+        elif request.regex is not None:
+            structure = {"regex": request.regex}
+        if "max_tokens" in self._refused:
+            fields["max_completion_tokens"] = fields.pop("max_tokens")
+        if "logprobs" in self._refused:
+            fields.pop("top_logprobs", None)
+        for name in self._refused:
+            fields.pop(name, None)
+        if structure and "structured_outputs" not in self._refused:
+            fields["extra_body"] = {"structured_outputs": structure}
+        return fields
+
+    def _adapt(self, sent: dict[str, Any], message: str) -> bool:
+        """Learns from a refusal what this server does not take; False when the request itself is at fault.
+
+        What counts is what this request was sent with: others may have taught us the same meanwhile.
+        """
+        if sent["messages"][0]["role"] == "system" and re.search(r"system\b.*\brole|role.*\bsystem", message, re.I):
+            self._folded = True
+            return True
+        for name in OPTIONAL:
+            if name in message and (name in sent or name in sent.get("extra_body", {})):
+                log.info("%s does not take %s; it is left out from now on", self._model.name, name)
+                self._refused.add(name)
+                return True
+        return False
+
+
+def completion_of(reply: Any, request: GenerationRequest, base: Completion) -> Completion:
+    """A Completion from a chat completion object of the client."""
+    if not reply.choices:
+        return replace(base, error=RequestRefused("the server's reply holds no answer"))
+    answer = reply.choices[0]
+    text = answer.message.content or ""
+    choice_logprobs = None
+    if request.choices is not None:
+        text, choice_logprobs = labelled(text, first_alternatives(answer), request.choices)
+    return replace(
+        base,
+        text=text,
+        num_prompt_tokens=reply.usage.prompt_tokens if reply.usage else 0,
+        num_tokens=reply.usage.completion_tokens if reply.usage else 0,
+        finish_reason="length" if answer.finish_reason == "length" and choice_logprobs is None else "stop",
+        choice_logprobs=choice_logprobs,
+    )
+
+
+def first_alternatives(answer: Any) -> list[tuple[str, float]]:
+    """Text and log-probability of the alternatives at the first position; empty when the server gave none."""
+    if answer.logprobs is None or not answer.logprobs.content:
+        return []
+    first = answer.logprobs.content[0]
+    return [(entry.token, entry.logprob) for entry in first.top_logprobs or [first]]
+
+
+def labelled(
+    text: str, alternatives: list[tuple[str, float]], choices: Sequence[str]
+) -> tuple[str, dict[str, float] | None]:
+    """The label an answer chose, with log-probabilities normalised over the labels.
+
+    From the server's log-probabilities where it gives them, else from the text alone: then the label it holds is taken
+    as certain. (text, None) when neither names a label.
+    """
+    found = first_token_choices(alternatives, choices) if alternatives else None
+    written = text.strip()
+    if written not in choices:
+        marks = "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))
+        match = re.search(rf"(?<!\w)({marks})(?!\w)", text)
+        written = match.group(1) if match else ""
+    if found is not None:
+        return written or max(found, key=lambda choice: found[choice]), found
+    if not written:
+        return text, None
+    # As far from the others as UNLIKELY says; the difference from exactly normalised is below 1e-7.
+    rest = math.log1p(-(len(choices) - 1) * math.exp(UNLIKELY))
+    return written, {choice: rest if choice == written else UNLIKELY for choice in choices}

@@ -1,0 +1,56 @@
+"""What an engine is made from and what it reports. Picklable and light: the driver imports it, vllm does not follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bohdi_ray.config import VllmModel
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """One replica: which model, which weights, how long anything may take."""
+
+    model: VllmModel
+    path: str  # the folder or hub id that is loaded; for the target a published folder with probe.json beside it
+    weights_version: int = 0
+    seed: int = 0
+    device: Literal["cpu", "cuda"] = "cpu"
+    idle_s: float = 120.0  # without a token while requests are in flight
+    request_s: float = 900.0  # one request, from its arrival
+    weights_s: float = 600.0  # draining, loading and proving new weights
+    tolerance: float = 0.15  # mean absolute difference from the trainer, nats per token
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """New weights are live. Figures in nats per token, as in probe.ProbeReport."""
+
+    weights_version: int
+    seconds: float  # altogether
+    load_s: float  # draining and loading
+    proof_s: float
+    mean_abs_difference: float
+    max_abs_difference: float
+    trainer_change: float | None
+    progress: float | None
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """Counters since the start. Tokens are those of finished requests."""
+
+    name: str
+    weights_version: int
+    num_in_flight: int
+    num_served: int
+    num_prompt_tokens: int
+    num_decoded_tokens: int
+    idle_s: float  # with nothing in flight
+    uptime_s: float
+    num_retries: int = 0  # remote engines only

@@ -1,0 +1,47 @@
+"""How every kind of engine gives its answers: as they finish, all that are ready together. Pure asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
+
+from bohdi_ray.records import Completion
+
+RunQueue = asyncio.Queue[Completion | BaseException]
+
+
+async def as_they_finish(
+    queue: RunQueue, answers: Sequence[Coroutine[Any, Any, Completion]]
+) -> AsyncIterator[list[Completion]]:
+    """Lists of what has finished since the last one, one completion for each of `answers`.
+
+    Consumes: the coroutines. Produces: lists. Waits for: at least one to finish. Unblocked by: a finished one, or an
+    exception, theirs or one that the engine puts into `queue`, which is raised. Leaving early cancels the rest.
+    """
+
+    async def put(answer: Coroutine[Any, Any, Completion]) -> None:
+        try:
+            queue.put_nowait(await answer)
+        except Exception as error:
+            queue.put_nowait(error)
+
+    tasks = [asyncio.create_task(put(answer)) for answer in answers]
+    num_open = len(tasks)
+    try:
+        while num_open:
+            ready = [await queue.get()]
+            await asyncio.sleep(0)  # others that finished in the same step of the engine
+            while not queue.empty():
+                ready.append(queue.get_nowait())
+            done = [item for item in ready if isinstance(item, Completion)]
+            if done:
+                yield done
+            for item in ready:
+                if isinstance(item, BaseException):
+                    raise item
+            num_open -= len(done)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,184 @@
+"""Everything of vLLM's interface that we rely on, in one place, so that another vLLM version is one file's work.
+
+Called by engine.py alone. Imports vllm and torch inside functions only: the module itself stays light. It holds no
+state and knows nothing of fusions.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bohdi_ray.config import VllmModel
+from bohdi_ray.engines.orphan_guard import OWNER_VARIABLE
+
+MAX_LOGPROBS = 64  # most alternatives asked for at one position
+GUARD = "bohdi_ray.engines.orphan_guard.OrphanGuard"
+
+
+def set_environment(model: VllmModel, device: str) -> None:
+    """Environment variables that vLLM and its processes read. What the user has set stays."""
+    os.environ[OWNER_VARIABLE] = str(os.getpid())
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    if device == "cpu":
+        # Several engines and a trainer share the cores, and OpenMP threads that wait by spinning starve the others.
+        # Measured, three engines of two threads on two cores: 35 tokens/s each spinning, 168 sleeping.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(model.resources.num_cpus))))
+        if model.engine.tensor_parallel_size * model.engine.pipeline_parallel_size == 1:
+            # With this, and the `uni` executor below, the worker lives in the engine's process: one process less to
+            # start and to hold in memory.
+            os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+
+
+def engine_arguments(model: VllmModel, path: str, seed: int, device: str) -> dict[str, Any]:
+    """Keyword arguments of AsyncEngineArgs. `model.engine.extra` has the last word."""
+    engine = model.engine
+    arguments: dict[str, Any] = {
+        "model": path,
+        "dtype": model.dtype,
+        "trust_remote_code": model.trust_remote_code,
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "pipeline_parallel_size": engine.pipeline_parallel_size,
+        "max_num_seqs": engine.max_num_seqs,
+        "gpu_memory_utilization": engine.gpu_memory_utilization,
+        "enforce_eager": engine.enforce_eager,
+        # Only safetensors unless told otherwise: other formats may run code when they are read.
+        "load_format": engine.load_format or "safetensors",
+        "seed": seed,
+        "max_logprobs": MAX_LOGPROBS,
+        "disable_log_stats": True,
+        "worker_extension_cls": GUARD,
+    }
+    if not os.path.isdir(path) and model.revision is not None:
+        arguments["revision"] = model.revision
+    if engine.max_model_len is not None:
+        arguments["max_model_len"] = engine.max_model_len
+    if engine.kv_cache_memory_bytes is not None:
+        arguments["kv_cache_memory_bytes"] = engine.kv_cache_memory_bytes
+    if engine.pipeline_parallel_size > 1:
+        # Stages sit on several nodes, where a parent's process id means nothing; Ray ends its own workers.
+        arguments["distributed_executor_backend"] = "ray"
+        del arguments["worker_extension_cls"]
+    elif engine.tensor_parallel_size > 1:
+        arguments["distributed_executor_backend"] = "mp"
+    elif device == "cpu":
+        arguments["distributed_executor_backend"] = "uni"
+    return arguments | engine.extra
+
+
+def make_async_llm(arguments: dict[str, Any], on_progress: Callable[[], None]) -> Any:
+    """An AsyncLLM; blocks until its model is loaded. `on_progress` is called after steps that read or wrote tokens."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class Progress(StatLoggerBase):
+        def __init__(self, vllm_config: Any, engine_index: int = 0):
+            pass
+
+        def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **kwargs: Any) -> None:
+            if iteration_stats is not None and (
+                iteration_stats.num_generation_tokens or iteration_stats.num_prompt_tokens
+            ):
+                on_progress()
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[Progress])
+
+
+async def tokenizer_of(llm: Any) -> Any:
+    """The engine's own Hugging Face tokenizer."""
+    tokenizer = llm.get_tokenizer()
+    return await tokenizer if inspect.isawaitable(tokenizer) else tokenizer
+
+
+def generation_params(
+    *,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    seed: int,
+    choices: Sequence[str] | None = None,
+    regex: str | None = None,
+) -> Any:
+    """SamplingParams of one answer, delivered once it is finished."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    extra: dict[str, Any] = {}
+    if choices is not None:
+        extra["structured_outputs"] = StructuredOutputsParams(choice=list(choices))
+        # The grammar's mask comes first, so these are the tokens that may begin a choice.
+        extra["logprobs"] = min(MAX_LOGPROBS, 3 * len(choices) + 4)
+    elif regex is not None:
+        extra["structured_outputs"] = StructuredOutputsParams(regex=regex)
+    return SamplingParams(
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        **extra,
+    )
+
+
+def scoring_params() -> Any:
+    """SamplingParams that read the prompt's own log-probabilities; one token must be decoded for it."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=0.0,
+        max_tokens=1,
+        prompt_logprobs=0,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+async def finished(llm: Any, token_ids: list[int], params: Any, request_id: str) -> Any:
+    """vLLM's RequestOutput of one request, when it is finished. Cancelling this aborts the request in the engine."""
+    outputs = [output async for output in llm.generate({"prompt_token_ids": token_ids}, params, request_id)]
+    return outputs[-1]
+
+
+def prompt_logprobs(output: Any) -> list[float]:
+    """Log-probability of every prompt token but the first, nats."""
+    return [
+        at[token].logprob for at, token in zip(output.prompt_logprobs[1:], output.prompt_token_ids[1:], strict=True)
+    ]
+
+
+def first_token_logprobs(output: Any, tokenizer: Any) -> list[tuple[str, float]]:
+    """Text and log-probability of the alternatives at the first decoded position."""
+    return [(tokenizer.decode([token]), entry.logprob) for token, entry in output.outputs[0].logprobs[0].items()]
+
+
+async def reload_weights(llm: Any, weights_dir: str) -> None:
+    """Drain, read the folder's weights into the running model, forget every cached prefix, go on."""
+    await llm.pause_generation(mode="wait", clear_cache=True)
+    await llm.collective_rpc("reload_weights", kwargs={"weights_path": weights_dir})
+    # Again after the reload: nothing computed with the old weights may be found.
+    await llm.reset_prefix_cache()
+    await llm.resume_generation()
+
+
+def is_engine_dead(error: BaseException) -> bool:
+    """Whether an exception of vLLM means that the whole engine is gone."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return isinstance(error, EngineDeadError)
+
+
+def is_bad_request(error: BaseException) -> bool:
+    """Whether vLLM refused one request for its parameters (a regex its grammar compiler does not take, say)."""
+    import vllm.exceptions
+
+    # Older versions raise a plain ValueError.
+    return isinstance(error, (getattr(vllm.exceptions, "VLLMClientError", ValueError), ValueError))

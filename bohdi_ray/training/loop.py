@@ -16,7 +16,7 @@ import logging
 import os
 import resource
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,8 +66,9 @@ class RoundTally:
     """Sums over the steps of one round on this rank; `seconds` by part."""
 
     steps: list[StepResult] = field(default_factory=list)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     put_to_step_s: float | None = None
+    stepped_at: float = 0.0  # end of the last optimizer step, Unix time, s
 
 
 def train_loop(loop_config: dict[str, Any]) -> None:
@@ -94,6 +95,7 @@ def train_loop(loop_config: dict[str, Any]) -> None:
             learner.reset_optimizer()
         tally.steps.append(learner.step(step.rows))
         tally.seconds["stepping"] += time.perf_counter() - began
+        tally.stepped_at = time.time()
         setup.queue.ack.remote(attempt, rank, step.step)
         if step.last_of_round:
             end_round(setup, learner, step, tally, rank, world_size)
@@ -207,6 +209,7 @@ def round_metrics(tally: RoundTally, heldout: list[RowLoss]) -> dict[str, Any]:
         "heldout_loss": sum(row.loss_sum for row in heldout) / heldout_tokens if heldout_tokens else None,
         "heldout_rows": {row.sample_id: (row.loss_sum, row.num_tokens) for row in heldout},
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "stepped_at": tally.stepped_at,
         "committed_at": time.time(),
     }
 

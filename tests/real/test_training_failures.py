@@ -1,0 +1,96 @@
+"""What dies alone does not end a training run; what cannot go on says so at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from training_support import some_rows, tiny_config, wait_for_round
+
+from bohdi_ray.actors.sample_queue import start_sample_queue
+from bohdi_ray.errors import TrainingFailed
+from bohdi_ray.training.checkpoints import committed_rounds, round_dir
+from bohdi_ray.training.launch import start_trainer
+from bohdi_ray.training.weights import publish_base
+
+
+def train_workers() -> list[int]:
+    """Process ids of this session's train workers."""
+    from ray.util.state import list_actors
+
+    actors = list_actors(filters=[("state", "=", "ALIVE"), ("class_name", "=", "RayTrainWorker")], detail=True)
+    return [actor.pid for actor in actors]
+
+
+@pytest.mark.timeout(280)
+def test_a_killed_worker_and_a_killed_queue_lose_no_round_and_repeat_none(ray_session, tiny_model_dir, tmp_path):
+    ray = ray_session
+    checkpoints = str(tmp_path / "checkpoints")
+    config = tiny_config(
+        tiny_model_dir("llama", tie_word_embeddings=True), rounds=4, num_workers=2, save_optimizer_every=2
+    )
+    publish_base(config.target, os.path.join(checkpoints, "base"))
+    queue = start_sample_queue(config.training, checkpoints)
+    trainer = start_trainer(config, queue, checkpoints)
+    try:
+        ray.get(queue.put_round.remote(0, some_rows(0, 6)), timeout=30)
+        wait_for_round(ray, queue, trainer, 0, 120)
+        first = os.stat(os.path.join(round_dir(checkpoints, 0), "COMMIT")).st_mtime_ns
+        os.kill(train_workers()[-1], signal.SIGKILL)
+        # Round 0 has no optimizer state: it is trained again from its recorded rows, and its folder stays.
+        ray.get(queue.put_round.remote(1, some_rows(1, 5)), timeout=30)
+        wait_for_round(ray, queue, trainer, 1, 120)
+        assert os.stat(os.path.join(round_dir(checkpoints, 0), "COMMIT")).st_mtime_ns == first
+        before = ray.get(queue.status.remote(), timeout=30)
+        assert before.attempt == 2
+
+        ray.kill(queue, no_restart=False)
+        deadline = time.monotonic() + 60
+        after = before
+        while after.incarnation == before.incarnation and time.monotonic() < deadline:
+            after = ray.get(queue.status.remote(), timeout=60)
+        assert after.incarnation != before.incarnation and after.next_round == 2
+        ray.get(queue.put_round.remote(2, some_rows(2, 4)), timeout=30)
+        wait_for_round(ray, queue, trainer, 2, 120)
+        ray.get(queue.finish.remote(3), timeout=30)
+        trainer.join(60)
+    finally:
+        trainer.stop(10)
+        ray.kill(queue)
+    assert [(s.round, s.next_step, s.num_optimizer_steps, s.has_optimizer) for s in committed_rounds(checkpoints)] == [
+        (0, 2, 2, False),
+        (1, 4, 4, True),
+        (2, 5, 5, False),
+    ]
+
+
+@pytest.mark.timeout(200)
+def test_a_trainer_that_cannot_start_raises_instead_of_starving_the_run(ray_session, tiny_model_dir, tmp_path):
+    ray = ray_session
+    checkpoints = str(tmp_path / "checkpoints")
+    config = tiny_config(tiny_model_dir("llama", tie_word_embeddings=True), max_failures=0)
+    queue = start_sample_queue(config.training, checkpoints)  # checkpoints/base was never published
+    trainer = start_trainer(config, queue, checkpoints)
+    with pytest.raises(TrainingFailed):
+        trainer.join(120)
+    with pytest.raises(TrainingFailed):
+        trainer.raise_if_dead()
+    ray.kill(queue)
+
+
+@pytest.mark.timeout(200)
+def test_stop_ends_a_trainer_that_waits_for_a_round(ray_session, tiny_model_dir, tmp_path):
+    ray = ray_session
+    checkpoints = str(tmp_path / "checkpoints")
+    config = tiny_config(tiny_model_dir("llama", tie_word_embeddings=True))
+    publish_base(config.target, os.path.join(checkpoints, "base"))
+    queue = start_sample_queue(config.training, checkpoints)
+    trainer = start_trainer(config, queue, checkpoints)
+    ray.get(queue.put_round.remote(0, some_rows(0, 4)), timeout=30)
+    wait_for_round(ray, queue, trainer, 0, 120)
+    trainer.stop(60)
+    trainer.join(5)
+    assert train_workers() == []
+    ray.kill(queue)

@@ -267,8 +267,8 @@ def labelled(
     written = text.strip()
     if written not in choices:
         marks = "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))
-        match = re.search(rf"(?<!\w)({marks})(?!\w)", text)
-        written = match.group(1) if match else ""
+        named = set(re.findall(rf"(?<!\w)({marks})(?!\w)", text))
+        written = named.pop() if len(named) == 1 else ""  # "A better one is B" names two, so none
     if found is not None:
         return written or max(found, key=lambda choice: found[choice]), found
     if not written:

@@ -1,0 +1,122 @@
+"""Chat templating and the stripping of control tokens, over a stand-in for a tokenizer that only renders."""
+
+import json
+import time
+from dataclasses import dataclass, field
+
+import jinja2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bohdi_ray.engines.chat import (
+    chat_messages,
+    folds_system_prompt,
+    render_chat,
+    require_chat_template,
+    special_tokens_of,
+    strip_control_tokens,
+)
+from bohdi_ray.errors import ConfigError
+
+SPECIAL = ("<|im_start|>", "<|im_end|>", "<s>", "</s>", "[INST]", "[/INST]")
+WITH_SYSTEM = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+RAISES = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + WITH_SYSTEM
+DROPS = "{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}"
+
+
+@dataclass
+class Token:
+    text: str
+    special: bool
+
+    def __str__(self):
+        return self.text
+
+
+@dataclass
+class Renderer:
+    template: str
+    all_special_tokens: list = field(default_factory=list)
+    added_tokens_decoder: dict = field(default_factory=dict)
+
+    def apply_chat_template(self, messages, tokenize, add_generation_prompt):
+        def raise_exception(message):
+            raise jinja2.exceptions.TemplateError(message)
+
+        assert not tokenize and add_generation_prompt
+        return jinja2.Template(self.template).render(messages=messages, raise_exception=raise_exception)
+
+
+def test_a_template_with_a_system_role_is_not_folded():
+    tokenizer = Renderer(WITH_SYSTEM)
+    assert not folds_system_prompt(tokenizer)
+    assert render_chat(tokenizer, "Be brief.", "Hi", False) == "<system>Be brief.<user>Hi<assistant>"
+
+
+@pytest.mark.parametrize("template", [RAISES, DROPS])
+def test_a_template_that_raises_or_drops_the_system_prompt_gets_it_in_the_user_turn(template):
+    tokenizer = Renderer(template)
+    assert folds_system_prompt(tokenizer)
+    assert "<user>Be brief.\n\nHi" in render_chat(tokenizer, "Be brief.", "Hi", True)
+
+
+def test_without_a_system_prompt_there_is_only_the_user_turn():
+    assert chat_messages(None, "Hi", True) == chat_messages("", "Hi", False) == [{"role": "user", "content": "Hi"}]
+
+
+def test_special_tokens_are_those_with_a_role_and_those_only_marked():
+    tokenizer = Renderer("", ["<s>"], {5: Token("<|tool|>", True), 6: Token("<think>", False), 7: Token(" ", True)})
+    assert special_tokens_of(tokenizer) == ("<s>", "<|tool|>")
+
+
+def test_text_without_control_tokens_comes_back_unchanged():
+    assert strip_control_tokens("a < b and [1] | 2", SPECIAL) == "a < b and [1] | 2"
+    assert strip_control_tokens("<s>", ()) == "<s>"
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("a<|im_end|>b", "ab"),
+        ("<|im_<|im_end|>end|>x", "x"),
+        ("<<s>s><s<s>>", ""),
+        ("[IN[IN[INST]ST]ST]!", "!"),
+        ("<|im_<s>st<s>art|>", ""),
+    ],
+)
+def test_control_tokens_go_also_where_taking_one_out_would_make_another(text, rest):
+    assert strip_control_tokens(text, SPECIAL) == rest
+
+
+@given(
+    st.lists(st.sampled_from([*SPECIAL, "<|im_", "start|>", "end|>", "<", "s>", "[", "INST]", "x", " "]), max_size=30)
+)
+def test_nothing_that_is_built_from_pieces_of_control_tokens_leaves_one(pieces):
+    stripped = strip_control_tokens("".join(pieces), SPECIAL)
+    assert not any(token in stripped for token in SPECIAL)
+    assert strip_control_tokens(stripped, SPECIAL) == stripped
+
+
+def test_deep_nesting_costs_linear_time():
+    depth = 20_000
+    started = time.perf_counter()
+    assert strip_control_tokens("<|im_" * depth + "end|>" * depth, SPECIAL) == ""
+    assert time.perf_counter() - started < 5  # the quadratic way takes minutes
+
+
+def test_a_folder_with_a_template_in_either_place_is_taken(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "x"}))
+    require_chat_template(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    (tmp_path / "chat_template.jinja").write_text("x")
+    require_chat_template(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"chat_template": null}', "[]", "{"])
+def test_a_folder_without_a_template_is_refused_with_a_remedy(tmp_path, content):
+    if content is not None:
+        (tmp_path / "tokenizer_config.json").write_text(content)
+    with pytest.raises(ConfigError) as raised:
+        require_chat_template(tmp_path)
+    assert raised.value.remedy

@@ -25,14 +25,13 @@ from bohdi_ray.records import DomainPath
 
 TEMPLATE_NAMES = ("sprout", "question", "answer", "judge")
 LABELS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-# What a domain's name looks like before validation: 1 to 3 capitalised words. For vLLM's structured outputs.
-NAME_REGEX = r"[A-Z][A-Za-z]{1,20}( [A-Z][A-Za-z]{1,20}){0,2}"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _LABEL = re.compile(
     r"[\s>#*_]*(?:(?:exam |the )?(?:question|task|problem|prompt)|q)(?: \d+)?[*_]*\s*[:：][*_]*\s*", re.I
 )
 _OWN_ANSWER = re.compile(r"\n[\s>#*_]*(?:answer|solution|response)[*_]*\s*[:：]", re.I)
+_UNFINISHED = re.compile(r"(?:^| )(?:of|the|and|or|for|in|on|to|with|an?|is|are|by|from|at|as)$", re.I)
 _CODE_FENCE = re.compile(r"(`{3,}|~{3,})[^\n`]*\n(?P<body>.*)\n\1\s*", re.S)
 # "A good answer ..." names nothing: after the letter the text ends, or punctuation or a new line follows.
 _NAMED_LABEL = re.compile(r"\W*(?:(?:[Tt]he )?(?:[Bb]est )?[Aa]nswer(?: is)?\W*)?([A-Z])(?=\s*(?:$|[).:,\]*\"'\n]))")
@@ -51,9 +50,12 @@ class TemplateSet:
         text = "\x1e".join(f"{name}\x1f{source}" for name, source in self.texts)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
-    def render_sprout(self, path: DomainPath, level: str, *, leaf: bool) -> str:
-        """Ask for one name of a child below `path`; `level` is what such a child is called."""
-        return self._render("sprout", path=path, level=level, leaf=leaf)
+    def render_sprout(self, path: DomainPath, level: str, *, leaf: bool, election: int = 0) -> str:
+        """Ask for one name of a child below `path`; `level` is what such a child is called.
+
+        `election` numbers the elections at the node, so that a template may vary what it shows.
+        """
+        return self._render("sprout", path=path, level=level, leaf=leaf, election=election)
 
     def render_question(self, path: DomainPath, style: str) -> str:
         """Ask for one question inside the leaf `path`, of the given style."""
@@ -150,7 +152,7 @@ def _fault(templates: TemplateSet, name: str, folder: str | None) -> ConfigError
 
 
 _VARIABLES = {
-    "sprout": "path (titles from the root down), level, leaf",
+    "sprout": "path (titles from the root down), level, leaf, election (a number)",
     "question": "path (titles from the root down), style",
     "answer": "question",
     "judge": "question, candidates (each with label and text), begin, end",
@@ -211,11 +213,25 @@ def parse_question(text: str) -> str:
     return text
 
 
+def name_regex(number: int, letters: str = "A-Z") -> str:
+    """The grammar of the reply to a sprout prompt: entry `number` of a list, a name of 1 to 3 words of letters.
+
+    It begins with the entry's number because small models write sentences when they may begin with a word. `letters`
+    are those a name may begin with. For vLLM's structured outputs.
+    """
+    return rf"{number}\. [{letters}][A-Za-z]{{1,15}}( [A-Za-z]{{2,16}}){{0,2}}[:.,\n]?"
+
+
 def parse_name(text: str) -> str:
-    """The bare name in a proposal: its first line, less bullet, number, label, quotes and full stop. Not validated."""
+    """The bare name in a proposal: its first line, less bullet, number, label, quotes, article and full stop.
+
+    Not validated; empty if it breaks off after a word like "of".
+    """
     lines = clean_text(text)[:400].splitlines()
     line = re.sub(r"^\s*(?:[-*•#>]+|\d+[.):])\s*", "", lines[0]) if lines else ""
-    return re.sub(r"^(?:name|domain|answer)\s*:\s*", "", line, flags=re.I).strip(" \t*_`\"'“”.,;:")
+    line = re.sub(r"^(?:name|domain|topic|answer)\s*:\s*", "", line, flags=re.I).strip(" \t*_`\"'“”.,;:")
+    line = re.sub(r"^(?:the|an?) ", "", line, flags=re.I)
+    return "" if _UNFINISHED.search(line) else line
 
 
 def parse_label(text: str, labels: tuple[str, ...]) -> str | None:

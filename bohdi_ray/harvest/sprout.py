@@ -6,17 +6,20 @@ ahead of their election. Whether a name is still free, and who wins, is the tree
 
 from __future__ import annotations
 
-from bohdi_ray.engines.prompts import NAME_REGEX, parse_name
+import string
+
+from bohdi_ray.engines.prompts import name_regex, parse_name
 from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan
-from bohdi_ray.randomness import derived_seed
+from bohdi_ray.randomness import derived_seed, generator
 from bohdi_ray.records import GenerationRequest, Proposals, SproutRequest
 from bohdi_ray.tree.names import valid_name
 
 
 async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> Proposals:
     """Every active source proposes `proposals_per_source` names; a prompt too long for a source costs its proposals."""
-    prompt = plan.templates.render_sprout(request.path, plan.level_names[len(request.path)], leaf=request.leaf)
+    level = plan.level_names[len(request.path)]
+    prompt = plan.templates.render_sprout(request.path, level, leaf=request.leaf, election=request.election)
     asked = [
         (source, _proposal_request(request, source, k, prompt, plan))
         for source in models.sources
@@ -40,5 +43,17 @@ def _proposal_request(request: SproutRequest, source: str, k: int, prompt: str, 
         role="sprout",
         prompt=prompt,
         sampling=plan.spec("sprout", source, seed),
-        regex=NAME_REGEX,
+        regex=name_regex(k + 1, _first_letters(request, plan)),
     )
+
+
+def _first_letters(request: SproutRequest, plan: HarvestPlan) -> str:
+    """The letters names may begin with: all in a node's first election, a random half of them in later ones.
+
+    The names that come to mind first are taken after the first election, and prompts know nothing of it; without this,
+    small models propose the same few names again. All sources get the same letters, so that votes can meet.
+    """
+    if request.election == 0:
+        return "A-Z"
+    rng = generator(plan.seed, "letters", "/".join(request.path), request.election)
+    return "".join(sorted(rng.choice(list(string.ascii_uppercase), size=13, replace=False)))

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from bohdi_ray.engines.prompts import (
     LABELS,
-    NAME_REGEX,
     TEMPLATE_NAMES,
     clean_text,
     fence_marks,
     load_templates,
+    name_regex,
     parse_label,
     parse_name,
     parse_question,
@@ -47,7 +47,7 @@ def test_the_packaged_templates_pass_their_own_check():
 
 def test_a_sprout_prompt_names_the_path_and_the_level():
     prompt = load_templates().render_sprout(PATH[:2], "sub-domain", leaf=True)
-    assert "Science > Physics" in prompt and "sub-domain" in prompt and '"Physics"' in prompt
+    assert "Science > Physics" in prompt and "sub-domain" in prompt
 
 
 def test_a_sprout_prompt_at_the_root_has_no_path():
@@ -56,7 +56,7 @@ def test_a_sprout_prompt_at_the_root_has_no_path():
 
 def test_a_question_prompt_names_the_path_and_the_style():
     prompt = load_templates().render_question(PATH, "a riddle")
-    assert "Science > Physics > Optics" in prompt and "a riddle" in prompt
+    assert "Optics in Physics in Science" in prompt and "a riddle" in prompt
 
 
 def test_the_answer_prompt_is_the_bare_question():
@@ -131,7 +131,7 @@ def test_other_files_in_the_override_folder_are_left_alone(tmp_path):
     ],
 )
 def test_a_template_that_cannot_work_is_refused_with_field_and_remedy(tmp_path, name, text, said):
-    with pytest.raises(ConfigErrors, match="harvest[.]prompts") as caught:
+    with pytest.raises(ConfigErrors, match=r"harvest\.prompts") as caught:
         load_templates(folder_with(tmp_path, **{name: text}))
     assert said in str(caught.value) and name in str(caught.value)
 
@@ -200,6 +200,9 @@ def test_hostile_text_is_parsed_in_linear_time(text):
         ("- Quantum Optics.", "Quantum Optics"),
         ("1. **Quantum Optics**", "Quantum Optics"),
         ('Name: "Quantum Optics"\nIt studies light.', "Quantum Optics"),
+        ("12. The human body:", "human body"),
+        ("3. The world of", ""),
+        ("3. Physics of the", ""),
         ("", ""),
     ],
 )
@@ -207,11 +210,12 @@ def test_a_name_is_freed_of_bullets_labels_and_quotes(text, name):
     assert parse_name(text) == name
 
 
-@given(st.from_regex(NAME_REGEX, fullmatch=True))
+@given(st.from_regex(name_regex(3, "BQ"), fullmatch=True))
 def test_the_grammar_of_names_gives_three_words_of_letters_at_most(text):
+    bare = text.removeprefix("3. ").rstrip(":.,\n")
+    assert bare[0] in "BQ" and len(bare.split(" ")) <= 3 and bare.replace(" ", "").isalpha()
     name = valid_name(parse_name(text))
-    assert name is None or name.casefold() == text.casefold()
-    assert len(text.split(" ")) <= 3 and text.replace(" ", "").isalpha()
+    assert name is None or name.casefold() == bare.casefold()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from fakes import ScriptedModels
 
-from bohdi_ray.engines.prompts import NAME_REGEX
+from bohdi_ray.engines.prompts import name_regex
 from bohdi_ray.errors import EngineFailed, PromptTooLong
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.records import SproutRequest
@@ -26,7 +26,7 @@ def test_every_source_proposes_n_names_on_one_prompt(make_plan):
     assert len({request.prompt for _, request in models.requests}) == 1
     assert len({request.sampling.seed for _, request in models.requests}) == 12
     assert len({request.request_id for _, request in models.requests}) == 12
-    assert {request.regex for _, request in models.requests} == {NAME_REGEX}
+    assert [request.regex for _, request in models.requests] == [name_regex(k) for k in (1, 2, 3, 4)] * 3
     assert {request.sampling.top_p for _, request in models.requests} == {0.95}
     assert len(proposals.names) == 12 and proposals.num_invalid == 0 and proposals.num_tokens > 0
 
@@ -38,7 +38,7 @@ def test_every_source_proposes_n_names_on_one_prompt(make_plan):
 def test_the_wanted_level_is_named(make_plan, path, leaf, level):
     models = ScriptedModels()
     run(request_at(path, leaf=leaf), models, make_plan())
-    assert f"one {level}" in models.requests[0][1].prompt
+    assert f"a {level}" in models.requests[0][1].prompt
 
 
 def test_proposals_depend_on_the_request_alone(make_plan):
@@ -47,6 +47,16 @@ def test_proposals_depend_on_the_request_alone(make_plan):
     run(request_at(("Art",)), models, plan)
     assert run(request_at(("Science",), 3), models, plan) == first
     assert run(request_at(("Science",), 4), models, plan).names != first.names
+
+
+def test_later_elections_take_names_from_half_of_the_letters_the_same_for_all_sources(make_plan):
+    plan, regexes = make_plan(sprout={"proposals_per_source": 1}), []
+    for election in range(1, 9):
+        models = ScriptedModels()
+        run(request_at(("Science",), election), models, plan)
+        ((regex,),) = [{request.regex for _, request in models.requests}]
+        regexes.append(regex)
+    assert len(set(regexes)) == 8 and all(len(regex.split("]")[0].split("[")[1]) == 13 for regex in regexes)
 
 
 def test_invalid_names_are_counted_and_dropped(make_plan):

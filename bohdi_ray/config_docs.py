@@ -33,7 +33,7 @@ A fusion is one YAML file. Start from `jobs/configs/quickstart.yaml` or `jobs/co
   is `run_dir`. A `model` is a folder when it begins with `/`, `./`, `../` or `~` or exists as one; `cache:NAME` is a
   model that `bohdi prepare-quickstart` made; anything else is a hub id.
 - **Secrets** are references, `env:NAME` or `file:PATH`. A key written into the file is refused and not repeated.
-- **Exit codes**: 0 done; 1 the run failed; 2 the input was refused and nothing was started; 130 stopped, what was
+- **Exit codes**: 0 done; 1 the run failed; 2 the input or the run directory was refused; 130 stopped, what was
   committed is safe.
 """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.errors import ConfigError
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.segments import Segments
 from bohdi_ray.tree.manager import TreeManager
@@ -23,7 +24,13 @@ def replayed(location: str) -> tuple[TreeManager, str | None]:
 
 
 def _seeds(config: FusionConfig) -> Seeds:
-    return read_seeds(Path(config.tree.seed).read_text("utf-8")) if config.tree.seed is not None else None
+    if config.tree.seed is None:
+        return None
+    try:
+        return read_seeds(Path(config.tree.seed).read_text("utf-8"))
+    except OSError as error:
+        remedy = "Put the file back where the run found it."
+        raise ConfigError("tree.seed", config.tree.seed, f"the run began with it ({error.strerror})", remedy) from error
 
 
 def tree_json(location: str) -> str:

@@ -28,21 +28,18 @@ Every call may be repeated: a second answer to a poll, a second commit of a step
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import RunDirError, StepNotReady
-from bohdi_ray.records import DomainPath, Outcome, Proposals, SproutRequest
-from bohdi_ray.tree import boundary, journal, snapshot
+from bohdi_ray.records import Outcome, Proposals, SproutRequest
+from bohdi_ray.tree import boundary, journal, screening, snapshot
 from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.elections import parse_request_id, sprout_request
 from bohdi_ray.tree.messages import RoundClosed, Work
 from bohdi_ray.tree.names import Seeds, valid_name
 from bohdi_ray.tree.state import TreeState
 from bohdi_ray.tree.walks import StepWalks
-
-DUPLICATE = "duplicate_question"
 
 
 class TreeManager:
@@ -130,19 +127,7 @@ class TreeManager:
         `outcomes` are those of all tickets of the step, which must be the next to be committed: what its leaves have
         depends on the steps before. Raises StepNotReady before its turn, ValueError for missing or foreign outcomes.
         """
-        seen: set[tuple[DomainPath, str]] = set()
-        screened = []
-        for path, outcome in self._in_ticket_order(step, outcomes):
-            if outcome.failure is None:
-                assert outcome.question_hash is not None, outcome
-                leaf = self._state.tree.find(path)
-                key = (path, outcome.question_hash)
-                known = leaf.harvested is not None and outcome.question_hash in leaf.harvested.questions
-                if known or key in seen:
-                    outcome = replace(outcome, failure=DUPLICATE, reward=None)
-                seen.add(key)
-            screened.append(outcome)
-        return tuple(screened)
+        return tuple(outcome for _, outcome in screening.screen(self._state, step, outcomes))
 
     def committable(self) -> int | None:
         """The next step whose credit may be committed, once its outcomes are there; None while walks come first."""
@@ -161,8 +146,8 @@ class TreeManager:
         self._advance()
         if self._committable() != step:
             raise StepNotReady(f"step {step} cannot be committed now; the next one is {self._committable()}")
-        ordered = self._in_ticket_order(step, outcomes)
-        if self.screen(step, outcomes) != tuple(outcome for _, outcome in ordered):
+        ordered = screening.in_ticket_order(self._state, step, outcomes)
+        if screening.screen(self._state, step, outcomes) != ordered:
             raise ValueError(f"the outcomes of step {step} hold duplicate questions; pass them through screen() first")
         for path, outcome in ordered:
             if outcome.failure is not None:
@@ -289,18 +274,6 @@ class TreeManager:
         step = state.num_committed
         needed = min(step + self._config.harvest.step_lag + 1, self._config.meditation.steps)
         return step if step < self._config.meditation.steps and state.num_walked >= needed else None
-
-    def _in_ticket_order(self, step: int, outcomes: Sequence[Outcome]) -> list[tuple[DomainPath, Outcome]]:
-        state = self._state
-        if step != state.num_committed or state.num_walked <= step:
-            raise StepNotReady(f"step {step} is not the next to be committed, or its walks are not done")
-        tickets = [state.ticket(step, index, path) for index, path in sorted(state.in_flight.get(step, {}).items())]
-        given = {outcome.ticket_id: outcome for outcome in outcomes}
-        if len(given) != len(outcomes) or given.keys() != {ticket.ticket_id for ticket in tickets}:
-            raise ValueError(
-                f"step {step} needs one outcome for each of its {len(tickets)} tickets, got {len(outcomes)}"
-            )
-        return [(ticket.path, given[ticket.ticket_id]) for ticket in tickets]
 
     def _is_committed(self, step: int, outcomes: Sequence[Outcome]) -> bool:
         if outcomes and int(outcomes[0].ticket_id[1:].partition("-")[0]) < self._state.round:

@@ -134,6 +134,8 @@ def test_rows_are_drawn_before_anything_of_the_next_round():
     assert set(closed.row_sample_ids) <= {ticket.ticket_id for ticket in tickets}
     batches = {closed.row_sample_ids[start : start + 20] for start in (0, 20, 40)}
     assert len(batches) == 3, "every batch has a generator of its own"
+    commit(manager, [Outcome(ticket.ticket_id, failure="refusal") for ticket in manager.work(0).tickets])
+    assert manager.close_round(2, 0).row_sample_ids != closed.row_sample_ids, "and so has every round"
 
 
 def test_a_round_without_samples_trains_on_nothing():

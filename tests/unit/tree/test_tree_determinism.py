@@ -100,6 +100,18 @@ def test_a_snapshot_at_any_commit_point_holds_all_the_later_journal_needs(name):
         assert run.digests[: number + 1] + continued.digests == run.digests
 
 
+def test_a_segment_never_holds_what_happened_after_the_last_commit_point():
+    run = fusion("default", 4)
+    assert b"RoundOpened" in run.manager.take_segment()
+    while not run.digests:
+        run.turn()
+        if not run.digests:
+            assert run.manager.take_segment() == b""
+            assert run.manager.events_since_commit
+    assert b"Walked" in run.segments[0] and b"StepCommitted" in run.segments[0]
+    assert run.manager.events_since_commit == ()
+
+
 def test_another_seed_is_another_tree():
     digests = set()
     for seed in range(3):

@@ -1,0 +1,42 @@
+"""Which outcomes of a step count: all of its tickets, in ticket order, no question twice in a leaf. Pure.
+
+Called by the manager before credit is given; reads the state only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bohdi_ray.errors import StepNotReady
+from bohdi_ray.records import DomainPath, Outcome
+from bohdi_ray.tree.state import TreeState
+
+DUPLICATE = "duplicate_question"
+
+
+def in_ticket_order(state: TreeState, step: int, outcomes: Sequence[Outcome]) -> list[tuple[DomainPath, Outcome]]:
+    """Each ticket's path and outcome. Raises StepNotReady before the step's turn, ValueError for others' outcomes."""
+    if step != state.num_committed or state.num_walked <= step:
+        raise StepNotReady(f"step {step} is not the next to be committed, or its walks are not done")
+    tickets = [state.ticket(step, index, path) for index, path in sorted(state.in_flight.get(step, {}).items())]
+    given = {outcome.ticket_id: outcome for outcome in outcomes}
+    if len(given) != len(outcomes) or given.keys() != {ticket.ticket_id for ticket in tickets}:
+        raise ValueError(f"step {step} needs one outcome for each of its {len(tickets)} tickets, got {len(outcomes)}")
+    return [(ticket.path, given[ticket.ticket_id]) for ticket in tickets]
+
+
+def screen(state: TreeState, step: int, outcomes: Sequence[Outcome]) -> list[tuple[DomainPath, Outcome]]:
+    """`in_ticket_order`, with a question that its leaf already has turned into a failure."""
+    seen: set[tuple[DomainPath, str]] = set()
+    screened = []
+    for path, outcome in in_ticket_order(state, step, outcomes):
+        if outcome.failure is None:
+            assert outcome.question_hash is not None, outcome
+            harvested = state.tree.find(path).harvested
+            key = (path, outcome.question_hash)
+            if key in seen or (harvested is not None and outcome.question_hash in harvested.questions):
+                outcome = replace(outcome, failure=DUPLICATE, reward=None)
+            seen.add(key)
+        screened.append((path, outcome))
+    return screened

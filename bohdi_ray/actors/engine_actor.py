@@ -24,7 +24,7 @@ from bohdi_ray.records import Completion, EngineRequest
 
 log = logging.getLogger(__name__)
 
-MAX_CONCURRENCY = 10_000  # calls at a time; vLLM or the remote limit does the queueing
+MAX_CONCURRENCY = 1_000  # calls at a time; vLLM or the remote limit does the queueing
 FAREWELL_S = 5.0  # for callers to get their error before the process ends
 
 

@@ -145,6 +145,8 @@ class LLMEngine:
 
     async def stop(self) -> None:
         """Ends vLLM and makes sure that none of its processes is left. May be called twice."""
+        if self._failure is not None:
+            log.warning("%s", self._failure)
         self._fail("was stopped")
         if self._watchdog is not None:
             self._watchdog.cancel()
@@ -232,7 +234,6 @@ class LLMEngine:
         """The first failure counts; every caller of `run` gets it."""
         if self._failure is None:
             self._failure = kind(f"engine of {self.spec.name} {reason}")
-            log.warning("%s", self._failure)
             for queue in self._runs:
                 queue.put_nowait(self._failure)
         return self._failure

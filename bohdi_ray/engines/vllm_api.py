@@ -28,6 +28,9 @@ def set_environment(model: VllmModel, device: str) -> None:
         # Measured, three engines of two threads on two cores: 35 tokens/s each spinning, 168 sleeping.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(model.resources.num_cpus))))
+        if model.engine.enforce_eager:
+            # vLLM compiles helpers of its sampler even then: 14 s of g++ at the first request for log-probabilities.
+            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
         if model.engine.tensor_parallel_size * model.engine.pipeline_parallel_size == 1:
             # With this, and the `uni` executor below, the worker lives in the engine's process: one process less to
             # start and to hold in memory.

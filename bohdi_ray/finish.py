@@ -30,7 +30,7 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     await crew.pools.stop()
     newest = rounds.num_trained
     versions = [0, *(r + 1 for r in crew.run_dir.committed_rounds())]
-    losses = await _losses(config, crew, parts, versions)
+    losses = await _losses(config, crew, parts, versions, rounds.num_closed - 1)
     best = min(losses, key=lambda version: losses[version]) if losses else newest
     for version, folder in ((newest, TARGET), (best, BEST)):
         await within(
@@ -69,9 +69,9 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     return summary
 
 
-async def _losses(config: FusionConfig, crew: Crew, parts: Parts, versions: list[int]) -> dict[int, float]:
+async def _losses(config: FusionConfig, crew: Crew, parts: Parts, versions: list[int], last_round: int) -> dict[int, float]:
     """Held-out loss per answer token by version, on the final held-out set; {} when nothing is held out."""
-    rows = await asyncio.to_thread(crew.heldout_rows, 0)
+    rows = await asyncio.to_thread(crew.heldout_rows, last_round)
     if not rows:
         return {}
     folders = {version: crew.run_dir.path(weights_dir(version)) for version in versions}

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from bohdi_ray.meditation import Meditation
 from bohdi_ray.observe.summary import Summary
 from bohdi_ray.progress import RunProgress
 from bohdi_ray.rounds import Rounds, harvest_version, stop_reason
-from bohdi_ray.startup import Crew, Parts, assemble, held, ray_session
+from bohdi_ray.startup import Crew, Parts, assemble, held, keep_lease, ray_session
 from bohdi_ray.storage.environment import environment
 from bohdi_ray.storage.run_dir import RunDir
 
@@ -50,11 +50,12 @@ def fuse(config: FusionConfig, *, address: str | None = None, parts: Parts | Non
 async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float) -> Summary:
     stop_asked = asyncio.Event()
     progress = RunProgress(config, run, started)
-    with stopping_on_signals(stop_asked), progress, held(run):
+    with stopping_on_signals(stop_asked), progress, held(run) as lease:
         crew = await assemble(config, run, parts, progress)
         progress.on_started()
         try:
-            rounds = await _supervised(_rounds(config, crew, progress, stop_asked), crew)
+            watches = (crew.pools.watch(), crew.watch_trainer(), keep_lease(lease))
+            rounds = await _supervised(_rounds(config, crew, progress, stop_asked), watches)
             return await finish(config, crew, rounds, progress, parts)
         finally:
             await crew.dismiss()
@@ -91,10 +92,10 @@ async def _rounds(config: FusionConfig, crew: Crew, progress: RunProgress, stop_
     return rounds
 
 
-async def _supervised(work: Coroutine[Any, Any, Rounds], crew: Crew) -> Rounds:
-    """The result of `work`; a failure of trainer or engines ends it at once instead of leaving it waiting."""
+async def _supervised(work: Coroutine[Any, Any, Rounds], watches: Iterable[Coroutine[Any, Any, None]]) -> Rounds:
+    """The result of `work`; a failure that a watch sees ends it at once instead of leaving it waiting."""
     main = asyncio.ensure_future(work)
-    watchers = [asyncio.ensure_future(watch) for watch in (crew.pools.watch(), crew.watch_trainer())]
+    watchers = [asyncio.ensure_future(watch) for watch in watches]
     try:
         await asyncio.wait([main, *watchers], return_when=asyncio.FIRST_COMPLETED)
         for watcher in watchers:

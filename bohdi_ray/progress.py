@@ -153,16 +153,16 @@ class RunProgress:
         """The trainer has committed `round`."""
         losses = metrics.get("heldout_rows", {})
         self.heldout.add(round + 1, {key: (float(loss), int(tokens)) for key, (loss, tokens) in losses.items()})
-        start, end = metrics.get("started"), metrics.get("finished")
-        if start is not None and end is not None:
-            offset = time.monotonic() - time.time()
-            self.intervals.record("training", start + offset, end + offset)
-        seconds = dict(metrics.get("seconds", {}))
+        # The trainer's clock says when it worked; the news may have waited for the end of a harvest.
+        seconds = sum(s for part, s in metrics.get("seconds", {}).items() if part != "waiting")
+        if "committed_at" in metrics:
+            end = metrics["committed_at"] + time.monotonic() - time.time()
+            self.intervals.record("training", end - seconds, end)
         self.rounds[round] = replace(
             self.rounds[round],
             training_loss=metrics.get("loss"),
             heldout_loss=metrics.get("heldout_loss"),
-            seconds={**self.rounds[round].seconds, "training": sum(seconds.values())},
+            seconds={**self.rounds[round].seconds, "training": seconds},
         )
         self.metrics.log("training", **{k: v for k, v in metrics.items() if k != "heldout_rows"})
         loss, held = metrics.get("loss"), metrics.get("heldout_loss")
@@ -186,7 +186,17 @@ class RunProgress:
     def seconds(self) -> dict[str, float]:
         """Seconds by phase; phases may overlap, `overlap` says how long harvest and training did."""
         phases = {name: self.intervals.total(name) for name in ("start_up", "harvest", "training", "weights", "finish")}
-        return {**phases, "overlap": self.intervals.overlap("harvest", "training"), "total": time.time() - self.started}
+        return {
+            **phases,
+            "overlap": self.intervals.overlap("harvest", "training"),
+            "loop": self.loop_s(),
+            "total": time.time() - self.started,
+        }
+
+    def loop_s(self) -> float:
+        """From the start of the first harvest to the last commit, s."""
+        both = ("harvest", "training")
+        return self.intervals.last_end(*both) - self.intervals.first_start(*both)
 
 
 def round_summary(harvest: RoundHarvest, num_rows: int) -> RoundSummary:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from bohdi_ray.preflight import local_node
 from bohdi_ray.progress import RunProgress
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.storage.lease import Lease
-from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints
+from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
 from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.storage.samples import SampleStore
 from bohdi_ray.tree.messages import RoundClosed
@@ -109,8 +108,8 @@ class Crew:
         return [TrainingRow(round, i, sample_id, *texts[sample_id]) for i, sample_id in enumerate(sample_ids)]
 
     def heldout_rows(self, round: int) -> list[TrainingRow]:
-        """All held-out samples so far."""
-        texts = sorted(self.store.heldout_rows().items())
+        """All held-out samples through `round`, whatever a later harvest has already stored."""
+        texts = sorted(self.store.heldout_rows(round).items())
         return [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(texts)]
 
     async def watch_trainer(self) -> None:
@@ -122,7 +121,9 @@ class Crew:
     async def retain(self, in_use: set[int], best: int | None) -> None:
         """Deletes checkpoints that nothing needs any more."""
         committed = self.run_dir.committed_rounds()
-        rounds = checkpoints_to_delete(committed, self.config.training.keep_checkpoints, in_use, best)
+        recoverable = await asyncio.to_thread(rounds_with_optimizer, self.run_dir, committed)
+        keep = self.config.training.keep_checkpoints
+        rounds = checkpoints_to_delete(committed, keep, in_use, best, recoverable)
         await asyncio.to_thread(delete_checkpoints, self.run_dir, rounds)
 
     async def dismiss(self) -> None:
@@ -173,24 +174,21 @@ def starting_domains(config: FusionConfig) -> Seeds:
         return read_seeds(file.read())
 
 
+async def keep_lease(lease: Lease) -> None:
+    """The heartbeat of a run, until cancelled. Raises RunDirError when somebody else owns the run by now."""
+    while True:
+        await asyncio.sleep(lease.stale_after_s / 6)
+        await asyncio.to_thread(lease.renew)
+
+
 @contextlib.contextmanager
-def held(run: RunDir) -> Iterator[None]:
-    """The run belongs to this process while the block runs; a heartbeat says so."""
+def held(run: RunDir) -> Iterator[Lease]:
+    """The run belongs to this process while the block runs."""
     lease = Lease(run)
     lease.acquire()
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(lease.stale_after_s / 6):
-            lease.renew()
-
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
-    thread.start()
     try:
-        yield
+        yield lease
     finally:
-        done.set()
-        thread.join(timeout=30)
         lease.release()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,15 +72,17 @@ class ScriptedTrainerActor:
         self._queue, self._checkpoints_dir, self._step_s = queue, checkpoints_dir, step_s
 
     async def train(self) -> int:
-        step = 0
+        step, seconds = 0, 0.0
         while True:
             taken = await self._queue.take.remote(1, 1, 0, step, TRAINER_WAIT_S)
             if isinstance(taken, NotYet):
                 continue
             if isinstance(taken, Ended):
                 return step
+            began = time.perf_counter()
             if taken.rows:
                 await asyncio.sleep(self._step_s)
+            seconds += time.perf_counter() - began
             await self._queue.ack.remote(1, 0, step)
             step += 1
             if taken.last_of_round:
@@ -89,7 +92,9 @@ class ScriptedTrainerActor:
                 state = RoundState(taken.round, step, step, taken.round + 1, 1, True)
                 write_state(folder, state)
                 commit_folder(folder)
-                await self._queue.round_committed.remote(state, {"loss": 1.0 / step})
+                metrics = {"loss": 1.0 / step, "seconds": {"stepping": seconds}, "committed_at": time.time()}
+                await self._queue.round_committed.remote(state, metrics)
+                seconds = 0.0
 
 
 class ScriptedTrainer:

@@ -41,6 +41,14 @@ class Intervals:
         """Seconds of the longest single span; 0 if there is none."""
         return max((end - start for start, end in self._spans.get(phase, [])), default=0.0)
 
+    def first_start(self, *phases: str) -> float:
+        """When the first of these phases began; 0 if none did."""
+        return min((start for phase in phases for start, _ in self._spans.get(phase, [])), default=0.0)
+
+    def last_end(self, *phases: str) -> float:
+        """When the last of these phases ended; 0 if none did."""
+        return max((end for phase in phases for _, end in self._spans.get(phase, [])), default=0.0)
+
     def overlap(self, first: str, second: str) -> float:
         """Seconds in which both phases were under way."""
         a, b = _union(self._spans.get(first, [])), _union(self._spans.get(second, []))

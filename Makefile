@@ -14,6 +14,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.project  ## Create .venv with the locked packages (LOCK=gpu for CUDA) and this project
+	@echo "setup: $(VENV) is ready"
 setup-dev: $(VENV)/.project $(VENV)/.dev
 
 demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, about 10 minutes
@@ -72,5 +73,5 @@ $(VENV)/.project: pyproject.toml $(VENV)/.$(LOCK)
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.$(LOCK)
 	@echo "setup: installing requirements/dev.txt"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps -r requirements/dev.txt
 	@touch $@

@@ -53,7 +53,7 @@ packages)
     [ ! -e "$VENV/.$other" ] || refuse "$VENV already holds the $other packages, which cannot be mixed with the $LOCK ones." \
         "Remove it (rm -rf $VENV), or name another one: make setup LOCK=$LOCK VENV=.venv-$LOCK"
     echo "setup: installing requirements/$LOCK.txt (some minutes the first time)"
-    "$VENV/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "requirements/$LOCK.txt" ||
+    "$VENV/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps -r "requirements/$LOCK.txt" ||
         refuse "pip could not install requirements/$LOCK.txt; its reason stands above." \
             "Check the network and pip's settings ($VENV/bin/pip config list), then run the same command again."
     if [ "$LOCK" = cpu ]; then

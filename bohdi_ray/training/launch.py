@@ -29,10 +29,12 @@ class TrainerHandle:
         self._train_step_s = train_step_s
 
     def raise_if_dead(self) -> None:
-        """Raises TrainingFailed when the run has ended with an error. Returns at once."""
+        """Raises TrainingFailed when the run has ended with an error, or before the queue said so. Returns at once."""
         ready, _ = ray.wait([self._fit], timeout=0)
         if ready:
             self._result()
+            if not ray.get(self._queue.status.remote(), timeout=QUEUE_TIMEOUT_S).ends:
+                raise TrainingFailed("the training run has ended before its last round; see the train workers' logs")
 
     def raise_if_stuck(self) -> None:
         """Raises DeadlineExceeded when steps wait and nothing has moved for `deadlines.train_step_s`."""

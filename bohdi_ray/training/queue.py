@@ -56,6 +56,7 @@ class QueueStatus:
     num_steps_acked: int  # steps done by every rank in this attempt, not yet committed
     attempt: int
     busy: bool  # a put step is not done yet
+    ends: bool  # `finish` or `stop` was called
     idle_s: float  # since the trainer last took, finished or committed anything
     incarnation: str  # changes when the queue's actor was restarted and lost its rows
     metrics: dict[int, dict[str, Any]] = field(default_factory=dict)  # by committed round
@@ -195,6 +196,7 @@ class SampleQueue:
             num_steps_acked=max(0, done + 1 - self._resume.next_step),
             attempt=self._attempt,
             busy=self._next_round - 1 > self._last_committed_round and self._end_step is None,
+            ends=self._num_rounds is not None or self._end_step is not None,
             idle_s=self._clock() - self._last_event,
             incarnation=self._incarnation,
             metrics=dict(self._metrics),

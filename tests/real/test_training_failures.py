@@ -17,11 +17,11 @@ from bohdi_ray.training.weights import publish_base
 
 
 def train_workers() -> list[int]:
-    """Process ids of this session's train workers."""
-    from ray.util.state import list_actors
+    """Process ids of the train workers of this session: descendants of this process, by the title Ray gives them."""
+    import psutil
 
-    actors = list_actors(filters=[("state", "=", "ALIVE"), ("class_name", "=", "RayTrainWorker")], detail=True)
-    return [actor.pid for actor in actors]
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
 
 
 @pytest.mark.timeout(280)
@@ -90,7 +90,11 @@ def test_stop_ends_a_trainer_that_waits_for_a_round(ray_session, tiny_model_dir,
     trainer = start_trainer(config, queue, checkpoints)
     ray.get(queue.put_round.remote(0, some_rows(0, 4)), timeout=30)
     wait_for_round(ray, queue, trainer, 0, 120)
+    assert len(train_workers()) == 1
     trainer.stop(60)
     trainer.join(5)
+    deadline = time.monotonic() + 20
+    while train_workers() and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert train_workers() == []
     ray.kill(queue)

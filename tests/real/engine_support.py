@@ -42,7 +42,7 @@ class Running:
         self.engine = LLMEngine(EngineSpec(model=model, path=path, weights_version=version, **spec))
         self.report = self.do(self.engine.start())
 
-    def do(self, coroutine, timeout_s: float = 120):
+    def do(self, coroutine, timeout_s: float = 240):
         return self.loop.run_until_complete(asyncio.wait_for(coroutine, timeout_s))
 
     def ask(self, *requests: EngineRequest) -> dict[str, Completion]:

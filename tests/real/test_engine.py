@@ -20,7 +20,7 @@ from bohdi_ray.engines.processes import child_processes
 from bohdi_ray.errors import EngineFailed, PromptTooLong, RequestRefused, WeightsMismatch
 from bohdi_ray.records import ScoreRequest
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 SYSTEM = "You are a terse expert."
 
 

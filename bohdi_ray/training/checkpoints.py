@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 ROUND_NAME = re.compile(r"round-(\d+)")
@@ -59,10 +60,9 @@ def start_folder(folder: str) -> None:
 
 def commit_folder(folder: str) -> None:
     """Writes COMMIT last, after everything else in the folder has reached the disk."""
-    for parent, _, files in os.walk(folder):
-        for name in files:
-            _sync(os.path.join(parent, name))
-        _sync(parent)
+    everything = [os.path.join(parent, name) for parent, _, files in os.walk(folder) for name in (*files, "")]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(_sync, everything))
     write_text(os.path.join(folder, "COMMIT"), "")
     _sync(folder)
 

@@ -86,7 +86,7 @@ def worker_resources(config: FusionConfig, cluster_has_gpus: bool) -> dict[str, 
 
 def run_fit(config: FusionConfig, queue: Any, checkpoints_dir: str, last_attempt: int) -> None:
     """Body of the task: one TorchTrainer for all rounds. Imports torch here, where it is used."""
-    # `ray.train.report` holds the ranks until the controller's next poll; the default of 2 s would delay the next round.
+    # `ray.train.report` holds the ranks until the controller's next poll; its default, 2 s, would delay the next round.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     from ray.data import ExecutionOptions
     from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
@@ -114,6 +114,8 @@ def run_fit(config: FusionConfig, queue: Any, checkpoints_dir: str, last_attempt
         scaling_config=ScalingConfig(num_workers=training.num_workers, use_gpu=use_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name="fusion",
+            # Workers share cores with engines: OpenMP threads that wait by spinning would starve everybody.
+            worker_runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
             storage_path=os.path.join(checkpoints_dir, ".ray_train"),
             failure_config=FailureConfig(
                 max_failures=training.max_failures, controller_failure_limit=max(3, training.max_failures)

@@ -7,6 +7,7 @@ version gives clearly other log-probabilities.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +118,11 @@ def build_tokenizer(family: Family):
         in_bytes = [AddedToken(f"<0x{byte:02X}>", normalized=False) for byte in range(256)]
         trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special + in_bytes)
     tokenizer.train_from_iterator(CORPUS, trainer)
+    if not family.byte_level:
+        # The trainer can only be given byte tokens as special ones; in the real ones they are ordinary.
+        content = json.loads(tokenizer.to_str())
+        content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] in family.special]
+        tokenizer = Tokenizer.from_str(json.dumps(content))
     if family.bos is not None:
         # As in the real ones: a plain encode adds the first token, which the template already wrote.
         tokenizer.post_processor = processors.TemplateProcessing(

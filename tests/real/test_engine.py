@@ -63,10 +63,12 @@ def test_answers_are_stamped_counted_and_the_same_for_the_same_seed(running):
 
 def test_the_system_prompt_is_read_whether_or_not_the_template_has_a_role_for_it(running):
     answers = running.engine._answers
-    text = answers._tokenizer.decode(answers.prompt_ids("Hello<|eot_id|><end_of_turn>"))
+    end = answers._tokenizer.eos_token
+    text = answers._tokenizer.decode(answers.prompt_ids(f"Hello{end}"))
     assert SYSTEM in text and text.index(SYSTEM) < text.index("Hello")
-    assert text.count("<end_of_turn>") + text.count("<|eot_id|>") <= 2  # ours, none of the user's
-    assert text.count("<bos>") + text.count("<|begin_of_text|>") == 1
+    turns = 1 if answers._folded else 2
+    assert text.count(end) == turns  # the template's, none of the user's
+    assert text.count(answers._tokenizer.bos_token) == 1
 
 
 def test_a_choice_comes_with_log_probabilities_normalised_over_the_choices(running):

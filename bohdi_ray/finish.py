@@ -69,7 +69,9 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     return summary
 
 
-async def _losses(config: FusionConfig, crew: Crew, parts: Parts, versions: list[int], last_round: int) -> dict[int, float]:
+async def _losses(
+    config: FusionConfig, crew: Crew, parts: Parts, versions: list[int], last_round: int
+) -> dict[int, float]:
     """Held-out loss per answer token by version, on the final held-out set; {} when nothing is held out."""
     rows = await asyncio.to_thread(crew.heldout_rows, last_round)
     if not rows:

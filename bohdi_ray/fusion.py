@@ -1,8 +1,8 @@
 """The main loop of a fusion. Read this first.
 
-Harvest and training of one run, side by side: while the trainer works on the rows of round r, the engines already harvest
-round r + 1 (with `harvest.max_staleness: 1`; rounds.py says exactly which round may run when). Everything that takes part
-is started in startup.py; one round's harvest is meditation.py; what a run ends with is finish.py.
+Harvest and training of one run, side by side: while the trainer works on the rows of round r, the engines already
+harvest round r + 1 (with `harvest.max_staleness: 1`; rounds.py says exactly which round may run when). Everything
+that takes part is started in startup.py; one round's harvest is meditation.py; what a run ends with is finish.py.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from bohdi_ray.storage.run_dir import RunDir
 def fuse(config: FusionConfig, *, address: str | None = None, parts: Parts | None = None) -> Summary:
     """Runs a whole fusion and returns what came of it; the same is in RUN/summary.json.
 
-    `address` is a Ray cluster's; without one, RAY_ADDRESS counts, else Ray is started on this machine. Raises ConfigError
-    before anything starts if the input cannot work, Interrupted after Ctrl-C, and other BohdiErrors with a remedy.
-    `parts` lets tests script engines and trainer.
+    `address` is a Ray cluster's; without one, RAY_ADDRESS counts, else Ray is started on this machine. Raises
+    ConfigError before anything starts if the input cannot work, Interrupted after Ctrl-C, and other BohdiErrors with
+    a remedy. `parts` lets tests script engines and trainer.
     """
     started = time.time()
     if parts is None:

@@ -15,6 +15,7 @@ import collections
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bohdi_ray.actors.harvest_task import harvest_bundle, propose, write_part
@@ -22,7 +23,7 @@ from bohdi_ray.actors.pool import within
 from bohdi_ray.actors.tree_manager import Assignment
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.routing import RoutingTable
-from bohdi_ray.errors import Interrupted
+from bohdi_ray.errors import Interrupted, StepNotReady
 from bohdi_ray.records import Outcome, Proposals, Ticket
 from bohdi_ray.storage.run_dir import RunDir
 
@@ -56,6 +57,8 @@ class RoundHarvest:
     weights_version: int
     num_tickets_issued: int = 0
     num_tickets_done: int = 0  # harvested; committed or not
+    num_accepted: int = 0  # of these, before repeated questions are screened out
+    num_tokens: int = 0  # decoded by what is done, proposals included
     outcomes: list[Outcome] = field(default_factory=list)  # screened, as committed
     sprout_tokens: int = 0
     num_elections_asked: int = 0
@@ -150,13 +153,13 @@ class Meditation:
             bundle = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
             outcomes, samples = harvest_bundle.remote(bundle, self._supplies.plan, table, *waits)
             self._bundles_in_flight += 1
-            self._follow(outcomes, lambda got, bundle=bundle, samples=samples: self._on_outcomes(bundle, got, samples))
+            self._follow(outcomes, partial(self._on_outcomes, bundle, samples))
 
     def _follow(self, reference: Any, then: Callable[[Any], Any]) -> None:
         # Tasks retry within themselves; this deadline only catches what no other one caught.
         seconds = 3 * (self._config.deadlines.request_s + self._config.deadlines.start_s)
-        task = asyncio.ensure_future(within(reference, seconds, "a harvest task", "see the Ray dashboard"))
-        self._tasks[task] = then
+        waiting = within(reference, seconds, "a harvest task", "see the Ray dashboard")
+        self._tasks[asyncio.ensure_future(waiting)] = then
 
     async def _wait(self, drain_until: float | None) -> None:
         if not self._tasks and drain_until is None:
@@ -178,13 +181,18 @@ class Meditation:
 
     async def _on_proposals(self, answers: list[Proposals]) -> None:
         await self._manager("propose", answers)
+        # A manager that restarts before it journals them lists them again, and is answered again.
+        self._asked.difference_update(proposals.request_id for proposals in answers)
         self._result.num_elections_asked += len(answers)
         self._result.sprout_tokens += sum(proposals.num_tokens for proposals in answers)
+        self._result.num_tokens += sum(proposals.num_tokens for proposals in answers)
         self._result.num_invalid_names += sum(proposals.num_invalid for proposals in answers)
 
-    def _on_outcomes(self, bundle: list[Ticket], outcomes: list[Outcome], samples: Any) -> None:
+    def _on_outcomes(self, bundle: list[Ticket], samples: Any, outcomes: list[Outcome]) -> None:
         self._bundles_in_flight -= 1
         self._result.num_tickets_done += len(bundle)
+        self._result.num_accepted += sum(outcome.failure is None for outcome in outcomes)
+        self._result.num_tokens += sum(sum(outcome.num_tokens.values()) for outcome in outcomes)
         steps = {ticket.step for ticket in bundle}
         for ticket, outcome in zip(bundle, outcomes, strict=True):
             self._steps[ticket.step].outcomes[outcome.ticket_id] = outcome
@@ -196,12 +204,16 @@ class Meditation:
         step = assignment.committable
         if step is None or len(self._steps[step].outcomes) < self._num_by_step[step]:
             return False
-        progress = self._steps.pop(step)
+        progress = self._steps[step]
         in_order = [progress.outcomes[ticket_id] for ticket_id in sorted(progress.outcomes)]
-        screened = await self._manager("screen", step, in_order)
-        accepted = [outcome.ticket_id for outcome in screened if outcome.failure is None]
-        part = await self._write(result.round, step, accepted, progress.tables)
-        await self._manager("commit_step", step, screened, part)
+        try:
+            screened = await self._manager("screen", step, in_order)
+            accepted = [outcome.ticket_id for outcome in screened if outcome.failure is None]
+            part = await self._write(result.round, step, accepted, progress.tables)
+            await self._manager("commit_step", step, screened, part)
+        except StepNotReady:
+            return True  # the manager restarted in between and has to walk again first
+        del self._steps[step]
         result.outcomes.extend(screened)
         return True
 

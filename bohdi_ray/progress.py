@@ -1,14 +1,14 @@
 """RunProgress: the driver's book-keeping of a run, and the one place that tells people about it.
 
-Fed by fusion.py with what happened; feeds the console, metrics.jsonl, the stop rules and the summary. It decides nothing and
-reaches nobody: everything it knows was handed to it.
+Fed by fusion.py with what happened; feeds the console, metrics.jsonl, the stop rules and the summary. It decides
+nothing and reaches nobody: everything it knows was handed to it.
 """
 
 from __future__ import annotations
 
 import collections
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
 from bohdi_ray.config import FusionConfig
@@ -92,19 +92,17 @@ class RunProgress:
 
     def on_harvest(self, harvest: RoundHarvest) -> None:
         """A harvest under way has moved."""
-        accepted = [o for o in harvest.outcomes if o.failure is None]
-        rewards = [o.reward for o in accepted if o.reward is not None]
+        rewards = [o.reward for o in harvest.outcomes if o.failure is None and o.reward is not None]
         seconds = time.monotonic() - harvest.started
-        tokens = sum(sum(o.num_tokens.values()) for o in harvest.outcomes) + harvest.sprout_tokens
         self.console.progress(
             RoundProgress(
                 round=harvest.round,
                 phase="harvest",
                 tickets_done=harvest.num_tickets_done,
                 tickets_issued=harvest.num_tickets_issued,
-                accepted=len(accepted),
+                accepted=harvest.num_accepted,
                 reward_rate=sum(rewards) / len(rewards) if rewards else None,
-                tokens_per_s=tokens / seconds if seconds > 1 and tokens else None,
+                tokens_per_s=harvest.num_tokens / seconds if seconds > 1 and harvest.num_tokens else None,
                 heldout_loss=self.rounds[-1].heldout_loss if self.rounds else None,
             )
         )
@@ -144,8 +142,8 @@ class RunProgress:
         lost = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items())) or "none"
         rate = "-" if summary.reward_rate is None else f"{summary.reward_rate:.0%}"
         self.message(
-            f"round {summary.round}: {summary.accepted} of {summary.tickets} tickets gave a sample (lost: {lost}); sources "
-            f"won {rate}; {summary.heldout} held out; {num_rows} rows to train on; "
+            f"round {summary.round}: {summary.accepted} of {summary.tickets} tickets gave a sample (lost: {lost}); "
+            f"sources won {rate}; {summary.heldout} held out; {num_rows} rows to train on; "
             f"harvested with weights version {summary.weights_version} in {summary.seconds['harvest']:.0f} s"
         )
 
@@ -164,7 +162,7 @@ class RunProgress:
             heldout_loss=metrics.get("heldout_loss"),
             seconds={**self.rounds[round].seconds, "training": seconds},
         )
-        self.metrics.log("training", **{k: v for k, v in metrics.items() if k != "heldout_rows"})
+        self.metrics.log("training", round=round, **{k: v for k, v in metrics.items() if k != "heldout_rows"})
         loss, held = metrics.get("loss"), metrics.get("heldout_loss")
         self.message(
             f"round {round}: trained to weights version {round + 1}"
@@ -225,6 +223,4 @@ def _failure(outcome: Outcome) -> str:
 
 
 def _plain(record: Any) -> Any:
-    import dataclasses
-
-    return dataclasses.asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
+    return asdict(record) if is_dataclass(record) and not isinstance(record, type) else record

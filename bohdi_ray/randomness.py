@@ -22,6 +22,7 @@ def generator(seed: int, *key: int | str) -> np.random.Generator:
 
 def derived_seed(seed: int, *key: int | str) -> int:
     """A 31-bit seed for another program's sampler (vLLM wants a non-negative 64-bit one; OpenAI servers less)."""
-    return int.from_bytes(
-        hashlib.blake2b("\x1f".join(map(str, (seed, *key))).encode(), digest_size=4).digest(), "little"
-    ) & 0x7FFFFFFF
+    return (
+        int.from_bytes(hashlib.blake2b("\x1f".join(map(str, (seed, *key))).encode(), digest_size=4).digest(), "little")
+        & 0x7FFFFFFF
+    )

@@ -17,10 +17,10 @@ from typing import Any
 
 import ray
 
-from bohdi_ray.actors.directory import Directory
+from bohdi_ray.actors.directory import start_directory
 from bohdi_ray.actors.pool import EngineMaker, EnginePools, within
 from bohdi_ray.actors.sample_queue import start_sample_queue
-from bohdi_ray.actors.tree_manager import TreeManagerActor
+from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import BohdiError, DeadlineExceeded
 from bohdi_ray.harvest.plan import HarvestPlan
@@ -43,7 +43,7 @@ SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the t
 class Parts:
     """What a fusion is made of that a test may script. `real_parts.py` has the real ones."""
 
-    # Both raise ConfigErrors: what can be known before Ray is there (given its address), and what the live cluster decides.
+    # Both raise ConfigErrors: what can be known before Ray is there (given its address), and what the cluster decides.
     preflight: Callable[[FusionConfig, str | None], None]
     settle: Callable[[FusionConfig], FusionConfig]
     make_engine: Callable[[FusionConfig], EngineMaker]
@@ -96,7 +96,7 @@ class Crew:
         return await within(reference, self.config.deadlines.request_s, "TreeManager.close_round", "see its log")
 
     async def queue_rows(self, closed: RoundClosed) -> int:
-        """Hands the round's rows to the trainer, and the held-out samples there are by now. Returns the number of rows."""
+        """Hands the round's rows to the trainer, and the held-out samples so far. Returns the number of rows."""
         rows = await asyncio.to_thread(self.rows, closed.round, closed.row_sample_ids)
         heldout = await asyncio.to_thread(self.heldout_rows, closed.round)
         await within(self.queue.put_round.remote(closed.round, rows, heldout), 600, "the sample queue", "see its log")
@@ -138,8 +138,8 @@ class Crew:
 async def assemble(config: FusionConfig, run: RunDir, parts: Parts, progress: RunProgress) -> Crew:
     """Starts everything; returns when all engines are up, the target's on proved version 0."""
     plan = ray.put(HarvestPlan.from_config(config))
-    directory = Directory.remote()
-    manager = TreeManagerActor.remote(config, starting_domains(config), run)
+    directory = start_directory()
+    manager = start_tree_manager(config, starting_domains(config), run)
     queue = start_sample_queue(config.training, run.path(CHECKPOINTS))
     supplies = Supplies(plan, directory, manager, run)
     pools = EnginePools(config.sources, config.target, parts.make_engine(config), directory, config.deadlines)

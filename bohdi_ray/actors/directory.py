@@ -7,13 +7,13 @@ table they were handed and come here only after a failure, so the actor is idle 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import ray
 
 from bohdi_ray.engines.routing import RoutingTable
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000)
 class Directory:
     def __init__(self) -> None:
         self._table: RoutingTable | None = None
@@ -36,3 +36,9 @@ class Directory:
             except TimeoutError:
                 return None
             return self._table
+
+
+def start_directory() -> Any:
+    """The directory of a run. A restarted one is empty until the pools publish again, which they do within seconds."""
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 1000}
+    return ray.remote(**options)(Directory).remote()

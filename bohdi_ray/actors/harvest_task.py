@@ -1,7 +1,7 @@
 """The Ray tasks of a harvest: a bundle of tickets, one election's proposals, one step's part of samples.
 
-They hold no state and may run again at any time: a ticket's seeds are its own. Text stays in the object store; only small
-outcomes go back to the driver.
+They hold no state and may run again at any time: a ticket's seeds are its own. Text stays in the object store; only
+small outcomes go back to the driver.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Pools of engines, owned by the driver: start, watch, replace, give new weights, stop.
 
-One `EnginePools` serves a whole run. It publishes a new routing table whenever a replica appears, dies or has proved new
-weights; a target replica is never in a table before it serves the weights that table names. Replacing is done here, by a new
-actor that starts cold on the right weights, rather than by Ray's restarts: one path for a first start and for a later one.
+One `EnginePools` serves a whole run. It publishes a new routing table whenever a replica appears, dies or has proved
+new weights; a target replica is never in a table before it serves the weights that table names. Replacing is done
+here, by a new actor that starts cold on the right weights, rather than by Ray's restarts: one path for a first start
+and for a later one.
 """
 
 from __future__ import annotations
@@ -172,6 +173,7 @@ class EnginePools:
             await asyncio.sleep(WATCH_EVERY_S)
             checks = [(pool, *item) for pool in self._pools.values() for item in list(pool.replicas.items())]
             await asyncio.gather(*(self._check(*check) for check in checks))
+            await self._directory.publish.remote(self.table)  # it may have restarted empty
 
     async def _check(self, pool: Pool, replica_id: str, handle: Any) -> None:
         try:

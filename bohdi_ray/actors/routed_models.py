@@ -1,8 +1,10 @@
-"""RoutedModels: how a harvest task reaches the engines. Batches requests, picks replicas, and retries what a death cut off.
+"""RoutedModels: how a harvest task reaches the engines. Batches requests, picks replicas, and retries what a death
+cut off.
 
-It lives inside one harvest or sprout task and implements `harvest.models.Models`. Requests that become ready in the same
-turn of the event loop travel in one actor call; answers stream back as they finish, so nothing waits for a batch. A
-request whose engine failed is asked again elsewhere: generation is at-least-once, and its seed makes it the same request.
+It lives inside one harvest or sprout task and implements `harvest.models.Models`. Requests that become ready in the
+same turn of the event loop travel in one actor call; answers stream back as they finish, so nothing waits for a
+batch. A request whose engine failed is asked again elsewhere: generation is at-least-once, and its seed makes it the
+same request.
 """
 
 from __future__ import annotations

@@ -30,7 +30,6 @@ class Assignment:
     num_steps_left: int  # of this round, not committed yet
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class TreeManagerActor:
     def __init__(self, config: FusionConfig, seeds: Any, run: RunDir):
         self._journal = Segments(run)
@@ -80,3 +79,9 @@ class TreeManagerActor:
     def stats(self) -> Any:
         """Counters of the conservation law and of the tree."""
         return self._manager.stats()
+
+
+def start_tree_manager(config: FusionConfig, seeds: Any, run: RunDir) -> Any:
+    """The tree manager of a run; Ray restarts it, and it finds its state in the journal."""
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(**options)(TreeManagerActor).remote(config, seeds, run)

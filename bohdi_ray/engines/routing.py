@@ -1,8 +1,8 @@
 """Which replica of a model gets the next requests. Pure; used inside harvest tasks, published by the driver's pools.
 
 A harvest task holds one immutable `RoutingTable` and counts only its own requests. Choosing the less loaded of two
-random replicas by such local counts spreads the load of many tasks nearly as well as global knowledge would (Mitzenmacher,
-"The power of two choices in randomized load balancing", 2001), and needs no shared state.
+random replicas by such local counts spreads the load of many tasks nearly as well as global knowledge would
+(Mitzenmacher, "The power of two choices in randomized load balancing", 2001), and needs no shared state.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ VERDICT = pa.struct(
         pa.field("scores", pa.list_(SCORE), nullable=False),
         pa.field("order_logprobs", pa.list_(pa.list_(LOGPROB)), nullable=False),
         pa.field("orders", pa.list_(pa.list_(pa.string())), nullable=False),
+        pa.field("order_judges", pa.list_(pa.string()), nullable=False),
         pa.field("winner", pa.string(), nullable=False),
         pa.field("margin", pa.float64()),
     ]
@@ -160,6 +161,7 @@ def _sample(row: dict) -> Sample:
     verdict["order_logprobs"] = tuple(
         {entry["model"]: entry["logprob"] for entry in order} for order in verdict["order_logprobs"]
     )
+    verdict["order_judges"] = tuple(verdict["order_judges"])
     verdict["orders"] = tuple(tuple(order) for order in verdict["orders"])
     row["verdict"] = Verdict(**verdict)
     return Sample(**row)

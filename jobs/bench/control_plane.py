@@ -1,8 +1,8 @@
 """How many samples a second go through the whole loop when the engines answer at once.
 
-Real: Ray actors and tasks, routing, tree manager, journal, sample parts on disk, queue. Scripted: what engines and trainer
-compute (instant, but Ray actors with their calls). Three sources, one target, so a sample is a question, four answers
-and a judgement. The first round warms the worker processes up and is reported apart.
+Real: Ray actors and tasks, routing, tree manager, journal, sample parts on disk, queue. Scripted: what engines and
+trainer compute (instant, but Ray actors with their calls). Three sources, one target, so a sample is a question, four
+answers and a judgement. The first round warms the worker processes up and is reported apart.
 
 Usage: python jobs/bench/control_plane.py [--walks 400] [--rounds 4]      last line: one JSON object
 """

@@ -1,16 +1,18 @@
 """What harvesting and training at the same time is worth: the same fusion with max_staleness 0 and 1, step_lag 0 and 1.
 
-Two parts. `fixed`: engines whose every answer takes a fixed time and a trainer whose every step does, so that neither takes
-compute from the other, as on separate cards; this is where the orchestration itself shows. `real` (with --real): the
-quickstart with real models, where both sides share this machine's cores and no gain is to be expected from the compute.
+Two parts. `fixed`: engines whose every answer takes a fixed time and a trainer whose every step does, so that neither
+takes compute from the other, as on separate cards; this is where the orchestration itself shows. `real` (with
+--real): the quickstart with real models, where both sides share this machine's cores and no gain is to be expected
+from the compute.
 
-With R rounds, harvest time H and training time T a round, a perfectly overlapped run takes R * max(H, T) + min(H, T): the
-first harvest and the last training have nothing beside them. So
+With R rounds, harvest time H and training time T a round, a perfectly overlapped run takes R * max(H, T) + min(H, T):
+the first harvest and the last training have nothing beside them. So
 
     ratio_to_longer_side = (wall - min(H, T)) / (R * max(H, T))        1 is perfect
     ratio_to_sequential  = wall with max_staleness 1 / wall with max_staleness 0
 
-where wall runs from the start of the first harvest to the last commit, and H and T are the means measured in the same run.
+where wall runs from the start of the first harvest to the last commit, and H and T are the means measured in the same
+run.
 
 Usage: python jobs/bench/overlap.py [--real]      last line: one JSON object
 """
@@ -87,10 +89,11 @@ def main() -> None:
         runs = {f"staleness {k}, step_lag {lag}": fixed(folder, k, lag, options) for k in (0, 1) for lag in (0, 1)}
         ray.shutdown()
         overlapped, sequential = runs["staleness 1, step_lag 1"], runs["staleness 0, step_lag 1"]
+        without_lag = runs["staleness 1, step_lag 0"]
         result |= {
             "ratio_to_longer_side": overlapped["ratio_to_longer_side"],
             "ratio_to_sequential": overlapped["wall_s"] / sequential["wall_s"],
-            "step_lag_gain": runs["staleness 1, step_lag 1"]["harvest_s"] / runs["staleness 1, step_lag 0"]["harvest_s"],
+            "step_lag_gain": overlapped["harvest_s"] / without_lag["harvest_s"],
             "fixed": runs,
         }
         if options.real:

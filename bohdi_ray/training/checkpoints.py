@@ -1,7 +1,8 @@
 """The trainer's folders: names, state.json, COMMIT, and where training may go on. Standard library only.
 
     checkpoints/base/       weights/ probe.json COMMIT                        version 0, written once
-    checkpoints/round-<r>/  weights/ optimizer/ probe.json state.json COMMIT  version r + 1
+    checkpoints/round-<r>/  weights/ probe.json state.json COMMIT             version r + 1
+                            optimizer/ with a COMMIT of its own, where it was saved
 
 `COMMIT` is written last and synced; a folder without it does not exist for anybody and may be overwritten. Written by
 rank 0 of the train workers, read by the SampleQueue, the engines' owner and resuming workers. Nothing here deletes a
@@ -85,15 +86,22 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
+def optimizer_dir(folder: str) -> str:
+    """Where a round's optimizer state lies. It has a COMMIT of its own: it is written after the weights are out."""
+    return os.path.join(folder, "optimizer")
+
+
 def write_state(folder: str, state: RoundState) -> None:
     """state.json of an uncommitted folder."""
-    write_text(os.path.join(folder, "state.json"), json.dumps(asdict(state), indent=1))
+    fields = asdict(state)
+    del fields["has_optimizer"]  # told by optimizer/COMMIT
+    write_text(os.path.join(folder, "state.json"), json.dumps(fields, indent=1))
 
 
 def read_state(folder: str) -> RoundState:
     """state.json of a committed folder."""
     with open(os.path.join(folder, "state.json"), encoding="utf-8") as file:
-        return RoundState(**json.load(file))
+        return RoundState(**json.load(file), has_optimizer=is_committed(optimizer_dir(folder)))
 
 
 def committed_rounds(checkpoints_dir: str) -> list[RoundState]:

@@ -18,7 +18,7 @@ import resource
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -35,6 +35,7 @@ from bohdi_ray.training.checkpoints import (
     RoundState,
     commit_folder,
     is_committed,
+    optimizer_dir,
     read_state,
     round_dir,
     start_folder,
@@ -48,7 +49,6 @@ from bohdi_ray.training.steps import GlobalStep
 from bohdi_ray.training.weights import WEIGHTS
 
 logger = logging.getLogger(__name__)
-OPTIMIZER = "optimizer"
 QUEUE_TIMEOUT_S = 300.0
 
 
@@ -119,11 +119,11 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
     """The learner behind round `resume.round`, with its optimizer if that was saved by as many ranks."""
     config, checkpoints_dir = setup.config, setup.checkpoints_dir
     folder = version_dir(checkpoints_dir, resume.round + 1)
-    optimizer_dir = None
+    optimizer_folder = None
     if resume.round >= 0:
         state = read_state(folder)
         if state.has_optimizer and state.world_size == world_size:
-            optimizer_dir = os.path.join(folder, OPTIMIZER)
+            optimizer_folder = optimizer_dir(folder)
         elif not config.training.reset_optimizer:
             raise ConfigError(
                 "training.num_workers",
@@ -136,7 +136,7 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
         os.path.join(folder, WEIGHTS),
         version_dir(checkpoints_dir, 0),
         get_device() if torch.cuda.is_available() else "cpu",
-        optimizer_dir,
+        optimizer_folder,
         resume.num_optimizer_steps,
     )
 
@@ -155,28 +155,29 @@ def end_round(
     metrics = round_metrics(tally, [row for rows in heldout for row in rows or ()])
     if rank == 0:
         ray.get(setup.queue.round_committed.remote(state, metrics), timeout=QUEUE_TIMEOUT_S)
+    if not state.has_optimizer and save_optimizer_when_due(setup, learner, step, rank):
+        # From here on a restart goes on behind this round; until now it would have trained it again from its rows.
+        state = replace(state, has_optimizer=True)
+        if rank == 0:
+            ray.get(setup.queue.round_committed.remote(state, metrics), timeout=QUEUE_TIMEOUT_S)
     ray.train.report({"round": step.round, **metrics})
 
 
 def commit_round(setup: LoopConfig, learner: Learner, step: GlobalStep, rank: int, world_size: int) -> RoundState:
     """All ranks write, then rank 0 writes COMMIT. A round replayed after a restart keeps its committed folder."""
-    training = setup.config.training
     folder = round_dir(setup.checkpoints_dir, step.round)
     # Rank 0 looks for all: a rank that looked later could find the COMMIT of this very round.
     decision = [is_committed(folder)]
     dist.broadcast_object_list(decision, src=0)
     if decision[0]:
         return read_state(folder)
-    saves_optimizer = not training.reset_optimizer and (step.round + 1) % training.save_optimizer_every == 0
     if rank == 0:
         start_folder(folder)
     dist.barrier()
-    if saves_optimizer:
-        learner.save_optimizer(os.path.join(folder, OPTIMIZER))
     learner.save_weights(os.path.join(folder, WEIGHTS), rank)
     probe = learner.probe(step.round + 1)
     state = RoundState(
-        step.round, step.step + 1, learner.num_optimizer_steps, step.round + 1, world_size, saves_optimizer
+        step.round, step.step + 1, learner.num_optimizer_steps, step.round + 1, world_size, has_optimizer=False
     )
     dist.barrier()
     if rank == 0:
@@ -185,6 +186,26 @@ def commit_round(setup: LoopConfig, learner: Learner, step: GlobalStep, rank: in
         commit_folder(folder)
     dist.barrier()
     return state
+
+
+def save_optimizer_when_due(setup: LoopConfig, learner: Learner, step: GlobalStep, rank: int) -> bool:
+    """Writes the optimizer state of a committed round where the configuration asks for it; says whether it did.
+
+    Engines load the new weights meanwhile: they need nothing of this.
+    """
+    training = setup.config.training
+    if training.reset_optimizer or (step.round + 1) % training.save_optimizer_every:
+        return False
+    folder = optimizer_dir(round_dir(setup.checkpoints_dir, step.round))
+    if rank == 0:
+        start_folder(folder)
+    dist.barrier()
+    learner.save_optimizer(folder)
+    dist.barrier()
+    if rank == 0:
+        commit_folder(folder)
+    dist.barrier()
+    return True
 
 
 def round_metrics(tally: RoundTally, heldout: list[RowLoss]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from training_support import some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.errors import TrainingFailed
-from bohdi_ray.training.checkpoints import committed_rounds, round_dir
+from bohdi_ray.training.checkpoints import committed_rounds, is_committed, optimizer_dir, round_dir
 from bohdi_ray.training.launch import start_trainer
 from bohdi_ray.training.weights import publish_base
 
@@ -45,6 +45,10 @@ def test_a_killed_worker_and_a_killed_queue_lose_no_round_and_repeat_none(ray_se
         assert os.stat(os.path.join(round_dir(checkpoints, 0), "COMMIT")).st_mtime_ns == first
         before = ray.get(queue.status.remote(), timeout=30)
         assert before.attempt == 2
+        optimizer = optimizer_dir(round_dir(checkpoints, 1))
+        deadline = time.monotonic() + 30
+        while not is_committed(optimizer) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
         ray.kill(queue, no_restart=False)
         deadline = time.monotonic() + 60

@@ -10,6 +10,7 @@ from bohdi_ray.training.checkpoints import (
     commit_folder,
     committed_rounds,
     is_committed,
+    optimizer_dir,
     resume_point,
     round_dir,
     start_folder,
@@ -22,6 +23,9 @@ def write_round(checkpoints: str, round: int, has_optimizer: bool = True, commit
     folder = round_dir(checkpoints, round)
     start_folder(folder)
     write_state(folder, RoundState(round, 2 * (round + 1), 2 * (round + 1), round + 1, 1, has_optimizer))
+    if has_optimizer:
+        start_folder(optimizer_dir(folder))
+        commit_folder(optimizer_dir(folder))
     if commit:
         commit_folder(folder)
 
@@ -57,3 +61,10 @@ def test_rounds_are_ordered_by_number_not_by_name(tmp_path):
 def test_nothing_committed_means_version_zero(tmp_path):
     assert resume_point(str(tmp_path / "none"), True) == ResumePoint()
     assert version_dir("c", 0).endswith("base") and version_dir("c", 3).endswith("round-2")
+
+
+def test_a_half_written_optimizer_state_does_not_count(tmp_path):
+    write_round(str(tmp_path), 0)
+    write_round(str(tmp_path), 1, has_optimizer=False)
+    start_folder(optimizer_dir(round_dir(str(tmp_path), 1)))
+    assert resume_point(str(tmp_path), optimizer_needed=True) == ResumePoint(0, 2, 2, 1)

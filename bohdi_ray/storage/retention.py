@@ -31,8 +31,8 @@ def checkpoints_to_delete(
 
 
 def rounds_with_optimizer(run: RunDir, committed: Collection[int]) -> list[int]:
-    """Those of the committed rounds that hold an optimizer state, ascending."""
-    return [round for round in sorted(committed) if run.names(f"{checkpoint_dir(round)}/optimizer")]
+    """Those of the committed rounds that hold a whole optimizer state (it has a COMMIT of its own), ascending."""
+    return [round for round in sorted(committed) if run.exists(f"{checkpoint_dir(round)}/optimizer/{COMMIT}")]
 
 
 def delete_checkpoints(run: RunDir, rounds: Collection[int]) -> None:

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-WARM_UP_STEPS = 2
+WARM_UP_STEPS = 1
 WAIT_S = 300
 SENTENCE = "the light of a star bends when it passes near some mass because space itself is curved there"
 
@@ -122,7 +122,7 @@ def run_bare(config, base: str, options: argparse.Namespace, folder: str) -> dic
     task = os.path.join(folder, "bare.pickle")
     with open(task, "wb") as file:
         pickle.dump({"steps": steps, "model": config.target.model, "deepspeed": complete_deepspeed(training)}, file)
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(os.cpu_count())}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(os.cpu_count()), "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, __file__, "--bare", task]
     result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
     if result.returncode:

@@ -52,6 +52,7 @@ def test_a_deleted_checkpoint_is_gone_from_the_run(run: RunDir):
 
 def test_rounds_with_an_optimizer_state_are_those_whose_folder_has_one(run: RunDir):
     run.write_bytes(f"{checkpoint_dir(0)}/weights/w", b"w")
-    run.write_bytes(f"{checkpoint_dir(10)}/optimizer/step/state.pt", b"o")
-    run.write_bytes(f"{checkpoint_dir(2)}/optimizer/state.pt", b"o")
-    assert rounds_with_optimizer(run, [10, 0, 2]) == [2, 10]
+    run.write_bytes(f"{checkpoint_dir(10)}/optimizer/COMMIT", b"")
+    run.write_bytes(f"{checkpoint_dir(2)}/optimizer/COMMIT", b"")
+    run.write_bytes(f"{checkpoint_dir(3)}/optimizer/state.pt", b"half written")
+    assert rounds_with_optimizer(run, [10, 0, 2, 3]) == [2, 10]

@@ -126,7 +126,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Who won and by how much. `scores`, higher is better, are probabilities (judge) or minus mean ranks (likelihood)."""
+    """Who won and by how much. `scores`, higher is better: probabilities (judge) or minus mean ranks (likelihood)."""
 
     policy: str  # `only`: a single answer was eligible, nobody judged
     judge: str | None  # the model that judged; None if nobody needed to or all did

@@ -20,7 +20,7 @@ def harvest_version(round: int, max_staleness: int) -> int:
 
 @dataclass(slots=True)
 class Rounds:
-    """Progress of both sides: `num_closed` rounds are harvested and drawn, `num_trained` of them committed by the trainer."""
+    """Progress of both sides: `num_closed` rounds are harvested and drawn, `num_trained` of them are committed."""
 
     max_staleness: int
     num_closed: int = 0

@@ -61,8 +61,8 @@ def engine_arguments(model: VllmModel, path: str, seed: int, device: str) -> dic
     if engine.max_model_len is not None:
         arguments["max_model_len"] = engine.max_model_len
     if device == "cpu":
-        # A seeded request that is prefilled in pieces kills vLLM's CPU worker ("CPU Generator does not use offset"), and
-        # all our requests are seeded.
+        # A seeded request that is prefilled in pieces kills vLLM's CPU worker ("CPU Generator does not use offset"),
+        # and all our requests are seeded.
         arguments["enable_chunked_prefill"] = False
         if engine.max_model_len is not None:
             arguments["max_num_batched_tokens"] = max(2048, engine.max_model_len)

@@ -1,0 +1,150 @@
+"""The quickstart itself, with real engines and real training, and the two controls that keep its figure honest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_support import wait_for_round
+
+from bohdi_ray.actors.sample_queue import start_sample_queue
+from bohdi_ray.config_loading import load_config
+from bohdi_ray.fusion import fuse
+from bohdi_ray.real_parts import evaluate, publish_base
+from bohdi_ray.records import GenerationRequest, SamplingSpec, TrainingRow
+from bohdi_ray.storage.run_dir import CHECKPOINTS, RunDir, weights_dir
+from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.storage.segments import Segments
+from bohdi_ray.training.launch import start_trainer
+from bohdi_ray.tree import journal
+
+QUICKSTART = Path(__file__).parents[2] / "jobs" / "configs" / "quickstart.yaml"
+RUN_S, CONTROL_S = 900, 400
+
+
+@pytest.fixture(scope="module")
+def healed(ray_session, quickstart_models, tmp_path_factory):
+    """One run of the quickstart: its configuration, run directory and summary."""
+    folder = tmp_path_factory.mktemp("quickstart") / "run"
+    config = load_config(QUICKSTART, [f"run_dir={folder}", "observe.console=lines"])
+    summary = fuse(config)
+    return config, RunDir.open(folder), summary
+
+
+@pytest.mark.timeout(RUN_S)
+def test_the_pruned_target_heals_on_samples_it_never_saw(healed):
+    _, run, summary = healed
+    written = json.loads(run.read_bytes("summary.json"))
+    assert written["heldout_loss_after"] <= 0.8 * written["heldout_loss_before"]
+    assert len(written["rounds"]) >= 3 and all(r["accepted"] >= 12 for r in written["rounds"])
+    assert written["rounds"][-1]["weights_version"] >= 1
+    assert written["tokens_per_accepted_sample"].keys() == {"sprout", "question", "answer", "judge"}
+    assert written["tree_digest"] == summary.tree_digest
+    samples = list(SampleStore(run).iter_samples())
+    assert len(samples) == sum(r["accepted"] for r in written["rounds"])
+    trained = {sample_id for rows in rows_drawn(run) for sample_id in rows}
+    assert not trained & {s.sample_id for s in samples if s.heldout}, "a held-out sample was trained on"
+
+
+@pytest.mark.timeout(300)
+def test_the_written_target_loads_and_answers_in_transformers_and_in_vllm(healed):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from bohdi_ray.engines.engine import LLMEngine
+    from bohdi_ray.engines.spec import EngineSpec
+
+    config, run, _ = healed
+    folder = run.path("target")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.config.num_hidden_layers == 22 and model.config.tie_word_embeddings
+    turn = [{"role": "user", "content": "Why is the sky blue?"}]
+    ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    new = model.generate(**ids, max_new_tokens=24, do_sample=False)[0, ids["input_ids"].shape[1] :]
+    assert len(tokenizer.decode(new, skip_special_tokens=True).split()) >= 5
+
+    async def answer() -> str:
+        engine = LLMEngine(EngineSpec(config.target, folder))
+        await engine.start()
+        try:
+            request = GenerationRequest("q", "answer", "Why is the sky blue?", SamplingSpec(0.0, 1.0, 24, 1))
+            answers = [c async for ready in engine.run([request]) for c in ready]
+            return answers[0].text
+        finally:
+            await engine.stop()
+
+    assert len(asyncio.run(answer()).split()) >= 5
+
+
+@pytest.mark.timeout(2 * CONTROL_S)
+def test_learning_rate_0_does_not_move_it_and_shuffled_answers_heal_clearly_less(ray_session, healed, tmp_path):
+    """The same rows, trained on again without engines; measured on the same held-out samples."""
+    config, run, summary = healed
+    before, after = summary.heldout_loss_before, summary.heldout_loss_after
+    still = train_again(ray_session, config, run, tmp_path / "still", learning_rate=0.0, shuffle=False)
+    assert still == pytest.approx(before, rel=1e-3)
+    shuffled = train_again(ray_session, config, run, tmp_path / "shuffled", learning_rate=None, shuffle=True)
+    print(f"held-out loss: before {before:.3f}, trained {after:.3f}, answers shuffled {shuffled:.3f}")
+    assert before - shuffled < 0.8 * (before - after)
+
+
+@pytest.mark.timeout(RUN_S)
+def test_an_unpruned_target_wins_some_and_loses_some(ray_session, quickstart_models, tmp_path):
+    overrides = [
+        f"run_dir={tmp_path / 'run'}",
+        "target.model=cache:SmolLM2-135M-Instruct",
+        "meditation.steps=1",
+        "meditation.walks_per_step=14",
+        "enlightenment.steps=1",
+        "enlightenment.rows_per_step=8",
+        "training.learning_rate=2e-5",
+        "stop.rounds=1",
+        "observe.console=lines",
+    ]
+    summary = fuse(load_config(QUICKSTART, overrides))
+    rewards = [sample.reward for sample in SampleStore(RunDir.open(tmp_path / "run")).iter_samples()]
+    assert set(rewards) == {0, 1}, rewards
+    assert summary.samples.wins["student"] == rewards.count(0)
+
+
+def rows_drawn(run: RunDir) -> list[tuple[str, ...]]:
+    """Sample ids of the training rows, by round, as the journal has them."""
+    segments = (journal.decode(data) for _, data in Segments(run).read_segments().segments)
+    return [event.sample_ids for events in segments for event in events if isinstance(event, journal.RowsDrawn)]
+
+
+def train_again(ray, config, run: RunDir, folder: Path, learning_rate: float | None, shuffle: bool) -> float:
+    """Held-out loss after training on the run's rows once more, from version 0."""
+    if learning_rate is not None:
+        config = config.model_copy(
+            update={"training": config.training.model_copy(update={"learning_rate": learning_rate})}
+        )
+    store = SampleStore(run)
+    by_round = rows_drawn(run)
+    texts = store.rows({sample_id for ids in by_round for sample_id in ids})
+    if shuffle:
+        ids = sorted(texts)
+        order = np.random.default_rng(0).permutation(len(ids))
+        # One cycle through all of them: no question keeps its own answer.
+        others = {ids[order[i]]: ids[order[(i + 1) % len(ids)]] for i in range(len(ids))}
+        texts = {sample_id: (texts[sample_id][0], texts[others[sample_id]][1]) for sample_id in ids}
+    checkpoints = folder / CHECKPOINTS
+    ray.get(publish_base(config, str(checkpoints / "base")), timeout=120)
+    queue = start_sample_queue(config.training, str(checkpoints))
+    trainer = start_trainer(config, queue, str(checkpoints))
+    try:
+        for round, ids in enumerate(by_round):
+            rows = [TrainingRow(round, i, sample_id, *texts[sample_id]) for i, sample_id in enumerate(ids)]
+            ray.get(queue.put_round.remote(round, rows, []), timeout=30)
+        ray.get(queue.finish.remote(len(by_round)), timeout=30)
+        wait_for_round(ray, queue, trainer, len(by_round) - 1, CONTROL_S)
+        trainer.join(60)
+    finally:
+        trainer.stop(10)
+        ray.kill(queue)
+    heldout = [TrainingRow(0, i, key, *text) for i, (key, text) in enumerate(sorted(store.heldout_rows().items()))]
+    newest = len(by_round)
+    return ray.get(evaluate(config, {newest: str(folder / weights_dir(newest))}, heldout), timeout=120)[newest]

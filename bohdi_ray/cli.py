@@ -9,6 +9,7 @@ what was committed is safe.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -72,6 +73,8 @@ def fuse(config: Path, overrides: tuple[str, ...], address: str | None) -> None:
     from bohdi_ray.config_loading import load_config
 
     loaded = load_config(config, overrides)
+    # Ray counts processes and warns when there are more than cores. Here many wait rather than compute.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
     from bohdi_ray.fusion import fuse as run_fusion
 
     run_fusion(loaded, address=address)

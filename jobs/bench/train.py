@@ -205,7 +205,7 @@ def run_ours(config, checkpoints: str, options: argparse.Namespace) -> dict:
     timed = metrics_of(1)
     latencies = []
     for round in range(2, 7):
-        time.sleep(1.5)  # the trainer has reported the round before and waits
+        time.sleep(6)  # by now the trainer has saved its optimizer, reported the round before, and waits
         ray.get(queue.put_round.remote(round, make_rows(round, 1)), timeout=60)
         latencies.append(metrics_of(round)["put_to_step_s"])
     trainer.stop(60)

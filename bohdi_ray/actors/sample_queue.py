@@ -2,8 +2,7 @@
 
 Created by the driver (`start_sample_queue`); called by the driver, by Ray Data's read tasks and by the train workers.
 It holds no CPU slot. When it dies Ray restarts it: it reads the committed rounds from disk and has lost the rows since,
-so the driver, which sees another `incarnation` in the status, puts the rounds from `status().next_round` on again (they
-stand in the journal). Until then readers are told to ask again.
+so the driver puts the rounds from `status().next_round` on again. Until then readers are told to ask again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The figures of a whole run, as summary.json and the table at the end show them. Pure.
 
-The driver fills a `Summary` from its counters, `Intervals` and the stored samples; `bohdi report` and tests read it.
+The driver fills a `Summary` from its counters, `Intervals` and the stored samples.
 Nothing here reads or writes files.
 """
 

@@ -1,7 +1,7 @@
 """The journal's files: immutable, numbered segments and snapshots, each closed by a checksum.
 
-Owned by the driver, which writes one segment per commit of the TreeManager and hands them all back on resume. What the
-bytes mean is the tree's journal's business; nothing here reads them.
+Owned by the tree-manager actor, which writes one segment per commit and reads them all when it starts. What the bytes
+mean is the tree's journal's business; nothing here reads them.
 """
 
 from __future__ import annotations

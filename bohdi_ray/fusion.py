@@ -8,13 +8,12 @@ that takes part is started in startup.py; one round's harvest is meditation.py; 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from datetime import datetime
 from typing import Any
 
+from bohdi_ray.actors.pool import cancelled
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_loading import with_run_dir
 from bohdi_ray.finish import finish
@@ -22,6 +21,7 @@ from bohdi_ray.meditation import Meditation
 from bohdi_ray.observe.summary import Summary
 from bohdi_ray.progress import RunProgress
 from bohdi_ray.rounds import Rounds, harvest_version, stop_reason
+from bohdi_ray.signals import stopping_on_signals, unless_stopped
 from bohdi_ray.startup import Crew, Parts, assemble, held, keep_lease, ray_session
 from bohdi_ray.storage.environment import environment
 from bohdi_ray.storage.run_dir import RunDir
@@ -51,14 +51,15 @@ async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float)
     stop_asked = asyncio.Event()
     progress = RunProgress(config, run, started)
     with stopping_on_signals(stop_asked), progress, held(run) as lease:
-        crew = await assemble(config, run, parts, progress)
+        crew = await unless_stopped(assemble(config, run, parts, progress), stop_asked, run)
         progress.on_started()
         try:
             watches = (crew.pools.watch(), crew.watch_trainer(), keep_lease(lease))
             rounds = await _supervised(_rounds(config, crew, progress, stop_asked), watches)
             return await finish(config, crew, rounds, progress, parts)
         finally:
-            await crew.dismiss()
+            task = asyncio.current_task()
+            await crew.dismiss(at_once=task is not None and task.cancelling() > 0)
 
 
 async def _rounds(config: FusionConfig, crew: Crew, progress: RunProgress, stop_asked: asyncio.Event) -> Rounds:
@@ -71,7 +72,7 @@ async def _rounds(config: FusionConfig, crew: Crew, progress: RunProgress, stop_
     meditation = Meditation(config, crew.supplies, lambda: crew.pools.table, progress.on_harvest, stop_asked)
     while not rounds.done:
         if (round := rounds.next_harvest()) is None:
-            metrics = await crew.wait_trained(rounds.num_trained)
+            metrics = await unless_stopped(crew.wait_trained(rounds.num_trained), stop_asked, crew.run_dir)
             progress.on_trained(rounds.num_trained, metrics)
             rounds.trained(rounds.num_trained)
             await crew.retain(rounds.versions_in_use(), progress.best_version)
@@ -86,6 +87,7 @@ async def _rounds(config: FusionConfig, crew: Crew, progress: RunProgress, stop_
         num_rows = await crew.queue_rows(closed)
         rounds.closed(round)
         progress.on_closed(harvest, closed, num_rows)
+        progress.on_engines(await crew.pools.stats(), crew.pools.num_replaced)
         if reason := stop_reason(config.stop, progress.reached()):
             rounds.stop(reason)
     progress.stop_reason = rounds.stop_reason
@@ -103,29 +105,4 @@ async def _supervised(work: Coroutine[Any, Any, Rounds], watches: Iterable[Corou
                 watcher.result()
         return await main
     finally:
-        for task in (main, *watchers):
-            task.cancel()
-        await asyncio.gather(main, *watchers, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def stopping_on_signals(stop_asked: asyncio.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks for a stop with a drain; a second one ends at once."""
-    loop = asyncio.get_running_loop()
-
-    def ask() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-        stop_asked.set()
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ask)
-    except (ValueError, RuntimeError):  # not the main thread, in a test or a notebook: no signals to handle
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        await cancelled([main, *watchers])

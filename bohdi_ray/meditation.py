@@ -123,6 +123,8 @@ class Meditation:
                 task.cancel()
             raise
         result.finished = time.monotonic()
+        # Conservation: every ticket of the round was committed, with a sample or with the reason why not.
+        assert result.num_tickets_issued == len(result.outcomes), (result.num_tickets_issued, len(result.outcomes))
         return result
 
     async def _manager(self, method: str, *args: Any) -> Any:
@@ -173,7 +175,7 @@ class Meditation:
         if stop is not None:
             stop.cancel()
         if drain_until is not None and not done:
-            raise Interrupted("stopped; what was committed is kept, tickets under way will be harvested again")
+            raise stopped(self._supplies.run)
         for task in done:
             then = self._tasks.pop(task, None)
             if then is not None:
@@ -224,6 +226,15 @@ class Meditation:
         return await within(
             reference, self._config.deadlines.request_s, "a part of samples to be written", "see its log"
         )
+
+
+def stopped(run: RunDir) -> Interrupted:
+    """What a run ends with that was asked to stop."""
+    return Interrupted(
+        f"the run was asked to stop. All samples committed so far are kept in {run.location}: `bohdi tree` shows their "
+        "tree, `bohdi export` writes them as a data set, checkpoints/ has the weights of the rounds that were trained. "
+        "To start over, choose another run_dir"
+    )
 
 
 async def _maybe(value: Any) -> None:

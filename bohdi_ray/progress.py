@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import collections
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
-from bohdi_ray.config import FusionConfig
+from bohdi_ray.config import FusionConfig, OpenAIModel
+from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.meditation import RoundHarvest
 from bohdi_ray.observe.console import Console, RoundProgress
 from bohdi_ray.observe.intervals import Intervals
@@ -30,9 +32,8 @@ class HeldoutTrail:
     Later rounds have more held-out rows, so means over all rows cannot be compared; the rows two versions share can.
     """
 
-    sums: dict[str, tuple[float, int]] = field(default_factory=dict)  # the newest version's (loss, tokens) by sample id
     best_version: int = 0
-    best: dict[str, tuple[float, int]] = field(default_factory=dict)
+    best: dict[str, tuple[float, int]] = field(default_factory=dict)  # its (loss, tokens) by sample id
     rounds_without_gain: int = 0
 
     def add(self, version: int, rows: dict[str, tuple[float, int]]) -> None:
@@ -45,7 +46,6 @@ class HeldoutTrail:
             self.best_version, self.best, self.rounds_without_gain = version, rows, 0
         else:
             self.rounds_without_gain += 1
-        self.sums = rows
 
 
 def _mean(rows: dict[str, tuple[float, int]], keys: Any) -> float:
@@ -64,7 +64,7 @@ class RunProgress:
         self.rounds: list[RoundSummary] = []
         self.heldout = HeldoutTrail()
         self.stop_reason: str | None = None
-        self.cost = 0.0
+        self._engines: dict[str, EngineStats] = {}  # the last seen, by replica; a replaced one keeps what it cost
         self._monotonic = time.monotonic() - (time.time() - started)
 
     def __enter__(self) -> RunProgress:
@@ -170,6 +170,13 @@ class RunProgress:
             + (f", held-out loss {held:.3f}" if held is not None else "")
         )
 
+    def on_engines(self, stats: dict[str, EngineStats], num_replaced: int) -> None:
+        """Counters of the engines by replica, at the end of a round, and how many were replaced so far."""
+        self._engines.update(stats)
+        spent = cost(self.config, self._engines.values())
+        replicas = {name: _plain(s) for name, s in stats.items()}
+        self.metrics.log("engines", cost=spent, num_replaced=num_replaced, replicas=replicas)
+
     def reached(self) -> Progress:
         """What the stop rules look at."""
         return Progress(
@@ -177,7 +184,7 @@ class RunProgress:
             samples=sum(r.accepted for r in self.rounds),
             decoded_tokens=sum(sum(r.tokens.values()) for r in self.rounds),
             wall_time_s=time.time() - self.started,
-            cost=self.cost,
+            cost=cost(self.config, self._engines.values()),
             rounds_without_gain=self.heldout.rounds_without_gain,
         )
 
@@ -195,6 +202,17 @@ class RunProgress:
         """From the start of the first harvest to the last commit, s."""
         both = ("harvest", "training")
         return self.intervals.last_end(*both) - self.intervals.first_start(*both)
+
+
+def cost(config: FusionConfig, engines: Iterable[EngineStats]) -> float:
+    """What the remote sources' tokens cost, in the currency of their prices."""
+    total = 0.0
+    for stats in engines:
+        model = config.model(stats.name)
+        if isinstance(model, OpenAIModel):
+            total += stats.num_prompt_tokens * model.price_per_million_prompt_tokens / 1e6
+            total += stats.num_decoded_tokens * model.price_per_million_output_tokens / 1e6
+    return total
 
 
 def round_summary(harvest: RoundHarvest, num_rows: int) -> RoundSummary:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import os
 import time
@@ -16,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from bohdi_ray.actors.directory import start_directory
-from bohdi_ray.actors.pool import EngineMaker, EnginePools, within
+from bohdi_ray.actors.pool import EngineMaker, EnginePools, all_or_none, within
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.config import FusionConfig
@@ -60,20 +62,35 @@ class Parts:
 class Crew:
     """Everything that takes part in a run, and the few things the main loop asks of it."""
 
-    def __init__(
-        self,
-        config: FusionConfig,
-        run_dir: RunDir,
-        manager: Any,
-        queue: Any,
-        trainer: Any,
-        pools: EnginePools,
-        supplies: Supplies,
-    ):
+    def __init__(self, config: FusionConfig, run_dir: RunDir, parts: Parts):
         self.config, self.run_dir = config, run_dir
-        self.manager, self.queue, self.trainer, self.pools = manager, queue, trainer, pools
-        self.supplies = supplies
+        seeds = starting_domains(config)
+        plan = ray.put(HarvestPlan.from_config(config))
+        directory = start_directory()
+        self.manager = start_tree_manager(config, seeds, run_dir)
+        self.queue = start_sample_queue(config.training, run_dir.path(CHECKPOINTS))
+        self.trainer: Any = None  # a handle as of training.launch, once `start` has come that far
+        self.pools = EnginePools(config.sources, config.target, parts.make_engine(config), directory, config.deadlines)
+        self.supplies = Supplies(plan, directory, self.manager, run_dir)
         self.store = SampleStore(run_dir)
+        # Rows by closed round, until they are trained: a restarted queue is given them again.
+        self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}
+
+    async def start(self, parts: Parts, progress: RunProgress) -> None:
+        """Engines and trainer; returns when all engines are up, the target's on proved version 0."""
+        await all_or_none((self.pools.start_sources(), self._start_training_and_target(parts, progress)))
+
+    async def _start_training_and_target(self, parts: Parts, progress: RunProgress) -> None:
+        progress.message("publishing version 0 of the target")
+        await within(
+            parts.publish_base(self.config, self.run_dir.path(BASE_DIR)),
+            self.config.deadlines.start_s,
+            "version 0 of the target",
+            "raise deadlines.start_s",
+        )
+        self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.path(CHECKPOINTS))
+        progress.message("starting engines and trainer")
+        await self.pools.start_target(0, self.run_dir.path(weights_dir(0)))
 
     async def wait_trained(self, round: int) -> dict[str, Any]:
         """Waits until the trainer has committed `round`; returns its metrics."""
@@ -83,8 +100,9 @@ class Crew:
         while not await within(self.queue.wait_committed.remote(round, 5.0), 60, "the sample queue", "see its log"):
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"round {round} to be trained", seconds, "raise deadlines.train_step_s")
+        self._rows.pop(round, None)
         status = await within(self.queue.status.remote(), 60, "the sample queue", "see its log")
-        return status.metrics.get(round, {})
+        return status.metrics.get(round, {})  # none after a restart of the queue
 
     async def serve_weights(self, version: int) -> list[Any]:
         """Every target engine serves `version`, proved, when this returns."""
@@ -99,8 +117,17 @@ class Crew:
         """Hands the round's rows to the trainer, and the held-out samples so far. Returns the number of rows."""
         rows = await asyncio.to_thread(self.rows, closed.round, closed.row_sample_ids)
         heldout = await asyncio.to_thread(self.heldout_rows, closed.round)
-        await within(self.queue.put_round.remote(closed.round, rows, heldout), 600, "the sample queue", "see its log")
+        self._rows[closed.round] = rows, heldout
+        await self._fill_queue()
         return len(rows)
+
+    async def _fill_queue(self) -> None:
+        """Puts the closed rounds that the queue does not have; after a restart it has none but the committed ones."""
+        status = await within(self.queue.status.remote(), 60, "the sample queue", "see its log")
+        for round, (rows, heldout) in sorted(self._rows.items()):
+            if round >= status.next_round:
+                put = self.queue.put_round.remote(round, rows, heldout)
+                await within(put, 600, "the sample queue to take a round", "see its log")
 
     def rows(self, round: int, sample_ids: Sequence[str]) -> list[TrainingRow]:
         """Training rows with their texts, in the order drawn."""
@@ -113,9 +140,12 @@ class Crew:
         return [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(texts)]
 
     async def watch_trainer(self) -> None:
-        """Raises as soon as the training run has died; runs until cancelled."""
+        """Raises as soon as the training run has died or is stuck, and refills a queue that was restarted; runs until
+        cancelled."""
         while True:
-            self.trainer.raise_if_dead()
+            await asyncio.to_thread(self.trainer.raise_if_dead)
+            await asyncio.to_thread(self.trainer.raise_if_stuck)
+            await self._fill_queue()
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def retain(self, in_use: set[int], best: int | None) -> None:
@@ -126,44 +156,29 @@ class Crew:
         rounds = checkpoints_to_delete(committed, keep, in_use, best, recoverable)
         await asyncio.to_thread(delete_checkpoints, self.run_dir, rounds)
 
-    async def dismiss(self) -> None:
-        """Ends trainer, engines and actors. Safe to call after any failure."""
-        with contextlib.suppress(BohdiError):
-            await asyncio.to_thread(self.trainer.stop, self.config.deadlines.drain_s)
-        await self.pools.stop()
-        for actor in (self.manager, self.queue, self.supplies.directory):
-            ray.kill(actor)
+    async def dismiss(self, at_once: bool = False) -> None:
+        """Ends trainer, engines and actors; `at_once` gives none of them time to end by itself. Safe after any failure,
+        and to call again."""
+        drain_s = 0.0 if at_once else self.config.deadlines.drain_s
+        try:
+            if self.trainer is not None:
+                with contextlib.suppress(BohdiError, RayError):
+                    await asyncio.to_thread(self.trainer.stop, drain_s)
+            await self.pools.stop(at_once)
+        finally:
+            for actor in (self.manager, self.queue, self.supplies.directory):
+                ray.kill(actor)
 
 
 async def assemble(config: FusionConfig, run: RunDir, parts: Parts, progress: RunProgress) -> Crew:
-    """Starts everything; returns when all engines are up, the target's on proved version 0."""
-    plan = ray.put(HarvestPlan.from_config(config))
-    directory = start_directory()
-    manager = start_tree_manager(config, starting_domains(config), run)
-    queue = start_sample_queue(config.training, run.path(CHECKPOINTS))
-    supplies = Supplies(plan, directory, manager, run)
-    pools = EnginePools(config.sources, config.target, parts.make_engine(config), directory, config.deadlines)
-    trainer = None
-    sources = asyncio.ensure_future(pools.start_sources())
+    """Starts everything; when that fails, nothing is left running."""
+    crew = Crew(config, run, parts)
     try:
-        progress.message("publishing version 0 of the target")
-        base = run.path(BASE_DIR)
-        await within(
-            parts.publish_base(config, base),
-            config.deadlines.start_s,
-            "version 0 of the target",
-            "raise deadlines.start_s",
-        )
-        trainer = parts.start_trainer(config, queue, run.path(CHECKPOINTS))
-        progress.message("starting engines and trainer")
-        await asyncio.gather(sources, pools.start_target(0, run.path(weights_dir(0))))
+        await crew.start(parts, progress)
     except BaseException:
-        sources.cancel()
-        if trainer is not None:
-            await asyncio.to_thread(trainer.stop, config.deadlines.drain_s)
-        await pools.stop()
+        await crew.dismiss(at_once=True)
         raise
-    return Crew(config, run, manager, queue, trainer, pools, supplies)
+    return crew
 
 
 def starting_domains(config: FusionConfig) -> Seeds:
@@ -203,7 +218,7 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
     else:
         # Engines and trainer share this machine's cores; the slots only have to admit them all.
         slots = math.ceil(local_node(config).num_cpus) + SPARE_SLOTS
-        ray.init(num_cpus=slots, include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=slots, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:

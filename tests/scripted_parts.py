@@ -6,15 +6,19 @@ Everything else is real: Ray actors and tasks, tree, journal, samples on disk, q
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from fakes import scripted_completion
 
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.errors import EngineFailed, WeightsMismatch
 from bohdi_ray.records import Completion, EngineRequest, TrainingRow
 from bohdi_ray.startup import Parts
 from bohdi_ray.training.checkpoints import (
@@ -26,94 +30,113 @@ from bohdi_ray.training.checkpoints import (
     write_state,
     write_text,
 )
+from bohdi_ray.training.launch import TrainerHandle
 from bohdi_ray.training.queue import Ended, NotYet
 
 TRAINER_WAIT_S = 5.0
+QUEUE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong, and how often. A fault is a file that strikes once, in whichever process finds it first.
+
+    Known: start-MODEL, load-MODEL (both raise), die-MODEL (ends the process in the middle of a call), slip-MODEL
+    (answers with other weights), train (raises), stall (the trainer stops moving).
+    """
+
+    folder: str
+
+    def arm(self, fault: str, times: int = 1) -> None:
+        for i in range(times):
+            write_text(os.path.join(self.folder, f"{fault}.{i}"), "")
+
+    def strikes(self, fault: str) -> bool:
+        for path in glob.glob(os.path.join(self.folder, f"{fault}.*")):
+            try:
+                os.remove(path)
+            except FileNotFoundError:
+                continue
+            return True
+        return False
+
+
+NO_FAULTS = Faults("/nonexistent")
 
 
 @ray.remote(num_cpus=0, max_concurrency=1000)
 class ScriptedEngine:
     """Answers like `fakes.scripted_completion`, each request after `answer_s`."""
 
-    def __init__(self, model: str, weights_version: int, answer_s: float):
-        self._model, self._weights_version, self._answer_s = model, weights_version, answer_s
-        self._served = 0
+    def __init__(self, model: str, weights_version: int, answer_s: float, faults: Faults):
+        self._model, self._weights_version, self._answer_s, self._faults = model, weights_version, answer_s, faults
+        self._num_served = self._num_prompt_tokens = self._num_decoded_tokens = 0
 
     async def start(self) -> None:
-        return
+        if self._faults.strikes(f"start-{self._model}"):
+            raise EngineFailed("scripted: no start")
 
     async def run(self, requests: Sequence[EngineRequest]):
         if self._answer_s:
             await asyncio.sleep(self._answer_s)
-        self._served += len(requests)
-        answers: list[Completion] = [scripted_completion(self._model, self._weights_version, r) for r in requests]
+        version = self._weights_version + self._faults.strikes(f"slip-{self._model}")
+        answers: list[Completion] = [scripted_completion(self._model, version, r) for r in requests]
+        if self._faults.strikes(f"die-{self._model}"):
+            yield answers[: len(answers) // 2]
+            os._exit(1)
+        self._num_served += len(requests)
+        self._num_prompt_tokens += sum(answer.num_prompt_tokens for answer in answers)
+        self._num_decoded_tokens += sum(answer.num_tokens for answer in answers)
         yield answers
 
     async def load_weights(self, version: int, weights_dir: str) -> dict[str, Any]:
         assert is_committed(os.path.dirname(weights_dir)), weights_dir
+        if self._faults.strikes(f"load-{self._model}"):
+            raise WeightsMismatch("scripted: these are not the weights asked for")
         self._weights_version = version
         return {"version": version}
 
     async def health(self) -> None:
         return
 
-    async def stats(self) -> dict[str, int]:
-        return {"served": self._served}
+    async def stats(self) -> EngineStats:
+        counts = (0, self._num_served, self._num_prompt_tokens, self._num_decoded_tokens)
+        return EngineStats(self._model, self._weights_version, *counts, idle_s=0.0, uptime_s=1.0)
 
     async def stop(self) -> None:
         return
 
 
-@ray.remote(num_cpus=0)
-class ScriptedTrainerActor:
+@ray.remote(num_cpus=0, max_retries=0)
+def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: Faults) -> int:
     """One rank that takes steps from the queue and commits empty folders after `step_s` a step."""
-
-    def __init__(self, queue: Any, checkpoints_dir: str, step_s: float):
-        self._queue, self._checkpoints_dir, self._step_s = queue, checkpoints_dir, step_s
-
-    async def train(self) -> int:
-        step, seconds = 0, 0.0
-        while True:
-            taken = await self._queue.take.remote(1, 1, 0, step, TRAINER_WAIT_S)
-            if isinstance(taken, NotYet):
-                continue
-            if isinstance(taken, Ended):
-                return step
-            began = time.perf_counter()
-            if taken.rows:
-                await asyncio.sleep(self._step_s)
-            seconds += time.perf_counter() - began
-            await self._queue.ack.remote(1, 0, step)
-            step += 1
-            if taken.last_of_round:
-                folder = round_dir(self._checkpoints_dir, taken.round)
-                start_folder(folder)
-                os.makedirs(os.path.join(folder, "weights"))
-                state = RoundState(taken.round, step, step, taken.round + 1, 1, True)
-                write_state(folder, state)
-                commit_folder(folder)
-                metrics = {"loss": 1.0 / step, "seconds": {"stepping": seconds}, "committed_at": time.time()}
-                await self._queue.round_committed.remote(state, metrics)
-                seconds = 0.0
-
-
-class ScriptedTrainer:
-    """The handle, as training.launch has one."""
-
-    def __init__(self, queue: Any, checkpoints_dir: str, step_s: float):
-        self._actor = ScriptedTrainerActor.remote(queue, checkpoints_dir, step_s)
-        self._done = self._actor.train.remote()
-
-    def raise_if_dead(self) -> None:
-        done, _ = ray.wait([self._done], timeout=0)
-        if done:
-            ray.get(self._done, timeout=10)
-
-    def join(self, timeout_s: float) -> None:
-        ray.get(self._done, timeout=timeout_s)
-
-    def stop(self, timeout_s: float) -> None:
-        ray.kill(self._actor)
+    step, seconds = 0, 0.0
+    while True:
+        taken = ray.get(queue.take.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S)
+        if isinstance(taken, NotYet):
+            continue
+        if isinstance(taken, Ended):
+            return step
+        if faults.strikes("train"):
+            raise RuntimeError("scripted: loss is not a number")
+        if faults.strikes("stall"):
+            time.sleep(600)
+        began = time.perf_counter()
+        if taken.rows:
+            time.sleep(step_s)
+        seconds += time.perf_counter() - began
+        ray.get(queue.ack.remote(1, 0, step), timeout=QUEUE_S)
+        step += 1
+        if taken.last_of_round:
+            folder = round_dir(checkpoints_dir, taken.round)
+            start_folder(folder)
+            os.makedirs(os.path.join(folder, "weights"))
+            state = RoundState(taken.round, step, step, taken.round + 1, 1, True)
+            write_state(folder, state)
+            commit_folder(folder)
+            metrics = {"loss": 1.0 / step, "seconds": {"stepping": seconds}, "committed_at": time.time()}
+            ray.get(queue.round_committed.remote(state, metrics), timeout=QUEUE_S)
+            seconds = 0.0
 
 
 @ray.remote(num_cpus=0)
@@ -134,8 +157,15 @@ def _export(out: str) -> None:
     write_text(os.path.join(out, "exported"), "")
 
 
-def scripted_parts(answer_s: float = 0.0, step_s: float = 0.0) -> Parts:
+def scripted_parts(answer_s: float = 0.0, step_s: float = 0.0, faults: Faults = NO_FAULTS) -> Parts:
     """Parts whose engines answer every request after `answer_s` and whose trainer takes `step_s` a step."""
+
+    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None) -> Any:
+        return ScriptedEngine.remote(model.name, version, answer_s, faults)
+
+    def start_trainer(config: FusionConfig, queue: Any, folder: str) -> TrainerHandle:
+        training = scripted_training.remote(queue, folder, step_s, faults)
+        return TrainerHandle(training, queue, config.deadlines.train_step_s)
 
     def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[TrainingRow]) -> Any:
         return _evaluate.remote(list(folders), len(rows))
@@ -143,11 +173,9 @@ def scripted_parts(answer_s: float = 0.0, step_s: float = 0.0) -> Parts:
     return Parts(
         preflight=lambda config, address: None,
         settle=lambda config: config,
-        make_engine=lambda config: (
-            lambda model, replica_id, version, weights_dir: ScriptedEngine.remote(model.name, version, answer_s)
-        ),
+        make_engine=lambda config: make_engine,
         publish_base=lambda config, folder: _publish.remote(folder),
-        start_trainer=lambda config, queue, folder: ScriptedTrainer(queue, folder, step_s),
+        start_trainer=start_trainer,
         evaluate=evaluate,
         export_weights=lambda config, weights, out: _export.remote(out),
     )

@@ -1,7 +1,9 @@
 """Directory: a small Ray actor that holds the newest routing table.
 
 The driver's pools publish a table whenever a replica appears, dies or changes weights. Harvest tasks start with the
-table they were handed and come here only after a failure, so the actor is idle in normal times. It decides nothing.
+table they were handed and come here only after a failure, so the actor is idle in normal times. They also report the
+replica that failed them, which may look healthy to the pools (it hangs for some requests, or serves other weights).
+It decides nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ class Directory:
     def __init__(self) -> None:
         self._table: RoutingTable | None = None
         self._changed = asyncio.Condition()
+        self._reported: set[str] = set()
 
     async def publish(self, table: RoutingTable) -> None:
         """Replaces the table; an older one than the one held is ignored."""
@@ -36,6 +39,15 @@ class Directory:
             except TimeoutError:
                 return None
             return self._table
+
+    def report(self, replica_id: str) -> None:
+        """A task got no good answer from this replica and will not ask it again."""
+        self._reported.add(replica_id)
+
+    def take_reports(self) -> set[str]:
+        """The replicas reported since the last call."""
+        reported, self._reported = self._reported, set()
+        return reported
 
 
 def start_directory() -> Any:

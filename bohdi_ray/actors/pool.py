@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,8 @@ from bohdi_ray.errors import BohdiError, ConfigError, DeadlineExceeded, EngineFa
 log = logging.getLogger(__name__)
 
 WATCH_EVERY_S = 2.0
+DIRECTORY_S = 60.0  # for the directory to answer, a restart included
+STOP_S = 30.0  # for an engine to stop by itself
 MOST_STARTS = 3  # of one replica in a row before the run gives up on it
 
 # Makes the actor handle of one replica of a model; for the target it starts on (version, weights folder).
@@ -76,53 +78,62 @@ class EnginePools:
 
     async def start_sources(self) -> None:
         """Starts all source engines at once; raises the first error that no retry mended."""
-        await self._gather(self._add(self._pools[name]) for name in self._sources for _ in range(self._num(name)))
+        pools = [self._pools[name] for name in self._sources]
+        await all_or_none(self._add(pool) for pool in pools for _ in range(pool.num_wanted))
 
     async def start_target(self, version: int, weights_dir: str) -> None:
         """Starts the target's engines on published weights, which they prove before they count."""
         self._weights = (version, weights_dir)
-        await self._gather(self._add(self._pools[self._target]) for _ in range(self._num(self._target)))
-
-    def _num(self, name: str) -> int:
-        return self._pools[name].num_wanted
-
-    async def _gather(self, work: Any) -> None:
-        await asyncio.gather(*work)
+        pool = self._pools[self._target]
+        await all_or_none(self._add(pool) for _ in range(pool.num_wanted))
 
     async def _add(self, pool: Pool) -> None:
-        """One more replica, tried a few times."""
+        """One more replica, tried a few times. Whatever happens, no actor stays that is not in the pool."""
         for attempt in range(1, MOST_STARTS + 1):
-            version, weights_dir = self._weights if pool.model.name == self._target else (0, None)
             replica_id = f"{pool.model.name}-{pool.num_made}"
             pool.num_made += 1
-            handle = self._make_engine(pool.model, replica_id, version, weights_dir)
+            weights = self._weights_of(pool)
+            handle = self._make_engine(pool.model, replica_id, *weights)
             try:
-                await within(
-                    handle.start.remote(),
-                    self._deadlines.start_s,
-                    f"engine {replica_id} to start",
-                    "see its log in the Ray dashboard; raise deadlines.start_s if it only loads slowly",
-                )
-            except ConfigError:
-                ray.kill(handle)
-                raise
-            except (BohdiError, RayError) as error:
-                ray.kill(handle)
-                if attempt == MOST_STARTS:
-                    raise EngineFailed(f"engine {replica_id} did not start after {attempt} tries: {error}") from error
-                log.warning("engine %s did not start (%s); trying again", replica_id, error)
-            else:
-                if pool.model.name == self._target and self._weights != (version, weights_dir):
-                    # The round's weights changed while it started: prove the new ones first.
-                    await within(
-                        handle.load_weights.remote(*self._weights),
-                        self._deadlines.weights_s,
-                        "new weights",
-                        "see its log",
-                    )
+                await self._start(pool, replica_id, handle, weights)
                 pool.replicas[replica_id] = handle
                 await self.publish()
                 return
+            except (BohdiError, RayError) as error:
+                pool.replicas.pop(replica_id, None)
+                ray.kill(handle)
+                if isinstance(error, ConfigError):
+                    raise
+                if attempt == MOST_STARTS:
+                    raise EngineFailed(
+                        f"engine {replica_id} did not start after {attempt} tries; see its log in the Ray dashboard. "
+                        f"The last error: {error}"
+                    ) from error
+                log.warning("engine %s did not start (%s); trying again", replica_id, error)
+            except BaseException:
+                pool.replicas.pop(replica_id, None)
+                ray.kill(handle)
+                raise
+
+    async def _start(self, pool: Pool, replica_id: str, handle: Any, weights: tuple[int, str | None]) -> None:
+        """Returns once the engine is up, the target's on the weights of now."""
+        await within(
+            handle.start.remote(),
+            self._deadlines.start_s,
+            f"engine {replica_id} to start",
+            "see its log in the Ray dashboard; raise deadlines.start_s if it only loads slowly",
+        )
+        while weights != (weights := self._weights_of(pool)):
+            # The round's weights changed while it started: prove the new ones first.
+            await within(
+                handle.load_weights.remote(*weights),
+                self._deadlines.weights_s,
+                f"{replica_id} to load weights version {weights[0]}",
+                "raise deadlines.weights_s",
+            )
+
+    def _weights_of(self, pool: Pool) -> tuple[int, str | None]:
+        return self._weights if pool.model.name == self._target else (0, None)
 
     async def publish(self) -> None:
         """Makes the present replicas known, in this process and to running tasks."""
@@ -137,7 +148,10 @@ class EnginePools:
             },
             weights_version=self._weights[0],
         )
-        await self._directory.publish.remote(self._table)
+        await self._tell(self._table)
+
+    async def _tell(self, table: RoutingTable) -> None:
+        await within(self._directory.publish.remote(table), DIRECTORY_S, "the directory", "see the Ray dashboard")
 
     async def load_weights(self, version: int, weights_dir: str) -> list[Any]:
         """Every target replica loads and proves committed weights; one that fails or is late is replaced.
@@ -167,16 +181,33 @@ class EnginePools:
         return [report for report in reports if report is not None]
 
     async def watch(self) -> None:
-        """Looks after every replica until cancelled. Consumes health answers, produces tables; raises when a replica
-        cannot be replaced, so that the run ends instead of starving."""
-        while True:
-            await asyncio.sleep(WATCH_EVERY_S)
-            checks = [(pool, *item) for pool in self._pools.values() for item in list(pool.replicas.items())]
-            await asyncio.gather(*(self._check(*check) for check in checks))
-            await self._directory.publish.remote(self.table)  # it may have restarted empty
-
-    async def _check(self, pool: Pool, replica_id: str, handle: Any) -> None:
+        """Looks after every replica until cancelled. Consumes health answers and the reports of harvest tasks, produces
+        tables; raises when a replica cannot be replaced, so that the run ends instead of starving. A replica that takes
+        long to replace holds up no other."""
+        care: dict[str, asyncio.Task[None]] = {}  # by replica id
+        reported: set[str] = set()
         try:
+            while True:
+                await asyncio.sleep(WATCH_EVERY_S)
+                for replica_id in [replica_id for replica_id, task in care.items() if task.done()]:
+                    care.pop(replica_id).result()
+                reported |= await within(
+                    self._directory.take_reports.remote(), DIRECTORY_S, "the directory", "see the Ray dashboard"
+                )
+                for pool in self._pools.values():
+                    for replica_id, handle in pool.replicas.items():
+                        if replica_id not in care:
+                            work = self._check(pool, replica_id, handle, replica_id in reported)
+                            reported.discard(replica_id)
+                            care[replica_id] = asyncio.ensure_future(work)
+                await self._tell(self.table)  # it may have restarted empty
+        finally:
+            await cancelled(care.values())
+
+    async def _check(self, pool: Pool, replica_id: str, handle: Any, reported: bool) -> None:
+        try:
+            if reported:
+                raise EngineFailed(f"{replica_id} left requests without a good answer; it is replaced")
             await within(handle.health.remote(), self._deadlines.idle_s, f"{replica_id}'s health", "it is replaced")
         except (BohdiError, RayError) as error:
             log.warning("engine %s failed: %s", replica_id, error)
@@ -202,18 +233,38 @@ class EnginePools:
         )
         return {name: s for (name, _), s in zip(items, answers, strict=True) if not isinstance(s, BaseException)}
 
-    async def stop(self) -> None:
-        """Ends every engine, gently first; leaves no actor."""
+    async def stop(self, at_once: bool = False) -> None:
+        """Ends every engine, gently first unless `at_once`; leaves no actor. May be called again."""
         handles = [handle for pool in self._pools.values() for handle in pool.replicas.values()]
 
         async def end(handle: Any) -> None:
-            with contextlib.suppress(BohdiError, RayError):
-                await within(handle.stop.remote(), 30, "an engine to stop", "it is killed")
-            ray.kill(handle)
+            try:
+                with contextlib.suppress(BohdiError, RayError):
+                    if not at_once:
+                        await within(handle.stop.remote(), STOP_S, "an engine to stop", "it is killed")
+            finally:
+                ray.kill(handle)
 
         await asyncio.gather(*(end(handle) for handle in handles))
         for pool in self._pools.values():
             pool.replicas.clear()
+
+
+async def all_or_none(work: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Runs all to their end; the first failure ends the others, and is raised once they have ended."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await cancelled(tasks)
+
+
+async def cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancels what still runs and waits for its end; its errors are dropped."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def within(reference: Awaitable[Any], seconds: float, waited_for: str, remedy: str) -> Any:

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from bohdi_ray.engines.routing import Replica, RoutingTable, choose
-from bohdi_ray.errors import BohdiError, DeadlineExceeded, EngineFailed
+from bohdi_ray.errors import DeadlineExceeded, EngineFailed
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
 
 # A request that saw this many engines fail is taken to be what kills them.
@@ -75,7 +74,8 @@ class RoutedModels:
 
     def _send(self, model: str) -> None:
         """Sends all requests of one model that are ready now, one call per replica."""
-        batch = self._ready.pop(model, [])
+        if not (batch := self._ready.pop(model, [])):
+            return  # taken along by a renewal
         replicas = tuple(r for r in self._table.replicas.get(model, ()) if r.replica_id not in self._failed_replicas)
         if not replicas:
             self._start(self._send_after_renewal(model, batch))
@@ -96,40 +96,43 @@ class RoutedModels:
         task.add_done_callback(self._calls.discard)
 
     async def _call(self, model: str, replica: Replica, batch: Sequence[Waiting]) -> None:
-        """One streaming call; what it leaves unanswered is asked again."""
+        """One streaming call; what it leaves unanswered is asked again. Every waiter gets an answer or an error."""
         open_requests = {request.request_id: (request, future) for request, future in batch}
-        failure: BaseException = EngineFailed(f"{replica.replica_id} ended its answer early")
+        failure: BaseException = EngineFailed(
+            f"{replica.replica_id} ended its answer early, or served other weights than this round's"
+        )
         try:
             async with asyncio.timeout(self._request_s):
                 stream = replica.handle.run.options(num_returns="streaming").remote([r for r, _ in batch])
                 async for reference in stream:
                     for completion in await reference:
-                        self._settle(model, completion, open_requests)
-                        self._in_flight[replica.replica_id] -= 1
-        except (RayError, EngineFailed) as error:
-            failure = error
+                        if self._settle(model, completion, open_requests):
+                            self._in_flight[replica.replica_id] -= 1
         except TimeoutError:
             failure = DeadlineExceeded(
                 f"{len(open_requests)} requests on {replica.replica_id}", self._request_s, "raise deadlines.request_s"
             )
-        except BohdiError as error:
-            # RemoteFailed and the like: asking again would not help.
-            self._fail(open_requests, error)
+        except Exception as error:
+            failure = as_bohdi_error(error)
+        self._in_flight[replica.replica_id] -= len(open_requests)
+        if not open_requests:
             return
-        except Exception as error:  # a bug must reach the harvests that wait, not only this task's log
-            self._fail(open_requests, error)
-            raise
-        if open_requests:
-            self._in_flight[replica.replica_id] -= len(open_requests)
-            self._failed_replicas.add(replica.replica_id)
-            self._ask_again(model, open_requests, failure)
+        if not is_engines_fault(failure):
+            # RemoteFailed and the like, or a bug: asking again would not help, and the harvests that wait must know.
+            self._fail(open_requests, failure)
+            return
+        self._failed_replicas.add(replica.replica_id)
+        self._directory.report.remote(replica.replica_id)
+        self._ask_again(model, open_requests, failure)
 
-    def _settle(self, model: str, completion: Completion, open_requests: dict[str, Waiting]) -> None:
+    def _settle(self, model: str, completion: Completion, open_requests: dict[str, Waiting]) -> bool:
+        """Hands an answer to its waiter; False for one that was made with other weights than this round's."""
         if model == self._table.target and completion.weights_version != self._table.weights_version:
-            return  # the replica serves other weights than this round's: as good as no answer
+            return False
         _, future = open_requests.pop(completion.request_id)
         if not future.done():
             future.set_result(completion)
+        return True
 
     def _ask_again(self, model: str, open_requests: dict[str, Waiting], failure: BaseException) -> None:
         for request, future in open_requests.values():
@@ -152,8 +155,8 @@ class RoutedModels:
             self._renewal = asyncio.get_running_loop().create_task(self._renew())
         try:
             await asyncio.shield(self._renewal)
-        except (BohdiError, RayError) as error:
-            self._fail({request.request_id: (request, future) for request, future in batch}, error)
+        except Exception as error:  # whatever it is, nobody else would tell those who wait
+            self._fail({request.request_id: (request, future) for request, future in batch}, as_bohdi_error(error))
             return
         self._ready[model].extend(batch)
         self._send(model)
@@ -176,14 +179,20 @@ class RoutedModels:
 
     async def close(self) -> None:
         """Ends what is still under way; called when the task's work is done or given up."""
-        for task in list(self._calls):
+        under_way = [*self._calls, *([self._renewal] if self._renewal else [])]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 def as_bohdi_error(error: BaseException) -> BaseException:
-    """The error of ours inside Ray's wrapping, or the error itself."""
+    """The error inside Ray's wrapping, or the error itself."""
     cause = getattr(error, "cause", None)
-    if isinstance(error, ray.exceptions.RayTaskError) and isinstance(cause, BaseException):
+    if isinstance(error, RayTaskError) and isinstance(cause, BaseException):
         return as_bohdi_error(cause)
     return error
+
+
+def is_engines_fault(error: BaseException) -> bool:
+    """Whether another replica may answer what failed with `error` (unwrapped): the engine died, hung or gave up."""
+    return isinstance(error, EngineFailed | DeadlineExceeded | RayError) and not isinstance(error, RayTaskError)

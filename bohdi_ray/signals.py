@@ -1,0 +1,52 @@
+"""Ctrl-C, SIGTERM: the first asks for a stop with a drain, a second one ends at once. Called by fusion.py alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+from bohdi_ray.actors.pool import cancelled
+from bohdi_ray.meditation import stopped
+from bohdi_ray.storage.run_dir import RunDir
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def stopping_on_signals(stop_asked: asyncio.Event) -> Iterator[None]:
+    """Sets `stop_asked` at the first signal; from then on the signals do what they do in any program."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def ask() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+        stop_asked.set()
+
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, ask)
+    except (ValueError, RuntimeError):  # not the main thread, in a test or a notebook: no signals to handle
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def unless_stopped(work: Coroutine[Any, Any, T], stop_asked: asyncio.Event, run: RunDir) -> T:
+    """The result of `work`, in which there is nothing to drain. Raises Interrupted as soon as a stop is asked for."""
+    main = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(stop_asked.wait())
+    try:
+        await asyncio.wait([main, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not main.done():
+            raise stopped(run)
+        return await main
+    finally:
+        await cancelled([main, stop])

@@ -1,7 +1,7 @@
 """Samples as Parquet parts: the Arrow schema, conversion both ways, and rows by id.
 
-One writer per run (a task of the driver's) stores one part per harvest step; anyone may read. A sample's id contains its round and
-step, so the part that holds it follows from the id and no index is kept. It never changes a part that was committed.
+A task of the driver's stores one part per harvest step; anyone may read. A sample's id contains its round and step, so
+the part that holds it follows from the id and no index is kept. It never changes a part that was committed.
 """
 
 from __future__ import annotations

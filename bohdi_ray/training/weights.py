@@ -2,7 +2,8 @@
 
 Called inside Ray tasks (`publish_base`, `export_target`) and by rank 0 of the train workers (`write_weights`). Imports
 torch and transformers inside functions. An *engine layout* folder is what vLLM starts on and reloads from: safetensors
-with the LM head untied (docs/design.md says why), tokenizer and chat template. It never decides which version is served.
+with the LM head untied (docs/design.md says why), tokenizer and chat template. It never decides which version is
+served.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Bringing up a run: the Ray session, the actors, the trainer, the engines, in that order; and taking it all down.
+"""Bringing up a run: the Ray session, the small actors, the engines and the trainer; and taking it all down.
 
-The trainer starts first, because its workers must find room together; engines take what is left (docs/design.md).
+Sources load while version 0 of the target is published; then the trainer starts, and the target's engines on version 0.
 `Crew` is what the main loop works with. `Parts` names everything that is real in a fusion and scripted in a test.
 """
 

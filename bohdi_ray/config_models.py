@@ -1,0 +1,208 @@
+"""Sections of the configuration that describe models: sampling, engines, resources, vLLM and remote models.
+
+Part of config.py, which re-exports everything here and says what the configuration is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from bohdi_ray.records import Role
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SECRET = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+class RoleSampling(Section):
+    """How one role's texts are sampled. Unset fields take the role's default."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    """0 is greedy. Default: the model's own `temperature`; 0 for the judge."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Default: 0.95 to sprout and to ask, 0.8 to answer (the paper's)."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Most tokens decoded. Default: 4096 for an answer (the paper's), 512 for a question, 64 for a domain name."""
+
+
+ROLE_DEFAULTS: dict[Role, RoleSampling] = {
+    "sprout": RoleSampling(top_p=0.95, max_tokens=64),
+    "question": RoleSampling(top_p=0.95, max_tokens=512),
+    "answer": RoleSampling(top_p=0.8, max_tokens=4096),
+    "judge": RoleSampling(top_p=1.0, max_tokens=8),
+}
+
+
+class Sampling(Section):
+    """Sampling of one model by role."""
+
+    sprout: RoleSampling = RoleSampling()
+    """Proposing names of domains."""
+    question: RoleSampling = RoleSampling()
+    """Writing a question."""
+    answer: RoleSampling = RoleSampling()
+    """Answering it."""
+    judge: RoleSampling = RoleSampling()
+    """Judging answers: one constrained label, so only the temperature matters."""
+
+
+class EngineArgs(Section):
+    """vLLM's engine arguments. The ones named here are read by bohdi_ray too; any other goes into `extra`."""
+
+    tensor_parallel_size: int = Field(1, ge=1)
+    """GPUs one replica is split over, inside one node."""
+    pipeline_parallel_size: int = Field(1, ge=1)
+    """Stages one replica is split into, across nodes."""
+    max_model_len: int | None = Field(None, ge=64)
+    """Longest prompt plus answer, tokens. Default: the model's own."""
+    max_num_seqs: int = Field(256, ge=1)
+    """Most requests decoded together."""
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    """Share of a card's memory (on a CPU: of the machine's) vLLM may take."""
+    kv_cache_memory_bytes: int | None = Field(None, ge=1)
+    """Memory for the KV cache; overrides what is derived from gpu_memory_utilization. Set it on a CPU."""
+    enforce_eager: bool = False
+    """Skip compilation: starts faster, decodes slower on a GPU. Set it on a CPU."""
+    load_format: str | None = None
+    """vLLM's load format, for example `dummy` for random weights in a speed measurement."""
+    extra: dict[str, Any] = {}
+    """Further fields of vLLM's AsyncEngineArgs, passed on as they are."""
+
+
+class ReplicaResources(Section):
+    """What Ray must have free for one replica."""
+
+    num_gpus: float | None = Field(None, ge=0)
+    """GPUs, or a share of one below 1. Default: tensor_parallel_size * pipeline_parallel_size; 0 on a CPU cluster."""
+    num_cpus: float = Field(1, ge=0)
+    """CPU slots."""
+    memory_gb: float | None = Field(None, gt=0)
+    """Main memory, GB, reserved with Ray. Default: not reserved."""
+
+
+class ModelBase(Section):
+    name: str
+    """Short name used in tables, files and records; letters, digits, `_`, `.`, `-`."""
+    system_prompt: str | None = None
+    """Sent with every request to this model; folded into the user turn where its template has no system role."""
+    temperature: float = Field(0.7, ge=0, le=2)
+    """Temperature of all roles but the judge's, where a role sets none."""
+    sampling: Sampling = Sampling()
+    """Finer settings by role: `sprout`, `question`, `answer`, `judge`."""
+
+    def sampling_of(self, role: Role) -> RoleSampling:
+        """This model's sampling for one role, every field set."""
+        own, default = getattr(self.sampling, role), ROLE_DEFAULTS[role]
+        temperature = 0.0 if role == "judge" else self.temperature
+        return RoleSampling(
+            temperature=temperature if own.temperature is None else own.temperature,
+            top_p=default.top_p if own.top_p is None else own.top_p,
+            max_tokens=default.max_tokens if own.max_tokens is None else own.max_tokens,
+        )
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("must be 1 to 64 letters, digits, '_', '.' or '-', starting with a letter or digit")
+        return value
+
+
+class VllmModel(ModelBase):
+    """A model that vLLM loads in Ray actors of ours."""
+
+    kind: Literal["vllm"] = "vllm"
+    """Hosted here."""
+    model: str
+    """A folder in Hugging Face layout (absolute, or `./…` beside the configuration file), `cache:NAME`, or a hub id."""
+    revision: str | None = None
+    """Commit of a hub model. Pin it."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format of the weights in the engine."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model. Needs a pinned revision or a local folder."""
+    engine: EngineArgs = EngineArgs()
+    """Arguments of the engine."""
+    resources: ReplicaResources = ReplicaResources()
+    """Resources of one replica."""
+    replicas: int = Field(1, ge=1)
+    """Engines of this model."""
+    max_in_flight: int = Field(256, ge=1)
+    """Requests one replica holds at a time, waiting ones included."""
+
+    @model_validator(mode="after")
+    def _pinned_code(self) -> VllmModel:
+        local = self.model.startswith(("/", "./", "../", "~"))
+        if self.trust_remote_code and self.revision is None and not local:
+            raise ValueError("trust_remote_code runs a stranger's code: pin `revision` to the commit you have read")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_match_the_split(self) -> VllmModel:
+        num_gpus = self.resources.num_gpus
+        split = self.engine.tensor_parallel_size * self.engine.pipeline_parallel_size
+        if num_gpus and num_gpus != split and not (split == 1 and num_gpus < 1):
+            raise ValueError(
+                f"resources.num_gpus is {num_gpus:g}, but tensor_parallel_size * pipeline_parallel_size is {split}: "
+                "leave num_gpus out, or make it their product (with one card also a share below 1)"
+            )
+        return self
+
+
+class OpenAIModel(ModelBase):
+    """A source behind any OpenAI-compatible server."""
+
+    kind: Literal["openai"]
+    """Served elsewhere."""
+    model: str
+    """The name the server knows the model by."""
+    base_url: str
+    """The server's address up to and including `/v1`."""
+    api_key: str | None = None
+    """Reference to the key: `env:NAME` or `file:PATH`, read where it is used, never the key itself."""
+    max_in_flight: int = Field(16, ge=1)
+    """Requests sent at a time by this run."""
+    max_retries: int = Field(6, ge=0)
+    """Retries with jitter on 429, 5xx and time-outs."""
+    timeout_s: float = Field(300, gt=0)
+    """Time one request may take, s."""
+    price_per_million_prompt_tokens: float = Field(0, ge=0)
+    """For `stop.cost`, in any currency."""
+    price_per_million_output_tokens: float = Field(0, ge=0)
+    """For `stop.cost`, in the same currency."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
+            raise ValueError("must be an http:// or https:// address without a user name or password in it")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _by_reference(cls, value: str | None) -> str | None:
+        if value is not None and not SECRET.fullmatch(value):
+            # The value itself must not be repeated: it may be the key.
+            raise ValueError("must be a reference, env:NAME or file:PATH, never the key itself")
+        return value
+
+
+def _kind(value: Any) -> str:
+    """The tag of a source; a plain `discriminator="kind"` would refuse a source that leaves `kind` to its default."""
+    if isinstance(value, dict):
+        return value.get("kind", "vllm")
+    return "openai" if isinstance(value, OpenAIModel) else "vllm"
+
+
+SourceModel = Annotated[
+    Annotated[VllmModel, Tag("vllm")] | Annotated[OpenAIModel, Tag("openai")],
+    Discriminator(
+        _kind, custom_error_type="unknown_kind", custom_error_message="the kinds of source are 'vllm' and 'openai'"
+    ),
+]

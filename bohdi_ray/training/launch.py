@@ -33,7 +33,8 @@ class TrainerHandle:
         ready, _ = ray.wait([self._fit], timeout=0)
         if ready:
             self._result()
-            if not ray.get(self._queue.status.remote(), timeout=QUEUE_TIMEOUT_S).ends:
+            status = ray.get(self._queue.status.remote(), timeout=QUEUE_TIMEOUT_S)
+            if not status.ends or status.num_rows_queued:
                 raise TrainingFailed("the training run has ended before its last round; see the train workers' logs")
 
     def raise_if_stuck(self) -> None:
@@ -98,8 +99,7 @@ def run_fit(config: FusionConfig, queue: Any, checkpoints_dir: str, last_attempt
     training = config.training
     resources = worker_resources(config, ray.cluster_resources().get("GPU", 0) > 0)
     use_gpu = resources.get("GPU", 0) > 0
-    first_round = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S).next_round
-    num_steps = num_steps_upper_bound(config, first_round)
+    num_steps = num_steps_upper_bound(config)
     datasets = {
         f"train_{rank}": RankDataset(queue, training.num_workers, rank, num_steps, last_attempt)
         for rank in range(training.num_workers)

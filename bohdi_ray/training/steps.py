@@ -58,15 +58,18 @@ def share_of_rank(rows: Sequence[T], world_size: int, rank: int) -> list[T]:
     return list(rows[rank::world_size])
 
 
-def num_steps_upper_bound(config: FusionConfig, first_round: int) -> int:
-    """Most steps that rounds `first_round` .. `stop.rounds` - 1 can have; a stop rule may end the run earlier."""
-    per_round = max(1, math.ceil(config.rows_per_round / config.training.global_batch_size))
-    return max(1, config.stop.rounds - first_round) * per_round
+def num_steps_upper_bound(config: FusionConfig) -> int:
+    """Most steps a run can have; a stop rule may end it earlier.
+
+    Counts from round 0 also where a run goes on later: one too many is a look that says "ended", one too few loses
+    rows.
+    """
+    return config.stop.rounds * max(1, math.ceil(config.rows_per_round / config.training.global_batch_size))
 
 
 def schedule_length(config: FusionConfig) -> int:
     """Optimizer steps after which linear and cosine schedules are at their end."""
-    return config.training.schedule.total_steps or num_steps_upper_bound(config, 0)
+    return config.training.schedule.total_steps or num_steps_upper_bound(config)
 
 
 def learning_rate(step: int, peak: float, schedule: ScheduleConfig, total_steps: int) -> float:

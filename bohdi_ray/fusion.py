@@ -50,7 +50,7 @@ def fuse(config: FusionConfig, *, address: str | None = None, parts: Parts | Non
 async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float) -> Summary:
     stop_asked = asyncio.Event()
     progress = RunProgress(config, run, started)
-    with stopping_on_signals(stop_asked), progress, held(run) as lease:
+    with stopping_on_signals(stop_asked, progress.message), progress, held(run) as lease:
         crew = await unless_stopped(assemble(config, run, parts, progress), stop_asked, run)
         progress.on_started()
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from bohdi_ray.actors.pool import cancelled
@@ -16,14 +16,15 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def stopping_on_signals(stop_asked: asyncio.Event) -> Iterator[None]:
-    """Sets `stop_asked` at the first signal; from then on the signals do what they do in any program."""
+def stopping_on_signals(stop_asked: asyncio.Event, tell: Callable[[str], None]) -> Iterator[None]:
+    """Sets `stop_asked` at the first signal and says so; from then on signals do what they do in any program."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def ask() -> None:
         for number in numbers:
             loop.remove_signal_handler(number)
+        tell("stopping: work under way may end within deadlines.drain_s; a second Ctrl-C ends at once")
         stop_asked.set()
 
     try:

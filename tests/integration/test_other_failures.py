@@ -2,8 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import ray
@@ -24,17 +24,13 @@ def faults(tmp_path):
     return Faults(str(tmp_path / "faults"))
 
 
-@pytest.fixture(scope="module")
-def undisturbed(ray_session, tmp_path_factory):
-    return fuse(scripted_config(str(tmp_path_factory.mktemp("undisturbed") / "run"), **SMALL), parts=scripted_parts())
-
-
-def kill_when(there_is: Path, victim: list) -> threading.Thread:
-    """Kills the one actor in `victim` (Ray restarts it) as soon as a path matches."""
+def kill_when(ready: Callable[[], bool], victim: list) -> threading.Thread:
+    """Kills the one actor that will be in `victim` (Ray restarts it) as soon as it is there and `ready` says so."""
 
     def wait_and_kill() -> None:
         deadline = time.monotonic() + 60
-        while not (victim and any(there_is.parent.glob(there_is.name))) and time.monotonic() < deadline:
+        while not (victim and ready()):
+            assert time.monotonic() < deadline, "the moment never came"
             time.sleep(0.02)
         ray.kill(victim[0], no_restart=False)
 
@@ -75,26 +71,28 @@ def test_a_tree_manager_that_dies_in_the_middle_of_a_round_changes_nothing(tmp_p
     }
     alone = fuse(scripted_config(str(tmp_path / "alone"), **shape), parts=scripted_parts())
     managers.clear()
-    thread = kill_when(tmp_path / "run" / "samples" / "part-*", managers)
+    thread = kill_when(lambda: any((tmp_path / "run" / "samples").glob("part-*")), managers)
     summary = fuse(scripted_config(str(tmp_path / "run"), **shape), parts=scripted_parts(answer_s=0.1))
-    thread.join()
+    assert not thread.is_alive()
     assert summary.tree_digest == alone.tree_digest
     assert [r.tickets for r in summary.rounds] == [r.tickets for r in alone.rounds]
 
 
-def test_a_queue_that_dies_while_a_round_is_trained_is_given_its_rows_again(tmp_path, undisturbed):
+def test_a_queue_that_dies_while_a_round_is_trained_is_given_its_rows_again(tmp_path):
     queues, parts = [], scripted_parts(step_s=1.5)
 
     def start_trainer(config, queue, folder):
         queues.append(queue)
         return parts.start_trainer(config, queue, folder)
 
-    # Once round 1 is harvested, round 0 is committed or being trained: its rows are lost with the queue.
-    thread = kill_when(tmp_path / "run" / "samples" / "part-*1-*", queues)
-    config = scripted_config(str(tmp_path / "run"), **SMALL)
-    summary = fuse(config, parts=replace(parts, start_trainer=start_trainer))
-    thread.join()
-    assert summary.tree_digest == undisturbed.tree_digest
+    def rows_are_queued() -> bool:
+        return ray.get(queues[0].status.remote(), timeout=20).num_rows_queued > 0
+
+    # Without staleness nothing is harvested while round 0 is trained, so only the watch can find the rows gone.
+    thread = kill_when(rows_are_queued, queues)
+    config = scripted_config(str(tmp_path / "run"), **SMALL, harvest={"max_staleness": 0})
+    fuse(config, parts=replace(parts, start_trainer=start_trainer))
+    assert not thread.is_alive()
     assert (tmp_path / "run" / "checkpoints" / "round-1" / "COMMIT").exists()
 
 

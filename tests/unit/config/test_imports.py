@@ -25,7 +25,7 @@ LAYERS = {
     ],
     2: ["storage", "harvest", "training", "simulation", "observe", "preflight", "preflight_run_dir"],
     3: ["plan", "tree_view", "evaluation", "actors"],
-    4: ["meditation", "progress", "startup", "finish", "real_parts", "fusion"],
+    4: ["meditation", "progress", "signals", "startup", "finish", "real_parts", "fusion"],
     5: ["cli"],
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -4,6 +4,9 @@
 what broke, and what to do. Bugs of ours are assertions, not errors of this module.
 """
 
+# Where what a Ray actor or task printed can be read.
+SEE_LOGS = "see its log in the Ray dashboard or in Ray's folder, /tmp/ray/session_latest/logs by default"
+
 
 class BohdiError(Exception):
     """Base of all of them; catching it catches every error with a remedy, and no bug."""

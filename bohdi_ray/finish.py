@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 from bohdi_ray.actors.pool import within
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.errors import SEE_LOGS
 from bohdi_ray.observe.summary import Summary, figures_of
 from bohdi_ray.progress import RunProgress
 from bohdi_ray.rounds import Rounds
@@ -23,26 +25,18 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     """Measures, exports RUN/target and RUN/best, writes summary.json; returns the summary."""
     started = time.monotonic()
     progress.message("all rounds are trained; measuring on the held-out samples and writing the target")
-    await within(crew.queue.finish.remote(rounds.num_closed), 60, "the sample queue", "see its log")
+    await within(crew.queue.finish.remote(rounds.num_closed), 60, "the sample queue", SEE_LOGS)
     await asyncio.to_thread(crew.trainer.join, config.deadlines.train_step_s)
-    digest = await within(crew.manager.digest.remote(), 60, "the tree's digest", "see the TreeManager's log")
-    tree = await within(crew.manager.describe.remote(), 600, "the tree", "see the TreeManager's log")
+    digest = await within(crew.manager.digest.remote(), 60, "the tree's digest", SEE_LOGS)
+    tree = await within(crew.manager.describe.remote(), 600, "the tree", SEE_LOGS)
     await crew.pools.stop()
     newest = rounds.num_trained
     versions = [0, *(r + 1 for r in crew.run_dir.committed_rounds())]
     losses = await _losses(config, crew, parts, versions, rounds.num_closed - 1)
     best = min(losses, key=lambda version: losses[version]) if losses else newest
-    for version, folder in ((newest, TARGET), (best, BEST)):
-        await within(
-            parts.export_weights(config, crew.run_dir.path(weights_dir(version)), crew.run_dir.path(folder)),
-            config.deadlines.train_step_s,
-            f"RUN/{folder} to be written",
-            "see the task's log in the Ray dashboard",
-        )
     figures = await asyncio.to_thread(
         figures_of, crew.store.iter_samples(), [source.name for source in config.sources], config.target.name
     )
-    progress.intervals.record("finish", started, time.monotonic())
     summary = Summary(
         stop_reason=progress.stop_reason or "",
         rounds=tuple(progress.rounds),
@@ -63,10 +57,25 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
             "summary": crew.run_dir.path(SUMMARY),
         },
     )
-    crew.run_dir.write_bytes(SUMMARY, (json.dumps(summary.to_json(), indent=2) + "\n").encode())
+    write_summary(crew, summary)  # before the exports: a full disk must not cost the figures
+    for version, folder in ((newest, TARGET), (best, BEST)):
+        await within(
+            parts.export_weights(config, crew.run_dir.path(weights_dir(version)), crew.run_dir.path(folder)),
+            config.deadlines.train_step_s,
+            f"RUN/{folder} to be written",
+            SEE_LOGS,
+        )
+    progress.intervals.record("finish", started, time.monotonic())
+    summary = replace(summary, seconds=progress.seconds())
+    write_summary(crew, summary)
     progress.metrics.log("summary", **{k: v for k, v in summary.to_json().items() if k not in ("rounds", "paths")})
     progress.console.table(summary)
     return summary
+
+
+def write_summary(crew: Crew, summary: Summary) -> None:
+    """RUN/summary.json."""
+    crew.run_dir.write_bytes(SUMMARY, (json.dumps(summary.to_json(), indent=2) + "\n").encode())
 
 
 async def _losses(
@@ -78,9 +87,7 @@ async def _losses(
         return {}
     folders = {version: crew.run_dir.path(weights_dir(version)) for version in versions}
     reference = parts.evaluate(config, folders, rows)
-    return await within(
-        reference, config.deadlines.train_step_s, "the held-out losses", "see the task's log in the Ray dashboard"
-    )
+    return await within(reference, config.deadlines.train_step_s, "the held-out losses", SEE_LOGS)
 
 
 def domains_by_level(tree: dict, depth: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from bohdi_ray.actors.pool import cancelled
 from bohdi_ray.config import FusionConfig
@@ -25,6 +25,8 @@ from bohdi_ray.signals import stopping_on_signals, unless_stopped
 from bohdi_ray.startup import Crew, Parts, assemble, held, keep_lease, ray_session
 from bohdi_ray.storage.environment import environment
 from bohdi_ray.storage.run_dir import RunDir
+
+T = TypeVar("T")
 
 
 def fuse(config: FusionConfig, *, address: str | None = None, parts: Parts | None = None) -> Summary:
@@ -56,7 +58,7 @@ async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float)
         try:
             watches = (crew.pools.watch(), crew.watch_trainer(), keep_lease(lease))
             rounds = await _supervised(_rounds(config, crew, progress, stop_asked), watches)
-            return await finish(config, crew, rounds, progress, parts)
+            return await _supervised(finish(config, crew, rounds, progress, parts), [keep_lease(lease)])
         finally:
             task = asyncio.current_task()
             await crew.dismiss(at_once=task is not None and task.cancelling() > 0)
@@ -94,7 +96,7 @@ async def _rounds(config: FusionConfig, crew: Crew, progress: RunProgress, stop_
     return rounds
 
 
-async def _supervised(work: Coroutine[Any, Any, Rounds], watches: Iterable[Coroutine[Any, Any, None]]) -> Rounds:
+async def _supervised(work: Coroutine[Any, Any, T], watches: Iterable[Coroutine[Any, Any, None]]) -> T:
     """The result of `work`; a failure that a watch sees ends it at once instead of leaving it waiting."""
     main = asyncio.ensure_future(work)
     watchers = [asyncio.ensure_future(watch) for watch in watches]

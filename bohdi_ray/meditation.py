@@ -23,7 +23,7 @@ from bohdi_ray.actors.pool import within
 from bohdi_ray.actors.tree_manager import Assignment
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.routing import RoutingTable
-from bohdi_ray.errors import Interrupted, StepNotReady
+from bohdi_ray.errors import SEE_LOGS, Interrupted, StepNotReady
 from bohdi_ray.records import Outcome, Proposals, Ticket
 from bohdi_ray.storage.run_dir import RunDir
 
@@ -83,7 +83,7 @@ class Meditation:
         self._on_progress = on_progress
         self._stop_asked = stop_asked
         self._queue: collections.deque[Ticket] = collections.deque()
-        self._seen: set[str] = set()
+        self._seen: dict[str, Ticket] = {}
         self._asked: set[str] = set()
         self._steps: dict[int, StepInProgress] = collections.defaultdict(StepInProgress)
         self._num_by_step: dict[int, int] = collections.Counter()
@@ -96,15 +96,16 @@ class Meditation:
         self._result = result = RoundHarvest(round, weights_version, started=time.monotonic())
         self._seen.clear()
         self._num_by_step.clear()
-        cursor = 0
+        cursor, incarnation = 0, None
         drain_until: float | None = None
         try:
             while True:
                 assignment: Assignment = await self._manager("assignment", cursor)
                 assert assignment.work.round == round, (assignment.work.round, round)
-                if assignment.work.cursor < cursor:  # the manager restarted and lists its tickets afresh
-                    cursor = 0
+                if assignment.incarnation != incarnation and incarnation is not None and cursor:
+                    incarnation, cursor = assignment.incarnation, 0  # it was restarted: look at all its tickets again
                     continue
+                incarnation = assignment.incarnation
                 cursor = assignment.work.cursor
                 self._take(assignment)
                 if drain_until is None and self._stop_asked.is_set():
@@ -129,15 +130,21 @@ class Meditation:
 
     async def _manager(self, method: str, *args: Any) -> Any:
         reference = getattr(self._supplies.manager, method).remote(*args)
-        return await within(reference, self._config.deadlines.request_s, f"TreeManager.{method}", "see its log")
+        return await within(reference, self._config.deadlines.request_s, f"TreeManager.{method}", SEE_LOGS)
 
     def _take(self, assignment: Assignment) -> None:
         for ticket in assignment.work.tickets:
-            if ticket.ticket_id not in self._seen:
-                self._seen.add(ticket.ticket_id)
-                self._queue.append(ticket)
+            known = self._seen.get(ticket.ticket_id)
+            if known == ticket:
+                continue
+            self._seen[ticket.ticket_id] = ticket
+            self._queue.append(ticket)
+            if known is None:
                 self._num_by_step[ticket.step] += 1
                 self._result.num_tickets_issued += 1
+            else:
+                # A restarted manager walked again, and engines that do not repeat themselves gave it other names.
+                self._steps[ticket.step].outcomes.pop(ticket.ticket_id, None)
 
     def _launch(self, assignment: Assignment) -> None:
         table = self._current_table()
@@ -160,7 +167,7 @@ class Meditation:
     def _follow(self, reference: Any, then: Callable[[Any], Any]) -> None:
         # Tasks retry within themselves; this deadline only catches what no other one caught.
         seconds = 3 * (self._config.deadlines.request_s + self._config.deadlines.start_s)
-        waiting = within(reference, seconds, "a harvest task", "see the Ray dashboard")
+        waiting = within(reference, seconds, "a harvest task", SEE_LOGS)
         self._tasks[asyncio.ensure_future(waiting)] = then
 
     async def _wait(self, drain_until: float | None) -> None:
@@ -197,7 +204,8 @@ class Meditation:
         self._result.num_tokens += sum(sum(outcome.num_tokens.values()) for outcome in outcomes)
         steps = {ticket.step for ticket in bundle}
         for ticket, outcome in zip(bundle, outcomes, strict=True):
-            self._steps[ticket.step].outcomes[outcome.ticket_id] = outcome
+            if self._seen.get(ticket.ticket_id) == ticket:
+                self._steps[ticket.step].outcomes[outcome.ticket_id] = outcome
         for step in steps:
             self._steps[step].tables.append(samples)
 
@@ -210,7 +218,7 @@ class Meditation:
         in_order = [progress.outcomes[ticket_id] for ticket_id in sorted(progress.outcomes)]
         try:
             screened = await self._manager("screen", step, in_order)
-            accepted = [outcome.ticket_id for outcome in screened if outcome.failure is None]
+            accepted = [self._seen[outcome.ticket_id] for outcome in screened if outcome.failure is None]
             part = await self._write(result.round, step, accepted, progress.tables)
             await self._manager("commit_step", step, screened, part)
         except StepNotReady:
@@ -219,13 +227,11 @@ class Meditation:
         result.outcomes.extend(screened)
         return True
 
-    async def _write(self, round: int, step: int, accepted: list[str], tables: list[Any]) -> str:
+    async def _write(self, round: int, step: int, accepted: list[Ticket], tables: list[Any]) -> str:
         if not accepted:
             return ""
         reference = write_part.remote(self._supplies.run, round, step, accepted, *tables)
-        return await within(
-            reference, self._config.deadlines.request_s, "a part of samples to be written", "see its log"
-        )
+        return await within(reference, self._config.deadlines.request_s, "a part of samples to be written", SEE_LOGS)
 
 
 def stopped(run: RunDir) -> Interrupted:

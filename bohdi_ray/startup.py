@@ -24,7 +24,7 @@ from bohdi_ray.actors.pool import EngineMaker, EnginePools, all_or_none, within
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.errors import BohdiError, DeadlineExceeded
+from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.meditation import Supplies
 from bohdi_ray.preflight import local_node
@@ -73,7 +73,7 @@ class Crew:
         self.pools = EnginePools(config.sources, config.target, parts.make_engine(config), directory, config.deadlines)
         self.supplies = Supplies(plan, directory, self.manager, run_dir)
         self.store = SampleStore(run_dir)
-        # Rows by closed round, until they are trained: a restarted queue is given them again.
+        # Rows by closed round, until no start of the workers needs them: a restarted queue is given them again.
         self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}
 
     async def start(self, parts: Parts, progress: RunProgress) -> None:
@@ -97,12 +97,10 @@ class Crew:
         num_steps = math.ceil(self.config.rows_per_round / self.config.training.global_batch_size)
         seconds = self.config.deadlines.start_s + (num_steps + 1) * self.config.deadlines.train_step_s
         deadline = time.monotonic() + seconds
-        while not await within(self.queue.wait_committed.remote(round, 5.0), 60, "the sample queue", "see its log"):
+        while not await within(self.queue.wait_committed.remote(round, 5.0), 60, "the sample queue", SEE_LOGS):
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"round {round} to be trained", seconds, "raise deadlines.train_step_s")
-        self._rows.pop(round, None)
-        status = await within(self.queue.status.remote(), 60, "the sample queue", "see its log")
-        return status.metrics.get(round, {})  # none after a restart of the queue
+        return await within(self.queue.metrics.remote(round), 60, "the sample queue", SEE_LOGS)
 
     async def serve_weights(self, version: int) -> list[Any]:
         """Every target engine serves `version`, proved, when this returns."""
@@ -111,7 +109,7 @@ class Crew:
     async def close_round(self, round: int, next_version: int) -> RoundClosed:
         """The boundary of `round`: rows drawn, introspection done, the next round open. One journalled call."""
         reference = self.manager.close_round.remote(round + 1, next_version)
-        return await within(reference, self.config.deadlines.request_s, "TreeManager.close_round", "see its log")
+        return await within(reference, self.config.deadlines.request_s, "TreeManager.close_round", SEE_LOGS)
 
     async def queue_rows(self, closed: RoundClosed) -> int:
         """Hands the round's rows to the trainer, and the held-out samples so far. Returns the number of rows."""
@@ -122,12 +120,15 @@ class Crew:
         return len(rows)
 
     async def _fill_queue(self) -> None:
-        """Puts the closed rounds that the queue does not have; after a restart it has none but the committed ones."""
-        status = await within(self.queue.status.remote(), 60, "the sample queue", "see its log")
+        """Puts the closed rounds that the queue does not have: after a restart it has none behind its resume point,
+        which is the newest committed optimizer state and may lie before the newest committed weights."""
+        status = await within(self.queue.status.remote(), 60, "the sample queue", SEE_LOGS)
         for round, (rows, heldout) in sorted(self._rows.items()):
-            if round >= status.next_round:
+            if round <= status.resume_round:
+                self._rows.pop(round, None)
+            elif round >= status.next_round:
                 put = self.queue.put_round.remote(round, rows, heldout)
-                await within(put, 600, "the sample queue to take a round", "see its log")
+                await within(put, 600, "the sample queue to take a round", SEE_LOGS)
 
     def rows(self, round: int, sample_ids: Sequence[str]) -> list[TrainingRow]:
         """Training rows with their texts, in the order drawn."""

@@ -11,11 +11,11 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 
 from bohdi_ray.actors.routed_models import RoutedModels
 from bohdi_ray.engines.routing import RoutingTable
+from bohdi_ray.errors import BohdiError
 from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
@@ -74,8 +74,16 @@ def propose(
 
 
 @ray.remote(num_cpus=0.01, max_retries=3)
-def write_part(run: RunDir, round: int, step: int, accepted: list[str], *tables: pa.Table) -> str:
+def write_part(run: RunDir, round: int, step: int, accepted: list[Ticket], *tables: pa.Table) -> str:
     """Writes the accepted samples of one step, in ticket order, as one part; returns its name."""
     whole = pa.concat_tables(tables)
-    kept = whole.filter(pc.is_in(whole["sample_id"], value_set=pa.array(accepted, pa.string())))
+    wanted = {(ticket.ticket_id, ticket.path) for ticket in accepted}
+    found = zip(whole["sample_id"].to_pylist(), map(tuple, whole["path"].to_pylist()), strict=True)
+    kept = whole.filter(pa.array([sample in wanted for sample in found], pa.bool_()))
+    if kept.num_rows != len(accepted):
+        # A bundle was harvested again after its node was lost, and its texts are not the ones that were judged.
+        raise BohdiError(
+            f"step {step} of round {round} has {len(accepted)} accepted samples, but {kept.num_rows} of them are left; "
+            "a node with samples not yet stored was lost: start the run again"
+        )
     return SampleStore(run).write_part(round, step, kept.sort_by("sample_id"))

@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 from bohdi_ray.actors.routed_models import as_bohdi_error
 from bohdi_ray.config import DeadlineConfig, OpenAIModel, VllmModel
 from bohdi_ray.engines.routing import Replica, RoutingTable
-from bohdi_ray.errors import BohdiError, ConfigError, DeadlineExceeded, EngineFailed
+from bohdi_ray.errors import SEE_LOGS, BohdiError, ConfigError, DeadlineExceeded, EngineFailed
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +102,11 @@ class EnginePools:
             except (BohdiError, RayError) as error:
                 pool.replicas.pop(replica_id, None)
                 ray.kill(handle)
-                if isinstance(error, ConfigError):
-                    raise
+                if isinstance(error, ConfigError | DeadlineExceeded):
+                    raise  # trying again would end no better, or as late
                 if attempt == MOST_STARTS:
                     raise EngineFailed(
-                        f"engine {replica_id} did not start after {attempt} tries; see its log in the Ray dashboard. "
-                        f"The last error: {error}"
+                        f"engine {replica_id} did not start after {attempt} tries; {SEE_LOGS}. The last error: {error}"
                     ) from error
                 log.warning("engine %s did not start (%s); trying again", replica_id, error)
             except BaseException:
@@ -118,10 +117,16 @@ class EnginePools:
     async def _start(self, pool: Pool, replica_id: str, handle: Any, weights: tuple[int, str | None]) -> None:
         """Returns once the engine is up, the target's on the weights of now."""
         await within(
+            handle.__ray_ready__.remote(),
+            self._deadlines.placement_s,
+            f"Ray to find room for engine {replica_id}",
+            "`bohdi plan --address` says what does not fit; free resources, or raise deadlines.placement_s",
+        )
+        await within(
             handle.start.remote(),
             self._deadlines.start_s,
             f"engine {replica_id} to start",
-            "see its log in the Ray dashboard; raise deadlines.start_s if it only loads slowly",
+            f"{SEE_LOGS}; raise deadlines.start_s if it only loads slowly",
         )
         while weights != (weights := self._weights_of(pool)):
             # The round's weights changed while it started: prove the new ones first.
@@ -151,7 +156,7 @@ class EnginePools:
         await self._tell(self._table)
 
     async def _tell(self, table: RoutingTable) -> None:
-        await within(self._directory.publish.remote(table), DIRECTORY_S, "the directory", "see the Ray dashboard")
+        await within(self._directory.publish.remote(table), DIRECTORY_S, "the directory", SEE_LOGS)
 
     async def load_weights(self, version: int, weights_dir: str) -> list[Any]:
         """Every target replica loads and proves committed weights; one that fails or is late is replaced.
@@ -191,9 +196,7 @@ class EnginePools:
                 await asyncio.sleep(WATCH_EVERY_S)
                 for replica_id in [replica_id for replica_id, task in care.items() if task.done()]:
                     care.pop(replica_id).result()
-                reported |= await within(
-                    self._directory.take_reports.remote(), DIRECTORY_S, "the directory", "see the Ray dashboard"
-                )
+                reported |= await within(self._directory.take_reports.remote(), DIRECTORY_S, "the directory", SEE_LOGS)
                 for pool in self._pools.values():
                     for replica_id, handle in pool.replicas.items():
                         if replica_id not in care:

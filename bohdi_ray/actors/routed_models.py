@@ -18,7 +18,7 @@ import numpy as np
 from ray.exceptions import RayError, RayTaskError
 
 from bohdi_ray.engines.routing import Replica, RoutingTable, choose
-from bohdi_ray.errors import DeadlineExceeded, EngineFailed
+from bohdi_ray.errors import SEE_LOGS, DeadlineExceeded, EngineFailed
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
 
 # A request that saw this many engines fail is taken to be what kills them.
@@ -168,7 +168,7 @@ class RoutedModels:
             raise DeadlineExceeded(
                 f"a replacement of {', '.join(sorted(self._failed_replicas))}",
                 self._replace_s,
-                "see the engines' logs in the Ray dashboard; raise deadlines.start_s if they only start slowly",
+                f"{SEE_LOGS}; raise deadlines.start_s if it only starts slowly",
             )
         self._table = table
 

@@ -70,6 +70,10 @@ class SampleQueueActor:
         """Whether `round` is committed, waiting for it at most `timeout_s`."""
         return await self._wait(lambda: self._queue.last_committed_round >= round, timeout_s)
 
+    async def metrics(self, round: int) -> dict[str, Any]:
+        """See SampleQueue.metrics."""
+        return self._queue.metrics(round)
+
     async def status(self) -> QueueStatus:
         """See QueueStatus."""
         return self._queue.status()

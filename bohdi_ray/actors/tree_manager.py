@@ -7,6 +7,7 @@ every call is idempotent. It never waits for a model and never sees text.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +29,12 @@ class Assignment:
     work: Work
     committable: int | None
     num_steps_left: int  # of this round, not committed yet
+    incarnation: str  # another one after a restart: tickets not yet journalled are then issued again, in any order
 
 
 class TreeManagerActor:
     def __init__(self, config: FusionConfig, seeds: Any, run: RunDir):
+        self._incarnation = uuid.uuid4().hex
         self._journal = Segments(run)
         read = self._journal.read_segments()
         self._next_segment = len(read.segments)
@@ -40,7 +43,7 @@ class TreeManagerActor:
     def assignment(self, cursor: int) -> Assignment:
         """Tickets of this round from position `cursor` on, and all elections that are open."""
         work = self._manager.work(cursor)
-        return Assignment(work, self._manager.committable(), self._manager.num_steps_left)
+        return Assignment(work, self._manager.committable(), self._manager.num_steps_left, self._incarnation)
 
     def propose(self, answers: Sequence[Proposals]) -> None:
         """Takes the proposals for some elections; a second answer to the same request is ignored."""

@@ -17,7 +17,7 @@ import ray
 from ray.data import Dataset, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from bohdi_ray.errors import DeadlineExceeded
+from bohdi_ray.errors import SEE_LOGS, DeadlineExceeded
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.queue import AttemptPlan, Ended, NotYet
 from bohdi_ray.training.steps import GlobalStep
@@ -84,7 +84,9 @@ def read_step(queue: Any, attempt: int, world_size: int, rank: int, step: int) -
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > QUEUE_AWAY_S:
                 raise DeadlineExceeded(
-                    "the sample queue to come back", QUEUE_AWAY_S, "run again with --resume"
+                    "the sample queue to come back",
+                    QUEUE_AWAY_S,
+                    SEE_LOGS,
                 ) from error
             time.sleep(1)
             continue

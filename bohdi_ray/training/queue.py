@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bohdi_ray.errors import BohdiError
@@ -59,7 +59,7 @@ class QueueStatus:
     ends: bool  # `finish` or `stop` was called
     idle_s: float  # since the trainer last took, finished or committed anything
     incarnation: str  # changes when the queue's actor was restarted and lost its rows
-    metrics: dict[int, dict[str, Any]] = field(default_factory=dict)  # by committed round
+    resume_round: int  # the newest round behind which a new start of the workers goes on; earlier rows are not needed
 
 
 class SampleQueue:
@@ -176,6 +176,10 @@ class SampleQueue:
 
     # Watching
 
+    def metrics(self, round: int) -> dict[str, Any]:
+        """What the trainer reported of a committed round; {} if a restart of the queue has lost it."""
+        return self._metrics.get(round, {})
+
     @property
     def last_committed_round(self) -> int:
         return self._last_committed_round
@@ -199,5 +203,5 @@ class SampleQueue:
             ends=self._num_rounds is not None or self._end_step is not None,
             idle_s=self._clock() - self._last_event,
             incarnation=self._incarnation,
-            metrics=dict(self._metrics),
+            resume_round=self._resume.round,
         )

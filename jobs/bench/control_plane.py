@@ -49,6 +49,8 @@ def main() -> None:
     seconds = sum(r.seconds["harvest"] for r in rest)
     result = {
         "samples_per_s": accepted / seconds,
+        # With everything between harvests: boundaries, rows read from disk, the queue, the last rounds' training.
+        "samples_per_s_whole_loop": summary.num_accepted / summary.seconds["loop"],
         "samples_per_s_first_round": first.accepted / first.seconds["harvest"],
         "samples": accepted,
         "harvest_s": seconds,

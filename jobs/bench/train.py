@@ -200,7 +200,7 @@ def run_ours(config, checkpoints: str, options: argparse.Namespace) -> dict:
             trainer.raise_if_dead()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"round {round}")
-        return ray.get(queue.status.remote(), timeout=60).metrics[round]
+        return ray.get(queue.metrics.remote(round), timeout=60)
 
     timed = metrics_of(1)
     latencies = []

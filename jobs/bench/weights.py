@@ -84,7 +84,7 @@ def measure(options: argparse.Namespace, checkpoints: str) -> dict:
             engine.load_weights.remote(version, f"{version_dir(checkpoints, version)}/weights"), timeout=WAIT_S
         )
         proved_at = time.time()
-        metrics = ray.get(queue.status.remote(), timeout=60).metrics[round]
+        metrics = ray.get(queue.metrics.remote(round), timeout=60)
         rounds.append(
             {
                 "sync_s": proved_at - metrics["stepped_at"],

@@ -88,7 +88,7 @@ def test_learning_rate_0_does_not_move_it_and_shuffled_answers_heal_clearly_less
     assert still == pytest.approx(before, rel=1e-3)
     shuffled = train_again(ray_session, config, run, tmp_path / "shuffled", learning_rate=None, shuffle=True)
     print(f"held-out loss: before {before:.3f}, trained {after:.3f}, answers shuffled {shuffled:.3f}")
-    assert before - shuffled < 0.8 * (before - after)
+    assert before - shuffled < 0.85 * (before - after)
 
 
 @pytest.mark.timeout(RUN_S)

@@ -42,4 +42,4 @@ def wait_for_round(ray: Any, queue: Any, trainer: Any, round: int, timeout_s: fl
         trainer.raise_if_dead()
         if time.monotonic() > deadline:
             raise TimeoutError(f"round {round} was not committed within {timeout_s} s")
-    return ray.get(queue.status.remote(), timeout=30).metrics[round]
+    return ray.get(queue.metrics.remote(round), timeout=30)

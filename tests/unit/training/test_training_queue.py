@@ -93,7 +93,7 @@ def test_acks_free_nothing_and_a_commit_frees_the_rounds_rows():
     queue.round_committed(state(0, 1), {"loss": 1.0})
     status = queue.status()
     assert (status.num_rows_drawn, status.num_rows_trained, status.num_rows_queued) == (8, 4, 4)
-    assert status.last_committed_round == 0 and status.metrics[0] == {"loss": 1.0}
+    assert status.last_committed_round == 0 and queue.metrics(0) == {"loss": 1.0}
     with pytest.raises(BohdiError, match="freed"):
         queue.take(1, 1, 0, 0)
 

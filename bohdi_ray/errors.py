@@ -40,10 +40,17 @@ class ConfigErrors(BohdiError):
 
 
 class PromptTooLong(BohdiError):
-    """One request does not fit its model's window; only that request fails."""
+    """One request does not fit its model's window; only that request fails.
 
-    def __init__(self, model: str, num_tokens: int, max_model_len: int):
+    A remote server says so in its own words, `said`, and gives no counts.
+    """
+
+    def __init__(self, model: str, num_tokens: int | None = None, max_model_len: int | None = None, said: str = ""):
         self.model, self.num_tokens, self.max_model_len = model, num_tokens, max_model_len
+        if said:
+            words = f"a prompt does not fit the window of {model} ({said}); shorten the answers"
+            super().__init__(f"{words} (sampling.answer.max_tokens)")
+            return
         super().__init__(
             f"a prompt of {num_tokens} tokens does not fit the window of {model} ({max_model_len} tokens); "
             "shorten the answers (sampling.answer.max_tokens) or raise engine.max_model_len"

@@ -24,7 +24,7 @@ from bohdi_ray.records import Completion, EngineRequest
 
 log = logging.getLogger(__name__)
 
-MAX_CONCURRENCY = 1_000  # calls at a time; vLLM or the remote limit does the queueing
+MAX_CONCURRENCY = 1_000  # calls at a time; the engine does the queueing
 FAREWELL_S = 5.0  # for callers to get their error before the process ends
 
 
@@ -48,7 +48,7 @@ class EngineActor:
         return await self._engine.start()
 
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
-        """Call with `num_returns="streaming"`: lists of completions as they finish."""
+        """Call with `num_returns="streaming"`: lists of completions as they finish, empty ones as signs of life."""
         try:
             async for ready in self._engine.run(requests):
                 yield ready
@@ -106,6 +106,7 @@ def engine_spec(model: VllmModel, version: int, weights_dir: str | None, config:
         model=model,
         path=path,
         weights_version=version,
+        proves=weights_dir is not None,
         seed=derived_seed(config.seed, "engine", model.name),
         device="cuda" if model.resources.num_gpus else "cpu",
         idle_s=deadlines.idle_s,

@@ -30,7 +30,8 @@ Waiting = tuple[EngineRequest, asyncio.Future[Completion]]
 class RoutedModels:
     """The models as one routing table shows them, and its successors after failures.
 
-    `request_s` bounds one request on one engine, `replace_s` the wait for a replacement, both in seconds.
+    `request_s` bounds the silence of a call, `replace_s` the wait for a replacement, both in seconds. How long a
+    request may take is the engine's to watch: it knows which of them wait for their turn.
     """
 
     def __init__(
@@ -102,16 +103,16 @@ class RoutedModels:
             f"{replica.replica_id} ended its answer early, or served other weights than this round's"
         )
         try:
-            async with asyncio.timeout(self._request_s):
+            async with asyncio.timeout(self._request_s) as silence:
                 stream = replica.handle.run.options(num_returns="streaming").remote([r for r, _ in batch])
                 async for reference in stream:
                     for completion in await reference:
                         if self._settle(model, completion, open_requests):
                             self._in_flight[replica.replica_id] -= 1
+                    silence.reschedule(asyncio.get_running_loop().time() + self._request_s)
         except TimeoutError:
-            failure = DeadlineExceeded(
-                f"{len(open_requests)} requests on {replica.replica_id}", self._request_s, "raise deadlines.request_s"
-            )
+            waited_for = f"a sign of life from {replica.replica_id}, which holds {len(open_requests)} requests"
+            failure = DeadlineExceeded(waited_for, self._request_s, "see its log, or raise deadlines.request_s")
         except Exception as error:
             failure = as_bohdi_error(error)
         self._in_flight[replica.replica_id] -= len(open_requests)

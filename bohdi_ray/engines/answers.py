@@ -70,7 +70,7 @@ class Answers:
         )
         output = await self._decode(token_ids, params)
         answer = output.outputs[0]
-        if answer.finish_reason not in ("stop", "length"):
+        if answer.finish_reason not in ("stop", "length"):  # the engine's own failures never get here
             raise RequestRefused(f"vLLM ended request {request.request_id} with reason {answer.finish_reason!r}")
         return replace(
             base,

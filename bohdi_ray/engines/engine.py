@@ -40,6 +40,7 @@ class LLMEngine:
         self._runs: set[RunQueue] = set()
         self._started_at: dict[int, float] = {}  # of every request in flight, by our number
         self._numbers = itertools.count()
+        self._slots = asyncio.Semaphore(spec.model.engine.max_num_seqs)  # the others wait here, without a clock
         self._open = asyncio.Event()  # closed while weights are loaded and proved
         self._loading = asyncio.Lock()
         self._probe: Probe | None = None  # the one last proved
@@ -52,9 +53,10 @@ class LLMEngine:
         self._watchdog: asyncio.Task[None] | None = None
 
     async def start(self) -> LoadReport | None:
-        """Loads the model; with a probe.json beside the weights folder also proves them (then the figures come back).
+        """Loads the model; where the spec says so also proves its weights (then the figures come back).
 
-        Raises ConfigError when vLLM refuses the model or its settings, WeightsMismatch, EngineFailed.
+        Raises ConfigError when vLLM refuses the model or its settings or probe.json is missing, WeightsMismatch,
+        EngineFailed.
         """
         spec = self.spec
         vllm_api.set_environment(spec.model, spec.device)
@@ -74,7 +76,7 @@ class LLMEngine:
         self._watchdog = asyncio.create_task(self._watch())
         self._born = self._idle_since = time.monotonic()
         report = None
-        if (Path(spec.path).parent / PROBE_FILE).is_file():
+        if spec.proves:
             report = await self._prove(spec.weights_version, spec.path, started, time.monotonic())
         self._open.set()
         return report
@@ -82,9 +84,10 @@ class LLMEngine:
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
         """Completions as they finish, all that are ready together, in any order, one for every request.
 
-        Consumes: the requests given. Produces: lists of completions. Waits for: vLLM, and weights being loaded.
-        Unblocked by: a finished request, or the failure of the engine, which raises EngineFailed. A caller that goes
-        away (cancelled, or the generator closed) aborts its requests in vLLM.
+        Consumes: the requests given. Produces: lists of completions, an empty one now and then as a sign of life.
+        Waits for: a slot (max_num_seqs requests are answered at a time), weights being loaded, vLLM. Unblocked by: a
+        finished request, or the failure of the engine, which raises EngineFailed. A caller that goes away (cancelled,
+        or the generator closed) aborts its requests in vLLM.
         """
         self._raise_if_failed()
         queue: RunQueue = asyncio.Queue()
@@ -112,6 +115,9 @@ class LLMEngine:
             except TimeoutError:
                 raise self._fail(f"did not load weights version {version} within {self.spec.weights_s:.0f} s") from None
             except BohdiError:
+                raise
+            except asyncio.CancelledError:
+                self._fail(f"was left while it loaded {weights_dir}")
                 raise
             except Exception as error:
                 raise self._fail(f"could not load {weights_dir}: {error}") from error
@@ -160,9 +166,10 @@ class LLMEngine:
     # One request.
 
     async def _answer(self, request: EngineRequest) -> Completion:
-        await self._open.wait()
-        assert self._answers is not None
-        return await self._answers.answer(request, self._weights_version)
+        async with self._slots:
+            await self._open.wait()
+            assert self._answers is not None
+            return await self._answers.answer(request, self._weights_version)
 
     async def _finished(self, token_ids: list[int], params: Any) -> Any:
         number = next(self._numbers)
@@ -173,12 +180,6 @@ class LLMEngine:
         self._started_at[number] = now
         try:
             output = await vllm_api.finished(self._llm, token_ids, params, str(number))
-            self._num_served += 1
-            self._num_prompt_tokens += len(token_ids)
-            self._num_decoded_tokens += len(output.outputs[0].token_ids)
-            return output
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             if not vllm_api.is_engine_dead(error) and vllm_api.is_bad_request(error):
                 raise RequestRefused(str(error)) from error
@@ -187,6 +188,12 @@ class LLMEngine:
             del self._started_at[number]
             if not self._started_at:
                 self._idle_since = time.monotonic()
+        if (reason := vllm_api.failure_of(output, params)) is not None:
+            raise self._fail(f"gave up a request ({reason})")
+        self._num_served += 1
+        self._num_prompt_tokens += len(token_ids)
+        self._num_decoded_tokens += len(output.outputs[0].token_ids)
+        return output
 
     # Proof, progress and failure.
 
@@ -250,4 +257,8 @@ def start_error(spec: EngineSpec, error: Exception) -> BohdiError:
     if isinstance(error, ValueError):  # vLLM's word for settings and models it does not take
         remedy = "See the model's `engine:` section and the log above."
         return ConfigError(f"model {spec.name}", spec.path, f"vLLM refuses it ({error})", remedy)
+    if isinstance(error, TypeError) and "AsyncEngineArgs." in str(error):  # a keyword that it does not have
+        remedy = "Correct or remove it; the keys are the fields of vLLM's AsyncEngineArgs."
+        field = f"engine.extra of model {spec.name}"
+        return ConfigError(field, spec.model.engine.extra, f"vLLM refuses it ({error})", remedy)
     return EngineFailed(f"engine of {spec.name} did not start on {spec.path}: {error}")

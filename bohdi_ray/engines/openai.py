@@ -23,7 +23,7 @@ from bohdi_ray.engines.chat import chat_messages, strip_control_tokens
 from bohdi_ray.engines.choices import first_token_choices
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
-from bohdi_ray.errors import ConfigError, EngineFailed, RemoteFailed, RequestRefused
+from bohdi_ray.errors import ConfigError, EngineFailed, PromptTooLong, RemoteFailed, RequestRefused
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,18 @@ CONTROL_TOKENS = (
 MAX_TOP_LOGPROBS = 20  # OpenAI's limit
 # Fields that some servers do not take; one is left out once the server has refused it.
 OPTIONAL = ("structured_outputs", "top_logprobs", "logprobs", "seed", "top_p", "max_tokens")
+# What servers say of a prompt that does not fit. Asked first: such a message may name max_tokens too.
+TOO_LONG = re.compile(
+    r"context[ _](length|window|size)|max_model_len|maximum (input|prompt|model) length"
+    r"|(prompt|input|message)s? (is |are )?too long|too many (input |prompt )?tokens",
+    re.IGNORECASE,
+)
+# What they say of a field that they do not take, as against one whose value is wrong.
+NOT_TAKEN = re.compile(
+    r"unsupported|unrecogni[sz]ed|(not|n't) (be |currently |yet )?(support|permitted|allowed|recogni[sz]ed)"
+    r"|(unknown|unexpected|extra)[ _](name|field|param|arg|key|propert|input|forbidden)|extra_forbidden",
+    re.IGNORECASE,
+)
 LONGEST_DELAY_S = 60.0
 UNLIKELY = -20.0  # log-probability given to labels that a server without log-probabilities did not choose
 
@@ -134,13 +146,13 @@ class RemoteEngine:
         base = Completion(request.request_id, self._model.name, 0)
         if isinstance(request, ScoreRequest):
             return replace(base, error=RequestRefused(f"remote source {self._model.name} cannot score an answer"))
-        async with self._slots:
+        async with self._slots:  # every clock of the request (timeout_s) starts in here
             if not self._num_in_flight:
                 self._idle_s += time.monotonic() - self._idle_since
             self._num_in_flight += 1
             try:
                 reply = await self._send(request)
-            except RequestRefused as error:
+            except (PromptTooLong, RequestRefused) as error:
                 return replace(base, error=error)
             finally:
                 self._num_in_flight -= 1
@@ -162,6 +174,8 @@ class RemoteEngine:
             try:
                 return await self._client.chat.completions.create(**sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if TOO_LONG.search(str(error)):
+                    raise PromptTooLong(self._model.name, said=str(error)) from error
                 # Each turn leaves out one more field, so this ends.
                 if not self._adapt(sent, str(error)):
                     raise RequestRefused(f"{self._model.name} refused a request: {error}") from error
@@ -220,8 +234,11 @@ class RemoteEngine:
         if sent["messages"][0]["role"] == "system" and re.search(r"system\b.*\brole|role.*\bsystem", message, re.I):
             self._folded = True
             return True
+        if not NOT_TAKEN.search(message):
+            return False
         for name in OPTIONAL:
-            if name in message and (name in sent or name in sent.get("extra_body", {})):
+            named = re.search(rf"(?<!\w){name}(?!\w)", message)
+            if named and (name in sent or name in sent.get("extra_body", {})):
                 log.info("%s does not take %s; it is left out from now on", self._model.name, name)
                 self._refused.add(name)
                 return True
@@ -229,10 +246,14 @@ class RemoteEngine:
 
 
 def completion_of(reply: Any, request: GenerationRequest, base: Completion) -> Completion:
-    """A Completion from a chat completion object of the client."""
+    """A Completion from a chat completion object of the client. An answer that was withheld is none."""
+    if reply.usage:
+        base = replace(base, num_prompt_tokens=reply.usage.prompt_tokens, num_tokens=reply.usage.completion_tokens)
     if not reply.choices:
         return replace(base, error=RequestRefused("the server's reply holds no answer"))
     answer = reply.choices[0]
+    if answer.finish_reason not in ("stop", "length"):  # content_filter, tool_calls, ...
+        return replace(base, error=RequestRefused(f"{base.model} ended its answer with {answer.finish_reason!r}"))
     text = answer.message.content or ""
     choice_logprobs = None
     if request.choices is not None:
@@ -240,8 +261,6 @@ def completion_of(reply: Any, request: GenerationRequest, base: Completion) -> C
     return replace(
         base,
         text=text,
-        num_prompt_tokens=reply.usage.prompt_tokens if reply.usage else 0,
-        num_tokens=reply.usage.completion_tokens if reply.usage else 0,
         finish_reason="length" if answer.finish_reason == "length" and choice_logprobs is None else "stop",
         choice_logprobs=choice_logprobs,
     )

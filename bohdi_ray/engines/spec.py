@@ -13,12 +13,13 @@ class EngineSpec:
     """One replica: which model, which weights, how long anything may take."""
 
     model: VllmModel
-    path: str  # the folder or hub id that is loaded; for the target a published folder with probe.json beside it
+    path: str  # the folder or hub id that is loaded
     weights_version: int = 0
+    proves: bool = False  # the target's: a probe.json lies beside the folder, and the start proves it
     seed: int = 0
     device: Literal["cpu", "cuda"] = "cpu"
     idle_s: float = 120.0  # without a token while requests are in flight
-    request_s: float = 900.0  # one request, from its arrival
+    request_s: float = 900.0  # one request, from when vLLM gets it
     weights_s: float = 600.0  # draining, loading and proving new weights
     tolerance: float = 0.15  # mean absolute difference from the trainer, nats per token
 

@@ -9,15 +9,17 @@ from typing import Any
 from bohdi_ray.records import Completion
 
 RunQueue = asyncio.Queue[Completion | BaseException]
+BEAT_S = 5.0  # without an answer, after which an empty list says that the engine is there
 
 
 async def as_they_finish(
-    queue: RunQueue, answers: Sequence[Coroutine[Any, Any, Completion]]
+    queue: RunQueue, answers: Sequence[Coroutine[Any, Any, Completion]], beat_s: float = BEAT_S
 ) -> AsyncIterator[list[Completion]]:
     """Lists of what has finished since the last one, one completion for each of `answers`.
 
     Consumes: the coroutines. Produces: lists. Waits for: at least one to finish. Unblocked by: a finished one, or an
-    exception, theirs or one that the engine puts into `queue`, which is raised. Leaving early cancels the rest.
+    exception, theirs or one that the engine puts into `queue`, which is raised, or by `beat_s` going by: then an empty
+    list tells the caller that it waits for its turn, not for a dead process. Leaving early cancels the rest.
     """
 
     async def put(answer: Coroutine[Any, Any, Completion]) -> None:
@@ -30,7 +32,12 @@ async def as_they_finish(
     num_open = len(tasks)
     try:
         while num_open:
-            ready = [await queue.get()]
+            try:
+                async with asyncio.timeout(beat_s):
+                    ready = [await queue.get()]
+            except TimeoutError:
+                yield []
+                continue
             await asyncio.sleep(0)  # others that finished in the same step of the engine
             while not queue.empty():
                 ready.append(queue.get_nowait())

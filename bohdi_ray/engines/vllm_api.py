@@ -19,7 +19,9 @@ GUARD = "bohdi_ray.engines.orphan_guard.OrphanGuard"
 
 
 def set_environment(model: VllmModel, device: str) -> None:
-    """Environment variables that vLLM and its processes read. What the user has set stays."""
+    """Environment variables that vLLM and its processes read. What the user has set stays, but for two: whose the
+    engine's processes are, and on a CPU where an unsplit engine's worker lives, which goes with `engine_arguments`.
+    """
     os.environ[OWNER_VARIABLE] = str(os.getpid())
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -155,6 +157,17 @@ async def finished(llm: Any, token_ids: list[int], params: Any, request_id: str)
     """vLLM's RequestOutput of one request, when it is finished. Cancelling this aborts the request in the engine."""
     outputs = [output async for output in llm.generate({"prompt_token_ids": token_ids}, params, request_id)]
     return outputs[-1]
+
+
+def failure_of(output: Any, params: Any) -> str | None:
+    """The finish reason of a request that the engine itself gave up, None when it is the request's own end.
+
+    vLLM ends a request whose grammar it cannot follow with "error" too; that one is the request's.
+    """
+    reason = output.outputs[0].finish_reason
+    if reason == "abort" or (reason == "error" and getattr(params, "structured_outputs", None) is None):
+        return reason
+    return None
 
 
 def prompt_logprobs(output: Any) -> list[float]:

@@ -12,7 +12,7 @@ import pytest
 
 from bohdi_ray.config import OpenAIModel
 from bohdi_ray.engines.openai import RemoteEngine, resolve_secret
-from bohdi_ray.errors import ConfigError, RemoteFailed, RequestRefused
+from bohdi_ray.errors import ConfigError, PromptTooLong, RemoteFailed, RequestRefused
 from bohdi_ray.records import GenerationRequest, SamplingSpec, ScoreRequest
 
 KEY = "sk-very-secret"
@@ -24,6 +24,7 @@ class Server:
     def __init__(self):
         self.queued: list[tuple[int, dict | None, dict]] = []  # status, body (None: never answers), headers
         self.default = (200, reply("fine"), {})
+        self.delay_s = 0.0
         self.refuses: dict[str, str] = {}  # a field in the request -> message of a 400
         self.requests: list[dict] = []
         self.keys: list[str] = []
@@ -39,6 +40,7 @@ class Server:
                 if content is None:
                     server.released.wait(20)
                     return
+                server.released.wait(server.delay_s)
                 data = json.dumps(content).encode()
                 server.leave()
                 self.send_response(status)
@@ -219,10 +221,62 @@ def test_an_answer_that_names_no_single_label_has_no_log_probabilities(server, t
     assert done["a"].choice_logprobs is None and done["a"].text == text
 
 
-def test_a_refused_prompt_fails_that_request_alone(server):
-    server.queued = [(400, {"error": {"message": "maximum context length is 8192 tokens"}}, {})]
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.",
+        "'max_tokens' is too large: 100. This model's maximum context length is 64 tokens, unsupported here.",
+        "the request exceeds the available context size, try increasing it",
+        "prompt is too long: 9000 tokens > 8192 maximum",
+    ],
+)
+def test_a_prompt_that_does_not_fit_fails_alone_and_teaches_nothing(server, message):
+    server.queued = [(400, {"error": {"message": message, "param": "max_tokens"}}, {})]
+    done, _ = ask(server, request("a"), request("b"), max_in_flight=1)
+    assert isinstance(done["a"].error, PromptTooLong) and message[:20] in str(done["a"].error)
+    assert done["b"].text == "fine" and server.requests[-1]["max_tokens"] == 100 and len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["Invalid type for 'seed': expected an integer.", "top_p must be in (0, 1]", "Unsupported: max_tokens_per_day"],
+)
+def test_a_wrong_value_fails_that_request_alone_and_no_field_is_left_out(server, message):
+    server.queued = [(400, {"error": {"message": message}}, {})]
     done, _ = ask(server, request("a"), request("b"), max_in_flight=1)
     assert isinstance(done["a"].error, RequestRefused) and done["b"].text == "fine"
+    assert {"seed", "top_p", "max_tokens"} <= set(server.requests[-1]) and len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Unsupported parameter: 'seed' is not supported with this model.",
+        "Unknown parameter: seed",
+        "Unrecognized request argument supplied: seed",
+        "[{'type': 'extra_forbidden', 'loc': ['body', 'seed'], 'msg': 'Extra inputs are not permitted'}]",
+        "This model does not support seed",
+    ],
+)
+def test_a_field_that_the_server_does_not_know_is_left_out(server, message):
+    server.refuses = {"seed": message}
+    done, _ = ask(server, request("a"), request("b"), max_in_flight=1)
+    assert done["a"].text == done["b"].text == "fine"
+    assert "seed" not in server.requests[-1] and len(server.requests) == 3
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "tool_calls"])
+def test_an_answer_that_was_withheld_is_refused_and_its_tokens_count(server, reason):
+    server.queued = [(200, reply("A", finish=reason), {})]
+    done, stats = ask(server, request("a", choices=("A", "B")), request("b"), max_in_flight=1)
+    assert isinstance(done["a"].error, RequestRefused) and reason in str(done["a"].error)
+    assert done["a"].text == "" and done["b"].text == "fine" and stats.num_decoded_tokens == 6
+
+
+def test_a_request_that_waits_for_its_turn_does_not_time_out(server):
+    server.delay_s = 0.1
+    done, stats = ask(server, *(request(str(i)) for i in range(12)), max_in_flight=1, timeout_s=0.8)
+    assert len(done) == 12 and stats.num_retries == 0
 
 
 def test_scoring_is_refused_without_a_request(server):

@@ -39,6 +39,7 @@ class Running:
 
     def __init__(self, model: VllmModel, path: str, version: int = 0, **spec):
         self.loop = asyncio.new_event_loop()
+        spec.setdefault("proves", (Path(path).parent / PROBE_FILE).is_file())
         self.engine = LLMEngine(EngineSpec(model=model, path=path, weights_version=version, **spec))
         self.report = self.do(self.engine.start())
 

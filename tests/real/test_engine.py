@@ -17,7 +17,7 @@ import pytest
 from engine_support import Running, generation, published, scores, vllm_model
 
 from bohdi_ray.engines.processes import child_processes
-from bohdi_ray.errors import EngineFailed, PromptTooLong, RequestRefused, WeightsMismatch
+from bohdi_ray.errors import ConfigError, EngineFailed, PromptTooLong, RequestRefused, WeightsMismatch
 from bohdi_ray.records import ScoreRequest
 
 pytestmark = pytest.mark.timeout(300)
@@ -169,6 +169,20 @@ def test_stopping_leaves_no_process(running):
     assert running.engine._processes
     running.close()
     assert not any(process.is_running() for process in running.engine._processes)
+
+
+def test_an_unknown_key_of_engine_extra_is_named(tiny_model_dir):
+    model = vllm_model(tiny_model_dir("qwen2"))
+    model = model.model_copy(update={"engine": model.engine.model_copy(update={"extra": {"no_such": 1}})})
+    with pytest.raises(ConfigError, match=r"engine\.extra.*no_such"):
+        Running(model, model.model)
+
+
+def test_a_published_folder_used_as_a_source_is_not_proved(family):
+    model, weights = family
+    running = Running(model, weights[1], proves=False)  # version 0 of a source, with the probe of version 1 beside it
+    assert running.report is None
+    running.close()
 
 
 def test_a_hung_engine_fails_its_callers_and_can_still_be_stopped(tiny_model_dir):

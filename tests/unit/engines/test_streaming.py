@@ -88,6 +88,18 @@ def test_an_exception_of_one_answer_is_raised():
         run(main())
 
 
+def test_empty_lists_are_the_sign_of_life_of_an_engine_that_has_no_answer_yet():
+    async def main():
+        slow = asyncio.Future()
+        stream = as_they_finish(asyncio.Queue(), [answer(slow)], beat_s=0)
+        beats = [await anext(stream) for _ in range(3)]
+        slow.set_result(completion("slow"))
+        await settle()
+        return beats, [c.request_id async for part in stream for c in part]
+
+    assert run(main()) == ([[], [], []], ["slow"])
+
+
 def test_no_requests_end_at_once():
     async def main():
         return [part async for part in as_they_finish(asyncio.Queue(), [])]

@@ -149,6 +149,22 @@ def test_a_replica_that_ends_its_answer_early_or_takes_too_long_is_left():
         assert set(models._in_flight.values()) == {0}
 
 
+def test_a_call_is_given_up_for_its_silence_and_not_for_its_length():
+    replica, directory = ScriptedReplica(), ScriptedDirectory()
+
+    async def slowly(requests):
+        for request in requests:
+            for _ in range(3):
+                await asyncio.sleep(0.05)
+                yield value([])  # alive, but with a backlog
+            yield value([scripted_completion("ada", 0, request)])
+
+    replica.run = Method(slowly)
+    answers, _ = ask(table(replica), directory, number=4, request_s=0.3)
+    assert len(ids(answers)) == 4
+    assert directory.reported == []
+
+
 def test_an_answer_made_with_other_weights_counts_as_none():
     stale, fresh = ScriptedReplica("target", 1), ScriptedReplica("target", 2)
     routing = table(stale, fresh, model="target", weights_version=2)

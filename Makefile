@@ -6,16 +6,20 @@ PYTEST := $(BIN)/python -m pytest -q
 say = @printf '\n== %s\n' "$(1)"
 tests_in = $(wildcard $(addsuffix /test_*.py,$(1)) $(addsuffix /*/test_*.py,$(1)))
 
-.PHONY: help setup setup-dev demo test test-unit test-integration test-real lint format docs lock clean
+.PHONY: help machine setup setup-dev demo test test-unit test-integration test-real lint format docs lock clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.project  ## Create .venv with the locked packages (LOCK=gpu for CUDA) and this project
+# Each time, in a moment; the whole look at the machine comes before the environment is made.
+machine:
+	@requirements/setup.sh check
+
+setup: machine $(VENV)/.project  ## Create .venv with the locked packages (LOCK=gpu for CUDA) and this project
 	@echo "setup: $(VENV) is ready"
-setup-dev: $(VENV)/.project $(VENV)/.dev
+setup-dev: machine $(VENV)/.project $(VENV)/.dev
 
 demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, about 10 minutes
 	$(call say,preparing the quickstart's models: SmolLM2-135M-Instruct and a copy without 8 of its 30 layers)

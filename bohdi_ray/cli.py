@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from bohdi_ray import __version__
-from bohdi_ray.errors import BohdiError, ConfigError, ConfigErrors, Interrupted, RunDirError
+from bohdi_ray.errors import SEE_LOGS, BohdiError, ConfigError, ConfigErrors, Interrupted, RunDirError
 
 RUN_FAILED, REFUSED, STOPPED = 1, 2, 130
 OVERRIDES_HELP = "CONFIG is a YAML file; each KEY=VALUE replaces one setting, for example stop.rounds=3."
@@ -33,7 +33,8 @@ def exit_code(error: BaseException) -> int:
 
 
 def errors_as_text(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Ends the program with a message and a code for errors that have a remedy; a bug keeps its traceback."""
+    """Ends the program with a message and a code for errors that have a remedy, and for those of Ray; a bug keeps its
+    traceback."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -50,8 +51,24 @@ def errors_as_text(command: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
             sys.exit(STOPPED)
+        except Exception as error:
+            if (reason := _rays_reason(error)) is None:
+                raise
+            click.echo(f"failed: {reason}; {SEE_LOGS}", err=True)
+            sys.exit(RUN_FAILED)
 
     return wrapped
+
+
+def _rays_reason(error: Exception) -> str | None:
+    """One line of what Ray says; None for errors that are not Ray's. Ray has been imported if one of its is raised."""
+    rays = sys.modules.get("ray.exceptions")
+    if rays is None or not isinstance(error, rays.RayError):
+        return None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    # The error of a task is its traceback, which ends with what was raised; the others begin with what happened.
+    line = lines[-1 if isinstance(error, rays.RayTaskError) else 0]
+    return f"{type(error).__name__}: {line}".rstrip(".: ")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -111,7 +128,7 @@ def plan(config: Path, overrides: tuple[str, ...], nodes: Path | None, address: 
 
 def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
     """Where the run would be placed; None if that cannot be known here."""
-    from bohdi_ray.machines import nodes_of_ray, read_nodes
+    from bohdi_ray.machines import nodes_of_ray, read_nodes, unreachable
     from bohdi_ray.plan import asks_for_gpus
     from bohdi_ray.preflight import local_node
 
@@ -124,8 +141,7 @@ def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
             with ray.init(address=address, log_to_driver=False, configure_logging=False):
                 return nodes_of_ray(ray.nodes())
         except (ConnectionError, RuntimeError, ValueError) as error:
-            remedy = "Check the address and RAY_AUTH_MODE, or describe the nodes with --nodes FILE."
-            raise ConfigError("--address", address, f"cannot be reached ({error})", remedy) from None
+            raise unreachable("--address", address, error) from None
     machine = local_node(config)
     return None if machine.num_gpus == 0 and asks_for_gpus(config) else [machine]
 

@@ -74,7 +74,7 @@ class FusionConfig(Section):
     """A whole fusion."""
 
     run_dir: str
-    """Where the run writes everything; `{time}` is replaced. Any pyarrow filesystem: a path, s3://, gs://."""
+    """Where the run writes everything, a path that every node sees; `{time}` in it is replaced."""
     seed: int = Field(0, ge=0)
     """Of every random draw."""
     sources: tuple[SourceModel, ...]
@@ -153,6 +153,10 @@ def _errors_of_models(config: FusionConfig) -> list[ConfigError]:
                 "Lower it, or add sources.",
             )
         )
+    if config.target.trust_remote_code:
+        rule = "training runs no code that comes with a model"
+        remedy = "Leave it out, and use a target whose architecture transformers itself has; a source may have it."
+        errors.append(ConfigError("target.trust_remote_code", True, rule, remedy))
     return errors
 
 

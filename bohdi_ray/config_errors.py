@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from bohdi_ray.config import FusionConfig, OpenAIModel, Section, VllmModel
+from bohdi_ray.config import EngineArgs, FusionConfig, OpenAIModel, Section, VllmModel
 from bohdi_ray.errors import ConfigError
 
 TAGS: dict[str, type[Section]] = {"vllm": VllmModel, "openai": OpenAIModel}
@@ -72,6 +72,8 @@ def _unknown_key(key: str, section: type[BaseModel] | None) -> tuple[str, str]:
     known = list(section.model_fields) if section is not None else []
     near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
     remedy = f"Did you mean `{near[0]}`?" if near else f"Known here: {', '.join(known)}."
+    if section is EngineArgs:
+        remedy = f"{remedy} Put other vLLM arguments under engine.extra."
     return "there is no such key", remedy
 
 

@@ -126,15 +126,13 @@ class VllmModel(ModelBase):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of the weights in the engine."""
     trust_remote_code: bool = False
-    """Run code that comes with the model. Needs a pinned revision or a local folder."""
+    """Run code that comes with the model. For sources only; needs a pinned revision or a local folder."""
     engine: EngineArgs = EngineArgs()
     """Arguments of the engine."""
     resources: ReplicaResources = ReplicaResources()
     """Resources of one replica."""
     replicas: int = Field(1, ge=1)
     """Engines of this model."""
-    max_in_flight: int = Field(256, ge=1)
-    """Requests one replica holds at a time, waiting ones included."""
 
     @model_validator(mode="after")
     def _pinned_code(self) -> VllmModel:

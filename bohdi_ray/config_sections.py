@@ -54,6 +54,8 @@ class SproutConfig(Section):
     """Failed elections of one walk at one node after which the node's `unk` arm is closed for the round."""
     reuse_ballots: bool = True
     """Losing names stay as votes at their node, so its next sprout needs no generation. The paper: false."""
+    vary_initials: bool = True
+    """Later elections at a node ask for names that begin with a random half of the letters: ours. The paper: false."""
     requests_ahead: int = Field(1, ge=0)
     """Further elections at a waiting node whose proposals are requested before they are needed."""
 
@@ -111,7 +113,7 @@ class HarvestConfig(Section):
     tickets_per_task: int = Field(4, ge=1)
     """Most tickets one task works on, all at once."""
     min_sources: int = Field(1, ge=1)
-    """The run stops when fewer sources than this are left."""
+    """A run needs at least this many sources."""
     prompts: str | None = None
     """A folder whose *.jinja files replace the prompt templates of the same name."""
 
@@ -139,7 +141,7 @@ class ScheduleConfig(Section):
     kind: Literal["constant", "linear", "cosine"] = "constant"
     """Shape after the warm-up."""
     warmup_steps: int = Field(0, ge=0)
-    """Steps over which the rate rises linearly from 0."""
+    """Steps over which the rate rises linearly: the first of w steps has 1/w of the full rate, the last all of it."""
     total_steps: int | None = Field(None, ge=1)
     """Step at which linear and cosine reach `min_ratio`. Default: what `stop.rounds` rounds take."""
     min_ratio: float = Field(0.1, ge=0, le=1)

@@ -17,6 +17,7 @@ from bohdi_ray.errors import ConfigError
 from bohdi_ray.placement import Node
 
 NODE_KEYS = ("name", "num_cpus", "num_gpus", "memory_gb", "gpu_name", "gpu_memory_gb", "count")
+THIS_MACHINE = "this machine"
 EXAMPLE = "Write a list of nodes like {name: a, num_cpus: 96, num_gpus: 8, memory_gb: 1000, gpu_name: H100, count: 2}."
 
 
@@ -26,7 +27,7 @@ def this_machine() -> Node:
     names = {name for name, _ in cards}
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Node(
-        name="this machine",
+        name=THIS_MACHINE,
         num_cpus=len(os.sched_getaffinity(0)),
         num_gpus=len(cards),
         memory_gb=round(pages / 1e9, 1),
@@ -85,6 +86,13 @@ def _nodes_of(entry: Any, i: int) -> list[Node]:
         )
         for j in range(count)
     ]
+
+
+def unreachable(field: str, address: str | None, error: Exception) -> ConfigError:
+    """What to say when a running Ray cannot be joined, from what `ray.init` raised."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    remedy = "Check the address, that the cluster is up, and RAY_AUTH_MODE; `bohdi plan --nodes FILE` needs no cluster."
+    return ConfigError(field, address, f"cannot be reached ({reason})", remedy)
 
 
 def nodes_of_ray(listed: Sequence[Mapping[str, Any]]) -> list[Node]:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.chat import require_chat_template
+from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.engines.prompts import load_templates
 from bohdi_ray.errors import ConfigError, ConfigErrors
-from bohdi_ray.machines import this_machine
+from bohdi_ray.machines import THIS_MACHINE, this_machine
 from bohdi_ray.memory import ModelSize, model_size, weights_gb
 from bohdi_ray.placement import Node, bundles, place, placement_errors, resolve_gpus
 from bohdi_ray.preflight_run_dir import run_dir_errors
@@ -47,9 +48,7 @@ def preflight(config: FusionConfig, nodes: Sequence[Node] | None) -> Findings:
     findings = Findings()
     for place_name, model in hosted_models(config).items():
         _check_model(place_name, model, config, findings)
-    for source in config.sources:
-        if source.kind == "openai":
-            findings.notes.append(f"{source.name}: the server at {source.base_url} was not asked")
+    _check_remote_sources(config, nodes, findings)
     _check_files(config, findings)
     try:
         check_deepspeed(config.training.deepspeed)
@@ -167,6 +166,32 @@ def _check_window(at: str, model: VllmModel, own: int | None, config: FusionConf
             f"{model.name}: when all answers are as long as they may be ({longest} tokens together), they do not fit "
             f"its window of {window} and it cannot judge them; such harvests are counted as failed"
         )
+
+
+def _check_remote_sources(config: FusionConfig, nodes: Sequence[Node] | None, findings: Findings) -> None:
+    """A key that is missing here is missing on a run of this machine alone; other nodes may have it."""
+    here_alone = nodes is not None and [node.name for node in nodes] == [THIS_MACHINE]
+    for i, source in enumerate(config.sources):
+        if source.kind != "openai":
+            continue
+        findings.notes.append(f"{source.name}: the server at {source.base_url} was not asked")
+        problem = _key_error(f"sources.{i}.api_key", source.api_key)
+        if problem is not None and here_alone:
+            findings.problems.append(problem)
+        elif problem is not None:
+            findings.notes.append(f"{source.name}: {source.api_key} gives no key here; the nodes of the run need it")
+
+
+def _key_error(field_name: str, reference: str | None) -> ConfigError | None:
+    """What keeps a key from being read here, or None. Never holds the key."""
+    try:
+        if reference is not None:
+            resolve_secret(reference)
+    except ConfigError as error:
+        return ConfigError(field_name, reference, error.rule, error.remedy)
+    except UnicodeDecodeError:
+        return ConfigError(field_name, reference, "the file is not text", "Write the key, and nothing else, into it.")
+    return None
 
 
 def _check_files(config: FusionConfig, findings: Findings) -> None:

@@ -13,9 +13,11 @@ from bohdi_ray.errors import ConfigError
 
 
 def run_dir_errors(run_dir: str) -> list[ConfigError]:
-    """Problems of a local run directory; other filesystems are tried when the run begins."""
+    """What keeps a run from beginning there: an address instead of a path, a run, a file, a lack of rights."""
     if "://" in run_dir:
-        return []
+        rule = "checkpoints are written and read as plain files, by every node"
+        remedy = "Give a path that every node sees; copy the run to an object store when it is done."
+        return [ConfigError("run_dir", run_dir, rule, remedy)]
     folder = Path(run_dir).expanduser().absolute()
     if "{time}" in folder.name:
         folder = folder.parent

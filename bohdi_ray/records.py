@@ -39,14 +39,14 @@ def ticket_id(round: int, step: int, index: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SproutRequest:
-    """A wish for names of new children of one node. Elections at a node are numbered from 0.
+    """A wish for names of new children of one node.
 
     The prompt made from it depends on nothing but this record, so it may be asked for ahead of its election.
     """
 
     request_id: str
     path: DomainPath  # of the node that wants a child; () is the root
-    election: int
+    election: int  # number of the poll, from 0: elections at the node that the ballot could decide do not count
     leaf: bool  # whether the wanted child is a leaf
 
 

@@ -26,6 +26,7 @@ from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded
 from bohdi_ray.harvest.plan import HarvestPlan
+from bohdi_ray.machines import unreachable
 from bohdi_ray.meditation import Supplies
 from bohdi_ray.preflight import local_node
 from bohdi_ray.progress import RunProgress
@@ -210,12 +211,18 @@ def held(run: RunDir) -> Iterator[Lease]:
 
 @contextlib.contextmanager
 def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
-    """A Ray session that was there already, a cluster's, or one of our own on this machine, ended with the run."""
+    """A Ray session that was there already, a cluster's, or one of our own on this machine, ended with the run.
+
+    Raises ConfigError when the cluster cannot be joined."""
     if ray.is_initialized():
         yield
         return
     if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, log_to_driver=False)
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            field = "--address" if address else "RAY_ADDRESS"
+            raise unreachable(field, address or os.environ["RAY_ADDRESS"], error) from None
     else:
         # Engines and trainer share this machine's cores; the slots only have to admit them all.
         slots = math.ceil(local_node(config).num_cpus) + SPARE_SLOTS

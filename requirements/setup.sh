@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # What `make setup` does, one step per argument. Every refusal says what is missing and how to mend it.
 #   setup.sh venv VENV LOCK      check the machine, then create the virtual environment
+#   setup.sh check               see that what runs and tests need is still there; says nothing when it is
 #   setup.sh packages VENV LOCK  install requirements/LOCK.txt and see that torch and vllm work
 set -euo pipefail
 cd "$(dirname "$0")/.."
-STEP=$1 VENV=$2 LOCK=$3
-NEEDED_GB=8
+STEP=$1 VENV=${2:-} LOCK=${3:-}
+NEEDED_GB=8 NEEDED_FOR_RUNS_GB=4
 
 refuse() {
     echo "setup: $1" >&2
@@ -31,14 +32,26 @@ check_machine() {
     "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.isfile(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
         refuse "$python has no headers (Python.h), with which DeepSpeed compiles a small part of itself." \
             "Install them (Debian, Ubuntu: apt install python3.11-dev)."
+    check_compiler
+    check_disk "$NEEDED_GB" "the environment needs"
+}
+
+check_compiler() {
     command -v g++ >/dev/null || refuse "no C++ compiler (g++), which DeepSpeed and PyTorch need at run time." \
         "Install it (Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++)."
+}
+
+check_disk() {
     free_gb=$(($(df -Pk . | awk 'NR == 2 {print $4}') / 1048576))
-    [ "$free_gb" -ge "$NEEDED_GB" ] || refuse "$free_gb GB are free here and the environment needs $NEEDED_GB GB." \
+    [ "$free_gb" -ge "$1" ] || refuse "$free_gb GB are free here and $2 $1 GB." \
         "Free some space, or clone the project onto another disk."
 }
 
 case $STEP in
+check)
+    check_compiler
+    check_disk "$NEEDED_FOR_RUNS_GB" "runs and tests need"
+    ;;
 venv)
     check_machine
     if "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then

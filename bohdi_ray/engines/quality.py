@@ -19,6 +19,7 @@ MIN_RULE_CHARS = 1000  # for strings without a letter or digit: table rules, lin
 NGRAM = 12
 MIN_WORDS = 60
 MAX_REPEATED_SHARE = 0.5
+MAX_REFUSAL_CHARS = 600  # behind the declining phrase; what goes on for longer says something
 
 # A loop in a numbered list still counts up, so the numbers in front of lines are not words.
 _ENUMERATOR = re.compile(r"^[ \t]*\d+[.):]", re.M)
@@ -40,8 +41,22 @@ _REFUSAL = re.compile(
       | i(?:'m|\ am)\ (?:just\ |only\ )?{_MACHINE}\b[^.\n]{{0,60}}(?:{_CANNOT}|don'?t\ have)
       | as\ {_MACHINE}\b[^.\n]{{0,40}}\bi\ (?:{_CANNOT}|do\ not|don'?t)
       | i\ (?:do\ not|don'?t)\ have\ (?:the\ ability|access|enough\ information|personal)
-      | (?:i'?m|i\ am)\ not\ (?:able|comfortable)\b
+      | (?:i'?m|i\ am)\ not\ (?:able\ to|comfortable\ (?:with|\w+ing))\b
     )""",
+    re.I | re.X,
+)
+# What makes a declining sentence the beginning of an answer: "but here is", "but I can explain", "which is why".
+_GOES_ON = re.compile(
+    r"""\b(?:
+        here(?:'s|\ is|\ are)
+      | which\ is\ why
+      | let(?:'s|\ us)\ (?:start|begin|try|look|see|take|assume|estimate|work|suppose)
+      | let\ me\ (?:explain|show|walk|outline|describe|start|try|give)
+      | (?:but|however|still|instead),?\ (?:
+            in\ general | generally | typically | usually | as\ far\ as | based\ on | from\ what
+          | i\ (?:can|could|will|would)\ (?:still\ )?(?:explain|show|tell|outline|describe|estimate|sketch|summari[sz]e)
+        )
+    )\b""",
     re.I | re.X,
 )
 
@@ -71,8 +86,15 @@ def question_problem(text: str, finish_reason: str | None, min_chars: int) -> Re
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text begins by declining. English phrases; other languages are not recognised."""
-    return _REFUSAL.match(text[:300].replace("’", "'")) is not None
+    """Whether a text begins by declining and says little else. English phrases; other languages are not recognised.
+
+    A long text that only begins so, or one that goes on with "but here is how ...", is an answer: the judge weighs it.
+    """
+    start = text[:1000].replace("’", "'")
+    declined = _REFUSAL.match(start[:300])
+    if declined is None or len(text.rstrip()) - declined.end() > MAX_REFUSAL_CHARS:
+        return False
+    return _GOES_ON.search(start, declined.end()) is None
 
 
 def is_repetitive(text: str) -> bool:

@@ -35,6 +35,7 @@ class HarvestPlan:
     judge_policy: Literal["leader", "others", "likelihood"]
     judge_orders: int
     proposals_per_source: int
+    vary_initials: bool
     level_names: tuple[str, ...]  # one per level below the root
     sampling: dict[tuple[Role, str], tuple[float, float, int]]  # (role, model) -> temperature, top_p, max_tokens
     templates: TemplateSet
@@ -65,6 +66,7 @@ class HarvestPlan:
             judge_policy=config.judge.policy,
             judge_orders=config.judge.orders,
             proposals_per_source=config.sprout.proposals_per_source,
+            vary_initials=config.sprout.vary_initials,
             level_names=config.tree.level_names or level_names(config.tree.depth),
             sampling=sampling,
             templates=templates,

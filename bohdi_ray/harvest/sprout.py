@@ -48,12 +48,12 @@ def _proposal_request(request: SproutRequest, source: str, k: int, prompt: str, 
 
 
 def _first_letters(request: SproutRequest, plan: HarvestPlan) -> str:
-    """The letters names may begin with: all in a node's first election, a random half of them in later ones.
+    """The letters names may begin with: with `sprout.vary_initials` a random half of them in a node's later elections.
 
     The names that come to mind first are taken after the first election, and prompts know nothing of it; without this,
     small models propose the same few names again. All sources get the same letters, so that votes can meet.
     """
-    if request.election == 0:
+    if request.election == 0 or not plan.vary_initials:
         return "A-Z"
     rng = generator(plan.seed, "letters", "/".join(request.path), request.election)
     return "".join(sorted(rng.choice(list(string.ascii_uppercase), size=13, replace=False)))

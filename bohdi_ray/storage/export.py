@@ -1,7 +1,8 @@
 """A run's samples as a data set for others: Parquet and JSONL in the shapes Hugging Face datasets and TRL read.
 
 `sft`: `messages` (user, assistant). `preference`: `prompt`, `chosen`, `rejected`, each a list of messages. Called by
-`bohdi export`; reads the run, writes only the output folder. It never guesses a licence.
+`bohdi export`; reads the run, writes only the output folder. Only samples that the journal committed count: the part of
+a step that was cut short is not looked at. It never guesses a licence.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from bohdi_ray.records import Candidate, Sample
 from bohdi_ray.storage.dataset_card import dataset_card
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.storage.segments import Segments
+from bohdi_ray.tree.journal import StepCommitted, decode
 
 Format = Literal["sft", "preference"]
 Split = Literal["train", "heldout"]
@@ -84,7 +87,7 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> Exported:
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         writers: dict[str, _Writer] = {}
-        for sample in SampleStore(run).iter_samples():
+        for sample in SampleStore(run).iter_samples(committed_parts(run)):
             split: Split = "heldout" if sample.heldout else "train"
             if split not in options.splits:
                 done.left_out[f"split {split} not asked for"] += 1
@@ -104,6 +107,13 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> Exported:
     card = dataset_card(config, run.environment(), options.format, options.min_margin, done.rows, done.left_out)
     (out / "README.md").write_text(card, encoding="utf-8")
     return done
+
+
+def committed_parts(run: RunDir) -> list[str]:
+    """The parts of samples that the journal's segments name, in the order they were committed; a step without an
+    accepted sample has none."""
+    events = (event for _, data in Segments(run).read_segments().segments for event in decode(data))
+    return [event.part for event in events if isinstance(event, StepCommitted) and event.part]
 
 
 def rows_of(sample: Sample, target: str, options: ExportOptions, left_out: Counter[str]) -> Iterator[dict[str, Any]]:

@@ -72,7 +72,7 @@ class Lease:
             holder = "nobody" if held is None else held["owner"]
             raise RunDirError(
                 f"the lease on {self.run.location} was lost: it is held by {holder} now. Only one driver may use a "
-                "run; make sure that no other one is running and start again with --resume"
+                "run; make sure that no other one is running and choose another run_dir"
             )
 
     def _is_over(self, held: dict[str, Any]) -> bool:

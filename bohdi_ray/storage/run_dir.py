@@ -44,8 +44,9 @@ def weights_dir(version: int) -> str:
 
 
 class RunDir:
-    """One run's directory on any pyarrow filesystem: a local path, `file://`, `s3://`, `gs://`.
+    """One run's directory. A fusion needs a path that every node sees, for checkpoints are written as plain files.
 
+    All else goes through pyarrow, so a finished run may also be read from another filesystem (`s3://…`, `gs://…`).
     `filesystem` overrides what the location would give, for a filesystem with its own settings; it must pickle.
     """
 
@@ -256,7 +257,7 @@ def check_new(location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | N
                     "run_dir",
                     run.location,
                     "it already holds a run",
-                    "Choose another run_dir (`{time}` in it gives a new one each time), or go on: --resume.",
+                    "Choose another run_dir; `{time}` in it gives a new one each time.",
                 )
         if run.is_local and _is_marked_read_only(Path(run.root)):
             raise _not_writable(run.location, "the folder is marked read-only")
@@ -291,7 +292,5 @@ def _resolve(location: str, filesystem: pa.fs.FileSystem | None) -> tuple[pa.fs.
     try:
         filesystem, root = pa.fs.FileSystem.from_uri(location)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ConfigError(
-            "run_dir", location, f"no filesystem can be made of it ({error})", "Use a path, file://, s3:// or gs://."
-        ) from error
+        raise ConfigError("run_dir", location, f"no filesystem can be made of it ({error})", "Use a path.") from error
     return filesystem, root.rstrip("/")

@@ -218,9 +218,12 @@ class SampleStore:
         return [m.group() for m in sorted(filter(None, matches), key=lambda m: (int(m.group(1)), int(m.group(2))))]
 
     def read_part(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """One part, or some of its columns."""
-        with self.run.filesystem.open_input_file(self.run.path(f"{SAMPLES}/{name}")) as source:
-            return pq.read_table(source, columns=columns)
+        """One part, or some of its columns. Raises RunDirError if it is not there."""
+        try:
+            with self.run.filesystem.open_input_file(self.run.path(f"{SAMPLES}/{name}")) as source:
+                return pq.read_table(source, columns=columns)
+        except FileNotFoundError as error:
+            raise RunDirError(f"{self.run.location}/{SAMPLES}/{name} is missing; restore it from a copy") from error
 
     def rows(self, sample_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
         """(question, answer) by id. Reads only the parts these ids are in. Raises RunDirError for an id without a
@@ -253,17 +256,16 @@ class SampleStore:
         """(question, answer) of the held-out samples by id, in order; `through_round` as in `heldout_ids`."""
         return self.rows(self.heldout_ids(through_round))
 
-    def iter_samples(self) -> Iterator[Sample]:
-        """All samples in order of round, step and place in the step, one part in memory at a time."""
-        for name in self.parts():
+    def iter_samples(self, parts: Iterable[str] | None = None) -> Iterator[Sample]:
+        """The samples of these parts (default: of all there are, in order of round and step), in order of their place
+        in the step, one part in memory at a time."""
+        for name in self.parts() if parts is None else parts:
             yield from from_table(self.read_part(name))
 
     def _part_rows(self, name: str) -> dict[str, tuple[str, str]]:
         if name in self._rows:
             self._rows.move_to_end(name)
             return self._rows[name]
-        if not self.run.exists(f"{SAMPLES}/{name}"):
-            raise RunDirError(f"{self.run.location}/{SAMPLES}/{name} is missing; restore it from a copy")
         rows = _questions_and_answers(self.read_part(name, ["sample_id", "question", "candidates", "verdict"]))
         self._rows[name] = rows
         if len(self._rows) > self.max_parts:

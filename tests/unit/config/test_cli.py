@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from ray.exceptions import GetTimeoutError, RayTaskError
 
 import bohdi_ray.fusion as fusion
 from bohdi_ray import __version__
 from bohdi_ray.cli import exit_code, main
 from bohdi_ray.config_loading import parse_config
 from bohdi_ray.errors import (
+    SEE_LOGS,
     ConfigError,
     ConfigErrors,
     DeadlineExceeded,
@@ -94,6 +96,32 @@ def test_a_bug_keeps_its_traceback(fused, config_file):
     fused["error"] = AssertionError("ours")
     with pytest.raises(AssertionError):
         bohdi("fuse", config_file)
+
+
+def test_what_ray_raises_is_one_line_that_says_where_the_logs_are(fused, config_file):
+    for error, words in [
+        (GetTimeoutError("Get timed out.\nMore."), "GetTimeoutError: Get timed out"),
+        (RayTaskError("work", "Traceback:\n  File\nValueError: no", ValueError("no")), "RayTaskError: ValueError: no"),
+    ]:
+        fused["error"] = error
+        done = bohdi("fuse", config_file)
+        assert done.exit_code == 1
+        assert done.output == f"failed: {words}; {SEE_LOGS}\n"
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no node"), RuntimeError("authentication failed"), ValueError("")])
+def test_a_cluster_that_cannot_be_joined_is_refused_with_its_address(monkeypatch, config_file, error):
+    def refuse(**_):
+        raise error
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("bohdi_ray.startup.ray.init", refuse)
+    done = bohdi("fuse", config_file, "--address", "nowhere:1")
+    assert done.exit_code == 2 and "--address = 'nowhere:1': cannot be reached" in done.output
+    assert str(error) in done.output and "RAY_AUTH_MODE" in done.output
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere:1")
+    assert "RAY_ADDRESS = 'elsewhere:1': cannot be reached" in bohdi("fuse", config_file).output
+    assert not (config_file.parent / "runs").exists()
 
 
 def test_fuse_hands_over_the_configuration_with_overrides_and_the_address(fused, config_file):

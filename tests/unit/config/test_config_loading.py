@@ -48,6 +48,7 @@ def test_the_paper_configuration_has_the_papers_values():
     assert [source.temperature for source in config.sources] == [0.7, 0.15, 0.7]
     assert (config.target.temperature, config.training.learning_rate) == (0.6, 5e-6)
     assert (config.harvest.max_staleness, config.harvest.step_lag, config.sprout.reuse_ballots) == (0, 0, False)
+    assert not config.sprout.vary_initials
     assert (config.training.global_batch_size, config.training.max_length) == (128, 8192)
     assert config.training.reset_optimizer and config.harvest.heldout_fraction == 0
     for model in (*config.sources, config.target):
@@ -119,6 +120,7 @@ def test_an_override_that_makes_no_sense_is_refused(tmp_path, override, field, w
         ("stpo.rounds=3", "stpo", "Did you mean `stop`?"),
         ("sources.b.engine.max_model_length=9", "sources.1.engine.max_model_length", "`max_model_len`"),
         ("target.sampling.answer.max_token=9", "target.sampling.answer.max_token", "`max_tokens`"),
+        ("target.engine.swap_space=4", "target.engine.swap_space", "Put other vLLM arguments under engine.extra."),
         ("judge.zzz=1", "judge.zzz", "Known here: policy, orders."),
     ],
 )

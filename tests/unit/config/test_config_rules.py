@@ -39,6 +39,7 @@ def fields_refused(sources=(SOURCE, OTHER), target=TARGET, **sections) -> dict[s
         ({"tree": {"depth": 2, "max_children": [3]}}, "tree"),
         ({"tree": {"depth": 2, "level_names": ["a"]}}, "tree"),
         ({"target": {**TARGET, "trust_remote_code": True}}, "target"),
+        ({"target": {**TARGET, "trust_remote_code": True, "revision": "abc"}}, "target.trust_remote_code"),
         ({"target": {**TARGET, "resources": {"num_gpus": 1.5}}}, "target"),
         ({"target": {**TARGET, "resources": {"num_gpus": 1}, "engine": {"tensor_parallel_size": 2}}}, "target"),
         ({"sources": [{**SOURCE, "kind": "other"}]}, "sources.0.kind"),
@@ -51,6 +52,11 @@ def test_a_broken_rule_is_refused_at_its_field(arguments, field):
 def test_a_share_of_one_card_and_no_card_are_allowed():
     for num_gpus in (0, 0.5, 1):
         parse_config({"run_dir": "x", "sources": [SOURCE], "target": {**TARGET, "resources": {"num_gpus": num_gpus}}})
+
+
+def test_code_of_a_source_may_be_trusted():
+    source = {**SOURCE, "trust_remote_code": True, "revision": "abc"}
+    assert parse_config({"run_dir": "x", "sources": [source], "target": TARGET}).sources[0].trust_remote_code
 
 
 def test_rules_between_sections_are_all_reported():

@@ -1,7 +1,7 @@
 """Placement by tables: who sits where, and what exactly does not fit."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bohdi_ray.config_loading import parse_config
@@ -179,6 +179,7 @@ config_strategy = st.builds(
 )
 
 
+@settings(deadline=None)  # a busy machine may stop for longer than one example takes
 @given(config=config_strategy, nodes=nodes_strategy)
 def test_every_bundle_is_seated_or_missed_and_no_node_is_overfilled(config, nodes):
     resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))

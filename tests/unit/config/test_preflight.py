@@ -85,6 +85,28 @@ def test_a_remote_server_is_said_not_to_have_been_asked(make_model):
     assert findings.problems == [] and any("was not asked" in note for note in findings.notes)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe"])
+def test_a_key_that_cannot_be_read_here_is_refused_on_this_machine_and_noted_elsewhere(make_model, tmp_path, content):
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    reference = f"file:{tmp_path / 'key'}"
+    remote = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1", "api_key": reference}
+    config = config_of(remote, {"model": str(make_model())})
+    assert reference in problems(config, [local_node(config)])["sources.0.api_key"]
+    for nodes in (CPU_NODE, None):
+        findings = preflight(config, nodes)
+        assert findings.problems == [] and any(f"{reference} gives no key here" in note for note in findings.notes)
+
+
+def test_a_key_that_is_there_is_accepted_and_never_shown(make_model, monkeypatch):
+    remote = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1", "api_key": "env:BOHDI_TEST_KEY"}
+    config = config_of(remote, {"model": str(make_model())})
+    assert "env:BOHDI_TEST_KEY" in problems(config, [local_node(config)])["sources.0.api_key"]
+    monkeypatch.setenv("BOHDI_TEST_KEY", "sk-verysecret")
+    findings = preflight(config, [local_node(config)])
+    assert findings.problems == [] and "verysecret" not in str(findings.notes)
+
+
 def test_without_nodes_the_placement_is_said_not_to_have_been_checked(make_model):
     assert any("placement" in note for note in preflight(config_of(make_model()), None).notes)
 
@@ -145,6 +167,11 @@ def test_a_run_directory_that_cannot_be_used_is_refused(make_model, tmp_path):
     ]:
         assert words in problems(config_of(folder, run_dir=tmp_path / run_dir))["run_dir"]
     assert "run_dir" not in problems(config_of(folder, run_dir=tmp_path / "new" / "run-{time}"))
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/run-{time}", "gs://bucket/run", "file:///tmp/run"])
+def test_an_address_as_run_directory_is_refused(make_model, address):
+    assert "a path that every node sees" in problems(config_of(make_model(), run_dir=address))["run_dir"]
 
 
 def test_more_gpus_than_there_are_is_refused(make_model):

@@ -99,6 +99,12 @@ def test_the_finish_reason_decides_on_truncation_not_the_last_character():
         "I'm an AI assistant, so I can't browse the web.",
         "I won't write that.",
         "I am not able to do this for you.",
+        "I don't have access to real-time data, so I do not know the current price.",
+        "I'm not comfortable discussing that.",
+        "I am not comfortable with this request.",
+        "I can't help with that, but I can help you with something else.",
+        "I'm sorry, I can't discuss that. Let's talk about something else. Let me know what you would like.",
+        "I cannot provide medical advice. " + "Please see a doctor soon, and take care of yourself. " * 5,
     ],
 )
 def test_refusals_are_recognised_at_the_start(text):
@@ -117,6 +123,13 @@ def test_refusals_are_recognised_at_the_start(text):
         "The model says: I'm sorry, but I can't assist with that. Why does it say so?",
         "You cannot help the patient without a diagnosis.",
         "Not able to fly, the ostrich runs.",
+        "I don't have access to the exact figures, but here is how to estimate them: take the area and divide it.",
+        "I don't have access to the exact figures. However, here's a rough estimate: about forty thousand.",
+        "I am not comfortable in crowds, which is why I go to the market at dawn.",
+        "I am not comfortable with heights, which is why I chose the valley path.",
+        "I'm not able to run your program, but I can explain what it prints: the numbers from 1 to 9.",
+        "As an AI, I cannot answer for every country. Let's start with France. Its law is the code of 1804.",
+        "I cannot provide the original text. " + PROSE * 2,
         "",
     ],
 )

@@ -59,6 +59,14 @@ def test_later_elections_take_names_from_half_of_the_letters_the_same_for_all_so
     assert len(set(regexes)) == 8 and all(len(regex.split("]")[0].split("[")[1]) == 13 for regex in regexes)
 
 
+def test_without_vary_initials_every_election_takes_names_from_all_letters(make_plan):
+    plan = make_plan(sprout={"proposals_per_source": 1, "vary_initials": False})
+    for election in (0, 3):
+        models = ScriptedModels()
+        run(request_at(("Science",), election), models, plan)
+        assert {request.regex for _, request in models.requests} == {name_regex(1)}
+
+
 def test_invalid_names_are_counted_and_dropped(make_plan):
     models = ScriptedModels()
     for text in ("unknown", "Topic 42", "one two three four", "", "- fluid dynamics."):

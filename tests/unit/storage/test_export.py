@@ -15,6 +15,14 @@ from bohdi_ray.records import Sample
 from bohdi_ray.storage.export import ExportOptions, export, rows_of
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore, to_table
+from bohdi_ray.storage.segments import Segments
+from bohdi_ray.tree.journal import StepCommitted, encode
+
+
+def commit(run: RunDir, step: int, samples: list[Sample]) -> None:
+    """A part of samples and the segment that makes it count."""
+    part = SampleStore(run).write_part(0, step, to_table(samples))
+    Segments(run).write_segment(step, encode([StepCommitted(step, part)]))
 
 
 def pairs(sample: Sample, min_margin: float = 0.0) -> tuple[list[tuple[str, str, str]], Counter[str]]:
@@ -55,9 +63,8 @@ def test_the_margin_filters_sft_rows_too(make_sample: Callable[..., Sample]):
 
 @pytest.fixture
 def filled(run: RunDir, make_sample: Callable[..., Sample]) -> RunDir:
-    store = SampleStore(run)
     for step in range(2):
-        store.write_part(0, step, to_table([make_sample(i, 0, step, heldout=i == 3) for i in range(5)]))
+        commit(run, step, [make_sample(i, 0, step, heldout=i == 3) for i in range(5)])
     return run
 
 
@@ -95,7 +102,7 @@ def test_a_split_not_asked_for_is_left_out(filled: RunDir, tmp_path: Path):
 
 def test_text_of_models_stays_one_line_of_json(run: RunDir, tmp_path: Path, make_sample: Callable[..., Sample]):
     hostile = 'line\n{"messages": []}\u2028"quoted" \x1b[2J <|im_end|>'
-    SampleStore(run).write_part(0, 0, to_table([make_sample(0, question=hostile)]))
+    commit(run, 0, [make_sample(0, question=hostile)])
     export(run, tmp_path / "out", ExportOptions())
     (line,) = (tmp_path / "out" / "train.jsonl").read_text().strip("\n").split("\n")
     assert json.loads(line)["messages"][0]["content"] == hostile
@@ -122,3 +129,17 @@ def test_an_output_folder_with_something_in_it_is_refused(filled: RunDir, tmp_pa
 def test_a_run_without_samples_gives_no_data_set(run: RunDir, tmp_path: Path):
     with pytest.raises(RunDirError, match="holds no sample"):
         export(run, tmp_path / "out", ExportOptions())
+
+
+def test_a_part_that_no_segment_names_is_not_exported(
+    filled: RunDir, tmp_path: Path, make_sample: Callable[..., Sample]
+):
+    SampleStore(filled).write_part(0, 2, to_table([make_sample(0, 0, 2)]))
+    Segments(filled).write_segment(2, encode([StepCommitted(2, "")]))  # a step without an accepted sample
+    assert export(filled, tmp_path / "out", ExportOptions()).rows == {"train": 8, "heldout": 2}
+
+
+def test_a_committed_part_that_is_gone_is_named(filled: RunDir, tmp_path: Path):
+    filled.delete("samples/part-r0000-s001.parquet")
+    with pytest.raises(RunDirError, match=r"part-r0000-s001.parquet is missing"):
+        export(filled, tmp_path / "out", ExportOptions())

@@ -128,7 +128,7 @@ def plan(config: Path, overrides: tuple[str, ...], nodes: Path | None, address: 
 
 def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
     """Where the run would be placed; None if that cannot be known here."""
-    from bohdi_ray.machines import nodes_of_ray, read_nodes, unreachable
+    from bohdi_ray.machines import knock, nodes_of_ray, read_nodes, unreachable
     from bohdi_ray.plan import asks_for_gpus
     from bohdi_ray.preflight import local_node
 
@@ -138,6 +138,7 @@ def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
         import ray
 
         try:
+            knock(address)
             with ray.init(address=address, log_to_driver=False, configure_logging=False):
                 return nodes_of_ray(ray.nodes())
         except (ConnectionError, RuntimeError, ValueError) as error:

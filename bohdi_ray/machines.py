@@ -6,6 +6,8 @@ Called by the command line and before a run starts. It only reads: nothing is st
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from bohdi_ray.placement import Node
 
 NODE_KEYS = ("name", "num_cpus", "num_gpus", "memory_gb", "gpu_name", "gpu_memory_gb", "count")
 THIS_MACHINE = "this machine"
+KNOCK_S = 10.0
 EXAMPLE = "Write a list of nodes like {name: a, num_cpus: 96, num_gpus: 8, memory_gb: 1000, gpu_name: H100, count: 2}."
 
 
@@ -86,6 +89,19 @@ def _nodes_of(entry: Any, i: int) -> list[Node]:
         )
         for j in range(count)
     ]
+
+
+def knock(address: str) -> None:
+    """Raises ConnectionError when nothing answers at `host:port`, which Ray itself takes minutes to say.
+
+    Other forms of address (`auto`, `ray://…`) are left to Ray.
+    """
+    if (place := re.fullmatch(r"([\w.-]+):(\d+)", address)) is None:
+        return
+    try:
+        socket.create_connection((place[1], int(place[2])), timeout=KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"nothing answers there: {error}") from None
 
 
 def unreachable(field: str, address: str | None, error: Exception) -> ConfigError:

@@ -26,7 +26,7 @@ from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded
 from bohdi_ray.harvest.plan import HarvestPlan
-from bohdi_ray.machines import unreachable
+from bohdi_ray.machines import knock, unreachable
 from bohdi_ray.meditation import Supplies
 from bohdi_ray.preflight import local_node
 from bohdi_ray.progress import RunProgress
@@ -219,6 +219,7 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
         return
     if address or os.environ.get("RAY_ADDRESS"):
         try:
+            knock(address or os.environ["RAY_ADDRESS"])
             ray.init(address=address, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             field = "--address" if address else "RAY_ADDRESS"

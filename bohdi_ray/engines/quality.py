@@ -30,11 +30,12 @@ _HELPING = (
     r"|discuss|continue|engage|respond|offer|give|support|participate|complete|process|access|browse)\b"
 )
 _MACHINE = r"an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)"
-# The pattern below is verbose: its own spaces are escaped, and so must those of its parts be.
+# Verbose patterns: their own spaces are escaped, and so must those of their parts be. Repeats at the start are
+# possessive, or a text of blank lines would take half a second.
 _CANNOT, _HELPING = _CANNOT.replace(" ", r"\ "), _HELPING.replace(" ", r"\ ")
 _REFUSAL = re.compile(
-    rf"""\W*(?:(?:i'?m|i\ am)\ (?:very\ |really\ |so\ )?sorry|sorry|my\ apologies|i\ apologi[sz]e|unfortunately|no)?
-    [\s,.:;-]*(?:but|however)?[\s,]*
+    rf"""\W*+(?:(?:i'?m|i\ am)\ (?:very\ |really\ |so\ )?sorry|sorry|my\ apologies|i\ apologi[sz]e|unfortunately|no)?
+    [\s,.:;-]*+(?:but|however)?[\s,]*+
     (?:as\ {_MACHINE}\b[^.!?\n]{{0,60}}?,?\ )?
     (?:
         i\s?{_CANNOT}\ (?:directly\ |actually\ )?{_HELPING}

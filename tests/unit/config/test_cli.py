@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
@@ -116,12 +117,21 @@ def test_a_cluster_that_cannot_be_joined_is_refused_with_its_address(monkeypatch
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("bohdi_ray.startup.ray.init", refuse)
+    monkeypatch.setattr("bohdi_ray.startup.knock", lambda address: None)
     done = bohdi("fuse", config_file, "--address", "nowhere:1")
     assert done.exit_code == 2 and "--address = 'nowhere:1': cannot be reached" in done.output
     assert str(error) in done.output and "RAY_AUTH_MODE" in done.output
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:1")
     assert "RAY_ADDRESS = 'elsewhere:1': cannot be reached" in bohdi("fuse", config_file).output
     assert not (config_file.parent / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["fuse", "plan"])
+def test_an_address_at_which_nothing_listens_is_refused_at_once(config_file, command):
+    with socket.socket() as bound:  # not listening, so that nothing else can take the port meanwhile
+        bound.bind(("127.0.0.1", 0))
+        done = bohdi(command, config_file, "--address", f"127.0.0.1:{bound.getsockname()[1]}")
+    assert done.exit_code == 2 and "nothing answers there" in done.output
 
 
 def test_fuse_hands_over_the_configuration_with_overrides_and_the_address(fused, config_file):

@@ -14,7 +14,11 @@ holds everything that a harvest adds, that answers wait for their question and j
 Both are done in turn, on the same warm engines, with empty prefix caches. Seeds are the same, but other batches round
 differently, so the numbers of decoded tokens differ a little; each rate counts its own.
 
-Usage: python jobs/bench/harvest.py [--walks 40] [--repeats 2]      last line: one JSON object
+The shape of a round matters: in one step of 32 tickets asked all at once, questions, answers and judges come one after
+another on every ticket together, and engines are less full than bare ones throughout (`--steps 1 --walks 32 --tasks 4
+--tickets 8`). `mean_in_flight` beside `most_in_flight` shows it. The default refills: three steps, 32 tickets at a time.
+
+Usage: python jobs/bench/harvest.py [--walks 16] [--steps 3] [--repeats 2]      last line: one JSON object
 """
 
 import argparse
@@ -74,31 +78,34 @@ class RecordingEngine(EngineActor):
         answers._decode = self._recorded
         self.recorded: list[tuple[list[int], Any]] = []
         self.in_flight = self.peak = self.tokens = 0
+        self.request_s = 0.0
         return report
 
     async def _recorded(self, token_ids: list[int], params: Any) -> Any:
         self.recorded.append((token_ids, params.clone()))
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
+        began = time.monotonic()
         try:
             output = await self._decode(token_ids, params)
         finally:
             self.in_flight -= 1
+            self.request_s += time.monotonic() - began
         self.tokens += len(output.outputs[0].token_ids)
         return output
 
     async def begin(self) -> None:
         """Forgets what was recorded."""
-        self.recorded, self.peak, self.tokens = [], 0, 0
+        self.recorded, self.peak, self.tokens, self.request_s = [], 0, 0, 0.0
         await self.forget_prefixes()
 
     async def forget_prefixes(self) -> None:
         """Both sides begin with an empty prefix cache."""
         await self._engine._llm.reset_prefix_cache()
 
-    async def told(self) -> tuple[int, int, int]:
-        """Requests, most in flight, decoded tokens since `begin`."""
-        return len(self.recorded), self.peak, self.tokens
+    async def told(self) -> tuple[int, int, int, float]:
+        """Requests, most in flight, decoded tokens, seconds of all requests added up, since `begin`."""
+        return len(self.recorded), self.peak, self.tokens, self.request_s
 
     async def bare(self) -> int:
         """All recorded requests through AsyncLLM; the tokens decoded."""
@@ -174,7 +181,7 @@ async def measured(crew: Crew, meditation: Meditation, round: int) -> dict[str, 
     harvest_s = harvest.finished - harvest.started
     told = await each(crew, "told")
     await crew.close_round(round, 0)
-    num_tokens = sum(tokens for _, _, tokens in told.values())
+    num_tokens = sum(tokens for _, _, tokens, _ in told.values())
     await each(crew, "forget_prefixes")
     began = time.monotonic()
     bare = await each(crew, "bare")
@@ -184,8 +191,9 @@ async def measured(crew: Crew, meditation: Meditation, round: int) -> dict[str, 
         "tickets": harvest.num_tickets_done,
         "accepted": harvest.num_accepted,
         "failures": dict(failures),
-        "requests": sum(n for n, _, _ in told.values()),
-        "most_in_flight": {name: peak for name, (_, peak, _) in told.items()},
+        "requests": sum(n for n, _, _, _ in told.values()),
+        "most_in_flight": {name: peak for name, (_, peak, _, _) in told.items()},
+        "mean_in_flight": {name: seconds / harvest_s for name, (_, _, _, seconds) in told.items()},
         "harvest": {"tokens": num_tokens, "seconds": harvest_s, "tokens_per_s": num_tokens / harvest_s},
         "bare": {
             "tokens": sum(bare.values()),
@@ -234,10 +242,10 @@ async def measure(config: FusionConfig, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--walks", type=int, default=40, help="walks per step")
-    parser.add_argument("--steps", type=int, default=1)
-    parser.add_argument("--tasks", type=int, default=4, help="harvest tasks in flight")
-    parser.add_argument("--tickets", type=int, default=10, help="tickets per task")
+    parser.add_argument("--walks", type=int, default=16, help="walks per step")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=8, help="harvest tasks in flight")
+    parser.add_argument("--tickets", type=int, default=4, help="tickets per task")
     parser.add_argument("--repeats", type=int, default=2, help="rounds, each harvested and then run bare")
     parser.add_argument("--from-root", action="store_true", help="no seeded domains: elections are part of the harvest")
     options = parser.parse_args()

@@ -16,7 +16,7 @@ differently, so the numbers of decoded tokens differ a little; each rate counts 
 
 The shape of a round matters: in one step of 32 tickets asked all at once, questions, answers and judges come one after
 another on every ticket together, and engines are less full than bare ones throughout (`--steps 1 --walks 32 --tasks 4
---tickets 8`). `mean_in_flight` beside `most_in_flight` shows it. The default refills: three steps, 32 tickets at a time.
+--tickets 8`). `mean_in_flight` beside `most_in_flight` shows it. The default refills: 3 steps, 32 tickets at a time.
 
 Usage: python jobs/bench/harvest.py [--walks 16] [--steps 3] [--repeats 2]      last line: one JSON object
 """

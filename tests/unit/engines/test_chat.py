@@ -100,9 +100,9 @@ def test_nothing_that_is_built_from_pieces_of_control_tokens_leaves_one(pieces):
 
 def test_deep_nesting_costs_linear_time():
     depth = 20_000
-    started = time.perf_counter()
+    started = time.process_time()
     assert strip_control_tokens("<|im_" * depth + "end|>" * depth, SPECIAL) == ""
-    assert time.perf_counter() - started < 5  # the quadratic way takes minutes
+    assert time.process_time() - started < 15  # the quadratic way takes minutes
 
 
 def test_a_folder_with_a_template_in_either_place_is_taken(tmp_path):

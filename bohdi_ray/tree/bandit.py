@@ -1,36 +1,18 @@
-"""The bandit: what a policy must answer, and the batched walks that choose training rows.
+"""The bandit: the policy of a configuration, and the batched walks that choose training rows.
 
-The tree's shape and the walks' order belong to others (`knowledge_tree.py`, `walks.py`); here is only how arms are
-compared. A policy is stateless: all it knows of an arm is the pair (alpha, beta) the tree keeps for it.
+What a policy must answer is in `policies/policy.py`; the walks of a harvest are in `walks.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from bohdi_ray.config import BanditConfig
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
 from bohdi_ray.tree.policies.dynabranches import DynaBranches
-
-
-class Policy(Protocol):
-    def scores(self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
-        """One score per arm, same shape as `alpha`; the largest is followed.
-
-        Arms of several nodes may come in one call, so an arm's score must depend on that arm alone.
-        """
-        ...
-
-    def credit(self, alpha: float, beta: float, reward: int) -> tuple[float, float]:
-        """The arm's new (alpha, beta) after one reward of 0 or 1."""
-        ...
-
-    def on_introspection(self, alpha: float, beta: float, window: bytes) -> tuple[float, float, float, float] | None:
-        """(new alpha, new beta, statistic, p-value) for an arm whose full window shows a change; else None."""
-        ...
+from bohdi_ray.tree.policies.policy import Policy
 
 
 def make_policy(config: BanditConfig) -> Policy:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from bohdi_ray.randomness import generator
 from bohdi_ray.tree.bandit import draw_samples
 from bohdi_ray.tree.journal import Reborn
@@ -23,12 +25,12 @@ def draw_rows(state: TreeState) -> tuple[str, ...]:
 
 
 def rebirths(state: TreeState) -> list[Reborn]:
-    """One event per domain whose full window shows a change, by path."""
-    events = []
-    for node in state.full_windows:
-        found = state.policy.on_introspection(*node.posterior, node.window)
-        if found is not None:
-            alpha, beta, statistic, p_value = found
-            # JSON has no infinity.
-            events.append(Reborn(node.path, alpha, beta, statistic if math.isfinite(statistic) else None, p_value))
-    return sorted(events, key=lambda event: event.path)
+    """One event per domain that has changed, by path."""
+    nodes = sorted(state.testable, key=lambda node: node.path)
+    posteriors = np.array([node.posterior for node in nodes]).reshape(-1, 2)
+    changes = state.policy.introspect(posteriors[:, 0], posteriors[:, 1], [node.window for node in nodes])
+    return [
+        # JSON has no infinity.
+        Reborn(nodes[c.index].path, c.alpha, c.beta, c.statistic if math.isfinite(c.statistic) else None, c.p_value)
+        for c in sorted(changes, key=lambda change: change.index)
+    ]

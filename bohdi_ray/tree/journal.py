@@ -93,6 +93,10 @@ class RowsDrawn(Event):
     sample_ids: tuple[str, ...]
 
 
+class Aged(Event):
+    """The next round meets another target, and the policy lets all its beliefs age."""
+
+
 class Reborn(Event):
     """A domain's posterior starts again from its window (method, section 6)."""
 
@@ -115,6 +119,7 @@ AnyEvent = (
     | Failed
     | StepCommitted
     | RowsDrawn
+    | Aged
     | Reborn
 )
 

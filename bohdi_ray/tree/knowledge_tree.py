@@ -30,6 +30,7 @@ class Arms:
         "by_name",
         "children",
         "closed_in_round",
+        "memory",
         "num_elections",
         "num_polls",
         "proposals",
@@ -47,6 +48,7 @@ class Arms:
         self.num_polls = 0  # held with new proposals; the number of the next one
         self.proposals: dict[int, Proposals] = {}  # arrived, not yet voted on, by poll
         self.closed_in_round = -1  # the round in which `unk` was closed for repeated failure
+        self.memory = b""  # what the policy keeps here besides the posteriors
         self._live: np.ndarray | None = None
 
     def add(self, child: Node) -> None:

@@ -36,16 +36,19 @@ from bohdi_ray.records import Outcome, Proposals, SproutRequest
 from bohdi_ray.tree import boundary, journal, screening, snapshot
 from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.elections import parse_request_id, sprout_request
+from bohdi_ray.tree.knowledge_tree import KnowledgeTree
 from bohdi_ray.tree.messages import RoundClosed, Work
 from bohdi_ray.tree.names import Seeds, valid_name
+from bohdi_ray.tree.policies.policy import Policy
 from bohdi_ray.tree.state import TreeState
 from bohdi_ray.tree.walks import StepWalks
 
 
 class TreeManager:
-    def __init__(self, config: FusionConfig, seeds: Seeds = None):
+    def __init__(self, config: FusionConfig, seeds: Seeds = None, policy: Policy | None = None):
+        """`policy`: one that no configuration names, for simulations; default: the configuration's."""
         self._config = config
-        self._state = TreeState(config, make_policy(config.bandit), seeds)
+        self._state = TreeState(config, policy or make_policy(config.bandit), seeds)
         self._journal = journal.Journal()
         self._walks: StepWalks | None = None  # of the step under way
         self._asked: dict[str, SproutRequest] = {}  # open requests
@@ -172,6 +175,8 @@ class TreeManager:
             )
         self._emit(journal.RowsDrawn(boundary.draw_rows(state)))
         if next_version != state.weights_version and self._config.bandit.introspection:
+            if state.policy.ages:
+                self._emit(journal.Aged())
             for event in boundary.rebirths(state):
                 self._emit(event)
         closed = state.last_closed
@@ -233,6 +238,11 @@ class TreeManager:
         return self._state.digest() if self._digest is None else self._digest
 
     # For people.
+
+    @property
+    def tree(self) -> KnowledgeTree:
+        """The tree itself, for reading."""
+        return self._state.tree
 
     def describe(self) -> dict[str, Any]:
         """The tree as nested plain data, as it is now."""

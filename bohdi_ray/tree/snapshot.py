@@ -124,13 +124,13 @@ def decode_into(state: TreeState, data: bytes) -> None:
     state.issued = [state.ticket(*fields) for fields in saved.issued]
     state.abandoned, state.last_closed, state.counts = saved.abandoned, saved.last_closed, saved.counts
     state.tree = KnowledgeTree(saved.depth)
-    state.full_windows.clear()
+    state.testable.clear()
     nodes: list[Node] = []
     for record in saved.nodes:
         node = state.tree.add(nodes[record.parent], record.name) if nodes else state.tree.root
         _into_node(node, record)
-        if len(node.window) == state.config.bandit.window:
-            state.full_windows.add(node)
+        if len(node.window) >= state.policy.min_window:
+            state.testable.add(node)
         nodes.append(node)
     state.tree.start_step()
 

@@ -17,11 +17,11 @@ import msgspec
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.records import DomainPath, Proposals, Ticket, ticket_id
 from bohdi_ray.tree import journal
-from bohdi_ray.tree.bandit import Policy
 from bohdi_ray.tree.elections import parse_request_id
 from bohdi_ray.tree.knowledge_tree import Harvested, KnowledgeTree, Node
 from bohdi_ray.tree.messages import Counts, Rebirth, RoundClosed
 from bohdi_ray.tree.names import Seeds, seed_paths
+from bohdi_ray.tree.policies.policy import Policy
 
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -42,7 +42,7 @@ class TreeState:
         self.issued: list[Ticket] = []  # in this round, in order of issue
         self.num_issued_before = 0  # in earlier rounds
         self.abandoned: dict[int, int] = {}  # in this round, by step
-        self.full_windows: set[Node] = set()
+        self.testable: set[Node] = set()  # domains with enough rewards in their window for introspection
         self.last_closed: RoundClosed | None = None
         self.counts = Counts()
 
@@ -169,12 +169,11 @@ class TreeState:
     def _credit(self, node: Node, reward: int) -> None:
         assert node.parent is not None
         arms, arm = node.parent.arms, node.index
-        arms.alpha[arm], arms.beta[arm] = self.policy.credit(float(arms.alpha[arm]), float(arms.beta[arm]), reward)
+        self.policy.credit(arms, arm, reward)
         arms.count_trainable(arm)
-        size = self.config.bandit.window
-        node.window = (node.window + (b"\1" if reward else b"\0"))[-size:]
-        if len(node.window) == size:
-            self.full_windows.add(node)
+        node.window = (node.window + (b"\1" if reward else b"\0"))[-self.config.bandit.window :]
+        if len(node.window) >= self.policy.min_window:
+            self.testable.add(node)
 
     def _failed(self, event: journal.Failed) -> None:
         self.counts.num_failed[event.reason] = self.counts.num_failed.get(event.reason, 0) + 1
@@ -186,6 +185,12 @@ class TreeState:
 
     def _rows_drawn(self, event: journal.RowsDrawn) -> None:
         self.last_closed = RoundClosed(self.round, event.sample_ids, ())
+
+    def _aged(self, event: journal.Aged) -> None:
+        for node in (self.tree.root, *self.tree.nodes()):
+            if node.arms is not None:
+                self.policy.age(node.arms)
+                self.tree.touch(node)
 
     def _reborn(self, event: journal.Reborn) -> None:
         node = self.tree.find(event.path)
@@ -210,5 +215,6 @@ _APPLY: dict[type, Callable[[TreeState, Any], None]] = {
     journal.Failed: TreeState._failed,
     journal.StepCommitted: TreeState._step_committed,
     journal.RowsDrawn: TreeState._rows_drawn,
+    journal.Aged: TreeState._aged,
     journal.Reborn: TreeState._reborn,
 }

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from scipy.stats import chi2
 from bohdi_ray.config import BanditConfig
 from bohdi_ray.tree.introspection import swblrt
 from bohdi_ray.tree.policies.dynabranches import DynaBranches
+from bohdi_ray.tree.policies.policy import Change
 
 
 @pytest.mark.parametrize(
@@ -51,13 +53,12 @@ def test_no_history_or_no_window_is_no_test(arguments):
         swblrt(*arguments)
 
 
+def introspect(threshold: float, window: bytes):
+    return DynaBranches(BanditConfig(threshold=threshold)).introspect(np.array([31.0]), np.array([11.0]), [window])
+
+
 def test_a_domain_is_reborn_from_its_window_only_below_the_threshold():
     window = b"\1" * 8 + b"\0" * 12
-    assert DynaBranches(BanditConfig(threshold=0.2)).on_introspection(31, 11, window) == (
-        9,
-        13,
-        pytest.approx(10.953511),
-        pytest.approx(9.342641e-4, rel=1e-6),
-    )
-    assert DynaBranches(BanditConfig(threshold=1e-4)).on_introspection(31, 11, window) is None
-    assert DynaBranches(BanditConfig(threshold=1.0)).on_introspection(31, 11, b"\1" * 15 + b"\0" * 5) is None
+    assert introspect(0.2, window) == [Change(0, 9, 13, pytest.approx(10.953511), pytest.approx(9.342641e-4, rel=1e-6))]
+    assert introspect(1e-4, window) == []
+    assert introspect(1.0, b"\1" * 15 + b"\0" * 5) == []

@@ -1,0 +1,59 @@
+"""What a bandit policy must answer: how arms are compared, how rewards are taken in, what has changed.
+
+The tree's shape and the walks' order belong to others. A policy object is stateless: all it knows lies in the tree,
+(alpha, beta) per arm and `memory` per node, so that snapshots, digests and replay hold for every policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bohdi_ray.tree.knowledge_tree import Arms
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A domain whose reward rate changed: its new posterior, and what showed it."""
+
+    index: int  # among the domains that `introspect` was given
+    alpha: float
+    beta: float
+    statistic: float  # may be infinite
+    p_value: float
+
+
+class Policy(Protocol):
+    min_window: int
+    """Rewards a node's window must hold before `introspect` is asked about the node."""
+    ages: bool
+    """Whether `age` is to be called at all."""
+
+    def scores(self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+        """One score per arm, same shape as `alpha`; the largest is followed.
+
+        Arms of several nodes may come in one call, so an arm's score must depend on that arm alone.
+        """
+        ...
+
+    def credit(self, arms: Arms, arm: int, reward: int) -> None:
+        """Takes in one reward, 0 or 1, of `arms[arm]`, in place.
+
+        May change `alpha` and `beta` of every arm but `unk` (index 0, which only elections change), and `memory`.
+        """
+        ...
+
+    def introspect(self, alpha: np.ndarray, beta: np.ndarray, windows: Sequence[bytes]) -> list[Change]:
+        """Which of n domains have changed. Asked once, before a round that meets another target.
+
+        `alpha`, `beta`: posteriors, shape [n]; `windows`: each domain's last rewards, one byte each, oldest first,
+        between `min_window` and `bandit.window` many. All are given at once so that their number can be corrected for.
+        """
+        ...
+
+    def age(self, arms: Arms) -> None:
+        """Called for every node above the leaves before a round that meets another target, before `introspect`."""
+        ...

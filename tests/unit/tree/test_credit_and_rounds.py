@@ -248,6 +248,7 @@ def test_every_kind_of_event_survives_its_bytes():
         journal.Failed("r0000-s000-t00001", "refusal"),
         journal.StepCommitted(0, "part"),
         journal.RowsDrawn(("r0000-s000-t00001",)),
+        journal.Aged(),
         journal.Reborn(path, 1.0, 2.0, None, 0.0),
     ]
     assert list(journal.decode(journal.encode(events))) == events

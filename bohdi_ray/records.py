@@ -37,6 +37,33 @@ def ticket_id(round: int, step: int, index: int) -> str:
     return f"r{round:04d}-s{step:03d}-t{index:05d}"
 
 
+_TICKET_ID = re.compile(r"r(\d{4}|[1-9]\d{4,})-s(\d{3}|[1-9]\d{3,})-t(\d{5}|[1-9]\d{5,})", re.ASCII)
+# Rounds, steps of a round and tickets of a step that a packed id has room for.
+MAX_ROUNDS, MAX_STEPS, MAX_TICKETS = 1 << 24, 1 << 16, 1 << 24
+
+
+def pack_ticket_id(text: str) -> int:
+    """A ticket's id as an unsigned integer of 64 bits: 24 of the round, 16 of the step, 24 of the index; sorts alike.
+
+    Raises ValueError for text that `ticket_id` cannot have written, and where a field does not fit.
+    """
+    match = _TICKET_ID.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no ticket's id")
+    round, step, index = map(int, match.groups())
+    if round >= MAX_ROUNDS or step >= MAX_STEPS or index >= MAX_TICKETS:
+        raise ValueError(
+            f"{text} does not fit 64 bits: rounds end at {MAX_ROUNDS - 1}, steps at {MAX_STEPS - 1}, "
+            f"tickets of a step at {MAX_TICKETS - 1}"
+        )
+    return round << 40 | step << 24 | index
+
+
+def unpack_ticket_id(packed: int) -> str:
+    """The id that `pack_ticket_id` packed."""
+    return ticket_id(packed >> 40, packed >> 24 & MAX_STEPS - 1, packed & MAX_TICKETS - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class SproutRequest:
     """A wish for names of new children of one node.

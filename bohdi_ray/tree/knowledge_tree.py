@@ -2,21 +2,23 @@
 
 Only `state.py` changes a tree, by applying events; walks and draws read it. It knows nothing of rounds, tickets or
 requests. A leaf costs a few hundred bytes; a node's posteriors lie in its parent's arrays, so that one call of numpy
-scores all arms of a node.
+scores all arms of a node. For the same reason they belong to the parent's part in the digest: a policy may change all
+arms of a node when one of them is credited.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import numpy as np
 
-from bohdi_ray.records import DomainPath, Proposals
+from bohdi_ray.records import DomainPath, Proposals, pack_ticket_id, unpack_ticket_id
 
 _pack = msgspec.msgpack.Encoder().encode
 DIGEST_MODULUS = 1 << 128
+ITEM = 8  # bytes of a packed id and of a question's key
 
 
 class Arms:
@@ -74,30 +76,36 @@ class Arms:
         self.trainable[arm] += 1
 
 
-class Harvested:
-    """What a leaf has yielded. Made with the first sample: most leaves of a young tree have none."""
-
-    __slots__ = ("heldout", "questions", "trainable")
-
-    def __init__(self) -> None:
-        self.trainable: list[str] = []  # sample ids, in order of commit
-        self.heldout: list[str] = []
-        self.questions: dict[str, None] = {}  # hashes of all questions, in order of commit
-
-
 class Node:
-    """A domain. `arms` is None for a leaf, `harvested` for all others (and for a leaf without samples)."""
+    """A domain. `arms` is None for a leaf.
 
-    __slots__ = ("arms", "harvested", "hash", "index", "name", "num_samples", "parent", "window")
+    What a leaf has yielded lies in packed, immutable bytes, 8 per item: a copy of the tree's state holds references to
+    them, and a sample costs 16 bytes.
+    """
+
+    __slots__ = (
+        "arms",
+        "hash",
+        "heldout",
+        "index",
+        "name",
+        "num_samples",
+        "parent",
+        "questions",
+        "trainable",
+        "window",
+    )
 
     def __init__(self, name: str, parent: Node | None, index: int, leaf: bool):
         self.name = name
         self.parent = parent
         self.index = index  # among its parent's arms: position among the children + 1
         self.arms: Arms = None if leaf else Arms()  # type: ignore[assignment]  # callers know the level they are at
-        self.harvested: Harvested | None = None
         self.window = b""  # the last w rewards, one byte each
         self.num_samples = 0  # harvested below, held-out ones included
+        self.trainable = b""  # of a leaf: packed ids of its trainable samples, in order of commit
+        self.heldout = b""  # the same of its held-out ones
+        self.questions = b""  # keys of all its questions, in order of commit
         self.hash = 0  # this node's part in the tree's digest
 
     @property
@@ -125,8 +133,50 @@ class Node:
         return int(self.parent.arms.trainable[self.index])
 
     def trainable_id(self, index: int) -> str:
-        assert self.harvested is not None
-        return self.harvested.trainable[index]
+        """Id of the leaf's trainable sample `index`, in order of commit."""
+        packed = self.trainable[ITEM * index : ITEM * index + ITEM]
+        if len(packed) != ITEM:
+            raise IndexError(f"{self.path} has {len(self.trainable) // ITEM} trainable samples, no sample {index}")
+        return unpack_ticket_id(int.from_bytes(packed, "little"))
+
+    def trainable_ids(self) -> tuple[str, ...]:
+        """Ids of the leaf's trainable samples, in order of commit; () for a node above the leaves."""
+        return unpack_ids(self.trainable)
+
+    def heldout_ids(self) -> tuple[str, ...]:
+        """The same of its held-out samples."""
+        return unpack_ids(self.heldout)
+
+    def has_question(self, question_hash: str) -> bool:
+        """Whether the leaf has a sample with this question; a wrong yes has chance 2^-64 per question there."""
+        key = question_key(question_hash)
+        at = self.questions.find(key)
+        while at % ITEM and at > 0:  # found across two keys
+            at = self.questions.find(key, at + 1)
+        return at >= 0
+
+    def add_sample(self, ticket_id: str, question_hash: str, heldout: bool) -> None:
+        """Notes a sample at the leaf. Its count, and what lies above, is the caller's affair."""
+        packed = pack_ticket_id(ticket_id).to_bytes(ITEM, "little")
+        self.questions += question_key(question_hash)
+        if heldout:
+            self.heldout += packed
+        else:
+            self.trainable += packed
+
+
+def question_key(question_hash: str) -> bytes:
+    """What a leaf keeps of a question: 8 bytes made of its hash, whatever text that is."""
+    return hashlib.blake2b(question_hash.encode(), digest_size=ITEM).digest()
+
+
+def pack_ids(ticket_ids: Iterable[str]) -> bytes:
+    """Ids as a leaf keeps them: unsigned integers of 64 bits, little-endian. Raises ValueError as `pack_ticket_id`."""
+    return b"".join(pack_ticket_id(text).to_bytes(ITEM, "little") for text in ticket_ids)
+
+
+def unpack_ids(packed: bytes) -> tuple[str, ...]:
+    return tuple(map(unpack_ticket_id, np.frombuffer(packed, "<u8").tolist()))
 
 
 class KnowledgeTree:
@@ -184,7 +234,7 @@ class KnowledgeTree:
         return True
 
     def touch(self, node: Node) -> None:
-        """Says that `node` changed, for the digest."""
+        """Says that `node` changed, for the digest; with it, posteriors and memory of its own arms."""
         self._changed.add(node)
 
     def nodes(self) -> Iterator[Node]:
@@ -203,26 +253,26 @@ class KnowledgeTree:
         self._changed.clear()
         return self._digest
 
+    def digest_afresh(self) -> int:
+        """The digest computed from all nodes, whatever was touched; changes nothing."""
+        return sum(map(_hash_of, (self.root, *self.nodes()))) % DIGEST_MODULUS
+
 
 def _hash_of(node: Node) -> int:
-    """Of all a node is, but proposals that wait for their election: when those arrive is a matter of timing."""
-    arms, harvested = node.arms, node.harvested
-    content = (
-        node.path,
-        node.posterior,
-        node.window,
-        node.num_samples,
-        node.num_trainable,
-        arms
-        and (
-            float(arms.alpha[0]),
-            float(arms.beta[0]),
+    """Of all a node is, but two things: its own posterior, which is in its parent's hash, and proposals that wait for
+    their election, for when those arrive is a matter of timing."""
+    arms = node.arms
+    if arms is None:
+        own: tuple = (node.trainable, node.heldout, node.questions)
+    else:
+        end = len(arms.children) + 1
+        own = (
+            np.concatenate((arms.alpha[:end], arms.beta[:end])).astype("<f8", copy=False).tobytes(),
             sorted(arms.ballot.items()),
             arms.num_elections,
             arms.num_polls,
             arms.closed_in_round,
-            len(arms.children),
-        ),
-        harvested and (harvested.trainable, harvested.heldout, list(harvested.questions)),
-    )
+            arms.memory,
+        )
+    content = (node.path, node.window, node.num_samples, node.num_trainable, own)
     return int.from_bytes(hashlib.blake2b(_pack(content), digest_size=16).digest(), "little")

@@ -33,9 +33,8 @@ def screen(state: TreeState, step: int, outcomes: Sequence[Outcome]) -> list[tup
     for path, outcome in in_ticket_order(state, step, outcomes):
         if outcome.failure is None:
             assert outcome.question_hash is not None, outcome
-            harvested = state.tree.find(path).harvested
             key = (path, outcome.question_hash)
-            if key in seen or (harvested is not None and outcome.question_hash in harvested.questions):
+            if key in seen or state.tree.find(path).has_question(outcome.question_hash):
                 outcome = replace(outcome, failure=DUPLICATE, reward=None)
             seen.add(key)
         screened.append((path, outcome))

@@ -8,7 +8,7 @@ import msgspec
 
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.records import DomainPath, Proposals
-from bohdi_ray.tree.knowledge_tree import Harvested, KnowledgeTree, Node
+from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
 from bohdi_ray.tree.messages import Counts, RoundClosed
 from bohdi_ray.tree.state import TreeState
 
@@ -23,6 +23,7 @@ class _Arms(msgspec.Struct, array_like=True):
     num_polls: int
     proposals: dict[int, Proposals]
     closed_in_round: int
+    memory: bytes
 
 
 class _Node(msgspec.Struct, array_like=True):
@@ -34,9 +35,9 @@ class _Node(msgspec.Struct, array_like=True):
     num_samples: int
     num_trainable: int
     arms: _Arms | None
-    trainable: list[str] = []
-    heldout: list[str] = []
-    questions: list[str] = []
+    trainable: bytes = b""
+    heldout: bytes = b""
+    questions: bytes = b""
 
 
 class _Snapshot(msgspec.Struct):
@@ -78,7 +79,7 @@ def encode(state: TreeState) -> bytes:
 
 
 def _from_node(node: Node, position: dict[Node, int]) -> _Node:
-    arms, harvested = node.arms, node.harvested
+    arms = node.arms
     alpha, beta = node.posterior
     return _Node(
         name=node.name,
@@ -98,10 +99,11 @@ def _from_node(node: Node, position: dict[Node, int]) -> _Node:
             arms.num_polls,
             arms.proposals,
             arms.closed_in_round,
+            arms.memory,
         ),
-        trainable=harvested.trainable if harvested else [],
-        heldout=harvested.heldout if harvested else [],
-        questions=list(harvested.questions) if harvested else [],
+        trainable=node.trainable,
+        heldout=node.heldout,
+        questions=node.questions,
     )
 
 
@@ -146,11 +148,8 @@ def _into_node(node: Node, record: _Node) -> None:
         node.arms.alpha[0], node.arms.beta[0] = saved.alpha, saved.beta
         node.arms.ballot, node.arms.proposals = saved.ballot, saved.proposals
         node.arms.num_elections, node.arms.num_polls = saved.num_elections, saved.num_polls
-        node.arms.closed_in_round = saved.closed_in_round
-    if record.questions:
-        node.harvested = Harvested()
-        node.harvested.trainable, node.harvested.heldout = record.trainable, record.heldout
-        node.harvested.questions = dict.fromkeys(record.questions)
+        node.arms.closed_in_round, node.arms.memory = saved.closed_in_round, saved.memory
+    node.trainable, node.heldout, node.questions = record.trainable, record.heldout, record.questions
 
 
 def describe(state: TreeState) -> dict[str, Any]:

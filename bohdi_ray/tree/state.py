@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.records import DomainPath, Proposals, Ticket, ticket_id
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.records import MAX_STEPS, MAX_TICKETS, DomainPath, Proposals, Ticket, ticket_id
 from bohdi_ray.tree import journal
 from bohdi_ray.tree.elections import parse_request_id
-from bohdi_ray.tree.knowledge_tree import Harvested, KnowledgeTree, Node
+from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
 from bohdi_ray.tree.messages import Counts, Rebirth, RoundClosed
 from bohdi_ray.tree.names import Seeds, seed_paths
 from bohdi_ray.tree.policies.policy import Policy
@@ -28,6 +29,13 @@ _pack = msgspec.msgpack.Encoder(order="deterministic").encode
 
 class TreeState:
     def __init__(self, config: FusionConfig, policy: Policy, seeds: Seeds):
+        """Raises ConfigError for a round too large for its tickets' ids."""
+        for field, value, most in (
+            ("meditation.steps", config.meditation.steps, MAX_STEPS),
+            ("meditation.walks_per_step", config.meditation.walks_per_step, MAX_TICKETS),
+        ):
+            if value > most:
+                raise ConfigError(field, value, f"a ticket's id has room for {most}", "Choose a smaller value.")
         self.config = config
         self.policy = policy
         self.tree = KnowledgeTree(config.tree.depth)
@@ -148,15 +156,11 @@ class TreeState:
 
     def _credited(self, event: journal.Credited) -> None:
         leaf = self.tree.find(event.path)
-        if leaf.harvested is None:
-            leaf.harvested = Harvested()
-        leaf.harvested.questions[event.question_hash] = None
+        leaf.add_sample(event.ticket_id, event.question_hash, heldout=event.reward is None)
         self.counts.num_committed += 1
         if event.reward is None:
-            leaf.harvested.heldout.append(event.ticket_id)
             self.counts.num_heldout += 1
         else:
-            leaf.harvested.trainable.append(event.ticket_id)
             self.counts.sum_rewards += event.reward
         node: Node | None = leaf
         while node is not None:
@@ -200,7 +204,7 @@ class TreeState:
         node.parent.arms.alpha[node.index], node.parent.arms.beta[node.index] = event.alpha, event.beta
         self.last_closed = dataclasses.replace(self.last_closed, reborn=(*self.last_closed.reborn, rebirth))
         self.counts.num_rebirths += 1
-        self.tree.touch(node)
+        self.tree.touch(node.parent)
 
 
 _APPLY: dict[type, Callable[[TreeState, Any], None]] = {

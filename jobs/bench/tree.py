@@ -25,7 +25,7 @@ from bohdi_ray.records import Outcome
 from bohdi_ray.tree import journal
 from bohdi_ray.tree.bandit import draw_samples, make_policy
 from bohdi_ray.tree.elections import hold, request_id
-from bohdi_ray.tree.knowledge_tree import Harvested
+from bohdi_ray.tree.knowledge_tree import pack_ids
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.state import TreeState
 
@@ -61,8 +61,7 @@ def grow_old(state: TreeState) -> None:
     rng = generator(1, "bench")
     for node in (state.tree.root, *state.tree.nodes()):
         if node.arms is None:
-            node.harvested = Harvested()
-            node.harvested.trainable = [f"r{number:04d}-s000-t00000" for number in range(5)]
+            node.trainable = pack_ids(f"r{number:04d}-s000-t00000" for number in range(5))
             continue
         end = len(node.arms.children) + 1
         node.arms.alpha[1:end] = rng.integers(1, 100, end - 1)

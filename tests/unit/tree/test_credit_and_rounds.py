@@ -7,10 +7,10 @@ from scripted_fusion import make_config
 from bohdi_ray.config import BanditConfig
 from bohdi_ray.errors import RunDirError, StepNotReady
 from bohdi_ray.randomness import generator
-from bohdi_ray.records import Outcome
+from bohdi_ray.records import Outcome, ticket_id
 from bohdi_ray.tree import journal
 from bohdi_ray.tree.bandit import draw_samples, make_policy
-from bohdi_ray.tree.knowledge_tree import Harvested
+from bohdi_ray.tree.knowledge_tree import pack_ids
 from bohdi_ray.tree.manager import TreeManager
 
 FULL = {"depth": 2, "max_children": (1, 2)}
@@ -170,14 +170,14 @@ def test_training_draws_follow_thompson_sampling_and_are_uniform_in_a_leaf():
     tree = manager._state.tree
     science = tree.find(("Science",))
     tree.root.arms.trainable[1] = 4
-    for node, ids in ((science.arms.children[0], ["a", "b", "c"]), (science.arms.children[1], ["d"])):
-        node.harvested = Harvested()
-        node.harvested.trainable = ids
+    a, b, c, d = (ticket_id(0, 0, index) for index in range(4))
+    for node, ids in ((science.arms.children[0], [a, b, c]), (science.arms.children[1], [d])):
+        node.trainable = pack_ids(ids)
         science.arms.trainable[node.index] = len(ids)
     science.arms.alpha[1] = 2.0
     num_rows = 20_000
     counts = Counter(draw_samples(tree, make_policy(BanditConfig()), generator(3, "rows"), num_rows))
-    for sample_id, share in {"a": 2 / 9, "b": 2 / 9, "c": 2 / 9, "d": 1 / 3}.items():
+    for sample_id, share in {a: 2 / 9, b: 2 / 9, c: 2 / 9, d: 1 / 3}.items():
         assert abs(counts[sample_id] / num_rows - share) < 5 * (share * (1 - share) / num_rows) ** 0.5
 
 
@@ -192,12 +192,12 @@ def test_a_batched_training_draw_follows_the_best_live_arm_of_each_node():
     rng = np.random.default_rng(5)
     names = iter(f"{a}{b}{c}" for a in "ABCDEFGHIJ" for b in "abcdefghij" for c in "abcdefghij")
     seeds = {next(names): {next(names): [next(names) for _ in range(4)] for _ in range(3)} for _ in range(3)}
-    tree = TreeManager(config, seeds)._state.tree
+    tree, ids = TreeManager(config, seeds)._state.tree, {}
     for node in tree.nodes():
         node.parent.arms.alpha[node.index] = rng.integers(1, 4)
         if node.arms is None and rng.random() < 0.5:
-            node.harvested = Harvested()
-            node.harvested.trainable = ["/".join(node.path)]
+            ids[node] = ticket_id(0, 0, len(ids))
+            node.trainable = pack_ids([ids[node]])
             up = node
             while up.parent is not None:
                 up.parent.arms.count_trainable(up.index)
@@ -207,7 +207,7 @@ def test_a_batched_training_draw_follows_the_best_live_arm_of_each_node():
         while node.arms is not None:
             live = [child for child in node.arms.children if child.num_trainable > 0]
             node = max(live, key=lambda child: child.posterior[0] / sum(child.posterior))
-        return "/".join(node.path)
+        return ids[node]
 
     assert draw_samples(tree, Fixed(), rng, 7) == [best(tree.root)] * 7
 
@@ -280,9 +280,10 @@ def test_the_digest_sees_every_part_of_the_state():
         lambda state, leaf: setattr(leaf, "window", b"\0" + leaf.window[1:]),
         lambda state, leaf: setattr(leaf, "num_samples", 99),
         lambda state, leaf: leaf.parent.arms.ballot.update(Arts=1),
-        lambda state, leaf: leaf.harvested.trainable.reverse(),
-        lambda state, leaf: leaf.harvested.heldout.append("x"),
-        lambda state, leaf: leaf.harvested.questions.update(x=None),
+        lambda state, leaf: setattr(leaf, "trainable", pack_ids(reversed(leaf.trainable_ids()))),
+        lambda state, leaf: setattr(leaf, "heldout", pack_ids([ticket_id(9, 9, 9)])),
+        lambda state, leaf: setattr(leaf, "questions", leaf.questions + b"12345678"),
+        lambda state, leaf: setattr(leaf.parent.arms, "memory", b"x"),
         lambda state, leaf: setattr(leaf.parent.arms, "closed_in_round", 0),
         lambda state, leaf: setattr(leaf.parent.arms, "num_elections", 3),
         lambda state, leaf: setattr(state, "weights_version", 3),

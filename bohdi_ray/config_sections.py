@@ -1,4 +1,4 @@
-"""Sections of the configuration apart from the models: tree, bandit, rounds, harvest, judge, training, stop, deadlines.
+"""Sections of the configuration apart from models and bandit: tree, rounds, harvest, judge, training, stop, deadlines.
 
 Part of config.py, which re-exports everything here and says what the configuration is.
 """
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from bohdi_ray.config_bandit import BanditConfig as BanditConfig
 from bohdi_ray.config_models import Section
 
 # The paper's six ways to ask (section 4 of the method), in our own words.
@@ -58,19 +59,6 @@ class SproutConfig(Section):
     """Later elections at a node ask for names that begin with a random half of the letters: ours. The paper: false."""
     requests_ahead: int = Field(1, ge=0)
     """Further elections at a waiting node whose proposals are requested before they are needed."""
-
-
-class BanditConfig(Section):
-    """Posteriors and introspection (method, sections 5 and 6)."""
-
-    policy: Literal["dynabranches"] = "dynabranches"
-    """How credit steers the walks: `dynabranches` is the paper's Beta posteriors with Thompson sampling."""
-    window: int = Field(20, ge=1)
-    """Rewards in a node's sliding window (w)."""
-    introspection: bool = True
-    """Whether changed nodes are reborn (IR)."""
-    threshold: float = Field(0.2, ge=0, le=1)
-    """A node is reborn when the test's p-value is below this (u)."""
 
 
 class MeditationConfig(Section):

@@ -5,18 +5,38 @@ What a policy must answer is in `policies/policy.py`; the walks of a harvest are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from bohdi_ray.config import BanditConfig
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
+from bohdi_ray.tree.policies.aged_thompson import AgedThompson
+from bohdi_ray.tree.policies.corrected_swblrt import CorrectedSwblrt
+from bohdi_ray.tree.policies.discounted_thompson import DiscountedThompson
 from bohdi_ray.tree.policies.dynabranches import DynaBranches
+from bohdi_ray.tree.policies.dynamic_thompson import DynamicThompson
+from bohdi_ray.tree.policies.glr_thompson import GlrThompson
+from bohdi_ray.tree.policies.greedy import Greedy
 from bohdi_ray.tree.policies.policy import Policy
+from bohdi_ray.tree.policies.sliding_window_thompson import SlidingWindowThompson
+from bohdi_ray.tree.policies.uniform import Uniform
+
+POLICIES: dict[str, Callable[[BanditConfig], Policy]] = {
+    "dynabranches": DynaBranches,
+    "uniform": Uniform,
+    "greedy": Greedy,
+    "discounted_thompson": DiscountedThompson,
+    "dynamic_thompson": DynamicThompson,
+    "sliding_window_thompson": SlidingWindowThompson,
+    "aged_thompson": AgedThompson,
+    "glr_thompson": GlrThompson,
+    "corrected_swblrt": CorrectedSwblrt,
+}
 
 
 def make_policy(config: BanditConfig) -> Policy:
-    return {"dynabranches": DynaBranches}[config.policy](config)
+    return POLICIES[config.policy](config)
 
 
 def draw_samples(tree: KnowledgeTree, policy: Policy, rng: np.random.Generator, num_rows: int) -> list[str]:

@@ -1,1 +1,1 @@
-"""One file per bandit policy; each implements `bohdi_ray.tree.bandit.Policy`."""
+"""One file per bandit policy; each implements `policy.Policy`, and `thompson.py` is what they build on."""

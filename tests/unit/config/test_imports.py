@@ -11,7 +11,18 @@ PACKAGE = Path(__file__).parents[3] / "bohdi_ray"
 HEAVY = {"torch", "vllm", "ray", "deepspeed", "transformers"}
 # Every module by the layer it belongs to; a module may import its own layer and lower ones when it is loaded.
 LAYERS = {
-    0: ["__init__", "records", "errors", "randomness", "config", "config_models", "config_sections", "quickstart"],
+    0: [
+        "__init__",
+        "records",
+        "errors",
+        "randomness",
+        "config",
+        "config_bandit",
+        "config_models",
+        "config_presets",
+        "config_sections",
+        "quickstart",
+    ],
     1: [
         "config_errors",
         "config_loading",

@@ -82,8 +82,8 @@ def test_the_written_target_loads_and_answers_in_transformers_and_in_vllm(healed
 
 
 @pytest.mark.timeout(2 * CONTROL_S)
-def test_learning_rate_0_does_not_move_it_and_shuffled_answers_heal_clearly_less(ray_session, healed, tmp_path):
-    """The same rows, trained on again without engines; measured on the same held-out samples."""
+def test_learning_rate_0_does_not_move_it_and_shuffled_answers_teach_clearly_less(ray_session, healed, tmp_path):
+    """The same rows, trained on again without engines; measured on the same held-out samples, and on all pairs."""
     config, run, summary = healed
     still = train_again(ray_session, config, run, tmp_path / "still", learning_rate=0.0, shuffle=False)
     shuffled = train_again(ray_session, config, run, tmp_path / "shuffled", learning_rate=None, shuffle=True)
@@ -93,24 +93,30 @@ def test_learning_rate_0_does_not_move_it_and_shuffled_answers_heal_clearly_less
 
 
 def check_controls(config: FusionConfig, run: RunDir, folders: dict[str, str]) -> None:
-    """Compares weights folders on the run's held-out samples: means over all tokens, and sample by sample."""
-    heldout = sorted(SampleStore(run).heldout_rows().items())
-    rows = [TrainingRow(0, i, sample_id, *text) for i, (sample_id, text) in enumerate(heldout)]
-    measured = {
-        name: heldout_loss(folder, rows, config.target.system_prompt, config.training)
-        for name, folder in folders.items()
-    }
-    loss = {name: of.loss for name, of in measured.items()}
-    print(f"held-out losses: {loss}")
-    assert loss["still"] == pytest.approx(loss["before"], rel=1e-3)
-    assert loss["before"] - loss["shuffled"] < 0.95 * (loss["before"] - loss["healed"])
-    # The set is small, so the mean alone says little: most samples must do better with their own answers.
-    gains = [
-        measured["shuffled"].rows[row.sample_id][0] - measured["healed"].rows[row.sample_id][0]
-        for row in rows
-        if row.sample_id in measured["healed"].rows
-    ]
-    assert sum(gain > 0 for gain in gains) >= 2 / 3 * len(gains), gains
+    """Compares weights folders on the run's held-out samples.
+
+    Much of the fall is style: any answers of the teachers heal a pruned model's way of writing, and by how much differs
+    from run to run more than a dozen held-out samples can tell. What shuffled answers cannot teach is which answer
+    belongs to which question. So every answer is also measured under every other question: the loss it has there, minus
+    its loss under its own question, is what the model gains from knowing the question, with style taken out.
+    """
+    heldout = [text for _, text in sorted(SampleStore(run).heldout_rows().items())]
+    pairs = [(i, j) for i in range(len(heldout)) for j in range(len(heldout))]
+    rows = [TrainingRow(0, k, f"{i}/{j}", heldout[i][0], heldout[j][1]) for k, (i, j) in enumerate(pairs)]
+    own_loss, gain = {}, {}
+    for name, folder in folders.items():
+        measured = heldout_loss(folder, rows, config.target.system_prompt, config.training).rows
+        assert len(measured) == len(rows)
+        table = np.array([measured[row.sample_id][0] / measured[row.sample_id][1] for row in rows])
+        table = table.reshape(len(heldout), len(heldout))  # [question, answer], loss per token
+        own = np.diag(table)
+        own_loss[name] = own.mean()
+        gain[name] = (table.sum(axis=0) - own) / (len(heldout) - 1) - own
+    means = {name: value.mean() for name, value in gain.items()}
+    print(f"held-out losses {own_loss}; gains from the question {means}")
+    assert own_loss["still"] == pytest.approx(own_loss["before"], rel=1e-3)
+    assert means["shuffled"] < 0.8 * means["healed"]
+    assert (gain["healed"] > gain["shuffled"]).mean() >= 0.75, gain
 
 
 @pytest.mark.timeout(RUN_S)

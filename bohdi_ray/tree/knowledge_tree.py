@@ -9,7 +9,7 @@ arms of a node when one of them is credited.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -53,13 +53,15 @@ class Arms:
         self.memory = b""  # what the policy keeps here besides the posteriors
         self._live: np.ndarray | None = None
 
-    def add(self, child: Node) -> None:
-        self.children.append(child)
-        self.by_name[child.name] = child
-        if len(self.children) + 1 > len(self.alpha):
-            self.alpha = np.concatenate((self.alpha, np.ones(len(self.alpha))))
-            self.beta = np.concatenate((self.beta, np.ones(len(self.beta))))
-            self.trainable = np.concatenate((self.trainable, np.zeros(len(self.trainable), np.int64)))
+    def add(self, children: list[Node]) -> None:
+        self.children += children
+        self.by_name.update((child.name, child) for child in children)
+        more = len(self.children) + 1 - len(self.alpha)
+        if more > 0:
+            more = max(more, len(self.alpha))
+            self.alpha = np.concatenate((self.alpha, np.ones(more)))
+            self.beta = np.concatenate((self.beta, np.ones(more)))
+            self.trainable = np.concatenate((self.trainable, np.zeros(more, np.int64)))
 
     def trainable_arms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(alpha, beta, indices) of the children with trainable samples; indices None means all children."""
@@ -149,6 +151,8 @@ class Node:
 
     def has_question(self, question_hash: str) -> bool:
         """Whether the leaf has a sample with this question; a wrong yes has chance 2^-64 per question there."""
+        if not self.questions:
+            return False
         key = question_key(question_hash)
         at = self.questions.find(key)
         while at % ITEM and at > 0:  # found across two keys
@@ -200,17 +204,22 @@ class KnowledgeTree:
         return node
 
     def add(self, parent: Node, name: str) -> Node:
+        return self.add_all(parent, (name,))[0]
+
+    def add_all(self, parent: Node, names: Sequence[str]) -> list[Node]:
+        """New children of one node, which must not have these names yet, in this order."""
         leaf = len(parent.path) + 1 == self.depth
-        child = Node(name, parent, len(parent.arms.children) + 1, leaf)
-        parent.arms.add(child)
-        self.num_nodes += 1
-        self.num_leaves += leaf
-        if name not in self._names:
-            self._names.add(name)
-            self._new_names.add(name)
-        self._changed.add(child)
+        start = len(parent.arms.children) + 1
+        children = [Node(name, parent, index, leaf) for index, name in enumerate(names, start)]
+        parent.arms.add(children)
+        self.num_nodes += len(children)
+        self.num_leaves += len(children) if leaf else 0
+        new = [name for name in names if name not in self._names]
+        self._names.update(new)
+        self._new_names.update(new)
+        self._changed.update(children)
         self._changed.add(parent)
-        return child
+        return children
 
     def start_step(self) -> None:
         """From here on the names of all nodes there are count as taken everywhere."""
@@ -267,7 +276,8 @@ def _hash_of(node: Node) -> int:
     else:
         end = len(arms.children) + 1
         own = (
-            np.concatenate((arms.alpha[:end], arms.beta[:end])).astype("<f8", copy=False).tobytes(),
+            arms.alpha[:end].tobytes(),
+            arms.beta[:end].tobytes(),
             sorted(arms.ballot.items()),
             arms.num_elections,
             arms.num_polls,

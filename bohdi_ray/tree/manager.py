@@ -28,20 +28,29 @@ Every call may be repeated: a second answer to a poll, a second commit of a step
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.errors import RunDirError, StepNotReady
-from bohdi_ray.records import Outcome, Proposals, SproutRequest
-from bohdi_ray.tree import boundary, journal, screening, snapshot
+from bohdi_ray.errors import StepNotReady
+from bohdi_ray.records import Outcome, Proposals
+from bohdi_ray.tree import boundary, journal, screening
 from bohdi_ray.tree.bandit import make_policy
-from bohdi_ray.tree.elections import parse_request_id, sprout_request
+from bohdi_ray.tree.description import describe
+from bohdi_ray.tree.elections import parse_request_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree
 from bohdi_ray.tree.messages import RoundClosed, Work
 from bohdi_ray.tree.names import Seeds, valid_name
 from bohdi_ray.tree.policies.policy import Policy
-from bohdi_ray.tree.state import TreeState
+from bohdi_ray.tree.requests import OpenRequests
+from bohdi_ray.tree.state import TreeState, replay
+from bohdi_ray.tree.state_copy import StateCopy, copy_state
 from bohdi_ray.tree.walks import StepWalks
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    Source: TypeAlias = bytes | pa.Buffer | pa.NativeFile | IO[bytes]
 
 
 class TreeManager:
@@ -51,7 +60,7 @@ class TreeManager:
         self._state = TreeState(config, policy or make_policy(config.bandit), seeds)
         self._journal = journal.Journal()
         self._walks: StepWalks | None = None  # of the step under way
-        self._asked: dict[str, SproutRequest] = {}  # open requests
+        self._requests = OpenRequests(config.sprout.requests_ahead, config.tree.depth)
         self._digest: str | None = None  # of the last commit point, once walks have left it
         self.open_round(0, 0)
 
@@ -83,7 +92,7 @@ class TreeManager:
             round=state.round,
             tickets=tickets,
             cursor=state.num_issued_before + len(state.issued),
-            sprouts=self._open_requests(),
+            sprouts=self._requests.all(() if self._walks is None else self._walks.waiting()),
             walks_done=tuple(range(state.num_walked)),
             num_abandoned=sum(state.abandoned.values()),
             num_tickets=tuple(
@@ -100,7 +109,7 @@ class TreeManager:
         """
         self._advance()
         path, poll = parse_request_id(proposals.request_id)
-        self._asked.pop(proposals.request_id, None)
+        self._requests.answered(proposals.request_id)
         try:
             node = self._state.tree.find(path)
         except KeyError:
@@ -144,7 +153,8 @@ class TreeManager:
         Raises StepNotReady before the step's turn (after a restart, walks may have to be done again first), ValueError
         when outcomes are missing or unscreened.
         """
-        if self._is_committed(step, outcomes):
+        of_earlier_round = outcomes and int(outcomes[0].ticket_id[1:].partition("-")[0]) < self._state.round
+        if of_earlier_round or step < self._state.num_committed:
             return
         self._advance()
         if self._committable() != step:
@@ -198,39 +208,44 @@ class TreeManager:
 
     @classmethod
     def replay(
-        cls, config: FusionConfig, seeds: Seeds, segments: Iterable[bytes], base: bytes | None = None
+        cls, config: FusionConfig, seeds: Seeds, segments: Iterable[bytes], base: Source | None = None
     ) -> TreeManager:
         """The manager at the commit point where the last segment ends.
 
-        With `base`, a snapshot, `segments` are those taken after it.
+        With `base`, a snapshot as `restore` takes it, `segments` are those taken after it.
         """
         manager = cls(config, seeds) if base is None else cls.restore(config, base)
         manager._journal.take_segment()
-        for segment in segments:
-            for event in journal.decode(segment):
-                if isinstance(event, journal.RoundOpened) and event.round == manager._state.round:
-                    continue  # the first round, which the constructor opened
-                try:
-                    manager._state.apply(event)
-                except (KeyError, AttributeError) as error:
-                    raise RunDirError(
-                        f"the tree's journal does not fit the tree at {type(event).__name__} ({error!r}): a segment is "
-                        "missing, or tree.seed or tree.depth changed; resume with the files and settings that wrote it"
-                    ) from error
+        replay(manager._state, segments)
         return manager
 
-    def snapshot(self) -> bytes:
-        """The whole state at a commit point: take it right after `commit_step` or `close_round`, before `work`.
-        Raises ValueError when walks are under way."""
+    def copy_state(self) -> StateCopy:
+        """The whole state at a commit point; stays as it is while this manager goes on. `snapshot.write` makes a file of it.
+        Take it right after `commit_step` or `close_round`, before `work`: raises ValueError when walks are under way.
+        """
         if self._digest is not None:
             raise ValueError("walks are under way: a snapshot is taken right after commit_step or close_round")
-        return snapshot.encode(self._state)
+        return copy_state(self._state)
+
+    def snapshot(self) -> bytes:
+        """`copy_state` as the bytes of its file."""
+        from bohdi_ray.tree import snapshot
+
+        sink = BytesIO()
+        snapshot.write(self.copy_state(), sink)
+        return sink.getvalue()
 
     @classmethod
-    def restore(cls, config: FusionConfig, data: bytes) -> TreeManager:
-        manager = cls(config, None)
+    def restore(cls, config: FusionConfig, source: Source, policy: Policy | None = None) -> TreeManager:
+        """The manager at the commit point that a snapshot holds.
+
+        `source`: its bytes, or its file, open for reading. Raises RunDirError if it is damaged or does not fit.
+        """
+        from bohdi_ray.tree import snapshot  # pyarrow is for those who need it
+
+        manager = cls(config, None, policy)
         manager._journal.take_segment()
-        snapshot.decode_into(manager._state, data)
+        snapshot.read_into(manager._state, source)
         return manager
 
     def digest(self) -> str:
@@ -246,7 +261,7 @@ class TreeManager:
 
     def describe(self) -> dict[str, Any]:
         """The tree as nested plain data, as it is now."""
-        return snapshot.describe(self._state)
+        return describe(self._state)
 
     def stats(self) -> dict[str, Any]:
         """Counts since the run began, and the size of the tree, as they are now."""
@@ -284,23 +299,3 @@ class TreeManager:
         step = state.num_committed
         needed = min(step + self._config.harvest.step_lag + 1, self._config.meditation.steps)
         return step if step < self._config.meditation.steps and state.num_walked >= needed else None
-
-    def _is_committed(self, step: int, outcomes: Sequence[Outcome]) -> bool:
-        if outcomes and int(outcomes[0].ticket_id[1:].partition("-")[0]) < self._state.round:
-            return True
-        return step < self._state.num_committed
-
-    def _open_requests(self) -> tuple[SproutRequest, ...]:
-        """What walks wait for, then what was asked ahead. Requests asked ahead stay open when their node goes on."""
-        needed: dict[str, SproutRequest] = {}
-        if self._walks is not None:
-            for node in self._walks.waiting():
-                arms = node.arms
-                for poll in range(arms.num_polls, arms.num_polls + 1 + self._config.sprout.requests_ahead):
-                    if poll not in arms.proposals:
-                        request = sprout_request(node, poll, self._state.tree.depth)
-                        self._asked.setdefault(request.request_id, request)
-                        if poll == arms.num_polls:
-                            needed[request.request_id] = request
-        ahead = (request for key, request in self._asked.items() if key not in needed)
-        return (*needed.values(), *ahead)

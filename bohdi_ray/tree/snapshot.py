@@ -1,177 +1,247 @@
-"""The whole state as bytes and back, and as plain data for people. Cost grows with the tree: once a round at most."""
+"""The state as an Arrow IPC file and back: one row per node, parents before children, siblings side by side.
+
+Written from a `StateCopy`, so that the manager need not wait; batch by batch, so that a thread that writes lets others
+in every few milliseconds. Any Arrow reader can look into it: ids are `pack_ticket_id`'s, questions the keys of
+`question_key`. What is not of a node stands in the schema's metadata, as JSON.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import msgspec
+import numpy as np
+import pyarrow as pa
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.records import DomainPath, Proposals
-from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
-from bohdi_ray.tree.messages import Counts, RoundClosed
+from bohdi_ray.records import Proposals
+from bohdi_ray.tree.knowledge_tree import ITEM, KnowledgeTree, Node
 from bohdi_ray.tree.state import TreeState
+from bohdi_ray.tree.state_copy import Siblings, StateCopy, Unk, restore_progress
 
-VERSION = 1
+VERSION = 2  # 1 was one MessagePack object
+KEY = b"bohdi_ray.tree"
+ROWS_PER_BATCH = 16_384
+
+PROPOSALS = pa.struct(
+    [
+        pa.field("poll", pa.int32(), nullable=False),
+        pa.field("request_id", pa.string(), nullable=False),
+        pa.field("names", pa.list_(pa.string()), nullable=False),
+        pa.field("num_invalid", pa.int64(), nullable=False),
+        pa.field("num_tokens", pa.int64(), nullable=False),
+    ]
+)
+UNK = pa.struct(
+    [
+        pa.field("alpha", pa.float64(), nullable=False),
+        pa.field("beta", pa.float64(), nullable=False),
+        pa.field("ballot", pa.map_(pa.string(), pa.int64()), nullable=False),
+        pa.field("num_elections", pa.int64(), nullable=False),
+        pa.field("num_polls", pa.int64(), nullable=False),
+        pa.field("closed_in_round", pa.int64(), nullable=False),
+        pa.field("memory", pa.binary(), nullable=False),
+        pa.field("proposals", pa.list_(PROPOSALS), nullable=False),
+    ]
+)
+PACKED = pa.list_(pa.uint64())
+SCHEMA = pa.schema(
+    [
+        pa.field("parent", pa.int32(), nullable=False),  # its row; -1 for the root, which is row 0
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("alpha", pa.float64(), nullable=False),
+        pa.field("beta", pa.float64(), nullable=False),
+        pa.field("num_samples", pa.int64(), nullable=False),
+        pa.field("num_trainable", pa.int64(), nullable=False),
+        pa.field("window", pa.binary(), nullable=False),
+        pa.field("trainable", PACKED, nullable=False),
+        pa.field("heldout", PACKED, nullable=False),
+        pa.field("questions", PACKED, nullable=False),
+        pa.field("unk", UNK),  # null for a leaf
+    ]
+)
 
 
-class _Arms(msgspec.Struct, array_like=True):
-    alpha: float  # of `unk`
-    beta: float
-    ballot: dict[str, int]
-    num_elections: int
-    num_polls: int
-    proposals: dict[int, Proposals]
-    closed_in_round: int
-    memory: bytes
-
-
-class _Node(msgspec.Struct, array_like=True):
-    name: str
-    parent: int  # position in the list of nodes; the root is 0
-    alpha: float
-    beta: float
-    window: bytes
-    num_samples: int
-    num_trainable: int
-    arms: _Arms | None
-    trainable: bytes = b""
-    heldout: bytes = b""
-    questions: bytes = b""
-
-
-class _Snapshot(msgspec.Struct):
+class _Header(msgspec.Struct):
     version: int
     depth: int
-    round: int
-    weights_version: int
-    num_walked: int
-    num_committed: int
-    in_flight: dict[int, dict[int, DomainPath]]
-    issued: list[tuple[int, int, DomainPath]]
-    num_issued_before: int
-    abandoned: dict[int, int]
-    last_closed: RoundClosed | None
-    counts: Counts
-    nodes: list[_Node]  # parents before children
+    policy: str
+    digest: str
+    progress: msgspec.Raw
 
 
-def encode(state: TreeState) -> bytes:
-    nodes = [state.tree.root, *state.tree.nodes()]
-    position = {node: index for index, node in enumerate(nodes)}
-    return msgspec.msgpack.encode(
-        _Snapshot(
-            version=VERSION,
-            depth=state.tree.depth,
-            round=state.round,
-            weights_version=state.weights_version,
-            num_walked=state.num_walked,
-            num_committed=state.num_committed,
-            in_flight=state.in_flight,
-            issued=[(ticket.step, ticket.index, ticket.path) for ticket in state.issued],
-            num_issued_before=state.num_issued_before,
-            abandoned=state.abandoned,
-            last_closed=state.last_closed,
-            counts=state.counts,
-            nodes=[_from_node(node, position) for node in nodes],
-        )
-    )
+# Writing.
 
 
-def _from_node(node: Node, position: dict[Node, int]) -> _Node:
-    arms = node.arms
-    alpha, beta = node.posterior
-    return _Node(
-        name=node.name,
-        parent=0 if node.parent is None else position[node.parent],
-        alpha=alpha,
-        beta=beta,
-        window=node.window,
-        num_samples=node.num_samples,
-        num_trainable=node.num_trainable,
-        arms=None
-        if arms is None
-        else _Arms(
-            float(arms.alpha[0]),
-            float(arms.beta[0]),
-            arms.ballot,
-            arms.num_elections,
-            arms.num_polls,
-            arms.proposals,
-            arms.closed_in_round,
-            arms.memory,
-        ),
-        trainable=node.trainable,
-        heldout=node.heldout,
-        questions=node.questions,
-    )
+def write(copy: StateCopy, sink: Any) -> None:
+    """Writes the copy to `sink`, a path, a pyarrow stream or a Python file; buffers are compressed with LZ4."""
+    header = _Header(VERSION, copy.depth, copy.policy, copy.digest, msgspec.Raw(copy.progress))
+    schema = SCHEMA.with_metadata({KEY: msgspec.json.encode(header)})
+    with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        for batch in _batches(copy):
+            writer.write_batch(batch)
 
 
-def decode_into(state: TreeState, data: bytes) -> None:
-    """Replaces everything in a fresh `state`. Raises RunDirError for bytes that are no snapshot of such a tree."""
+def _batches(copy: StateCopy) -> Iterator[pa.RecordBatch]:
+    root = Node("", None, 0, leaf=True)
+    above = Node("", None, 0, leaf=False)
+    above.arms.add([root])
+    one, none = np.ones(1), [b""]
+    num_trainable = copy.groups[0].num_trainable.sum(keepdims=True)
+    pending = [
+        (-1, Siblings(above, copy.groups[0].unk, one, one, num_trainable, [copy.num_samples], none, none, none, none))
+    ]
+    num_pending, first = 1, 0  # rows that wait, and the first of them
+    for row, group in enumerate(copy.groups):  # all nodes above the leaves come first, so their rows are 0, 1, ...
+        pending.append((row, group))
+        num_pending += len(group.windows)
+        if num_pending >= ROWS_PER_BATCH:
+            yield _batch(pending, copy.groups[first : first + num_pending])
+            pending, num_pending, first = [], 0, first + num_pending
+    if num_pending:
+        yield _batch(pending, copy.groups[first : first + num_pending])
+
+
+def _batch(groups: list[tuple[int, Siblings]], own: list[Siblings]) -> pa.RecordBatch:
+    """`groups` with their parent's row; `own`: the groups below the batch's first rows; the other rows are leaves."""
+    sizes = [len(group.windows) for _, group in groups]
+    num_rows = sum(sizes)
+    unks: pa.Array = pa.nulls(num_rows - len(own), UNK)
+    if own:
+        unks = pa.concat_arrays([pa.array([_plain(group.unk) for group in own], UNK), unks])
+    siblings = [group for _, group in groups]
+    columns = [
+        pa.array(np.repeat(np.array([row for row, _ in groups], np.int32), sizes)),
+        pa.array([name for group in siblings for name in group.names], pa.string()),
+        pa.array(np.concatenate([group.alpha for group in siblings])),
+        pa.array(np.concatenate([group.beta for group in siblings])),
+        pa.array([count for group in siblings for count in group.num_samples], pa.int64()),
+        pa.array(np.concatenate([group.num_trainable for group in siblings])),
+        pa.array([window for group in siblings for window in group.windows], pa.binary()),
+        _packed([items for group in siblings for items in group.trainable]),
+        _packed([items for group in siblings for items in group.heldout]),
+        _packed([items for group in siblings for items in group.questions]),
+        unks,
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _packed(rows: list[bytes]) -> pa.Array:
+    offsets = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, rows), np.int32, len(rows)) // ITEM, out=offsets[1:])
+    values = pa.Array.from_buffers(pa.uint64(), int(offsets[-1]), [None, pa.py_buffer(b"".join(rows))])
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=PACKED)
+
+
+def _plain(unk: Unk) -> dict[str, Any]:
+    plain = {field.name: getattr(unk, field.name) for field in dataclasses.fields(unk)}
+    plain["ballot"] = list(unk.ballot.items())
+    plain["proposals"] = [
+        {"poll": poll, **{name: getattr(given, name) for name in Proposals.__dataclass_fields__}}
+        for poll, given in unk.proposals.items()
+    ]
+    return plain
+
+
+# Reading.
+
+
+def read_into(state: TreeState, source: Any) -> None:
+    """Replaces everything in a fresh `state`.
+
+    `source`: the file's bytes, a pyarrow buffer or an open file. Raises RunDirError for a file that is damaged, of
+    another version, or of a tree or policy that does not fit; afterwards `state` is of no use.
+    """
     try:
-        saved = msgspec.msgpack.decode(data, type=_Snapshot)
-    except msgspec.MsgspecError as error:
+        reader = pa.ipc.open_file(source)
+        header = msgspec.json.decode((reader.schema.metadata or {})[KEY], type=_Header)
+        _check(header, state, reader.schema)
+        state.tree = KnowledgeTree(header.depth)
+        state.testable.clear()
+        inner: list[Node] = []
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            batch.validate(full=True)
+            _read_batch(state, inner, batch)
+        state.tree.start_step()
+        restore_progress(state, bytes(header.progress))
+    except (pa.ArrowException, msgspec.MsgspecError, OSError, LookupError, ValueError, TypeError) as error:
         raise RunDirError(
             f"a snapshot of the tree cannot be read ({error}); remove it, the journal is enough"
         ) from error
-    if (saved.version, saved.depth) != (VERSION, state.tree.depth):
+    if state.digest() != header.digest:
+        raise RunDirError("a snapshot of the tree does not have the digest it names; remove it, the journal is enough")
+
+
+def _check(header: _Header, state: TreeState, schema: pa.Schema) -> None:
+    if header.version != VERSION:
         raise RunDirError(
-            f"a snapshot of version {saved.version} and depth {saved.depth} does not fit version {VERSION} and "
-            f"tree.depth = {state.tree.depth}; resume with the settings that wrote it"
+            f"a snapshot of the tree has version {header.version}, this program reads version {VERSION}; remove it, "
+            "the journal is enough"
         )
-    state.round, state.weights_version = saved.round, saved.weights_version
-    state.num_walked, state.num_committed = saved.num_walked, saved.num_committed
-    state.in_flight, state.num_issued_before = saved.in_flight, saved.num_issued_before
-    state.issued = [state.ticket(*fields) for fields in saved.issued]
-    state.abandoned, state.last_closed, state.counts = saved.abandoned, saved.last_closed, saved.counts
-    state.tree = KnowledgeTree(saved.depth)
-    state.testable.clear()
+    policy = type(state.policy).__name__
+    if (header.depth, header.policy) != (state.tree.depth, policy):
+        raise RunDirError(
+            f"a snapshot of a tree of depth {header.depth} under {header.policy} does not fit tree.depth = "
+            f"{state.tree.depth} and {policy}; go on with the settings that wrote it"
+        )
+    if not schema.equals(SCHEMA):
+        raise ValueError("its columns are others")
+
+
+def _read_batch(state: TreeState, inner: list[Node], batch: pa.RecordBatch) -> None:
+    """Adds the batch's nodes to the tree; `inner` holds the nodes above the leaves so far, by row."""
+    columns = {name: batch[name].to_numpy(zero_copy_only=False) for name in SCHEMA.names[:7]}
+    parents, names, alpha, beta = columns["parent"], columns["name"].tolist(), columns["alpha"], columns["beta"]
+    starts = np.flatnonzero(np.diff(parents, prepend=-2)).tolist()
     nodes: list[Node] = []
-    for record in saved.nodes:
-        node = state.tree.add(nodes[record.parent], record.name) if nodes else state.tree.root
-        _into_node(node, record)
-        if len(node.window) >= state.policy.min_window:
+    for start, end in zip(starts, [*starts[1:], len(parents)], strict=True):
+        if parents[start] < 0:
+            children = [state.tree.root]
+        else:
+            parent = inner[parents[start]]
+            children = state.tree.add_all(parent, names[start:end])
+            arms, first = parent.arms, children[0].index
+            arms.alpha[first : first + end - start] = alpha[start:end]
+            arms.beta[first : first + end - start] = beta[start:end]
+            arms.trainable[first : first + end - start] = columns["num_trainable"][start:end]
+        if children[0].arms is not None:
+            inner += children
+        nodes += children
+    min_window = state.policy.min_window
+    rows = zip(
+        nodes,
+        columns["num_samples"].tolist(),
+        columns["window"].tolist(),
+        *(_unpacked(batch[name]) for name in ("trainable", "heldout", "questions")),
+        strict=True,
+    )
+    for node, num_samples, window, trainable, heldout, questions in rows:
+        node.num_samples, node.window = num_samples, window
+        node.trainable, node.heldout, node.questions = trainable, heldout, questions
+        if len(window) >= min_window:
             state.testable.add(node)
-        nodes.append(node)
-    state.tree.start_step()
+    if batch["unk"].null_count < len(nodes):
+        for node, plain in zip(nodes, batch["unk"].to_pylist(), strict=True):
+            if plain is not None:
+                _read_unk(node, plain)
 
 
-def _into_node(node: Node, record: _Node) -> None:
-    node.window, node.num_samples = record.window, record.num_samples
-    if node.parent is not None:
-        arms = node.parent.arms
-        arms.alpha[node.index], arms.beta[node.index] = record.alpha, record.beta
-        arms.trainable[node.index] = record.num_trainable
-    if record.arms is not None:
-        saved = record.arms
-        node.arms.alpha[0], node.arms.beta[0] = saved.alpha, saved.beta
-        node.arms.ballot, node.arms.proposals = saved.ballot, saved.proposals
-        node.arms.num_elections, node.arms.num_polls = saved.num_elections, saved.num_polls
-        node.arms.closed_in_round, node.arms.memory = saved.closed_in_round, saved.memory
-    node.trainable, node.heldout, node.questions = record.trainable, record.heldout, record.questions
+def _unpacked(column: pa.Array) -> list[bytes]:
+    offsets = (column.offsets.to_numpy() * ITEM).tolist()
+    data = column.values.to_numpy().tobytes()
+    return [data[start:end] for start, end in pairwise(offsets)]
 
 
-def describe(state: TreeState) -> dict[str, Any]:
-    return {"round": state.round, "weights_version": state.weights_version, **_describe_node(state.tree.root)}
-
-
-def _describe_node(node: Node) -> dict[str, Any]:
-    alpha, beta = node.posterior
-    plain: dict[str, Any] = {
-        "name": node.name,
-        "alpha": alpha,
-        "beta": beta,
-        "num_samples": node.num_samples,
-        "trainable": node.num_trainable,
-        "window": list(node.window),
-    }
-    if node.arms is not None:
-        arms = node.arms
-        plain["unk"] = {"alpha": float(arms.alpha[0]), "beta": float(arms.beta[0])}
-        plain["ballot"] = dict(arms.ballot)
-        plain["children"] = [_describe_node(child) for child in arms.children]
-    else:
-        plain["children"] = []
-        plain["unk"] = None
-    return plain
+def _read_unk(node: Node, plain: dict[str, Any]) -> None:
+    arms = node.arms
+    arms.alpha[0], arms.beta[0] = plain["alpha"], plain["beta"]
+    arms.ballot = dict(plain["ballot"])
+    arms.num_elections, arms.num_polls = plain["num_elections"], plain["num_polls"]
+    arms.closed_in_round, arms.memory = plain["closed_in_round"], plain["memory"]
+    for given in plain["proposals"]:
+        poll, names = given.pop("poll"), tuple(given.pop("names"))
+        arms.proposals[poll] = Proposals(names=names, **given)

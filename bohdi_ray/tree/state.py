@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.errors import ConfigError
+from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.records import MAX_STEPS, MAX_TICKETS, DomainPath, Proposals, Ticket, ticket_id
 from bohdi_ray.tree import journal
 from bohdi_ray.tree.elections import parse_request_id
@@ -222,3 +222,21 @@ _APPLY: dict[type, Callable[[TreeState, Any], None]] = {
     journal.Aged: TreeState._aged,
     journal.Reborn: TreeState._reborn,
 }
+
+
+def replay(state: TreeState, segments: Iterable[bytes]) -> None:
+    """Applies the events of segments, in order, to the state that the first of them began with.
+
+    Raises RunDirError for a segment that is damaged or does not fit.
+    """
+    for segment in segments:
+        for event in journal.decode(segment):
+            if isinstance(event, journal.RoundOpened) and event.round == state.round:
+                continue  # the first round, which the manager opens when it is made
+            try:
+                state.apply(event)
+            except (KeyError, AttributeError) as error:
+                raise RunDirError(
+                    f"the tree's journal does not fit the tree at {type(event).__name__} ({error!r}): a segment is "
+                    "missing, or tree.seed or tree.depth changed; resume with the files and settings that wrote it"
+                ) from error

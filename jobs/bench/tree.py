@@ -27,6 +27,7 @@ from bohdi_ray.tree.bandit import draw_samples, make_policy
 from bohdi_ray.tree.elections import hold, request_id
 from bohdi_ray.tree.knowledge_tree import pack_ids
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.names import valid_name
 from bohdi_ray.tree.state import TreeState
 
 SHAPE = (10, 100, 100)
@@ -48,7 +49,8 @@ def config(walks_per_step: int, max_children: tuple[int, ...] | None = SHAPE) ->
 
 
 def seeds(shape: tuple[int, ...]) -> dict:
-    names = ("".join(word).capitalize() for word in itertools.product(LETTERS, repeat=5))
+    words = ("".join(word).capitalize() for word in itertools.product(LETTERS, repeat=5))
+    names = (word for word in words if valid_name(word) == word)  # a few are fillers, such as Blank
 
     def level(rest: tuple[int, ...]) -> dict:
         return {next(names): level(rest[1:]) for _ in range(rest[0])} if rest else {}

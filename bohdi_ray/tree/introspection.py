@@ -157,11 +157,11 @@ def _two_sample_tests(counts: np.ndarray, entropies: np.ndarray, factorials: np.
     )
 
 
-def benjamini_hochberg(p_values: np.ndarray, level: float, num_tests: int) -> np.ndarray:
-    """Which of the hypotheses are rejected at this false discovery rate, shape [n], when `num_tests` were possible.
+def benjamini_hochberg(p_values: np.ndarray, level: float) -> np.ndarray:
+    """Which of n hypotheses are rejected at this false discovery rate, shape [n].
 
-    Benjamini and Hochberg (1995), JRSS B 57, 289-300: all up to the largest i whose i-th smallest p <= i level / tests.
+    Benjamini and Hochberg (1995), JRSS B 57, 289-300: all up to the largest i whose i-th smallest p <= level i / n.
     """
     ordered = np.sort(p_values)
-    passed = np.flatnonzero(ordered <= level * np.arange(1, len(ordered) + 1) / max(num_tests, 1))
-    return p_values <= (ordered[passed[-1]] if len(passed) else -1.0)
+    passed = ordered[ordered <= level * np.arange(1, len(ordered) + 1) / max(len(ordered), 1)]
+    return p_values <= passed.max(initial=-1.0)

@@ -33,8 +33,9 @@ class CorrectedSwblrt(ThompsonSampling):
         old_wins = np.rint(alpha - 1).astype(int) - num_wins
         old_rewards = np.rint(alpha + beta - 2).astype(int) - num_rewards
         statistics, p_values, smallest = two_sample_test(num_wins, num_rewards, old_wins, old_rewards)
-        changed = benjamini_hochberg(p_values, level, num_tests=int((smallest <= level).sum()))
+        testable = np.flatnonzero(smallest <= level)
+        changed = testable[benjamini_hochberg(p_values[testable], level)]
         return [
             reborn(i, int(num_wins[i]), int(num_rewards[i]), float(statistics[i]), float(p_values[i]))
-            for i in np.flatnonzero(changed).tolist()
+            for i in changed.tolist()
         ]

@@ -1,4 +1,4 @@
-"""The command line: `bohdi fuse | plan | tree | export | prepare-quickstart`.
+"""The command line: `bohdi fuse | plan | tree | export | simulate | prepare-quickstart`.
 
 Turns arguments into calls and errors into text with an exit code; decides nothing else. Everything heavy is imported
 by the command that needs it, so `bohdi --help` and `bohdi plan` start no Ray and load no torch.
@@ -177,6 +177,34 @@ def export(run: str, out: Path, shape: str, min_margin: float) -> None:
     for reason, number in sorted(written.left_out.items()):
         click.echo(f"left out, {reason}: {number}")
     click.echo(f"written to {out}")
+
+
+@main.command()
+@click.argument("worlds", nargs=-1, metavar="[WORLD]...")
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds to average over. Default: 10; with --full 30.")
+@click.option("--policies", help="Comma-separated. Default: all.")
+@click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds of each fusion.")
+@click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for JSON, Parquet of all runs, and figures.")
+@click.option("--full", is_flag=True, help="All worlds, tuning on seeds of its own, 30 seeds: about a quarter hour.")
+@errors_as_text
+def simulate(
+    worlds: tuple[str, ...],
+    seeds: int | None,
+    policies: str | None,
+    rounds: int,
+    processes: int,
+    out: Path | None,
+    full: bool,
+) -> None:
+    """Compare bandit policies on simulated fusions: the real tree code, scripted models, no Ray.
+
+    WORLD is a shipped one (balanced, weak_branch, many_small_gaps, bad_source, abrupt_shift, gradual_shift,
+    unlearnable) or a YAML file of your own. Default: balanced weak_branch.
+    """
+    from bohdi_ray.simulation.program import Request, simulate_and_tell
+
+    click.echo(simulate_and_tell(Request(worlds, seeds, policies, rounds, processes, out, full)))
 
 
 @main.command("prepare-quickstart")

@@ -1,4 +1,5 @@
-"""What pydantic found, as `ConfigError`s a person can act on. Called by `config_loading.py` only."""
+"""What pydantic found, as `ConfigError`s a person can act on. Called by
+`config_loading.py` and `simulation/world_spec.py`."""
 
 from __future__ import annotations
 
@@ -18,14 +19,14 @@ SEE_DOCS = "docs/configuration.md lists every key."
 Place = tuple[int | str, ...]
 
 
-def config_errors(error: ValidationError) -> list[ConfigError]:
-    """One ConfigError for each thing pydantic found, in its order."""
-    return [_config_error(dict(found)) for found in error.errors(include_url=False)]
+def config_errors(error: ValidationError, root: type[Section] = FusionConfig) -> list[ConfigError]:
+    """One ConfigError for each thing pydantic found in a `root`, in its order."""
+    return [_config_error(dict(found), root) for found in error.errors(include_url=False)]
 
 
-def _config_error(found: dict[str, Any]) -> ConfigError:
+def _config_error(found: dict[str, Any], root: type[Section]) -> ConfigError:
     place: Place = found["loc"]
-    sections = _sections(place)
+    sections = _sections(place, root)
     field = ".".join(str(part) for i, part in enumerate(place) if not _is_tag(place, i)) or "CONFIG"
     value = _shown(field, found["input"])
     kind = found["type"]
@@ -47,9 +48,9 @@ def _is_tag(place: Place, i: int) -> bool:
     return i == 2 and place[0] == "sources" and place[i] in TAGS
 
 
-def _sections(place: Place) -> list[type[BaseModel] | None]:
-    """The section that holds each key of the way, from FusionConfig on; None where keys are free."""
-    sections: list[type[BaseModel] | None] = [FusionConfig]
+def _sections(place: Place, root: type[Section]) -> list[type[BaseModel] | None]:
+    """The section that holds each key of the way, from `root` on; None where keys are free."""
+    sections: list[type[BaseModel] | None] = [root]
     for i, key in enumerate(place[:-1]):
         here = sections[-1]
         if _is_tag(place, i):
@@ -64,7 +65,7 @@ def _sections(place: Place) -> list[type[BaseModel] | None]:
 
 
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:
-    kinds = [field.annotation, *get_args(field.annotation)]
+    kinds = [field.annotation, *get_args(field.annotation)]  # X, X | None or tuple[X, ...]
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 

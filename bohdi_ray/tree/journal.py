@@ -81,10 +81,12 @@ class Failed(Event):
 
 
 class StepCommitted(Event):
-    """Commit point. `part` names what holds the step's samples."""
+    """Commit point. `part` names what holds the step's samples ("": it has none)."""
 
     step: int
     part: str
+    rewards: int = 0  # samples that a source won, held-out ones included
+    num_tokens: dict[str, int] = {}  # decoded for the step's tickets, failed ones included, by role
 
 
 class RowsDrawn(Event):

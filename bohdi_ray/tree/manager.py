@@ -27,6 +27,7 @@ Every call may be repeated: a second answer to a poll, a second commit of a step
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -169,7 +170,11 @@ class TreeManager:
             assert outcome.question_hash is not None and outcome.reward in (0, 1), outcome
             reward = None if outcome.heldout else outcome.reward
             self._emit(journal.Credited(outcome.ticket_id, path, outcome.question_hash, reward))
-        self._emit(journal.StepCommitted(step, part))
+        rewards = sum(outcome.reward or 0 for outcome in outcomes)
+        num_tokens = Counter[str]()
+        for outcome in outcomes:
+            num_tokens.update(outcome.num_tokens)
+        self._emit(journal.StepCommitted(step, part, rewards, dict(sorted(num_tokens.items()))))
         self._commit_point()
 
     def close_round(self, next_round: int, next_version: int) -> RoundClosed:

@@ -1,0 +1,63 @@
+"""What a journal tells about the rounds of a run: pure, from bytes to one record per round.
+
+Called by a driver that goes on with an interrupted run: the journal is the one account of what was harvested, so
+nothing else has to agree with it. Reads events; keeps no tree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bohdi_ray.tree import journal
+
+
+@dataclass(slots=True)
+class RoundRecord:
+    """One round as far as it was committed. tickets = accepted + the failures."""
+
+    round: int
+    weights_version: int  # of the target that was harvested with
+    accepted: int = 0
+    heldout: int = 0  # part of `accepted`
+    rewards: int = 0  # samples that a source won, held-out ones included
+    failures: Counter[str] = field(default_factory=Counter)  # by reason
+    tokens: Counter[str] = field(default_factory=Counter)  # decoded, by role
+    parts: list[str] = field(default_factory=list)  # what holds its samples
+    row_sample_ids: tuple[str, ...] | None = None  # its training rows; None: the round is not closed
+
+    @property
+    def tickets(self) -> int:
+        return self.accepted + sum(self.failures.values())
+
+
+def read_history(segments: Iterable[bytes]) -> list[RoundRecord]:
+    """The rounds in order; the last one is open unless the journal ends with the run. Raises RunDirError for segments
+    that cannot be read."""
+    rounds: list[RoundRecord] = []
+    for segment in segments:
+        for event in journal.decode(segment):
+            if isinstance(event, journal.RoundOpened):
+                rounds.append(RoundRecord(event.round, event.weights_version))
+            elif rounds:
+                _take(rounds[-1], event)
+    return rounds
+
+
+def _take(record: RoundRecord, event: journal.AnyEvent) -> None:
+    match event:
+        case journal.Credited(reward=reward):
+            record.accepted += 1
+            record.heldout += reward is None
+        case journal.Failed(reason=reason):
+            record.failures[reason] += 1
+        case journal.StepCommitted(part=part, rewards=rewards, num_tokens=num_tokens):
+            record.rewards += rewards
+            record.tokens.update(num_tokens)
+            if part:
+                record.parts.append(part)
+        case journal.Proposed(num_tokens=decoded):
+            record.tokens["sprout"] += decoded
+        case journal.RowsDrawn(sample_ids=ids):
+            record.row_sample_ids = ids

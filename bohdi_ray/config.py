@@ -1,16 +1,19 @@
 """The whole configuration of a fusion, with its rules. No defaults live anywhere else.
 
-Every section is a pydantic model; unknown keys are refused. The sections stand in `config_models.py` and
-`config_sections.py`; import them from here. Rules that one section can check alone stand on it, rules
-between sections on `FusionConfig`. Whether folders exist, templates are there and cards suffice is checked in
+Every section is a pydantic model; unknown keys are refused. The sections stand in `config_models.py`,
+`config_bandit.py` and `config_sections.py`; import them from here. Rules that one section can check alone stand on it,
+rules between sections on `FusionConfig`. Whether folders exist, templates are there and cards suffice is checked in
 `preflight.py`; reading files and overrides is in `config_loading.py`.
-Where the paper fixes a value and the default differs, the field says so.
+Where the paper fixes a value and the default differs, the field says so; `config_presets.py` holds all of the paper's.
 """
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from pydantic import Field, model_validator
 
+from bohdi_ray.config_bandit import errors_of_bandit
 from bohdi_ray.config_models import (
     ROLE_DEFAULTS,
     EngineArgs,
@@ -23,6 +26,7 @@ from bohdi_ray.config_models import (
     SourceModel,
     VllmModel,
 )
+from bohdi_ray.config_presets import with_preset
 from bohdi_ray.config_sections import (
     DEFAULT_STYLES,
     BanditConfig,
@@ -75,6 +79,8 @@ class FusionConfig(Section):
 
     run_dir: str
     """Where the run writes everything, a path that every node sees; `{time}` in it is replaced."""
+    preset: Literal["paper"] | None = None
+    """Gives what the file and overrides leave out: `paper` the values of arXiv 2506.15721."""
     seed: int = Field(0, ge=0)
     """Of every random draw."""
     sources: tuple[SourceModel, ...]
@@ -106,6 +112,11 @@ class FusionConfig(Section):
     observe: ObserveConfig = ObserveConfig()
     """Watching."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _below_what_is_set(cls, data: Any) -> Any:
+        return with_preset(data)
+
     @model_validator(mode="after")
     def _rules_between_sections(self) -> FusionConfig:
         check_between_sections(self)
@@ -129,6 +140,7 @@ class FusionConfig(Section):
 def check_between_sections(config: FusionConfig) -> None:
     """Rules that need more than one section. Raises ConfigErrors with all that are broken."""
     errors = [*_errors_of_models(config), *_errors_of_judging(config), *_errors_of_stopping(config)]
+    errors += errors_of_bandit(config.bandit)
     if errors:
         raise ConfigErrors(errors)
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bohdi_ray.config import ROLE_DEFAULTS, FusionConfig, OpenAIModel, RoleSampling, Sampling, VllmModel
+from bohdi_ray.config_presets import PRESETS
 
 INTRO = """\
 # Configuration
@@ -27,6 +29,8 @@ A fusion is one YAML file. Start from `jobs/configs/quickstart.yaml` or `jobs/co
 - **Overrides**: `bohdi fuse CONFIG stop.rounds=3 training.learning_rate=1e-5`. Values are YAML (`null` unsets,
   `[6, 4]` is a list). Items of a list are named by index, models also by name: `sources.0.temperature=0.5`,
   `sources.tutor.engine.max_model_len=1024`.
+- **A preset** (`preset: paper`, or as an override `preset=paper`) fills in what the file leaves out; its values stand
+  at the end of this page. `bohdi plan` says which settings differ from it, and a run's `config.yaml` holds them all.
 - **Unknown keys are refused**, with the nearest known one; all mistakes are reported at once, each with field, value,
   rule and remedy.
 - **Paths**: a relative path in the file is beside the file, one in an override is below the working directory, and so
@@ -46,7 +50,7 @@ def render() -> str:
         blocks.append(
             "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *_rows(model, path)]) + "\n"
         )
-    blocks.append(_role_defaults())
+    blocks += [_role_defaults(), *_presets()]
     return "\n".join(blocks)
 
 
@@ -153,6 +157,20 @@ def _role_defaults() -> str:
         temperature = "0" if role == "judge" else "the model's own"
         lines.append(f"| {role} | {temperature} | {sampling.top_p} | {sampling.max_tokens} |")
     return "\n".join(lines) + "\n"
+
+
+def _presets() -> Iterator[str]:
+    for name, preset in PRESETS.items():
+        parts = [
+            ("The configuration", preset.settings),
+            ("Every source", preset.source),
+            ("The target", preset.target),
+        ]
+        text = "".join(f"# {part}\n{yaml.safe_dump(dict(values), sort_keys=False)}" for part, values in parts)
+        for model, temperature in preset.temperatures.items():
+            text += f"# A source whose model's name, after the last slash, contains `{model}`\n"
+            text += f"temperature: {temperature}\n"
+        yield f"## What `preset: {name}` sets\n\n```yaml\n{text}```\n"
 
 
 def main(arguments: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.config_presets import changed_settings
 from bohdi_ray.memory import Estimate, estimates
 from bohdi_ray.placement import Node, bundles, place, resolve_gpus
 from bohdi_ray.preflight import Findings
@@ -41,11 +42,14 @@ def _run_lines(config: FusionConfig) -> list[str]:
         config.training,
     )
     staleness = f"max_staleness {harvest.max_staleness}, step_lag {harvest.step_lag}"
+    changed = ", ".join(changed_settings(config))
+    settings = "".join(f", {name} {value:g}" for name, value in config.bandit.used().items())
     return [
         f"run_dir      {config.run_dir}   seed {config.seed}",
+        f"preset       {config.preset or 'none'}" + (f", but for {changed}" if changed else ""),
         f"rounds       up to {config.stop.rounds}, {staleness}",
         f"harvest      {meditation.steps} x {meditation.walks_per_step} walks a round, tree of depth "
-        f"{config.tree.depth}, window {config.bandit.window}, threshold {config.bandit.threshold:g}, "
+        f"{config.tree.depth}, {config.bandit.policy}{settings}, "
         f"judge {config.judge.policy}, {harvest.heldout_fraction:.0%} held out",
         f"training     {enlightenment.steps} x {enlightenment.rows_per_step} rows a round, global batch "
         f"{training.global_batch_size}, learning rate {training.learning_rate:g}, {training.dtype}, "

@@ -1,4 +1,4 @@
-"""A run's knowledge tree as text or JSON, replayed from its journal. Called by `bohdi tree`; changes nothing."""
+"""A run's knowledge tree as text or JSON, as its journal has it. Called by `bohdi tree`; changes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments
+from bohdi_ray.storage.tree_snapshots import restore
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.names import Seeds, read_seeds
 
@@ -19,8 +19,8 @@ def replayed(location: str) -> tuple[TreeManager, str | None]:
     """The tree at the end of a run's journal, and what is wrong with the journal's last segment, if anything."""
     run = RunDir.open(location)
     config = run.config()
-    read = Segments(run).read_segments()
-    return TreeManager.replay(config, _seeds(config), [data for _, data in read.segments]), read.damaged
+    restored = restore(config, _seeds(config), run)
+    return restored.manager, restored.damaged
 
 
 def _seeds(config: FusionConfig) -> Seeds:

@@ -1,12 +1,14 @@
 """The TreeManager actor: the one owner of tree and bandit state, and the one writer of the journal.
 
 Thin: it serialises calls into `tree.manager.TreeManager` and writes a journal segment after every commit, before it
-acknowledges. On a start or restart it replays the segments it finds, so whoever calls sees a delay and nothing else:
-every call is idempotent. It never waits for a model and never sees text.
+acknowledges. Now and then a thread writes a snapshot of the tree. On a start or restart the actor reads the newest
+snapshot and the segments after it, so whoever calls sees a delay and nothing else: every call is idempotent. It never
+waits for a model and never sees text.
 """
 
 from __future__ import annotations
 
+import gc
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.records import Outcome, Proposals
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.segments import Segments
-from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.storage.tree_snapshots import MIN_EVENTS, SnapshotWriter, TreeSnapshots, restore
 from bohdi_ray.tree.messages import RoundClosed, Work
 
 
@@ -33,12 +35,16 @@ class Assignment:
 
 
 class TreeManagerActor:
-    def __init__(self, config: FusionConfig, seeds: Any, run: RunDir):
+    def __init__(self, config: FusionConfig, seeds: Any, run: RunDir, snapshot_events: int = MIN_EVENTS):
+        """`snapshot_events`: the fewest events between two snapshots."""
         self._incarnation = uuid.uuid4().hex
+        TreeSnapshots(run).clean()
         self._journal = Segments(run)
-        read = self._journal.read_segments()
-        self._next_segment = len(read.segments)
-        self._manager = TreeManager.replay(config, seeds, [data for _, data in read.segments])
+        restored = restore(config, seeds, run)
+        self._manager, self._next_segment = restored.manager, restored.next_segment
+        self._snapshots = SnapshotWriter(run, restored.num_events, snapshot_events)
+        # The tree is never garbage; looking through a million leaves for some would stop the actor for 0.3 s each time.
+        gc.freeze()
 
     def assignment(self, cursor: int) -> Assignment:
         """Tickets of this round from position `cursor` on, and all elections that are open."""
@@ -62,14 +68,19 @@ class TreeManagerActor:
     def close_round(self, next_round: int, next_version: int) -> RoundClosed:
         """Draws the round's rows, introspects, opens the next round; returns once that is durable."""
         closed = self._manager.close_round(next_round, next_version)
-        self._write()
+        segment = self._write()
+        if segment:
+            self._snapshots.round_closed(self._manager, closed.round, self._next_segment, segment)
         return closed
 
-    def _write(self) -> None:
+    def _write(self) -> bytes:
+        """The segment that was written; empty when this was a repeated call."""
         segment = self._manager.take_segment()
         if segment:
             self._journal.write_segment(self._next_segment, segment)
             self._next_segment += 1
+            self._snapshots.journalled(segment)
+        return segment
 
     def digest(self) -> str:
         """The tree's digest: a function of configuration and seed when engines answer deterministically."""
@@ -84,7 +95,7 @@ class TreeManagerActor:
         return self._manager.stats()
 
 
-def start_tree_manager(config: FusionConfig, seeds: Any, run: RunDir) -> Any:
-    """The tree manager of a run; Ray restarts it, and it finds its state in the journal."""
+def start_tree_manager(config: FusionConfig, seeds: Any, run: RunDir, snapshot_events: int = MIN_EVENTS) -> Any:
+    """The tree manager of a run; Ray restarts it, and it finds its state in the run directory."""
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    return ray.remote(**options)(TreeManagerActor).remote(config, seeds, run)
+    return ray.remote(**options)(TreeManagerActor).remote(config, seeds, run, snapshot_events)

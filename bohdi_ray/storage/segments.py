@@ -1,4 +1,4 @@
-"""The journal's files: immutable, numbered segments and snapshots, each closed by a checksum.
+"""The journal's files: immutable, numbered segments, each closed by a checksum.
 
 Owned by the tree-manager actor, which writes one segment per commit and reads them all when it starts. What the bytes
 mean is the tree's journal's business; nothing here reads them.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.storage.run_dir import TREE, RunDir
 
-_SEGMENT, _SNAPSHOT = re.compile(r"segment-(\d+)"), re.compile(r"snapshot-(\d+)")
+_SEGMENT = re.compile(r"segment-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SegmentsRead:
 
 
 class Segments:
-    """The segments and snapshots of one run, numbered from 0 without gaps."""
+    """The segments of one run, numbered from 0 without gaps."""
 
     def __init__(self, run: RunDir):
         self.run = run
@@ -47,7 +47,8 @@ class Segments:
 
     def numbers(self) -> list[int]:
         """Numbers of all segments there are, damaged ones included."""
-        return self._numbers(_SEGMENT)
+        matches = map(_SEGMENT.fullmatch, self.run.names(TREE))
+        return sorted(int(match.group(1)) for match in matches if match)
 
     def read_segments(self, start: int = 0) -> SegmentsRead:
         """All segments from number `start` on.
@@ -76,27 +77,6 @@ class Segments:
                 )
             segments.append((number, data))
         return SegmentsRead(segments)
-
-    def write_snapshot(self, round: int, data: bytes) -> None:
-        """Store the state at the end of `round`, replacing any earlier snapshot of that round."""
-        self.run.write_bytes(f"{TREE}/snapshot-{round}", _closed(data))
-
-    def latest_snapshot(self) -> tuple[int, bytes] | None:
-        """The newest undamaged snapshot with its round; None if there is none."""
-        for round in reversed(self._numbers(_SNAPSHOT)):
-            data = _opened(self.run.read_bytes(f"{TREE}/snapshot-{round}"))
-            if data is not None:
-                return round, data
-        return None
-
-    def delete_snapshots_before(self, round: int) -> None:
-        """Forget snapshots that later ones replace."""
-        for old in self._numbers(_SNAPSHOT):
-            if old < round:
-                self.run.delete(f"{TREE}/snapshot-{old}")
-
-    def _numbers(self, pattern: re.Pattern[str]) -> list[int]:
-        return sorted(int(match.group(1)) for match in map(pattern.fullmatch, self.run.names(TREE)) if match)
 
 
 def _closed(data: bytes) -> bytes:

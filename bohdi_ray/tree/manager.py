@@ -225,11 +225,10 @@ class TreeManager:
         return manager
 
     def copy_state(self) -> StateCopy:
-        """The whole state at a commit point; stays as it is while this manager goes on. `snapshot.write` makes a file of it.
-        Take it right after `commit_step` or `close_round`, before `work`: raises ValueError when walks are under way.
-        """
+        """The whole state, to be kept while this manager goes on; `snapshot.write` makes a file of it. Only right after
+        `commit_step` or `close_round`, before `work`: raises ValueError when walks are under way."""
         if self._digest is not None:
-            raise ValueError("walks are under way: a snapshot is taken right after commit_step or close_round")
+            raise ValueError("walks are under way: take a snapshot right after commit_step or close_round")
         return copy_state(self._state)
 
     def snapshot(self) -> bytes:

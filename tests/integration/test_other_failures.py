@@ -78,6 +78,36 @@ def test_a_tree_manager_that_dies_in_the_middle_of_a_round_changes_nothing(tmp_p
     assert [r.tickets for r in summary.rounds] == [r.tickets for r in alone.rounds]
 
 
+def test_a_tree_manager_that_dies_comes_back_from_its_snapshot(tmp_path, monkeypatch):
+    """The journal's first segments are gone when it starts again: without the snapshot it could not."""
+    managers = []
+
+    def recorded(*args):
+        managers.append(startup_manager(*args, snapshot_events=1))
+        return managers[-1]
+
+    startup_manager = startup.start_tree_manager
+    tree = tmp_path / "run" / "tree"
+    hidden = [tree / f"segment-{number:08d}" for number in range(2)]
+
+    def ready() -> bool:
+        if not (tree / "snapshot-0" / "COMMIT").exists() or not (tree / "segment-00000003").exists():
+            return False
+        for path in hidden:
+            path.rename(tmp_path / path.name)
+        return True
+
+    shape = {"meditation": {"steps": 2, "walks_per_step": 6}, "stop": {"rounds": 2}}
+    alone = fuse(scripted_config(str(tmp_path / "alone"), **shape), parts=scripted_parts())
+    assert not any((tmp_path / "alone" / "tree").glob("snapshot*")), "a small run needs none"
+    monkeypatch.setattr(startup, "start_tree_manager", recorded)
+    thread = kill_when(ready, managers)
+    summary = fuse(scripted_config(str(tmp_path / "run"), **shape), parts=scripted_parts(answer_s=0.1))
+    assert not thread.is_alive() and (tmp_path / hidden[0].name).exists()
+    assert summary.tree_digest == alone.tree_digest
+    assert [r.tickets for r in summary.rounds] == [r.tickets for r in alone.rounds]
+
+
 def test_a_queue_that_dies_while_a_round_is_trained_is_given_its_rows_again(tmp_path):
     queues, parts = [], scripted_parts(step_s=1.5)
 

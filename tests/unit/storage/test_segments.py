@@ -70,15 +70,3 @@ def test_any_bytes_survive_and_any_cut_or_flip_is_noticed(content: bytes, data: 
     flipped = bytearray(stored)
     flipped[cut] ^= 1 << data.draw(st.integers(0, 7))
     assert _opened(bytes(flipped)) is None
-
-
-def test_the_newest_undamaged_snapshot_is_found(run: RunDir):
-    segments = Segments(run)
-    assert segments.latest_snapshot() is None
-    for round in (2, 9, 10):
-        segments.write_snapshot(round, b"state %d" % round)
-    assert segments.latest_snapshot() == (10, b"state 10")
-    run.write_bytes("tree/snapshot-10", b"half")
-    assert segments.latest_snapshot() == (9, b"state 9")
-    segments.delete_snapshots_before(9)
-    assert run.names("tree") == ["snapshot-10", "snapshot-9"]

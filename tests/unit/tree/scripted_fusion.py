@@ -8,6 +8,7 @@ from bohdi_ray.randomness import generator
 from bohdi_ray.records import Outcome, Proposals, SproutRequest, Ticket, question_hash
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.messages import RoundClosed
+from bohdi_ray.tree.policies.dynabranches import DynaBranches
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -109,3 +110,32 @@ class ScriptedFusion:
     def point(self) -> None:
         self.segments.append(self.manager.take_segment())
         self.digests.append(self.manager.digest())
+
+
+class Sharing(DynaBranches):
+    """Credits an arm, discounts all its siblings and keeps something in memory: all that a policy may do."""
+
+    ages = True
+
+    def credit(self, arms, arm, reward):
+        end = len(arms.children) + 1
+        arms.alpha[1:end] *= 0.99
+        arms.beta[1:end] *= 0.99
+        super().credit(arms, arm, reward)
+        arms.memory = (arms.memory + bytes([arm % 256, reward]))[-6:]
+
+    def age(self, arms):
+        end = len(arms.children) + 1
+        arms.alpha[1:end] = 1 + (arms.alpha[1:end] - 1) * 0.9
+        arms.memory = b"aged"
+
+
+def whole(manager):
+    """All a manager holds, also what its digest does not see: proposals, requests' numbers, what may be tested."""
+    state = manager._state
+    nodes = [(node.path, node.arms and node.arms.proposals) for node in (state.tree.root, *state.tree.nodes())]
+    samples = [(node.trainable_ids(), node.heldout_ids(), node.questions) for node in state.tree.nodes()]
+    memory = [(node.arms.memory, node.arms.num_polls) for node in state.tree.nodes() if node.arms is not None]
+    names = (state.tree._names, state.tree._new_names)
+    counts = (state.counts, state.issued, state.in_flight, state.abandoned, state.last_closed)
+    return manager.digest(), nodes, samples, memory, names, counts, {node.path for node in state.testable}

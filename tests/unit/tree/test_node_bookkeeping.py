@@ -5,14 +5,13 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_fusion import ScriptedFusion, make_config
+from scripted_fusion import ScriptedFusion, Sharing, make_config
 
 from bohdi_ray.config import BanditConfig
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import MAX_ROUNDS, MAX_STEPS, MAX_TICKETS, pack_ticket_id, ticket_id, unpack_ticket_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node, question_key
 from bohdi_ray.tree.manager import TreeManager
-from bohdi_ray.tree.policies.dynabranches import DynaBranches
 
 FIELDS = (st.integers(0, MAX_ROUNDS - 1), st.integers(0, MAX_STEPS - 1), st.integers(0, MAX_TICKETS - 1))
 
@@ -70,24 +69,6 @@ def test_a_question_whose_key_lies_across_two_others_is_not_there():
     assert not leaf.has_question("why")
     leaf.questions += key
     assert leaf.has_question("why")
-
-
-class Sharing(DynaBranches):
-    """Credits an arm, discounts all its siblings and keeps something in memory: all that a policy may do."""
-
-    ages = True
-
-    def credit(self, arms, arm, reward):
-        end = len(arms.children) + 1
-        arms.alpha[1:end] *= 0.99
-        arms.beta[1:end] *= 0.99
-        super().credit(arms, arm, reward)
-        arms.memory = (arms.memory + bytes([arm % 256, reward]))[-6:]
-
-    def age(self, arms):
-        end = len(arms.children) + 1
-        arms.alpha[1:end] = 1 + (arms.alpha[1:end] - 1) * 0.9
-        arms.memory = b"aged"
 
 
 def test_the_digest_sees_what_a_policy_changes_beside_the_path():

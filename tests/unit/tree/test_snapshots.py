@@ -1,0 +1,131 @@
+"""Snapshots: what they hold, that a copy stays as it is, and what is refused."""
+
+import gc
+import random
+from io import BytesIO
+
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted_fusion import ScriptedFusion, Sharing, make_config, whole
+
+from bohdi_ray.config import BanditConfig
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.tree import snapshot
+from bohdi_ray.tree.journal import Reborn
+from bohdi_ray.tree.manager import TreeManager
+
+BANDIT = {"window": 4, "threshold": 0.9}
+CONFIG = make_config(bandit=BANDIT, harvest={"step_lag": 1}, sprout={"requests_ahead": 3})
+
+
+def sharing():
+    return Sharing(BanditConfig(**BANDIT))
+
+
+def fusion(seed=0, rounds=3, manager=None):
+    manager = manager or TreeManager(CONFIG, policy=sharing())
+    return ScriptedFusion(manager, num_rounds=rounds, order=random.Random(seed), answer_ahead=1.0)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32), num_commits=st.integers(1, 11))
+def test_a_snapshot_holds_everything_also_what_the_digest_does_not_see(seed, num_commits):
+    run = fusion(seed)
+    run.max_commits = num_commits
+    run.run()
+    restored = TreeManager.restore(CONFIG, run.manager.snapshot(), sharing())
+    assert whole(restored) == whole(run.manager)
+    assert restored.tree.digest_afresh() == run.manager.tree.digest()
+    ahead = fusion(seed + 1, manager=restored).run()
+    assert run.digests + ahead.digests == fusion(seed).run().digests
+    assert gc.isenabled()
+
+
+def test_the_scripts_reach_what_a_snapshot_must_hold():
+    run = fusion(3)
+    seen = set()
+    while run.manager.stats()["round"] < 3:
+        run.turn()
+        if run.manager._digest is None:
+            state = run.manager._state
+            seen |= {"in flight"} if state.in_flight else set()
+            seen |= {"proposals"} if any(n.arms.proposals for n in state.tree.nodes() if n.arms) else set()
+            seen |= {"memory"} if state.tree.root.arms.memory else set()
+            seen |= {"testable"} if state.testable else set()
+            seen |= {"reborn"} if state.last_closed and state.last_closed.reborn else set()
+            seen |= {"heldout"} if any(n.heldout for n in state.tree.nodes()) else set()
+    assert seen == {"in flight", "proposals", "memory", "testable", "reborn", "heldout"}
+
+
+def test_an_infinite_statistic_survives():
+    run = fusion(3).run()
+    state = run.manager._state
+    state.apply(Reborn(next(iter(state.tree.nodes())).path, 1.0, 2.0, None, 0.0))
+    restored = TreeManager.restore(CONFIG, run.manager.snapshot(), sharing())
+    assert restored._state.last_closed == state.last_closed
+    assert restored._state.last_closed.reborn[-1].statistic == float("inf")
+
+
+def test_a_copy_stays_as_it_is_while_the_manager_goes_on():
+    run = fusion(5)
+    run.max_commits = 4
+    run.run()
+    before, copy = run.manager.snapshot(), run.manager.copy_state()
+    run.max_commits = None
+    run.run()
+    sink = BytesIO()
+    snapshot.write(copy, sink)
+    assert sink.getvalue() == before != run.manager.snapshot()
+    assert TreeManager.restore(CONFIG, before, sharing()).digest() == run.digests[3] != run.digests[-1]
+
+
+def test_a_snapshot_of_many_nodes_spans_batches(monkeypatch):
+    run = fusion(2).run()
+    monkeypatch.setattr(snapshot, "ROWS_PER_BATCH", 5)
+    data = run.manager.snapshot()
+    assert pa.ipc.open_file(data).num_record_batches > 3
+    assert whole(TreeManager.restore(CONFIG, data, sharing())) == whole(run.manager)
+
+
+def test_any_arrow_reader_finds_ids_and_posteriors():
+    run = fusion(2).run()
+    table = pa.ipc.open_file(run.manager.snapshot()).read_all()
+    nodes = list(run.manager.tree.nodes())
+    assert table.num_rows == len(nodes) + 1 and table["parent"][0].as_py() == -1
+    row, leaf = next((row, node) for row, node in enumerate(nodes, 1) if node.arms is None and node.num_trainable > 1)
+    ids = [f"r{i >> 40:04d}-s{i >> 24 & 65535:03d}-t{i & 16777215:05d}" for i in table["trainable"][row].as_py()]
+    assert tuple(ids) == leaf.trainable_ids()
+    assert (table["alpha"][row].as_py(), table["beta"][row].as_py()) == leaf.posterior
+    assert table["unk"].null_count == run.manager.tree.num_leaves
+
+
+def with_header(data, **changes):
+    reader = pa.ipc.open_file(data)
+    header = {**msgspec.json.decode(reader.schema.metadata[snapshot.KEY]), **changes}
+    sink = BytesIO()
+    table = reader.read_all().replace_schema_metadata({snapshot.KEY: msgspec.json.encode(header)})
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def test_what_is_damaged_or_does_not_fit_is_refused():
+    data = fusion(1).run().manager.snapshot()
+    restored = TreeManager.restore(CONFIG, with_header(data), sharing())
+    assert restored.snapshot() == data
+    for wrong, words in (
+        (data[:-20], "cannot be read"),
+        (b"", "cannot be read"),
+        (msgspec.msgpack.encode({"version": 1}), "the journal is enough"),
+        (with_header(data, version=1), "version 1"),
+        (with_header(data, depth=2), "does not fit"),
+        (with_header(data, digest="0" * 32), "digest"),
+        (with_header(data, progress={}), "cannot be read"),
+    ):
+        with pytest.raises(RunDirError, match=words):
+            TreeManager.restore(CONFIG, wrong, sharing())
+    with pytest.raises(RunDirError, match="under Sharing"):
+        TreeManager.restore(CONFIG, data)

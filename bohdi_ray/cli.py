@@ -1,4 +1,4 @@
-"""The command line: `bohdi fuse | plan | tree | export | simulate | prepare-quickstart`.
+"""The command line: `bohdi fuse | resume | plan | tree | export | simulate | prepare-quickstart`.
 
 Turns arguments into calls and errors into text with an exit code; decides nothing else. Everything heavy is imported
 by the command that needs it, so `bohdi --help` and `bohdi plan` start no Ray and load no torch.
@@ -84,17 +84,41 @@ def main() -> None:
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--address", help="Ray cluster to run on. Default: $RAY_ADDRESS, else Ray on this machine.")
+@click.option("--resume", is_flag=True, help="Go on with the run that run_dir holds.")
 @errors_as_text
-def fuse(config: Path, overrides: tuple[str, ...], address: str | None) -> None:
+def fuse(config: Path, overrides: tuple[str, ...], address: str | None, resume: bool) -> None:
     """Run a fusion."""
     from bohdi_ray.config_loading import load_config
 
-    loaded = load_config(config, overrides)
+    _fuse(load_config(config, overrides), address, resume)
+
+
+@main.command(
+    epilog="Each KEY=VALUE replaces one setting: where, how long and how much to keep, for example stop.rounds=30."
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--address", help="Ray cluster to run on. Default: $RAY_ADDRESS, else Ray on this machine.")
+@errors_as_text
+def resume(run: Path, overrides: tuple[str, ...], address: str | None) -> None:
+    """Go on with a run that was interrupted, or that has ended and gets a later stop rule.
+
+    Everything that is committed is kept: samples, tree, weights, optimizer. Steps that were under way are harvested
+    again, with the same tickets.
+    """
+    from bohdi_ray.config_loading import load_config
+    from bohdi_ray.storage.run_dir import CONFIG, RunDir
+
+    RunDir.open(run)  # says so if there is none
+    _fuse(load_config(run / CONFIG, [f"run_dir={run.absolute()}", *overrides]), address, resume=True)
+
+
+def _fuse(config: Any, address: str | None, resume: bool) -> None:
     # Ray counts processes and warns when there are more than cores. Here many wait rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
     from bohdi_ray.fusion import fuse as run_fusion
 
-    run_fusion(loaded, address=address)
+    run_fusion(config, resume=resume, address=address)
 
 
 @main.command(epilog=OVERRIDES_HELP)
@@ -187,6 +211,9 @@ def export(run: str, out: Path, shape: str, min_margin: float) -> None:
 @click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for JSON, Parquet of all runs, and figures.")
 @click.option("--full", is_flag=True, help="All worlds, tuning on seeds of its own, 30 seeds: about a quarter hour.")
+@click.option(
+    "--judge-bias", is_flag=True, help="Not policies but judges are compared: their favour for the first slot."
+)
 @errors_as_text
 def simulate(
     worlds: tuple[str, ...],
@@ -196,6 +223,7 @@ def simulate(
     processes: int,
     out: Path | None,
     full: bool,
+    judge_bias: bool,
 ) -> None:
     """Compare bandit policies on simulated fusions: the real tree code, scripted models, no Ray.
 
@@ -204,7 +232,7 @@ def simulate(
     """
     from bohdi_ray.simulation.program import Request, simulate_and_tell
 
-    click.echo(simulate_and_tell(Request(worlds, seeds, policies, rounds, processes, out, full)))
+    click.echo(simulate_and_tell(Request(worlds, seeds, policies, rounds, processes, out, full, judge_bias)))
 
 
 @main.command("prepare-quickstart")

@@ -6,12 +6,13 @@ Contestants are numbered: the sources first, the target last.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 from bohdi_ray.simulation.world_spec import JudgeSpec
 
-NODES = 48  # of the quadrature; win probabilities are then good to 1e-6 for up to eight contestants
+NODES = 32  # of the quadrature; win probabilities are then good to 1e-6 for up to eight contestants
 
 
 def _bonuses(spec: JudgeSpec, num_models: int) -> np.ndarray:
@@ -28,6 +29,13 @@ def _bonuses(spec: JudgeSpec, num_models: int) -> np.ndarray:
     return cases.reshape(-1, num_models)
 
 
+@lru_cache(1)
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights for means over a standard normal variable."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    return nodes, weights / math.sqrt(2 * math.pi)
+
+
 def win_probabilities(skills: np.ndarray, noise: float, spec: JudgeSpec) -> np.ndarray:
     """Probability that each contestant is named best, shape [models, L]; `skills` has the same shape."""
     from scipy.special import ndtr
@@ -35,8 +43,7 @@ def win_probabilities(skills: np.ndarray, noise: float, spec: JudgeSpec) -> np.n
     num_models = len(skills)
     if num_models == 1:
         return np.ones_like(skills)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-    weights = weights / math.sqrt(2 * math.pi)
+    nodes, weights = _quadrature()
     spread = math.hypot(noise, spec.noise)
     bonuses = _bonuses(spec, num_models)
     perceived = (skills[None] + bonuses[:, :, None]) / spread  # [cases, models, L]
@@ -52,13 +59,13 @@ def loss_probability(sources: np.ndarray, target: np.ndarray, noise: float, spec
     """Probability of reward 1, that is of the target losing, in every leaf, shape [L]."""
     from scipy.special import ndtr
 
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    nodes, weights = _quadrature()
     spread = math.hypot(noise, spec.noise)
     bonuses = _bonuses(spec, len(sources) + 1) / spread
     ahead = (target - sources) / spread  # [K, L]
     lead = bonuses[:, -1:] - bonuses[:, :-1]  # [cases, K]
     below = ndtr(ahead[None, :, :, None] + lead[:, :, None, None] + nodes).prod(axis=1)
-    wins = (below @ weights).mean(axis=0) / math.sqrt(2 * math.pi)
+    wins = (below @ weights).mean(axis=0)
     return 1 - (1 - spec.error_rate) * wins - spec.error_rate / (len(sources) + 1)
 
 

@@ -83,13 +83,16 @@ class Oracle:
     """Knows all skills and how the target learns; gives each walk, and each row, to the leaf where it raises the mean
     skill most, by water-filling with the learner's own equations in expectation. Looks one round ahead."""
 
+    def __init__(self) -> None:
+        self._cached: tuple[int, np.ndarray, np.ndarray] | None = None  # of a round
+
     def before_walks(self, fusion: SimulatedFusion) -> None:
         num_walks = fusion.num_walks_ahead()
         if num_walks == 0:
             return
         world, config = fusion.world, fusion.config
         places = look(world, fusion.manager.tree.root)
-        taught, worth = expected_rows(world, fusion.round, fusion.trace.skills[fusion.version])
+        taught, worth = self._expected(fusion)
         skill = fusion.target.skill.copy()
         rate = world.spec.learning.rate * config.rows_per_round / config.walks_per_round
         for leaf in fusion.leaves_of_round():
@@ -135,7 +138,7 @@ class Oracle:
             worth[leaf] = worths.mean()
             level[leaf] = (worths * np.minimum(levels, world.ceiling[leaf])).sum() / max(worths.sum(), 1e-12)
             spill[leaf] = worths[[s.author != TARGET for s in samples]].sum() / len(samples)
-        taught, _ = expected_rows(world, fusion.round, fusion.target.skill)
+        taught, _ = self._expected(fusion)
         numbers = np.array([len(samples) for samples in fusion.by_leaf])
         others = world.relation - np.eye(world.num_leaves)
         skill, counts = fusion.target.skill.copy(), np.zeros(world.num_leaves)
@@ -158,6 +161,12 @@ class Oracle:
             for node in places.leaf_nodes[leaf]
         }
         write_shares(fusion.manager.tree.root, shares, {})
+
+    def _expected(self, fusion: SimulatedFusion) -> tuple[np.ndarray, np.ndarray]:
+        if self._cached is None or self._cached[0] != fusion.round:
+            skill = fusion.trace.skills[fusion.version]
+            self._cached = (fusion.round, *expected_rows(fusion.world, fusion.round, skill))
+        return self._cached[1:]
 
 
 def expected_rows(world: World, round: int, skill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

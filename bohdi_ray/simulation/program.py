@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.simulation.figures import draw_curves, draw_differences, draw_judge_bias
+from bohdi_ray.simulation.judge_bias import bias_table, study_judge_bias
 from bohdi_ray.simulation.policies import ENTRANTS
-from bohdi_ray.simulation.report import Study, as_json, run_study, tables
+from bohdi_ray.simulation.report import Study, as_json, progress_lines, run_study, tables
 from bohdi_ray.simulation.world_spec import SHAPES, load_world
 
 DEFAULT_WORLDS = ("balanced", "weak_branch")
+BIAS_WORLD = "weak_branch"
 DEFAULT_SEEDS, FULL_SEEDS = 10, 30
 
 
@@ -27,6 +30,7 @@ class Request:
     processes: int = 2
     out: Path | None = None
     full: bool = False
+    judge_bias: bool = False
 
     def study(self) -> Study:
         """Raises ConfigErrors."""
@@ -69,11 +73,28 @@ def simulate(request: Request) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def simulate_and_tell(request: Request) -> str:
-    return tables(simulate(request)[0])
+    """What the command prints."""
+    return _judge_bias(request) if request.judge_bias else tables(simulate(request)[0])
+
+
+def _judge_bias(request: Request) -> str:
+    names = request.worlds or (BIAS_WORLD,)
+    if len(names) > 1:
+        remedy = "Give one, or none for weak_branch."
+        raise ConfigErrors([ConfigError("WORLD", list(names), "--judge-bias takes one world", remedy)])
+    (name, spec), seeds = load_world(names[0]), tuple(range(request.seeds or FULL_SEEDS))
+    report, runs = study_judge_bias(name, spec, seeds, request.rounds, request.processes, progress_lines(_say))
+    if request.out is not None:
+        request.out.mkdir(parents=True, exist_ok=True)
+        (request.out / "judge_bias.json").write_text(as_json(report) + "\n", encoding="utf-8")
+        (request.out / "judge_bias.md").write_text(bias_table(report, markdown=True) + "\n", encoding="utf-8")
+        draw_judge_bias(report, runs, request.out / "judge_bias")
+        _say(f"written to {request.out}")
+    return bias_table(report)
 
 
 def write(report: dict[str, Any], runs: list[dict[str, Any]], folder: Path) -> None:
-    """report.json, tables.md, runs.parquet (one row per fusion) and the curves as PNG and SVG."""
+    """report.json, tables.md, runs.parquet (one row per fusion) and the figures as PNG and SVG."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -82,3 +103,6 @@ def write(report: dict[str, Any], runs: list[dict[str, Any]], folder: Path) -> N
     (folder / "tables.md").write_text(tables(report, markdown=True) + "\n", encoding="utf-8")
     flat = [{**run, "settings": as_json(run["settings"])} for run in runs]
     parquet.write_table(pa.Table.from_pylist(flat), folder / "runs.parquet")
+    draw_curves(runs, folder / "allocation")
+    if report["verdict"]["challengers"]:
+        draw_differences(report, folder / "differences")

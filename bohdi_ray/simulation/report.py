@@ -65,16 +65,17 @@ def run_study(study: Study, say: Callable[[str], None]) -> tuple[dict[str, Any],
     tuning: list[dict[str, Any]] = []
     if study.tuning:
         say("tuning every policy on seeds of its own")
-        progress = _progress(say)
+        progress = progress_lines(say)
         choices, tuning = tune(study.worlds, study.policies, study.num_rounds, study.num_processes, progress)
     jobs = jobs_for(study.worlds, choices, study.seeds, study.num_rounds)
     say(f"{len(jobs)} simulated fusions of {study.num_rounds} rounds")
-    runs = simulate_all(jobs, study.num_processes, _progress(say))
+    runs = simulate_all(jobs, study.num_processes, progress_lines(say))
     add_distances_to_oracle(runs)
     return _report(study, choices, tuning, runs), runs
 
 
-def _progress(say: Callable[[str], None]) -> Callable[[int, int], None]:
+def progress_lines(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Says how far a study is, every 5 s."""
     started = last = time.monotonic()
 
     def tell(done: int, total: int) -> None:

@@ -1,0 +1,135 @@
+"""Figures as PNG and SVG; the same figures give the same bytes with the same matplotlib. Colours: Okabe and Ito."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bohdi_ray.simulation.statistics import interval, pick
+
+LINES = {  # policy: colour, line; the others are thin and grey
+    "oracle": ("#000000", ":"),
+    "dynabranches": ("#0072B2", "-"),
+    "dynabranches_no_ir": ("#56B4E9", "--"),
+    "uniform": ("#E69F00", "-"),
+    "greedy": ("#CC79A7", "-."),
+    "fixed": ("#F0E442", "-"),
+    "discounted_thompson": ("#D55E00", "-"),
+    "aged_thompson": ("#009E73", "-"),
+}
+GREY = "#AAAAAA"
+STYLE: Any = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.hashsalt": "bohdi_ray",
+    "svg.fonttype": "none",
+    "figure.dpi": 160,
+}
+
+
+@contextmanager
+def _figure(path: Path, rows: int, columns: int, size: tuple[float, float]) -> Iterator[Any]:
+    """Axes [rows, columns] to draw on; at the end `path`.png and `path`.svg are written."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with matplotlib.rc_context(STYLE):
+        figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+        yield axes
+        figure.savefig(path.with_suffix(".png"), metadata={"Software": None})
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        pyplot.close(figure)
+
+
+def draw_curves(runs: list[dict[str, Any]], path: Path) -> None:
+    """Mean gain of skill by samples, one panel per world, with 95 % intervals over seeds."""
+    worlds = list(dict.fromkeys(run["world"] for run in runs))
+    policies = list(dict.fromkeys(run["policy"] for run in runs))
+    policies.sort(key=lambda name: name in LINES)  # coloured lines on top
+    columns = min(4, len(worlds) + 1)
+    rows = -(-(len(worlds) + 1) // columns)
+    with _figure(path, rows, columns, (2.6 * columns, 2.5 * rows)) as axes:
+        for axis, world in zip(axes.flat, worlds, strict=False):
+            for policy in policies:
+                mine = [run for run in runs if run["world"] == world and run["policy"] == policy]
+                _curve(axis, mine, policy)
+            axis.set(title=world.replace("_", " "), xlabel="samples", xlim=(0, None))
+        for row in axes:
+            row[0].set_ylabel("gain of mean skill, quality units")
+        for axis in axes.flat[len(worlds) :]:
+            axis.axis("off")
+        handles: dict[str, Any] = {}
+        for axis in axes.flat[: len(worlds)]:
+            handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+        named = [name for name in LINES if name in handles] + [name for name in ("others",) if name in handles]
+        axes.flat[len(worlds)].legend([handles[name] for name in named], named, loc="center")
+
+
+def _curve(axis: Any, runs: list[dict[str, Any]], policy: str) -> None:
+    samples = np.mean([run["samples"] for run in runs], axis=0)
+    points = [interval(values) for values in zip(*(run["curve"] for run in runs), strict=True)]
+    mean = [point["mean"] for point in points]
+    if policy not in LINES:
+        axis.plot(samples, mean, color=GREY, linewidth=0.6, label="others", zorder=1)
+        return
+    colour, line = LINES[policy]
+    axis.plot(samples, mean, line, color=colour, linewidth=1.4, label=policy)
+    low, high = [point["low"] for point in points], [point["high"] for point in points]
+    axis.fill_between(samples, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def draw_differences(report: dict[str, Any], path: Path) -> None:
+    """Each challenger's gain less that of dynabranches on the same worlds and seeds, with corrected intervals."""
+    found = report["verdict"]["challengers"]
+    worlds = list(report["worlds"])
+    names = sorted(found, key=lambda name: found[name]["overall"]["mean"])
+    with _figure(path, 1, len(worlds) + 1, (1.6 * len(worlds) + 2.4, 0.3 * len(names) + 1.1)) as axes:
+        for axis, world in zip(axes[0], [*worlds, "all"], strict=True):
+            for y, name in enumerate(names):
+                gain = found[name]["overall"] if world == "all" else found[name]["gains"][world]
+                colour = "#009E73" if gain["low"] > 0 else "#D55E00" if gain["high"] < 0 else "#777777"
+                axis.plot([gain["low"], gain["high"]], [y, y], color=colour, linewidth=1.4)
+                axis.plot(gain["mean"], y, "o", color=colour, markersize=3.5)
+            axis.axvline(0, color="black", linewidth=0.6)
+            axis.set(title=world.replace("_", " "), ylim=(-0.6, len(names) - 0.4), yticks=[])
+        axes[0][0].set_yticks(range(len(names)), names)
+        axes[0][len(worlds) // 2].set_xlabel("gain less that of dynabranches, quality units")
+
+
+def draw_judge_bias(bias: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> None:
+    """What the bonus for the first slot does to rewards, and to where samples go and what they bring."""
+    looks = {"shuffled": ("#0072B2", "-", "o"), "target_first": ("#D55E00", "--", "s")}
+    with _figure(path, 1, 3, (10, 3)) as axes:
+        rewards, behind, gain = axes[0]
+        for order, (colour, line, _) in looks.items():
+            for bonus, width in ((1.0, 1.6),):
+                values = bias["rates"][order][str(bonus)]
+                label = f"bonus {bonus:g}, {order.replace('_', ' ')}"
+                rewards.plot(bias["gaps"], values, line, color=colour, linewidth=width, label=label)
+        rewards.plot(bias["gaps"], bias["rates"]["shuffled"]["0.0"], ":", color="black", label="no bias")
+        rewards.set(xlabel="target behind three equal sources, quality units", ylabel="probability of reward 1")
+        rewards.set(title="reward", ylim=(0, 1.02))
+        rewards.legend(loc="lower right")
+        for axis, key, factor in ((behind, "behind", 100), (gain, "gain", 1)):
+            for order, (colour, line, mark) in looks.items():
+                points = [
+                    interval([factor * value for value in pick(runs, key, f"{order} {bonus}").values()])
+                    for bonus in bias["bonuses"]
+                ]
+                means = [point["mean"] for point in points]
+                errors = [point["high"] - point["mean"] for point in points]
+                label = order.replace("_", " ")
+                axis.errorbar(bias["bonuses"], means, errors, linestyle=line, color=colour, marker=mark, label=label)
+            axis.set(xlabel="bonus of the first slot, quality units")
+            axis.legend()
+        behind.set(title="allocation", ylabel="samples where the target is behind, %")
+        gain.set(title="result", ylabel="gain of mean skill, quality units")

@@ -6,6 +6,7 @@ All the tests of this folder touch of the tree's inside is here: who renames som
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.special import betainc, betaln
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.records import DomainPath, Outcome, Proposals, SproutRequest, Ticket, ticket_id
-from bohdi_ray.tree import journal
+from bohdi_ray.tree import journal, snapshot
 from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.messages import RoundClosed
@@ -41,21 +42,29 @@ def make_config(**sections) -> FusionConfig:
 
 
 def snapshot_of(manager: TreeManager) -> Any:
-    return manager.snapshot()
+    """A copy of the state; it becomes a file only when it is restored, after the manager has gone on."""
+    return manager.copy_state()
 
 
-def restored(config: FusionConfig, snapshot: Any) -> TreeManager:
-    return TreeManager.restore(config, snapshot)
+def restored(config: FusionConfig, copy: Any) -> TreeManager:
+    return TreeManager.restore(config, as_file(copy))
+
+
+def as_file(copy: Any) -> bytes:
+    sink = BytesIO()
+    snapshot.write(copy, sink)
+    return sink.getvalue()
 
 
 def replayed(config: FusionConfig, seeds: Any, segments: Iterable[bytes], base: Any = None) -> TreeManager:
-    return TreeManager.replay(config, seeds, segments, base=base)
+    return TreeManager.replay(config, seeds, segments, base and as_file(base))
 
 
 def described(manager: TreeManager) -> dict[DomainPath, dict[str, Any]]:
-    """Every node's plain description by its path, the root's too."""
+    """Every node's plain description by its path, the root's too; without the round, which is not the tree's."""
     found = {}
-    pending = [((), manager.describe())]
+    root = {key: value for key, value in manager.describe().items() if key not in ("round", "weights_version")}
+    pending: list[tuple[DomainPath, dict[str, Any]]] = [((), root)]
     while pending:
         path, node = pending.pop()
         found[path] = node

@@ -6,31 +6,35 @@ On a tree of 10 x 100 x 100 leaves with posteriors as after a long run it measur
 - sprout_s: seconds from an answer's arrival through its election to the new child, journal bytes and digest included,
   by number of leaves;
 - events_per_s: outcomes screened, credited, journalled and encoded, 30 a step; replay_events_per_s: read and applied;
-- bytes_per_leaf: memory of the tree alone.
+- bytes_per_leaf: memory of the tree alone; bytes_per_leaf_10_samples: when each leaf has ten samples.
+With `--scale`, about two minutes more and 2 GB, also what `tree_scale.py` says, under `scale`.
 The last line is one JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import itertools
 import json
 import statistics
 import time
 import tracemalloc
+from collections.abc import Iterator
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.randomness import generator
-from bohdi_ray.records import Outcome
+from bohdi_ray.records import Outcome, ticket_id
 from bohdi_ray.tree import journal
 from bohdi_ray.tree.bandit import draw_samples, make_policy
 from bohdi_ray.tree.elections import hold, request_id
-from bohdi_ray.tree.knowledge_tree import pack_ids
+from bohdi_ray.tree.knowledge_tree import KnowledgeTree, pack_ids
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.names import valid_name
 from bohdi_ray.tree.state import TreeState
 
 SHAPE = (10, 100, 100)
+SAMPLES_PER_LEAF = 10
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 REPEATS = 5
 
@@ -48,9 +52,13 @@ def config(walks_per_step: int, max_children: tuple[int, ...] | None = SHAPE) ->
     )
 
 
-def seeds(shape: tuple[int, ...]) -> dict:
+def valid_names() -> Iterator[str]:
     words = ("".join(word).capitalize() for word in itertools.product(LETTERS, repeat=5))
-    names = (word for word in words if valid_name(word) == word)  # a few are fillers, such as Blank
+    return (word for word in words if valid_name(word) == word)  # a few are fillers, such as Blank
+
+
+def seeds(shape: tuple[int, ...]) -> dict:
+    names = valid_names()
 
     def level(rest: tuple[int, ...]) -> dict:
         return {next(names): level(rest[1:]) for _ in range(rest[0])} if rest else {}
@@ -90,8 +98,7 @@ def walks_per_s() -> float:
     return max(rates)
 
 
-def draws_per_s() -> float:
-    manager = old_manager(1)
+def draws_per_s(manager: TreeManager) -> float:
     policy = make_policy(manager._config.bandit)
     rates = []
     for repeat in range(REPEATS):
@@ -107,6 +114,10 @@ def sprout_s(shape: tuple[int, ...], num_sprouts: int = 200) -> float:
     """The median over single sprouts; one sprout makes one leaf below a secondary domain."""
     manager = TreeManager(config(1, None), seeds(shape))
     manager.digest()
+    return sprouts_s(manager, num_sprouts)
+
+
+def sprouts_s(manager: TreeManager, num_sprouts: int) -> float:
     state, emit = manager._state, manager._emit
     parents = [node for top in state.tree.root.arms.children for node in top.arms.children]
     times = []
@@ -153,30 +164,65 @@ def events_per_s(num_rounds: int = 100) -> tuple[float, float]:
     return 30 * num_rounds / seconds, num_events / replay_s
 
 
-def bytes_per_leaf() -> float:
+def bytes_per_leaf() -> tuple[float, float]:
+    """(without samples, with ten each)."""
     plain = seeds(SHAPE)
+    used = []
     gc.collect()
     tracemalloc.start()
     manager = TreeManager(config(1), plain)
-    manager.digest()
-    gc.collect()
-    used, _ = tracemalloc.get_traced_memory()
+    for fill in (False, True):
+        if fill:
+            add_samples(manager.tree)
+        manager.digest()
+        gc.collect()
+        used.append(tracemalloc.get_traced_memory()[0] / manager.tree.num_leaves)
     tracemalloc.stop()
-    return used / manager.stats()["num_leaves"]
+    return used[0], used[1]
+
+
+def add_samples(tree: KnowledgeTree) -> None:
+    """Ten samples for every leaf, one of them held out, in rounds of three steps of 30."""
+    rng = generator(1, "scale")
+    leaves = [node for node in tree.nodes() if node.arms is None]
+    for number, leaf in enumerate(leaves * SAMPLES_PER_LEAF):
+        sample_id = ticket_id(number // 90, number // 30 % 3, number % 30)
+        heldout = number < len(leaves)
+        leaf.add_sample(sample_id, sample_id, heldout)
+        leaf.window += b"" if heldout else b"\1"
+        leaf.num_samples += 1
+    for node in (*reversed([*tree.nodes()]), tree.root):
+        tree.touch(node)
+        if node.arms is not None:
+            children, end = node.arms.children, len(node.arms.children) + 1
+            node.num_samples = sum(child.num_samples for child in children)
+            node.arms.trainable[1:end] = [child.num_samples * 9 // 10 for child in children]
+            node.arms.alpha[1:end] = rng.integers(1, 100, end - 1)
+            node.arms.beta[1:end] = rng.integers(1, 100, end - 1)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Benchmark of the knowledge tree.")
+    parser.add_argument("--scale", action="store_true", help="also a million leaves with ten million samples")
+    figures: dict[str, object] = {}
+    if parser.parse_args().scale:
+        from tree_scale import scale
+
+        figures["scale"] = scale()
+        gc.collect()
     journalled, replayed = events_per_s()
-    figures = {
+    empty, filled = bytes_per_leaf()
+    figures |= {
         "walks_per_s": round(walks_per_s()),
-        "draws_per_s": round(draws_per_s()),
+        "draws_per_s": round(draws_per_s(old_manager(1))),
         "sprout_s": {
             str(shape[0] * shape[1] * shape[2]): round(sprout_s(shape), 7)
             for shape in ((10, 5, 2), (10, 10, 100), (10, 100, 100))
         },
         "events_per_s": round(journalled),
         "replay_events_per_s": round(replayed),
-        "bytes_per_leaf": round(bytes_per_leaf()),
+        "bytes_per_leaf": round(empty),
+        "bytes_per_leaf_10_samples": round(filled),
     }
     print(json.dumps(figures))
 

@@ -51,7 +51,13 @@ def _figure(path: Path, rows: int, columns: int, size: tuple[float, float]) -> I
 
 
 def draw_curves(runs: list[dict[str, Any]], path: Path) -> None:
-    """Mean gain of skill by samples, one panel per world, with 95 % intervals over seeds."""
+    """Gain of mean skill by samples, one panel per world, with 95 % intervals over seeds.
+
+    Where the oracle ran, gains are shares of its final gain on the same seed: worlds of one shape offer more or less to
+    learn, and that would hide the differences between policies.
+    """
+    finals = {(run["world"], run["seed"]): run["gain"] for run in runs if run["policy"] == "oracle"}
+    shares = all((run["world"], run["seed"]) in finals for run in runs)
     worlds = list(dict.fromkeys(run["world"] for run in runs))
     policies = list(dict.fromkeys(run["policy"] for run in runs))
     policies.sort(key=lambda name: name in LINES)  # coloured lines on top
@@ -61,10 +67,10 @@ def draw_curves(runs: list[dict[str, Any]], path: Path) -> None:
         for axis, world in zip(axes.flat, worlds, strict=False):
             for policy in policies:
                 mine = [run for run in runs if run["world"] == world and run["policy"] == policy]
-                _curve(axis, mine, policy)
+                _curve(axis, mine, policy, finals if shares else None)
             axis.set(title=world.replace("_", " "), xlabel="samples", xlim=(0, None))
         for row in axes:
-            row[0].set_ylabel("gain of mean skill, quality units")
+            row[0].set_ylabel("gain, % of the oracle's" if shares else "gain of mean skill, quality units")
         for axis in axes.flat[len(worlds) :]:
             axis.axis("off")
         handles: dict[str, Any] = {}
@@ -74,9 +80,11 @@ def draw_curves(runs: list[dict[str, Any]], path: Path) -> None:
         axes.flat[len(worlds)].legend([handles[name] for name in named], named, loc="center")
 
 
-def _curve(axis: Any, runs: list[dict[str, Any]], policy: str) -> None:
+def _curve(axis: Any, runs: list[dict[str, Any]], policy: str, finals: dict[Any, float] | None) -> None:
     samples = np.mean([run["samples"] for run in runs], axis=0)
-    points = [interval(values) for values in zip(*(run["curve"] for run in runs), strict=True)]
+    units = [finals[run["world"], run["seed"]] / 100 if finals else 1.0 for run in runs]
+    curves = [np.array(run["curve"]) / unit for run, unit in zip(runs, units, strict=True)]
+    points = [interval(values) for values in np.transpose(curves)]
     mean = [point["mean"] for point in points]
     if policy not in LINES:
         axis.plot(samples, mean, color=GREY, linewidth=0.6, label="others", zorder=1)
@@ -107,29 +115,39 @@ def draw_differences(report: dict[str, Any], path: Path) -> None:
 
 def draw_judge_bias(bias: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> None:
     """What the bonus for the first slot does to rewards, and to where samples go and what they bring."""
-    looks = {"shuffled": ("#0072B2", "-", "o"), "target_first": ("#D55E00", "--", "s")}
+    looks = {"shuffled": ("#0072B2", "-", "o", -0.02), "target_first": ("#D55E00", "--", "s", 0.02)}
     with _figure(path, 1, 3, (10, 3)) as axes:
-        rewards, behind, gain = axes[0]
-        for order, (colour, line, _) in looks.items():
-            for bonus, width in ((1.0, 1.6),):
-                values = bias["rates"][order][str(bonus)]
-                label = f"bonus {bonus:g}, {order.replace('_', ' ')}"
-                rewards.plot(bias["gaps"], values, line, color=colour, linewidth=width, label=label)
-        rewards.plot(bias["gaps"], bias["rates"]["shuffled"]["0.0"], ":", color="black", label="no bias")
+        rewards = axes[0][0]
+        rewards.plot(bias["gaps"], bias["rates"]["shuffled"]["0.0"], ":", color="black", label="no bonus")
+        for order, (colour, line, _, _) in looks.items():
+            label = f"bonus 1.0, {order.replace('_', ' ')}"
+            rewards.plot(bias["gaps"], bias["rates"][order]["1.0"], line, color=colour, label=label)
         rewards.set(xlabel="target behind three equal sources, quality units", ylabel="probability of reward 1")
         rewards.set(title="reward", ylim=(0, 1.02))
         rewards.legend(loc="lower right")
-        for axis, key, factor in ((behind, "behind", 100), (gain, "gain", 1)):
-            for order, (colour, line, mark) in looks.items():
-                points = [
-                    interval([factor * value for value in pick(runs, key, f"{order} {bonus}").values()])
-                    for bonus in bias["bonuses"]
-                ]
+        for axis, key, factor in ((axes[0][1], "behind", 100), (axes[0][2], "gain", 1)):
+            without = pick(runs, key, "shuffled 0.0")
+            for order, (colour, line, mark, aside) in looks.items():
+                found = [pick(runs, key, f"{order} {bonus}") for bonus in bias["bonuses"]]
+                points = [interval([factor * (values[at] - without[at]) for at in without]) for values in found]
                 means = [point["mean"] for point in points]
                 errors = [point["high"] - point["mean"] for point in points]
+                places = [bonus + aside for bonus in bias["bonuses"]]
                 label = order.replace("_", " ")
-                axis.errorbar(bias["bonuses"], means, errors, linestyle=line, color=colour, marker=mark, label=label)
+                axis.errorbar(
+                    places,
+                    means,
+                    errors,
+                    linestyle=line,
+                    color=colour,
+                    marker=mark,
+                    markersize=4,
+                    capsize=2,
+                    label=label,
+                )
+            axis.axhline(0, color="black", linewidth=0.6)
             axis.set(xlabel="bonus of the first slot, quality units")
-            axis.legend()
-        behind.set(title="allocation", ylabel="samples where the target is behind, %")
-        gain.set(title="result", ylabel="gain of mean skill, quality units")
+        axes[0][1].set(title="allocation", ylabel="samples where it is behind,\nchange in percentage points")
+        axes[0][2].set(title="result", ylabel="gain of mean skill,\nchange in quality units")
+        axes[0][1].legend(loc="upper left")
+        axes[0][2].legend(loc="lower left")

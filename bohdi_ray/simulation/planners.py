@@ -112,6 +112,8 @@ class Oracle:
                 pools[pool] += 1
                 hidden = places.hidden[pool]
                 skill += rate * (worth[hidden, None] * world.relation[hidden]).mean(axis=0) * gap
+            elif best is None:
+                break  # fewer leaves than walks, and none is known yet
             else:
                 counts[best] += 1
                 skill += rate * worth[best] * world.relation[best] * gap

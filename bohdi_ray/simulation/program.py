@@ -31,12 +31,13 @@ class Request:
     out: Path | None = None
     full: bool = False
     judge_bias: bool = False
+    overrides: tuple[str, ...] = ()  # of every world's settings
 
     def study(self) -> Study:
         """Raises ConfigErrors."""
         names = self.worlds or (SHAPES if self.full else DEFAULT_WORLDS)
         return Study(
-            worlds=dict(load_world(name) for name in names),
+            worlds=dict(load_world(name, self.overrides) for name in names),
             policies=_policies(self.policies),
             seeds=tuple(range(self.seeds or (FULL_SEEDS if self.full else DEFAULT_SEEDS))),
             num_rounds=self.rounds,
@@ -82,7 +83,7 @@ def _judge_bias(request: Request) -> str:
     if len(names) > 1:
         remedy = "Give one, or none for weak_branch."
         raise ConfigErrors([ConfigError("WORLD", list(names), "--judge-bias takes one world", remedy)])
-    (name, spec), seeds = load_world(names[0]), tuple(range(request.seeds or FULL_SEEDS))
+    (name, spec), seeds = load_world(names[0], request.overrides), tuple(range(request.seeds or FULL_SEEDS))
     report, runs = study_judge_bias(name, spec, seeds, request.rounds, request.processes, progress_lines(_say))
     if request.out is not None:
         request.out.mkdir(parents=True, exist_ok=True)

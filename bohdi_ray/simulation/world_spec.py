@@ -6,6 +6,7 @@ leaf differ by a standard deviation of 1.4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bohdi_ray.config_errors import config_errors
+from bohdi_ray.config_loading import apply_override
 from bohdi_ray.config_models import Section
 from bohdi_ray.errors import ConfigError, ConfigErrors
 
@@ -187,15 +189,21 @@ def parse_world(data: dict) -> WorldSpec:
         raise ConfigErrors(config_errors(error, WorldSpec)) from None
 
 
-def load_world(name_or_path: str | Path) -> tuple[str, WorldSpec]:
-    """(name, world): a shipped shape by its name, or a YAML file by its path. Raises ConfigErrors."""
+def load_world(name_or_path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, WorldSpec]:
+    """(name, world): a shipped shape by its name, or a YAML file by its path; with overrides like `learning.rate=0.06`.
+
+    Raises ConfigErrors.
+    """
     path = Path(name_or_path)
     if str(name_or_path) in SHAPES:
         path = SHIPPED / f"{name_or_path}.yaml"
     elif path.suffix not in (".yaml", ".yml") and not path.exists():
         remedy = f"Use one of {', '.join(SHAPES)}, or the path of a YAML file."
         raise ConfigErrors([ConfigError("WORLD", str(name_or_path), "is neither a shipped world nor a file", remedy)])
-    return path.stem, parse_world(_read(path))
+    data = _read(path)
+    for override in overrides:
+        apply_override(data, override)
+    return path.stem, parse_world(data)
 
 
 def _read(path: Path) -> dict:

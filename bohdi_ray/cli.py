@@ -211,9 +211,8 @@ def export(run: str, out: Path, shape: str, min_margin: float) -> None:
 @click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for JSON, Parquet of all runs, and figures.")
 @click.option("--full", is_flag=True, help="All worlds, tuning on seeds of its own, 30 seeds: about a quarter hour.")
-@click.option(
-    "--judge-bias", is_flag=True, help="Not policies but judges are compared: their favour for the first slot."
-)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Another setting for every world.")
+@click.option("--judge-bias", is_flag=True, help="Compare not policies but judges, by their favour for the first slot.")
 @errors_as_text
 def simulate(
     worlds: tuple[str, ...],
@@ -224,6 +223,7 @@ def simulate(
     out: Path | None,
     full: bool,
     judge_bias: bool,
+    overrides: tuple[str, ...],
 ) -> None:
     """Compare bandit policies on simulated fusions: the real tree code, scripted models, no Ray.
 
@@ -232,7 +232,7 @@ def simulate(
     """
     from bohdi_ray.simulation.program import Request, simulate_and_tell
 
-    click.echo(simulate_and_tell(Request(worlds, seeds, policies, rounds, processes, out, full, judge_bias)))
+    click.echo(simulate_and_tell(Request(worlds, seeds, policies, rounds, processes, out, full, judge_bias, overrides)))
 
 
 @main.command("prepare-quickstart")

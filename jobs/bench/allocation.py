@@ -23,8 +23,11 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
     arguments = vars(parser.parse_args())
-    report, _ = simulate(Request(**{**arguments, "worlds": tuple(arguments["worlds"])}))
+    report, _ = simulate(
+        Request(**{**arguments, "worlds": tuple(arguments["worlds"]), "overrides": tuple(arguments["overrides"])})
+    )
     print(tables(report))
     print(as_json(report))
 

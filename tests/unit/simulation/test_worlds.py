@@ -52,6 +52,13 @@ def test_an_unknown_shape_is_refused_with_the_known_ones():
     assert done.exit_code == 2 and "weak_branch" in done.output
 
 
+def test_settings_of_a_shipped_world_can_be_replaced():
+    spec = load_world("weak_branch", ["learning.rate=0.06", "regions.0.gap=3"])[1]
+    assert spec.learning.rate == 0.06 and spec.regions[0].gap == 3.0 and spec.regions[0].share == 0.2
+    done = CliRunner().invoke(main, ["simulate", "--set", "learning.pace=1"])
+    assert done.exit_code == 2 and "learning.pace" in done.output
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_shipped_worlds_load_and_say_what_they_are(name):
     loaded, spec = load_world(name)

@@ -10,7 +10,8 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from scipy.special import betainc, betaln
+from scipy.special import betainc, betaln, xlogy
+from scipy.stats import chi2
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.records import DomainPath, Outcome, Proposals, SproutRequest, Ticket, ticket_id
@@ -177,3 +178,10 @@ def chances(posteriors: Sequence[tuple[float, float]]) -> np.ndarray:
         found.append(float(np.sum(weights * pdf[arm] * others)))
     assert abs(sum(found) - 1) < 1e-10
     return np.array(found)
+
+
+def by_scipy(alpha: float, beta: float, num_wins: int, num_rewards: int) -> tuple[float, float]:
+    """Lambda and p-value of the likelihood-ratio test, by the formula, with 0 ln 0 = 0 as scipy has it."""
+    old, new, losses = (alpha - 1) / (alpha + beta - 2), num_wins / num_rewards, num_rewards - num_wins
+    ratio = xlogy(num_wins, new) - xlogy(num_wins, old) + xlogy(losses, 1 - new) - xlogy(losses, 1 - old)
+    return 2 * ratio, float(chi2.sf(max(0.0, 2 * ratio), 1))

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from method_by_hand import (
+    by_scipy,
     described,
     failed,
     make_config,
@@ -35,8 +36,6 @@ from method_by_hand import (
     sample,
     snapshot_of,
 )
-from scipy.special import xlogy
-from scipy.stats import chi2
 
 from bohdi_ray.records import Proposals
 from bohdi_ray.tree import journal
@@ -45,14 +44,6 @@ from bohdi_ray.tree.manager import TreeManager
 STARTS = [None, ["Aa", "Ab"], {"Aa": None}]
 NAMES = [f"{head}{tail}" for head in "BCDF" for tail in "aei"] + ["Unknown", "No 1"]
 OUTCOMES = ["win", "loss", "win", "loss", "heldout", "failed"]
-
-
-def p_value(alpha: float, beta: float, window: list[int]) -> float:
-    """Of the paper's test, by scipy."""
-    num_wins, num_losses, old = sum(window), len(window) - sum(window), (alpha - 1) / (alpha + beta - 2)
-    new = num_wins / len(window)
-    ratio = xlogy(num_wins, new) - xlogy(num_wins, old) + xlogy(num_losses, 1 - new) - xlogy(num_losses, 1 - old)
-    return float(chi2.sf(max(0.0, 2 * ratio), 1))
 
 
 REACHED: Counter = Counter()  # what the programs did, so that a test that reaches nothing fails
@@ -183,7 +174,7 @@ class Fusion(RuleBasedStateMachine):
         for path, rewards in self.rewards.items():
             alpha, beta = self.posterior(path)
             if new_version and len(rewards) >= window:
-                p = p_value(alpha, beta, rewards[-window:])
+                p = by_scipy(alpha, beta, sum(rewards[-window:]), window)[1]
                 expected |= {path} if p < self.config.bandit.threshold else set()
                 unclear |= {path} if abs(p - self.config.bandit.threshold) < 1e-9 else set()
         reborn = {rebirth.path for rebirth in closed.reborn}

@@ -28,7 +28,7 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     await within(crew.queue.finish.remote(rounds.num_closed), 60, "the sample queue", SEE_LOGS)
     await asyncio.to_thread(crew.trainer.join, config.deadlines.train_step_s)
     digest = await within(crew.manager.digest.remote(), 60, "the tree's digest", SEE_LOGS)
-    tree = await within(crew.manager.describe.remote(), 600, "the tree", SEE_LOGS)
+    domains_by_level = await within(crew.manager.domains_by_level.remote(), 60, "the tree's size", SEE_LOGS)
     await crew.pools.stop()
     newest = rounds.num_trained
     versions = [0, *(r + 1 for r in crew.run_dir.committed_rounds())]
@@ -45,7 +45,7 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
         overlap_share=progress.intervals.overlap_share("harvest", "training"),
         heldout_loss_before=losses.get(0),
         heldout_loss_after=losses.get(newest),
-        domains_by_level=domains_by_level(tree, config.tree.depth),
+        domains_by_level=domains_by_level,
         tree_digest=digest,
         best_version=best,
         paths={
@@ -88,12 +88,3 @@ async def _losses(
     folders = {version: crew.run_dir.path(weights_dir(version)) for version in versions}
     reference = parts.evaluate(config, folders, rows)
     return await within(reference, config.deadlines.train_step_s, "the held-out losses", SEE_LOGS)
-
-
-def domains_by_level(tree: dict, depth: int) -> tuple[int, ...]:
-    """Number of domains at each level below the root, of a tree as `TreeManager.describe` gives it."""
-    level, counts = [tree], []
-    for _ in range(depth):
-        level = [child for node in level for child in node["children"]]
-        counts.append(len(level))
-    return tuple(counts)

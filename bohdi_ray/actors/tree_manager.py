@@ -86,8 +86,12 @@ class TreeManagerActor:
         """The tree's digest: a function of configuration and seed when engines answer deterministically."""
         return self._manager.digest()
 
+    def domains_by_level(self) -> tuple[int, ...]:
+        """Number of domains at each level, from the root's children to the leaves."""
+        return self._manager.tree.domains_by_level()
+
     def describe(self) -> Any:
-        """The tree as nested plain data."""
+        """The tree as nested plain data: hundreds of bytes per domain, so not for large trees."""
         return self._manager.describe()
 
     def stats(self) -> Any:

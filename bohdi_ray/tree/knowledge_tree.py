@@ -253,6 +253,14 @@ class KnowledgeTree:
             level = [child for node in level if node.arms is not None for child in node.arms.children]
             yield from level
 
+    def domains_by_level(self) -> tuple[int, ...]:
+        """Number of nodes at each level below the root; `depth` numbers."""
+        level, counts = [self.root], []
+        for depth in range(1, self.depth + 1):
+            counts.append(sum(len(node.arms.children) for node in level))
+            level = [child for node in level for child in node.arms.children] if depth < self.depth else []
+        return tuple(counts)
+
     def digest(self) -> int:
         """A 128-bit sum over the nodes' hashes: the order of changes does not matter, unchanged nodes cost nothing."""
         for node in self._changed:

@@ -95,3 +95,14 @@ def test_the_digest_computed_afresh_does_not_need_to_be_told_of_a_change():
     assert tree.digest() == before != tree.digest_afresh()
     tree.touch(tree.root)
     assert tree.digest() == tree.digest_afresh()
+
+
+def test_domains_are_counted_by_level():
+    tree = KnowledgeTree(depth=3)
+    assert tree.domains_by_level() == (0, 0, 0)
+    science, _ = tree.add_all(tree.root, ("Science", "Arts"))
+    physics = tree.add(science, "Physics")
+    tree.add_all(physics, ("Optics", "Acoustics", "Statics"))
+    assert tree.domains_by_level() == (2, 1, 3)
+    assert [child.index for child in physics.arms.children] == [1, 2, 3]
+    assert (tree.num_nodes, tree.num_leaves) == (6, 3)

@@ -46,7 +46,7 @@ ENTRANTS = {
             {"policy": "dynabranches"},
             tuple(
                 {"window": window, "threshold": threshold}
-                for window, threshold in ((20, 0.2), (20, 0.05), (20, 0.4), (10, 0.2), (40, 0.05), (40, 0.2))
+                for window, threshold in ((20, 0.2), (20, 0.05), (20, 0.4), (10, 0.2), (40, 0.2), (40, 0.4), (60, 0.2))
             ),
             challenger=False,
         ),
@@ -66,7 +66,7 @@ ENTRANTS = {
         Entrant(
             "fixed",
             "uniform for a pilot, then shares by its loss rates (simulation only)",
-            grid=({"pilot_rounds": 3}, {"pilot_rounds": 2}, {"pilot_rounds": 5}, {"pilot_rounds": 8}),
+            grid=tuple({"pilot_rounds": r} for r in (3, 5, 8, 12)),
             challenger=False,
         ),
         Entrant(
@@ -79,13 +79,13 @@ ENTRANTS = {
             "dynamic_thompson",
             "evidence is capped per domain",
             {"policy": "dynamic_thompson"},
-            tuple({"horizon": h} for h in (50, 5, 10, 20)),
+            tuple({"horizon": h} for h in (50, 3, 5, 10, 20)),
         ),
         Entrant(
             "sliding_window_thompson",
             "only a node's last credits count",
             {"policy": "sliding_window_thompson"},
-            tuple({"horizon": h} for h in (200, 25, 50, 100)),
+            tuple({"horizon": h} for h in (200, 12, 25, 50)),
         ),
         Entrant(
             "aged_thompson",

@@ -146,13 +146,22 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool 
 
 
 def tables(report: dict[str, Any], markdown: bool = False) -> str:
-    """All worlds, then the verdict."""
+    """All worlds one by one, then side by side, then the verdict."""
     parts = []
     for world, rows in report["worlds"].items():
         parts.append(("### " if markdown else "") + world)
         parts.append(_world_table(rows, markdown))
+    if len(report["worlds"]) > 1:
+        for key, heading, digits in (("gain", "Gain of mean skill", 3), ("worst_gap", "Worst gap at the end", 2)):
+            parts.append(("### " if markdown else "") + f"{heading}, quality units, by world")
+            parts.append(_by_world(report, key, digits, markdown))
     parts.append(("### " if markdown else "") + "Gain against dynabranches, paired")
     parts.append(_verdict_table(report, markdown))
+    if rivals := report["verdict"].get("rivals"):
+        best = report["verdict"]["recommended"]
+        parts.append(("### " if markdown else "") + f"Others that pass, against {best}, paired")
+        lines = [[name, *(_with_mark(gain) for gain in gains.values())] for name, gains in rivals.items()]
+        parts.append(table(["policy", *report["worlds"], "all"], lines, markdown))
     parts.append(verdict_text(report))
     return "\n\n".join(parts)
 
@@ -177,19 +186,31 @@ def _world_table(rows: dict[str, Any], markdown: bool) -> str:
     return table(heading, lines, markdown)
 
 
+def _by_world(report: dict[str, Any], key: str, digits: int, markdown: bool) -> str:
+    worlds, best_first = report["worlds"], -1 if key == "gain" else 1
+    overall = {name: row[key]["mean"] for name, row in report["policies"].items()}
+    lines = [
+        [name, *(f"{rows[name][key]['mean']:.{digits}f}" for rows in worlds.values()), f"{overall[name]:.{digits}f}"]
+        for name in sorted(overall, key=lambda name: best_first * overall[name])
+    ]
+    return table(["policy", *worlds, "all"], lines, markdown)
+
+
 def _verdict_table(report: dict[str, Any], markdown: bool) -> str:
     found = report["verdict"]["challengers"]
     worlds = list(report["worlds"])
     lines = []
     for name, row in sorted(found.items(), key=lambda item: -item[1]["overall"]["mean"]):
-        cells = [name]
-        for world in worlds:
-            mark = "+" if world in row["better"] else "-" if world in row["worse"] else " "
-            cells.append(f"{row['gains'][world]['mean']:+.3f}{mark}")
+        cells = [name, *(_with_mark(row["gains"][world]) for world in worlds)]
         overall = row["overall"]
         cells.append(f"{overall['mean']:+.3f} [{overall['low']:+.3f}, {overall['high']:+.3f}]")
         lines.append([*cells, "yes" if row["passes"] else "no"])
     return table(["challenger", *worlds, "all", "passes"], lines, markdown)
+
+
+def _with_mark(gain: dict[str, float]) -> str:
+    """A mean difference, with + or - behind it where its interval lies above or below 0."""
+    return f"{gain['mean']:+.3f} {'+' if gain['low'] > 0 else '-' if gain['high'] < 0 else ' '}"
 
 
 def verdict_text(report: dict[str, Any]) -> str:
@@ -199,7 +220,7 @@ def verdict_text(report: dict[str, Any]) -> str:
     number = len(found["challengers"])
     return (
         f"Recommended default: {found['recommended']}. Rule: paired interval of the gain ({number} challengers, each "
-        f"at 1 - 0.05 / {number}) above 0 on most worlds (+) and below 0 (-) on none."
+        f"at 1 - 0.05 / {number}) above 0 on most worlds (+) and below 0 (-) on none; then the highest mean."
     )
 
 

@@ -60,20 +60,26 @@ def over_seeds(results: list[dict[str, Any]], key: str, policy: str) -> list[flo
 
 
 def paired(
-    results: list[dict[str, Any]], key: str, policy: str, world: str | None, num_comparisons: int
+    results: list[dict[str, Any]],
+    key: str,
+    policy: str,
+    world: str | None,
+    num_comparisons: int,
+    other: str = REFERENCE,
 ) -> dict[str, float]:
-    """Interval of a policy's figure minus the reference's on the same world and seed."""
+    """Interval of a policy's figure minus another's on the same world and seed; over all worlds if none is given."""
     if world is None:
-        ours, theirs = over_seeds(results, key, policy), over_seeds(results, key, REFERENCE)
+        ours, theirs = over_seeds(results, key, policy), over_seeds(results, key, other)
         return interval([a - b for a, b in zip(ours, theirs, strict=True)], num_comparisons)
-    mine, reference = pick(results, key, policy, world), pick(results, key, REFERENCE, world)
+    mine, reference = pick(results, key, policy, world), pick(results, key, other, world)
     return interval([mine[at] - reference[at] for at in sorted(mine)], num_comparisons)
 
 
 def verdict(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Which challengers pass the rule: gain above the reference's on most worlds, clearly below on none.
 
-    Above and below: the paired interval, corrected for the number of challengers, lies on that side of 0.
+    Above and below: the paired interval, corrected for the number of challengers, lies on that side of 0. Among several
+    the one with the highest mean gain over all worlds is recommended; `rivals` compares the others that pass with it.
     """
     worlds = list(dict.fromkeys(r["world"] for r in results))
     present = {r["policy"] for r in results}
@@ -90,4 +96,12 @@ def verdict(results: list[dict[str, Any]]) -> dict[str, Any]:
         table[name] = {"gains": gains, "overall": overall, "better": better, "worse": worse, "passes": passes}
     passing = [name for name in challengers if table[name]["passes"]]
     best = max(passing, key=lambda name: table[name]["overall"]["mean"], default=None)
-    return {"challengers": table, "recommended": best or REFERENCE, "num_worlds": len(worlds)}
+    others = [name for name in passing if name != best] if best else []
+    rivals = {
+        name: {
+            world or "all": paired(results, "gain", name, world, len(others), other=str(best))
+            for world in [*worlds, None]
+        }
+        for name in others
+    }
+    return {"challengers": table, "recommended": best or REFERENCE, "num_worlds": len(worlds), "rivals": rivals}

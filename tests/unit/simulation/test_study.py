@@ -61,7 +61,17 @@ def test_a_challenger_passes_when_most_worlds_are_better_and_none_is_worse():
         "aged_thompson": False,
     }
     assert found["challengers"]["greedy"]["worse"] == ["c"]
-    assert found["recommended"] == "uniform"
+    assert found["recommended"] == "uniform" and found["rivals"] == {}
+
+
+def test_others_that_pass_are_compared_with_the_recommended():
+    base = [1.0, 2.0, 3.0, 4.0]
+    better, best = [1.5, 2.6, 3.5, 4.6], [1.7, 2.9, 3.8, 4.9]
+    found = verdict(fake_runs({"a": {"dynabranches": base, "uniform": better, "aged_thompson": best}}))
+    assert found["recommended"] == "aged_thompson"
+    assert (
+        found["rivals"]["uniform"]["a"]["mean"] == pytest.approx(-0.275) and found["rivals"]["uniform"]["a"]["high"] < 0
+    )
 
 
 def test_without_a_winner_the_reference_stays():

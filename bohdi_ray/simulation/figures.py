@@ -1,4 +1,5 @@
-"""Figures as PNG and SVG; the same figures give the same bytes with the same matplotlib. Colours: Okabe and Ito."""
+"""Figures as PNG and SVG; the same figures give the same bytes with the same matplotlib. Colours: Okabe and Ito's, and
+one of Tol's."""
 
 from __future__ import annotations
 
@@ -17,11 +18,12 @@ LINES = {  # policy: colour, line; the others are thin and grey
     "dynabranches_no_ir": ("#56B4E9", "--"),
     "uniform": ("#E69F00", "-"),
     "greedy": ("#CC79A7", "-."),
-    "fixed": ("#F0E442", "-"),
     "discounted_thompson": ("#D55E00", "-"),
     "aged_thompson": ("#009E73", "-"),
+    "dynamic_thompson": ("#882255", "--"),
 }
 GREY = "#AAAAAA"
+CLEARLY_WORSE = -0.12  # quality units; what lies below is an arrow at the edge, so that the rest can be told apart
 STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -98,19 +100,36 @@ def _curve(axis: Any, runs: list[dict[str, Any]], policy: str, finals: dict[Any,
 def draw_differences(report: dict[str, Any], path: Path) -> None:
     """Each challenger's gain less that of dynabranches on the same worlds and seeds, with corrected intervals."""
     found = report["verdict"]["challengers"]
-    worlds = list(report["worlds"])
+    panels = [*report["worlds"], "all"]
     names = sorted(found, key=lambda name: found[name]["overall"]["mean"])
-    with _figure(path, 1, len(worlds) + 1, (1.6 * len(worlds) + 2.4, 0.3 * len(names) + 1.1)) as axes:
-        for axis, world in zip(axes[0], [*worlds, "all"], strict=True):
-            for y, name in enumerate(names):
-                gain = found[name]["overall"] if world == "all" else found[name]["gains"][world]
-                colour = "#009E73" if gain["low"] > 0 else "#D55E00" if gain["high"] < 0 else "#777777"
-                axis.plot([gain["low"], gain["high"]], [y, y], color=colour, linewidth=1.4)
-                axis.plot(gain["mean"], y, "o", color=colour, markersize=3.5)
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    with _figure(path, rows, columns, (2.2 * columns + 1.2, rows * (0.19 * len(names) + 0.8))) as axes:
+        for number, world in enumerate(panels):
+            axis = axes.flat[number]
+            gains = [found[name]["overall"] if world == "all" else found[name]["gains"][world] for name in names]
+            for y, gain in enumerate(gains):
+                _interval(axis, gain, y)
             axis.axvline(0, color="black", linewidth=0.6)
-            axis.set(title=world.replace("_", " "), ylim=(-0.6, len(names) - 0.4), yticks=[])
-        axes[0][0].set_yticks(range(len(names)), names)
-        axes[0][len(worlds) // 2].set_xlabel("gain less that of dynabranches, quality units")
+            named = names if number % columns == 0 else [""] * len(names)
+            axis.set_yticks(range(len(names)), named)
+            axis.set(title=world.replace("_", " "), ylim=(-0.6, len(names) - 0.4))
+            axis.set_xlim(left=max(CLEARLY_WORSE, axis.get_xlim()[0]))
+        for axis in axes.flat[len(panels) :]:
+            axis.axis("off")
+        axes[-1][0].figure.supxlabel("gain less that of dynabranches, quality units", fontsize=8)
+
+
+def _interval(axis: Any, gain: dict[str, float], y: int) -> None:
+    colour = "#009E73" if gain["low"] > 0 else "#D55E00" if gain["high"] < 0 else "#777777"
+    if gain["mean"] < CLEARLY_WORSE:
+        axis.plot(CLEARLY_WORSE, y, "<", color=colour, markersize=4, clip_on=False)
+        axis.annotate(
+            f"{gain['mean']:.2f}", (CLEARLY_WORSE, y), (5, 0), textcoords="offset points", va="center", size=7
+        )
+        return
+    axis.plot([gain["low"], gain["high"]], [y, y], color=colour, linewidth=1.4)
+    axis.plot(gain["mean"], y, "o", color=colour, markersize=3.5)
 
 
 def draw_judge_bias(bias: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> None:

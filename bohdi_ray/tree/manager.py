@@ -27,7 +27,6 @@ Every call may be repeated: a second answer to a poll, a second commit of a step
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -163,18 +162,8 @@ class TreeManager:
         ordered = screening.in_ticket_order(self._state, step, outcomes)
         if screening.screen(self._state, step, outcomes) != ordered:
             raise ValueError(f"the outcomes of step {step} hold duplicate questions; pass them through screen() first")
-        for path, outcome in ordered:
-            if outcome.failure is not None:
-                self._emit(journal.Failed(outcome.ticket_id, outcome.failure))
-                continue
-            assert outcome.question_hash is not None and outcome.reward in (0, 1), outcome
-            reward = None if outcome.heldout else outcome.reward
-            self._emit(journal.Credited(outcome.ticket_id, path, outcome.question_hash, reward))
-        rewards = sum(outcome.reward or 0 for outcome in outcomes)
-        num_tokens = Counter[str]()
-        for outcome in outcomes:
-            num_tokens.update(outcome.num_tokens)
-        self._emit(journal.StepCommitted(step, part, rewards, dict(sorted(num_tokens.items()))))
+        for event in screening.events(step, ordered, part):
+            self._emit(event)
         self._commit_point()
 
     def close_round(self, next_round: int, next_version: int) -> RoundClosed:

@@ -1,15 +1,17 @@
-"""Which outcomes of a step count: all of its tickets, in ticket order, no question twice in a leaf. Pure.
+"""Which outcomes of a step count: all of its tickets, in ticket order, no question twice in a leaf; as events. Pure.
 
 Called by the manager before credit is given; reads the state only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bohdi_ray.errors import StepNotReady
 from bohdi_ray.records import DomainPath, Outcome
+from bohdi_ray.tree import journal
 from bohdi_ray.tree.state import TreeState
 
 DUPLICATE = "duplicate_question"
@@ -39,3 +41,18 @@ def screen(state: TreeState, step: int, outcomes: Sequence[Outcome]) -> list[tup
             seen.add(key)
         screened.append((path, outcome))
     return screened
+
+
+def events(step: int, ordered: Sequence[tuple[DomainPath, Outcome]], part: str) -> Iterator[journal.AnyEvent]:
+    """What a commit of the step journals; `ordered` is what `screen` returned."""
+    num_tokens = Counter[str]()
+    for path, outcome in ordered:
+        num_tokens.update(outcome.num_tokens)
+        if outcome.failure is not None:
+            yield journal.Failed(outcome.ticket_id, outcome.failure)
+            continue
+        assert outcome.question_hash is not None and outcome.reward in (0, 1), outcome
+        reward = None if outcome.heldout else outcome.reward
+        yield journal.Credited(outcome.ticket_id, path, outcome.question_hash, reward)
+    rewards = sum(outcome.reward or 0 for _, outcome in ordered)
+    yield journal.StepCommitted(step, part, rewards, dict(sorted(num_tokens.items())))

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from bohdi_ray.actors.pool import cancelled
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.config_changes import Change
 from bohdi_ray.config_loading import with_run_dir
 from bohdi_ray.finish import finish
 from bohdi_ray.meditation import Meditation
 from bohdi_ray.observe.summary import Summary
 from bohdi_ray.progress import RunProgress
+from bohdi_ray.resume import Past, look_back, note_resumption, reopen
 from bohdi_ray.rounds import Rounds, harvest_version, stop_reason
 from bohdi_ray.signals import stopping_on_signals, unless_stopped
 from bohdi_ray.startup import Crew, Parts, assemble, held, keep_lease, ray_session
@@ -29,8 +31,12 @@ from bohdi_ray.storage.run_dir import RunDir
 T = TypeVar("T")
 
 
-def fuse(config: FusionConfig, *, address: str | None = None, parts: Parts | None = None) -> Summary:
+def fuse(
+    config: FusionConfig, *, resume: bool = False, address: str | None = None, parts: Parts | None = None
+) -> Summary:
     """Runs a whole fusion and returns what came of it; the same is in RUN/summary.json.
+
+    `resume` goes on with the run that `config.run_dir` holds, behind what is committed of it.
 
     `address` is a Ray cluster's; without one, RAY_ADDRESS counts, else Ray is started on this machine. Raises
     ConfigError before anything starts if the input cannot work, Interrupted after Ctrl-C, and other BohdiErrors with
@@ -41,36 +47,49 @@ def fuse(config: FusionConfig, *, address: str | None = None, parts: Parts | Non
         from bohdi_ray.real_parts import real_parts  # here, so that a scripted fusion needs none of it
 
         parts = real_parts()
+    changed = reopen(config)[1] if resume else []
     config = with_run_dir(config, datetime.now())
-    parts.preflight(config, address)
+    parts.preflight(config, address, resume)
     with ray_session(config, address):
         config = parts.settle(config)
-        run = RunDir.create(config.run_dir, config, environment())
-        return asyncio.run(_fuse(config, run, parts, started))
+        run = RunDir.open(config.run_dir) if resume else RunDir.create(config.run_dir, config, environment())
+        return asyncio.run(_fuse(config, run, parts, started, changed))
 
 
-async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float) -> Summary:
+async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float, changed: Sequence[Change]) -> Summary:
     stop_asked = asyncio.Event()
-    progress = RunProgress(config, run, started)
-    with stopping_on_signals(stop_asked, progress.message), progress, held(run) as lease:
-        crew = await unless_stopped(assemble(config, run, parts, progress), stop_asked, run)
+    with (
+        held(run) as lease,
+        RunProgress(config, run, started) as progress,
+        stopping_on_signals(stop_asked, progress.message),
+    ):
+        past = look_back(run)
+        progress.restore(past)
+        if past.rounds:
+            note_resumption(run, config, environment(), past.state.num_drivers)
+            progress.on_resumed(past, changed)
+        crew = await unless_stopped(assemble(config, run, parts, progress, past, lease.claim), stop_asked, run)
         progress.on_started()
         try:
             watches = (crew.pools.watch(), crew.watch_trainer(), keep_lease(lease))
-            rounds = await _supervised(_rounds(config, crew, progress, stop_asked), watches)
+            rounds = await _supervised(_rounds(config, crew, progress, past, stop_asked), watches)
             return await _supervised(finish(config, crew, rounds, progress, parts), [keep_lease(lease)])
         finally:
             task = asyncio.current_task()
             await crew.dismiss(at_once=task is not None and task.cancelling() > 0)
 
 
-async def _rounds(config: FusionConfig, crew: Crew, progress: RunProgress, stop_asked: asyncio.Event) -> Rounds:
+async def _rounds(
+    config: FusionConfig, crew: Crew, progress: RunProgress, past: Past, stop_asked: asyncio.Event
+) -> Rounds:
     """Harvests and trains round after round until a stop rule holds and all that was harvested is trained.
 
     Consumes: committed weights from the trainer. Produces: rows for its queue.
     Waits for: weights of version r - k before round r. Unblocked by: the trainer's COMMIT of round r - k - 1.
     """
-    rounds = Rounds(config.harvest.max_staleness)
+    rounds = Rounds(config.harvest.max_staleness, len(past.closed), past.state.num_trained)
+    if reason := stop_reason(config.stop, progress.reached()):
+        rounds.stop(reason)
     meditation = Meditation(config, crew.supplies, lambda: crew.pools.table, progress.on_harvest, stop_asked)
     while not rounds.done:
         if (round := rounds.next_harvest()) is None:

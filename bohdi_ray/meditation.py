@@ -25,6 +25,7 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import SEE_LOGS, Interrupted, StepNotReady
 from bohdi_ray.records import Outcome, Proposals, Ticket
+from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir
 
 # Names are short and all take about as long, so the requests of one moment share a task.
@@ -39,6 +40,7 @@ class Supplies:
     directory: Any
     manager: Any
     run: RunDir
+    claim: Claim | None
 
 
 @dataclass(slots=True)
@@ -230,7 +232,7 @@ class Meditation:
     async def _write(self, round: int, step: int, accepted: list[Ticket], tables: list[Any]) -> str:
         if not accepted:
             return ""
-        reference = write_part.remote(self._supplies.run, round, step, accepted, *tables)
+        reference = write_part.remote(self._supplies.run, self._supplies.claim, round, step, accepted, *tables)
         return await within(reference, self._config.deadlines.request_s, "a part of samples to be written", SEE_LOGS)
 
 
@@ -239,7 +241,7 @@ def stopped(run: RunDir) -> Interrupted:
     return Interrupted(
         f"the run was asked to stop. All samples committed so far are kept in {run.location}: `bohdi tree` shows their "
         "tree, `bohdi export` writes them as a data set, checkpoints/ has the weights of the rounds that were trained. "
-        "To start over, choose another run_dir"
+        f"To go on: bohdi resume {run.location}"
     )
 
 

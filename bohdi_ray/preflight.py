@@ -43,8 +43,9 @@ class Findings:
             raise ConfigErrors(self.problems)
 
 
-def preflight(config: FusionConfig, nodes: Sequence[Node] | None) -> Findings:
-    """Looks at everything once. `nodes` is where the run will be placed; None leaves the placement unchecked."""
+def preflight(config: FusionConfig, nodes: Sequence[Node] | None, resume: bool = False) -> Findings:
+    """Looks at everything once. `nodes` is where the run will be placed; None leaves the placement unchecked. With
+    `resume` the run directory may hold a run; whether it does, and which, is resume.py's affair."""
     findings = Findings()
     for place_name, model in hosted_models(config).items():
         _check_model(place_name, model, config, findings)
@@ -54,7 +55,7 @@ def preflight(config: FusionConfig, nodes: Sequence[Node] | None) -> Findings:
         check_deepspeed(config.training.deepspeed)
     except ConfigError as error:
         findings.problems.append(error)
-    findings.problems += run_dir_errors(config.run_dir)
+    findings.problems += run_dir_errors(config.run_dir, resume)
     if nodes is None:
         findings.notes.append("placement: the nodes the run would get are not known")
     else:

@@ -12,8 +12,9 @@ from pathlib import Path
 from bohdi_ray.errors import ConfigError
 
 
-def run_dir_errors(run_dir: str) -> list[ConfigError]:
-    """What keeps a run from beginning there: an address instead of a path, a run, a file, a lack of rights."""
+def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
+    """What keeps a run from beginning there, or going on: an address instead of a path, a run, a file, a lack of
+    rights."""
     if "://" in run_dir:
         rule = "checkpoints are written and read as plain files, by every node"
         remedy = "Give a path that every node sees; copy the run to an object store when it is done."
@@ -21,8 +22,10 @@ def run_dir_errors(run_dir: str) -> list[ConfigError]:
     folder = Path(run_dir).expanduser().absolute()
     if "{time}" in folder.name:
         folder = folder.parent
-    elif (folder / "config.yaml").exists():
-        remedy = "Choose another run_dir; `{time}` in it gives a new one each time."
+    elif (folder / "config.yaml").exists() and not resume:
+        remedy = (
+            f"Go on with it (bohdi resume {run_dir}), or choose another run_dir; `{{time}}` gives a new one each time."
+        )
         return [ConfigError("run_dir", run_dir, "it already holds a run", remedy)]
     while not folder.exists():
         folder = folder.parent

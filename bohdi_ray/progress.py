@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
 from bohdi_ray.config import FusionConfig, OpenAIModel
+from bohdi_ray.config_changes import Change
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.meditation import RoundHarvest
 from bohdi_ray.observe.console import Console, RoundProgress
 from bohdi_ray.observe.intervals import Intervals
 from bohdi_ray.observe.metrics import Metrics
 from bohdi_ray.observe.summary import RoundSummary
-from bohdi_ray.records import Outcome
+from bohdi_ray.resume import Past
+from bohdi_ray.round_figures import restored_summary, round_summary
 from bohdi_ray.rounds import Progress
+from bohdi_ray.run_state import DriverState, TrainedRound, write_state
 from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
 
 
@@ -57,7 +61,7 @@ class RunProgress:
 
     def __init__(self, config: FusionConfig, run: RunDir, started: float):
         self.config, self.run = config, run
-        self.started = started  # Unix time, s
+        self.started = self._driver_started = started  # Unix time, s; `restore` moves the first back
         self.intervals = Intervals()
         self.console = Console(config.observe.console)
         self.metrics = Metrics(run, config.observe.tensorboard)
@@ -65,14 +69,52 @@ class RunProgress:
         self.heldout = HeldoutTrail()
         self.stop_reason: str | None = None
         self._engines: dict[str, EngineStats] = {}  # the last seen, by replica; a replaced one keeps what it cost
-        self._monotonic = time.monotonic() - (time.time() - started)
+        self._num_drivers = 0  # before this one
+        self._before: RoundRecord | None = None  # the round under way, as far as earlier drivers came
+        self._restored = False
 
     def __enter__(self) -> RunProgress:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._restored:
+            self.save()
         self.metrics.close()
         self.console.close()
+
+    def restore(self, past: Past) -> None:
+        """Takes in what earlier drivers left; call it once, before anything happens. The time between drivers does not
+        count."""
+        state, self._before, self._restored = past.state, past.open, True
+        self.started -= state.wall_time_s
+        self._num_drivers = state.num_drivers
+        for phase, spans in state.spans.items():
+            for start, end in spans:
+                self.intervals.record(phase, self._zero + start, self._zero + end)
+        self.rounds = [restored_summary(record, state) for record in past.closed]
+        self.heldout = HeldoutTrail(state.best_version, state.best_rows, state.rounds_without_gain)
+        self._engines = dict(state.engines)
+
+    def save(self) -> None:
+        """RUN/progress.json. Call it while the lease is held."""
+        trained = [r for r in self.rounds if "training" in r.seconds]
+        state = DriverState(
+            wall_time_s=time.time() - self.started,
+            num_drivers=self._num_drivers + 1,
+            trained={r.round: TrainedRound(r.training_loss, r.heldout_loss, r.seconds["training"]) for r in trained},
+            harvest_s={r.round: r.seconds["harvest"] for r in self.rounds},
+            spans=self.intervals.spans(since=self._zero),
+            best_version=self.heldout.best_version,
+            best_rows=self.heldout.best,
+            rounds_without_gain=self.heldout.rounds_without_gain,
+            engines=self._engines,
+        )
+        write_state(self.run, state)
+
+    @property
+    def _zero(self) -> float:
+        """When the run began, on the monotonic clock, times between drivers taken out."""
+        return time.monotonic() - (time.time() - self.started)
 
     @property
     def best_version(self) -> int | None:
@@ -85,10 +127,27 @@ class RunProgress:
 
     def on_started(self) -> None:
         """Everything is up."""
-        self.intervals.record("start_up", self._monotonic, time.monotonic())
-        seconds = self.intervals.total("start_up")
+        seconds = time.time() - self._driver_started
+        self.intervals.record("start_up", time.monotonic() - seconds, time.monotonic())
         self.metrics.log("start_up", seconds=seconds)
         self.message(f"all engines and the trainer are up after {seconds:.0f} s")
+
+    def on_resumed(self, past: Past, changed: Sequence[Change]) -> None:
+        """A run is gone on with."""
+        under_way = f", round {past.open.round} under way with {past.open.tickets} tickets done" if past.open else ""
+        self.message(
+            f"going on with {self.run.location}: {len(past.closed)} rounds harvested{under_way}; "
+            f"newest weights version {past.newest_version}"
+        )
+        for change in changed:
+            self.message(f"changed: {change}")
+        self.metrics.log(
+            "resumed",
+            driver=self._num_drivers + 1,
+            rounds_closed=len(past.closed),
+            weights_version=past.newest_version,
+            changes=[str(change) for change in changed],
+        )
 
     def on_harvest(self, harvest: RoundHarvest) -> None:
         """A harvest under way has moved."""
@@ -119,7 +178,8 @@ class RunProgress:
     def on_closed(self, harvest: RoundHarvest, closed: RoundClosed, num_rows: int) -> None:
         """A round is harvested and its rows are queued."""
         self.intervals.record("harvest", harvest.started, harvest.finished)
-        summary = round_summary(harvest, num_rows)
+        summary = round_summary(harvest, num_rows, self._before)
+        self._before = None
         self.rounds.append(summary)
         counts = collections.Counter[str]()
         for outcome in harvest.outcomes:
@@ -146,6 +206,7 @@ class RunProgress:
             f"sources won {rate}; {summary.heldout} held out; {num_rows} rows to train on; "
             f"harvested with weights version {summary.weights_version} in {summary.seconds['harvest']:.0f} s"
         )
+        self.save()
 
     def on_trained(self, round: int, metrics: dict[str, Any]) -> None:
         """The trainer has committed `round`."""
@@ -169,10 +230,11 @@ class RunProgress:
             + (f", loss {loss:.3f}" if loss is not None else "")
             + (f", held-out loss {held:.3f}" if held is not None else "")
         )
+        self.save()
 
     def on_engines(self, stats: dict[str, EngineStats], num_replaced: int) -> None:
         """Counters of the engines by replica, at the end of a round, and how many were replaced so far."""
-        self._engines.update(stats)
+        self._engines.update({f"{self._num_drivers}/{name}": counters for name, counters in stats.items()})
         spent = cost(self.config, self._engines.values())
         replicas = {name: _plain(s) for name, s in stats.items()}
         self.metrics.log("engines", cost=spent, num_replaced=num_replaced, replicas=replicas)
@@ -213,31 +275,6 @@ def cost(config: FusionConfig, engines: Iterable[EngineStats]) -> float:
             total += stats.num_prompt_tokens * model.price_per_million_prompt_tokens / 1e6
             total += stats.num_decoded_tokens * model.price_per_million_output_tokens / 1e6
     return total
-
-
-def round_summary(harvest: RoundHarvest, num_rows: int) -> RoundSummary:
-    """A round's counters from its outcomes."""
-    accepted = [o for o in harvest.outcomes if o.failure is None]
-    tokens = collections.Counter[str]({"sprout": harvest.sprout_tokens})
-    for outcome in harvest.outcomes:
-        tokens.update(outcome.num_tokens)
-    return RoundSummary(
-        round=harvest.round,
-        weights_version=harvest.weights_version,
-        tickets=len(harvest.outcomes),
-        accepted=len(accepted),
-        heldout=sum(o.heldout for o in accepted),
-        rewards=sum(o.reward or 0 for o in accepted),
-        failures=dict(collections.Counter(_failure(o) for o in harvest.outcomes if o.failure is not None)),
-        tokens=dict(tokens),
-        training_rows=num_rows,
-        seconds={"harvest": harvest.finished - harvest.started},
-    )
-
-
-def _failure(outcome: Outcome) -> str:
-    assert outcome.failure is not None
-    return outcome.failure
 
 
 def _plain(record: Any) -> Any:

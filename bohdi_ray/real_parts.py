@@ -36,10 +36,10 @@ def real_parts() -> Parts:
     )
 
 
-def check_input(config: FusionConfig, address: str | None) -> None:
+def check_input(config: FusionConfig, address: str | None, resume: bool) -> None:
     """Everything that can be known before Ray is there. Raises ConfigErrors."""
     remote = address or os.environ.get("RAY_ADDRESS") or ray.is_initialized()
-    preflight(config, None if remote else [local_node(config)]).raise_if_wrong()
+    preflight(config, None if remote else [local_node(config)], resume).raise_if_wrong()
 
 
 def settle_on_cluster(config: FusionConfig) -> FusionConfig:

@@ -31,14 +31,18 @@ from bohdi_ray.meditation import Supplies
 from bohdi_ray.preflight import local_node
 from bohdi_ray.progress import RunProgress
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.storage.lease import Lease
+from bohdi_ray.resume import Past
+from bohdi_ray.rounds import harvest_version
+from bohdi_ray.storage.lease import Claim, Lease
 from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
 from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.training.checkpoints import resume_point
 from bohdi_ray.tree.messages import RoundClosed
 from bohdi_ray.tree.names import Seeds, read_seeds
 
 WATCH_EVERY_S = 1.0
+LAST_WRITES_S = 2.0
 SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the training task and harvest tasks
 
 
@@ -47,7 +51,8 @@ class Parts:
     """What a fusion is made of that a test may script. `real_parts.py` has the real ones."""
 
     # Both raise ConfigErrors: what can be known before Ray is there (given its address), and what the cluster decides.
-    preflight: Callable[[FusionConfig, str | None], None]
+    # `preflight` is also told whether a run is gone on with.
+    preflight: Callable[[FusionConfig, str | None, bool], None]
     settle: Callable[[FusionConfig], FusionConfig]
     make_engine: Callable[[FusionConfig], EngineMaker]
     # Writes version 0 into the folder, untied and with its probe; an ObjectRef to wait for.
@@ -63,35 +68,48 @@ class Parts:
 class Crew:
     """Everything that takes part in a run, and the few things the main loop asks of it."""
 
-    def __init__(self, config: FusionConfig, run_dir: RunDir, parts: Parts):
+    def __init__(self, config: FusionConfig, run_dir: RunDir, parts: Parts, claim: Claim | None):
         self.config, self.run_dir = config, run_dir
         seeds = starting_domains(config)
         plan = ray.put(HarvestPlan.from_config(config))
         directory = start_directory()
-        self.manager = start_tree_manager(config, seeds, run_dir)
+        self.manager = start_tree_manager(config, seeds, run_dir, claim)
         self.queue = start_sample_queue(config.training, run_dir.path(CHECKPOINTS))
         self.trainer: Any = None  # a handle as of training.launch, once `start` has come that far
         self.pools = EnginePools(config.sources, config.target, parts.make_engine(config), directory, config.deadlines)
-        self.supplies = Supplies(plan, directory, self.manager, run_dir)
+        self.supplies = Supplies(plan, directory, self.manager, run_dir, claim)
         self.store = SampleStore(run_dir)
         # Rows by closed round, until no start of the workers needs them: a restarted queue is given them again.
         self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}
 
-    async def start(self, parts: Parts, progress: RunProgress) -> None:
-        """Engines and trainer; returns when all engines are up, the target's on proved version 0."""
-        await all_or_none((self.pools.start_sources(), self._start_training_and_target(parts, progress)))
+    async def start(self, parts: Parts, progress: RunProgress, past: Past) -> None:
+        """Engines and trainer; returns when all engines are up, the target's proved on the version it harvests with
+        next, or the newest there is."""
+        await asyncio.to_thread(self._remember, past)
+        await all_or_none((self.pools.start_sources(), self._start_training_and_target(parts, progress, past)))
 
-    async def _start_training_and_target(self, parts: Parts, progress: RunProgress) -> None:
-        progress.message("publishing version 0 of the target")
+    async def _start_training_and_target(self, parts: Parts, progress: RunProgress, past: Past) -> None:
+        if past.newest_version == 0:
+            progress.message("publishing version 0 of the target")
         await within(
             parts.publish_base(self.config, self.run_dir.path(BASE_DIR)),
             self.config.deadlines.start_s,
             "version 0 of the target",
             "raise deadlines.start_s",
         )
+        await self._fill_queue()
         self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.path(CHECKPOINTS))
         progress.message("starting engines and trainer")
-        await self.pools.start_target(0, self.run_dir.path(weights_dir(0)))
+        version = min(past.newest_version, harvest_version(len(past.closed), self.config.harvest.max_staleness))
+        await self.pools.start_target(version, self.run_dir.path(weights_dir(version)))
+
+    def _remember(self, past: Past) -> None:
+        """The rows of closed rounds that training may still need, as the journal has them."""
+        resume = resume_point(self.run_dir.path(CHECKPOINTS), not self.config.training.reset_optimizer)
+        for record in past.closed[resume.round + 1 :]:
+            assert record.row_sample_ids is not None
+            rows = self.rows(record.round, record.row_sample_ids)
+            self._rows[record.round] = rows, self.heldout_rows(record.round)
 
     async def wait_trained(self, round: int) -> dict[str, Any]:
         """Waits until the trainer has committed `round`; returns its metrics."""
@@ -172,11 +190,19 @@ class Crew:
                 ray.kill(actor)
 
 
-async def assemble(config: FusionConfig, run: RunDir, parts: Parts, progress: RunProgress) -> Crew:
-    """Starts everything; when that fails, nothing is left running."""
-    crew = Crew(config, run, parts)
+async def assemble(
+    config: FusionConfig,
+    run: RunDir,
+    parts: Parts,
+    progress: RunProgress,
+    past: Past | None = None,
+    claim: Claim | None = None,
+) -> Crew:
+    """Starts everything, behind what `past` holds; when that fails, nothing is left running. With `claim` nothing
+    writes samples or journal for a driver that has lost its lease."""
+    crew = Crew(config, run, parts, claim)
     try:
-        await crew.start(parts, progress)
+        await crew.start(parts, progress, past or Past())
     except BaseException:
         await crew.dismiss(at_once=True)
         raise
@@ -202,7 +228,9 @@ async def keep_lease(lease: Lease) -> None:
 def held(run: RunDir) -> Iterator[Lease]:
     """The run belongs to this process while the block runs."""
     lease = Lease(run)
-    lease.acquire()
+    if lease.acquire():
+        # What the last driver left running asks for the lease before it writes; a write that had asked may still end.
+        time.sleep(LAST_WRITES_S)
     try:
         yield lease
     finally:

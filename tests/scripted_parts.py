@@ -10,7 +10,7 @@ import glob
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -25,8 +25,10 @@ from bohdi_ray.training.checkpoints import (
     RoundState,
     commit_folder,
     is_committed,
+    optimizer_dir,
     round_dir,
     start_folder,
+    write_metrics,
     write_state,
     write_text,
 )
@@ -110,7 +112,7 @@ class ScriptedEngine:
 @ray.remote(num_cpus=0, max_retries=0)
 def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: Faults) -> int:
     """One rank that takes steps from the queue and commits empty folders after `step_s` a step."""
-    step, seconds = 0, 0.0
+    step, seconds = ray.get(queue.plan.remote(1), timeout=QUEUE_S).resume.next_step, 0.0
     while True:
         taken = ray.get(queue.take.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S)
         if isinstance(taken, NotYet):
@@ -129,18 +131,26 @@ def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: F
         step += 1
         if taken.last_of_round:
             folder = round_dir(checkpoints_dir, taken.round)
-            start_folder(folder)
-            os.makedirs(os.path.join(folder, "weights"))
-            state = RoundState(taken.round, step, step, taken.round + 1, 1, True)
-            write_state(folder, state)
-            commit_folder(folder)
             metrics = {"loss": 1.0 / step, "seconds": {"stepping": seconds}, "committed_at": time.time()}
+            state = RoundState(taken.round, step, step, taken.round + 1, 1, False)
+            if not is_committed(folder):
+                start_folder(folder)
+                os.makedirs(os.path.join(folder, "weights"))
+                write_state(folder, state)
+                commit_folder(folder)
+            write_metrics(folder, metrics)
+            if not is_committed(optimizer_dir(folder)):
+                start_folder(optimizer_dir(folder))
+                commit_folder(optimizer_dir(folder))
+            state = replace(state, has_optimizer=True)
             ray.get(queue.round_committed.remote(state, metrics), timeout=QUEUE_S)
             seconds = 0.0
 
 
 @ray.remote(num_cpus=0)
 def _publish(folder: str) -> None:
+    if is_committed(folder):
+        return
     start_folder(folder)
     os.makedirs(os.path.join(folder, "weights"))
     commit_folder(folder)
@@ -171,7 +181,7 @@ def scripted_parts(answer_s: float = 0.0, step_s: float = 0.0, faults: Faults = 
         return _evaluate.remote(list(folders), len(rows))
 
     return Parts(
-        preflight=lambda config, address: None,
+        preflight=lambda config, address, resume: None,
         settle=lambda config: config,
         make_engine=lambda config: make_engine,
         publish_base=lambda config, folder: _publish.remote(folder),

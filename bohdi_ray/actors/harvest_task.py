@@ -21,6 +21,7 @@ from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import Outcome, Proposals, Sample, SproutRequest, Ticket
+from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore, to_table
 
@@ -74,7 +75,9 @@ def propose(
 
 
 @ray.remote(num_cpus=0.01, max_retries=3)
-def write_part(run: RunDir, round: int, step: int, accepted: list[Ticket], *tables: pa.Table) -> str:
+def write_part(
+    run: RunDir, claim: Claim | None, round: int, step: int, accepted: list[Ticket], *tables: pa.Table
+) -> str:
     """Writes the accepted samples of one step, in ticket order, as one part; returns its name."""
     whole = pa.concat_tables(tables)
     wanted = {(ticket.ticket_id, ticket.path) for ticket in accepted}
@@ -86,4 +89,6 @@ def write_part(run: RunDir, round: int, step: int, accepted: list[Ticket], *tabl
             f"step {step} of round {round} has {len(accepted)} accepted samples, but {kept.num_rows} of them are left; "
             "a node with samples not yet stored was lost: start the run again"
         )
+    if claim is not None:
+        claim.check()
     return SampleStore(run).write_part(round, step, kept.sort_by("sample_id"))

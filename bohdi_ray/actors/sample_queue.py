@@ -18,7 +18,7 @@ from ray.actor import ActorHandle
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.checkpoints import RoundState, resume_point
+from bohdi_ray.training.checkpoints import RoundState, read_metrics, resume_point, round_dir
 from bohdi_ray.training.queue import AttemptPlan, Ended, NotYet, QueueStatus, SampleQueue
 from bohdi_ray.training.steps import GlobalStep
 
@@ -27,6 +27,7 @@ class SampleQueueActor:
     """Thin: every call is one call of the pure queue, plus waking those who wait."""
 
     def __init__(self, global_batch_size: int, checkpoints_dir: str, optimizer_needed: bool):
+        self._checkpoints_dir = checkpoints_dir
         resume = resume_point(checkpoints_dir, optimizer_needed)
         self._queue = SampleQueue(global_batch_size, resume, optimizer_needed, uuid.uuid4().hex)
         self._changed = asyncio.Condition()
@@ -71,8 +72,8 @@ class SampleQueueActor:
         return await self._wait(lambda: self._queue.last_committed_round >= round, timeout_s)
 
     async def metrics(self, round: int) -> dict[str, Any]:
-        """See SampleQueue.metrics."""
-        return self._queue.metrics(round)
+        """What the trainer reported of a committed round; {} if it died before it could."""
+        return self._queue.metrics(round) or read_metrics(round_dir(self._checkpoints_dir, round))
 
     async def status(self) -> QueueStatus:
         """See QueueStatus."""

@@ -18,6 +18,7 @@ import ray
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.records import Outcome, Proposals
+from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.segments import Segments
 from bohdi_ray.storage.tree_snapshots import MIN_EVENTS, SnapshotWriter, TreeSnapshots, restore
@@ -35,8 +36,16 @@ class Assignment:
 
 
 class TreeManagerActor:
-    def __init__(self, config: FusionConfig, seeds: Any, run: RunDir, snapshot_events: int = MIN_EVENTS):
-        """`snapshot_events`: the fewest events between two snapshots."""
+    def __init__(
+        self,
+        config: FusionConfig,
+        seeds: Any,
+        run: RunDir,
+        claim: Claim | None = None,
+        snapshot_events: int = MIN_EVENTS,
+    ):
+        """`claim`: its driver's on the run; `snapshot_events`: the fewest events between two snapshots."""
+        self._claim = claim
         self._incarnation = uuid.uuid4().hex
         TreeSnapshots(run).clean()
         self._journal = Segments(run)
@@ -77,6 +86,8 @@ class TreeManagerActor:
         """The segment that was written; empty when this was a repeated call."""
         segment = self._manager.take_segment()
         if segment:
+            if self._claim is not None:
+                self._claim.check()
             self._journal.write_segment(self._next_segment, segment)
             self._next_segment += 1
             self._snapshots.journalled(segment)
@@ -99,7 +110,9 @@ class TreeManagerActor:
         return self._manager.stats()
 
 
-def start_tree_manager(config: FusionConfig, seeds: Any, run: RunDir, snapshot_events: int = MIN_EVENTS) -> Any:
+def start_tree_manager(
+    config: FusionConfig, seeds: Any, run: RunDir, claim: Claim | None = None, snapshot_events: int = MIN_EVENTS
+) -> Any:
     """The tree manager of a run; Ray restarts it, and it finds its state in the run directory."""
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    return ray.remote(**options)(TreeManagerActor).remote(config, seeds, run, snapshot_events)
+    return ray.remote(**options)(TreeManagerActor).remote(config, seeds, run, claim, snapshot_events)

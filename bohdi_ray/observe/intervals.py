@@ -29,6 +29,10 @@ class Intervals:
         finally:
             self.record(phase, start, monotonic())
 
+    def spans(self, since: float) -> dict[str, Spans]:
+        """All spans by phase, in seconds after `since`."""
+        return {phase: [(a - since, b - since) for a, b in spans] for phase, spans in self._spans.items()}
+
     def phases(self) -> list[str]:
         """Phases with at least one span, in the order they were first recorded."""
         return list(self._spans)

@@ -13,6 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,30 @@ from bohdi_ray.errors import RunDirError
 from bohdi_ray.storage.run_dir import RunDir
 
 LEASE = "lease.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who writes for the holder of a lease, in whatever process, asks it first: a driver that was killed leaves actors
+    and tasks behind for a moment, and they must not write into a run that somebody else goes on with."""
+
+    run: RunDir
+    token: str
+
+    def check(self) -> None:
+        """Raises RunDirError when the run is somebody else's by now."""
+        held = read_lease(self.run)
+        if held is None or held["token"] != self.token:
+            holder = "nobody" if held is None else held["owner"]
+            raise RunDirError(
+                f"the lease on {self.run.location} was lost: it is held by {holder} now. Only one driver may use a "
+                "run; make sure that no other one is running and choose another run_dir"
+            )
+
+
+def read_lease(run: RunDir) -> dict[str, Any] | None:
+    """What lease.json says; None if nobody holds the run."""
+    return json.loads(run.read_bytes(LEASE)) if run.exists(LEASE) else None
 
 
 class Lease:
@@ -36,59 +61,43 @@ class Lease:
         self.owner = owner or f"{socket.gethostname()}:{os.getpid()}"
         self.stale_after_s = stale_after_s
         self._clock = clock
-        self._token = uuid.uuid4().hex
+        self.claim = Claim(run, uuid.uuid4().hex)
 
-    def acquire(self) -> None:
-        """Claim the run. Raises RunDirError with owner, age and remedy if somebody else's claim is alive."""
-        held = self._read()
-        if held is not None and held["token"] != self._token and not self._is_over(held):
+    def acquire(self) -> bool:
+        """Claim the run; says whether somebody else had it and did not give it back. Raises RunDirError with owner, age
+        and remedy if somebody else's claim is alive."""
+        held = read_lease(self.run)
+        others = held is not None and held["token"] != self.claim.token
+        if held is not None and others and not self._is_over(held):
             age = self._clock() - held["heartbeat_at"]
             raise RunDirError(
                 f"{self.run.location} is in use by {held['owner']} (heartbeat {age:.0f} s ago). Stop that run, choose "
                 f"another run_dir, or wait: without a heartbeat for {self.stale_after_s:.0f} s the claim ends."
             )
         self._write()
-        self._check()
+        self.claim.check()
+        return others
 
     def renew(self) -> None:
         """Say that the owner is alive. Raises RunDirError if the lease was lost meanwhile; the run must stop then."""
-        self._check()
+        self.claim.check()
         self._write()
 
     def release(self) -> None:
         """Give the run free. Does nothing if it is somebody else's by now."""
-        held = self._read()
-        if held is not None and held["token"] == self._token:
+        held = read_lease(self.run)
+        if held is not None and held["token"] == self.claim.token:
             self.run.delete(LEASE)
-
-    def age(self) -> float | None:
-        """Seconds since the last heartbeat of whoever holds the lease; None if nobody does."""
-        held = self._read()
-        return None if held is None else self._clock() - held["heartbeat_at"]
-
-    def _check(self) -> None:
-        held = self._read()
-        if held is None or held["token"] != self._token:
-            holder = "nobody" if held is None else held["owner"]
-            raise RunDirError(
-                f"the lease on {self.run.location} was lost: it is held by {holder} now. Only one driver may use a "
-                "run; make sure that no other one is running and choose another run_dir"
-            )
 
     def _is_over(self, held: dict[str, Any]) -> bool:
         if self._clock() - held["heartbeat_at"] > self.stale_after_s:
             return True
         return held["machine"] is not None and held["machine"] == _machine() and not _is_alive(held["pid"])
 
-    def _read(self) -> dict[str, Any] | None:
-        if not self.run.exists(LEASE):
-            return None
-        return json.loads(self.run.read_bytes(LEASE))
-
     def _write(self) -> None:
         record = {
             "owner": self.owner,
-            "token": self._token,
+            "token": self.claim.token,
             "heartbeat_at": self._clock(),
             "machine": _machine(),
             "pid": os.getpid(),

@@ -2,6 +2,7 @@
 
     checkpoints/base/       weights/ probe.json COMMIT                        version 0, written once
     checkpoints/round-<r>/  weights/ probe.json state.json COMMIT             version r + 1
+                            metrics.json, what the trainer reported, written after COMMIT
                             optimizer/ with a COMMIT of its own, where it was saved
 
 `COMMIT` is written last and synced; a folder without it does not exist for anybody and may be overwritten. Written by
@@ -17,6 +18,7 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import Any
 
 ROUND_NAME = re.compile(r"round-(\d+)")
 
@@ -102,6 +104,20 @@ def read_state(folder: str) -> RoundState:
     """state.json of a committed folder."""
     with open(os.path.join(folder, "state.json"), encoding="utf-8") as file:
         return RoundState(**json.load(file), has_optimizer=is_committed(optimizer_dir(folder)))
+
+
+def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
+    """What the trainer reports of a committed round, for whoever asks after a restart."""
+    write_text(os.path.join(folder, "metrics.json"), json.dumps(metrics))
+
+
+def read_metrics(folder: str) -> dict[str, Any]:
+    """What `write_metrics` wrote; {} if the trainer died before it did."""
+    try:
+        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
 
 
 def committed_rounds(checkpoints_dir: str) -> list[RoundState]:

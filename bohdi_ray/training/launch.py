@@ -8,6 +8,7 @@ Ray Train makes its own placement group; nothing here wraps it in another.
 from __future__ import annotations
 
 import os
+import uuid
 from typing import Any
 
 import ray
@@ -113,7 +114,7 @@ def run_fit(config: FusionConfig, queue: Any, checkpoints_dir: str, last_attempt
         ),
         scaling_config=ScalingConfig(num_workers=training.num_workers, use_gpu=use_gpu, resources_per_worker=resources),
         run_config=RunConfig(
-            name="fusion",
+            name=f"fusion-{uuid.uuid4().hex[:8]}",  # another one at every start: where to go on is the queue's affair
             # Workers share cores with engines: OpenMP threads that wait by spinning would starve everybody.
             worker_runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
             storage_path=os.path.join(checkpoints_dir, ".ray_train"),

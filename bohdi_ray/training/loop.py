@@ -40,6 +40,7 @@ from bohdi_ray.training.checkpoints import (
     round_dir,
     start_folder,
     version_dir,
+    write_metrics,
     write_state,
 )
 from bohdi_ray.training.dataset import step_of_table
@@ -154,6 +155,7 @@ def end_round(
     tally.seconds["saving"] += time.perf_counter() - began
     metrics = round_metrics(tally, [row for rows in heldout for row in rows or ()])
     if rank == 0:
+        write_metrics(round_dir(setup.checkpoints_dir, step.round), metrics)
         ray.get(setup.queue.round_committed.remote(state, metrics), timeout=QUEUE_TIMEOUT_S)
     if not state.has_optimizer and save_optimizer_when_due(setup, learner, step, rank):
         # From here on a restart goes on behind this round; until now it would have trained it again from its rows.

@@ -177,7 +177,7 @@ class SampleQueue:
     # Watching
 
     def metrics(self, round: int) -> dict[str, Any]:
-        """What the trainer reported of a committed round; {} if a restart of the queue has lost it."""
+        """What the trainer reported of a committed round; {} if this queue has not heard of it."""
         return self._metrics.get(round, {})
 
     @property

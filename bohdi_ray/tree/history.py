@@ -33,15 +33,18 @@ class RoundRecord:
 
 
 def read_history(segments: Iterable[bytes]) -> list[RoundRecord]:
-    """The rounds in order; the last one is open unless the journal ends with the run. Raises RunDirError for segments
-    that cannot be read."""
+    """The rounds in order, the last one open; [] without segments. Raises RunDirError for segments that cannot be read.
+
+    Round 0 is open before the first event, with the target as it was given; its own event may be missing.
+    """
     rounds: list[RoundRecord] = []
     for segment in segments:
+        rounds = rounds or [RoundRecord(0, 0)]
         for event in journal.decode(segment):
-            if isinstance(event, journal.RoundOpened):
-                rounds.append(RoundRecord(event.round, event.weights_version))
-            elif rounds:
+            if not isinstance(event, journal.RoundOpened):
                 _take(rounds[-1], event)
+            elif event.round != rounds[-1].round:
+                rounds.append(RoundRecord(event.round, event.weights_version))
     return rounds
 
 

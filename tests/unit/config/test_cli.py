@@ -13,7 +13,7 @@ from ray.exceptions import GetTimeoutError, RayTaskError
 import bohdi_ray.fusion as fusion
 from bohdi_ray import __version__
 from bohdi_ray.cli import exit_code, main
-from bohdi_ray.config_loading import parse_config
+from bohdi_ray.config_loading import load_config, parse_config
 from bohdi_ray.errors import (
     SEE_LOGS,
     ConfigError,
@@ -42,8 +42,8 @@ def fused(monkeypatch):
     """Replaces the fusion itself; what it was called with, and an error for it to raise."""
     calls = {"error": None}
 
-    def fake(config, *, address=None):
-        calls.update(config=config, address=address)
+    def fake(config, *, resume=False, address=None):
+        calls.update(config=config, resume=resume, address=address)
         if calls["error"] is not None:
             raise calls["error"]
 
@@ -68,7 +68,7 @@ def config_file(make_model, tmp_path):
 def test_version_and_help():
     assert __version__ in bohdi("--version").output
     page = bohdi("--help").output
-    assert all(command in page for command in ("fuse", "plan", "tree", "export", "prepare-quickstart"))
+    assert all(command in page for command in ("fuse", "resume", "plan", "tree", "export", "prepare-quickstart"))
     assert "2 the input was refused" in page
 
 
@@ -132,6 +132,19 @@ def test_an_address_at_which_nothing_listens_is_refused_at_once(config_file, com
         bound.bind(("127.0.0.1", 0))
         done = bohdi(command, config_file, "--address", f"127.0.0.1:{bound.getsockname()[1]}")
     assert done.exit_code == 2 and "nothing answers there" in done.output
+
+
+def test_resume_takes_the_runs_own_configuration_and_overrides(fused, config_file, tmp_path):
+    run = RunDir.create(tmp_path / "run", load_config(config_file), {})
+    moved = tmp_path / "moved"
+    Path(run.root).rename(moved)
+    assert bohdi("resume", moved, "stop.rounds=7", "--address", "here:1").exit_code == 0
+    assert (fused["config"].run_dir, fused["config"].stop.rounds) == (str(moved), 7)
+    assert (fused["resume"], fused["address"]) == (True, "here:1")
+    refused = bohdi("resume", tmp_path / "nothing")
+    assert refused.exit_code == 2 and "holds no run" in refused.stderr
+    assert bohdi("fuse", config_file, "--resume").exit_code == 0 and fused["resume"]
+    assert bohdi("fuse", config_file).exit_code == 0 and not fused["resume"]
 
 
 def test_fuse_hands_over_the_configuration_with_overrides_and_the_address(fused, config_file):

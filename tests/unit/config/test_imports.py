@@ -24,6 +24,7 @@ LAYERS = {
         "quickstart",
     ],
     1: [
+        "config_changes",
         "config_errors",
         "config_loading",
         "config_docs",
@@ -35,8 +36,8 @@ LAYERS = {
         "engines",
     ],
     2: ["storage", "harvest", "training", "simulation", "observe", "preflight", "preflight_run_dir"],
-    3: ["plan", "tree_view", "evaluation", "actors"],
-    4: ["meditation", "progress", "signals", "startup", "finish", "real_parts", "fusion"],
+    3: ["plan", "run_state", "tree_view", "evaluation", "actors"],
+    4: ["meditation", "progress", "resume", "round_figures", "signals", "startup", "finish", "real_parts", "fusion"],
     5: ["cli"],
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -59,6 +59,14 @@ def test_an_open_round_is_told_as_far_as_it_was_committed():
     assert read_history([]) == []
 
 
+def test_a_manager_that_began_by_replaying_nothing_tells_the_same():
+    """As the actor does: its first segment does not open round 0."""
+    began = CountingFusion(TreeManager(make_config()), num_rounds=1).run()
+    replayed = CountingFusion(TreeManager.replay(make_config(), None, []), num_rounds=1).run()
+    assert read_history(began.segments) == read_history(replayed.segments)
+    assert b"RoundOpened" not in replayed.segments[0]
+
+
 def test_a_damaged_segment_is_refused():
     with pytest.raises(RunDirError):
         read_history([b"{}\n"])

@@ -1,0 +1,62 @@
+"""The figures of one round: from its outcomes, or from what journal and RUN/progress.json tell of it. Pure."""
+
+from __future__ import annotations
+
+import collections
+
+from bohdi_ray.meditation import RoundHarvest
+from bohdi_ray.observe.summary import RoundSummary
+from bohdi_ray.records import Outcome
+from bohdi_ray.run_state import DriverState
+from bohdi_ray.tree.history import RoundRecord
+
+
+def round_summary(harvest: RoundHarvest, num_rows: int, before: RoundRecord | None = None) -> RoundSummary:
+    """A round's counters from its outcomes, and from what earlier drivers had committed of it."""
+    before = before or RoundRecord(harvest.round, harvest.weights_version)
+    assert before.round == harvest.round, (before, harvest.round)
+    accepted = [o for o in harvest.outcomes if o.failure is None]
+    tokens = collections.Counter[str]({"sprout": harvest.sprout_tokens}) + before.tokens
+    for outcome in harvest.outcomes:
+        tokens.update(outcome.num_tokens)
+    failures = before.failures + collections.Counter(_failure(o) for o in harvest.outcomes if o.failure is not None)
+    return RoundSummary(
+        round=harvest.round,
+        weights_version=harvest.weights_version,
+        tickets=len(harvest.outcomes) + before.tickets,
+        accepted=len(accepted) + before.accepted,
+        heldout=sum(o.heldout for o in accepted) + before.heldout,
+        rewards=sum(o.reward or 0 for o in accepted) + before.rewards,
+        failures=dict(failures),
+        tokens=dict(tokens),
+        training_rows=num_rows,
+        seconds={"harvest": harvest.finished - harvest.started},
+    )
+
+
+def restored_summary(record: RoundRecord, state: DriverState) -> RoundSummary:
+    """A closed round as the journal tells it, with what the last driver knew of its times and training."""
+    assert record.row_sample_ids is not None
+    trained = state.trained.get(record.round)
+    return RoundSummary(
+        round=record.round,
+        weights_version=record.weights_version,
+        tickets=record.tickets,
+        accepted=record.accepted,
+        heldout=record.heldout,
+        rewards=record.rewards,
+        failures=dict(record.failures),
+        tokens=dict(record.tokens),
+        training_rows=len(record.row_sample_ids),
+        training_loss=trained.training_loss if trained else None,
+        heldout_loss=trained.heldout_loss if trained else None,
+        seconds={
+            "harvest": state.harvest_s.get(record.round, 0.0),
+            **({"training": trained.seconds} if trained else {}),
+        },
+    )
+
+
+def _failure(outcome: Outcome) -> str:
+    assert outcome.failure is not None
+    return outcome.failure

@@ -12,6 +12,7 @@ from typing import Any
 from bohdi_ray.simulation.policies import ENTRANTS, REFERENCE, tuned
 from bohdi_ray.simulation.statistics import (
     add_distances_to_oracle,
+    claims,
     interval,
     over_seeds,
     paired,
@@ -110,6 +111,7 @@ def _report(
         "policies": overall,
         "worlds": worlds,
         "verdict": verdict(runs),
+        "claims": claims(runs),
         "tuning": tuning,
         "seeds": list(study.seeds),
         "rounds": study.num_rounds,
@@ -152,9 +154,15 @@ def tables(report: dict[str, Any], markdown: bool = False) -> str:
         parts.append(("### " if markdown else "") + world)
         parts.append(_world_table(rows, markdown))
     if len(report["worlds"]) > 1:
+        parts.append(("### " if markdown else "") + "All worlds together")
+        parts.append(_world_table(report["policies"], markdown))
         for key, heading, digits in (("gain", "Gain of mean skill", 3), ("worst_gap", "Worst gap at the end", 2)):
             parts.append(("### " if markdown else "") + f"{heading}, quality units, by world")
             parts.append(_by_world(report, key, digits, markdown))
+    if report["claims"]:
+        for key, heading in (("gain", "Gain"), ("worst_gap", "Worst gap")):
+            parts.append(("### " if markdown else "") + f"{heading}, what the paper compares, paired")
+            parts.append(claims_table(report, key, markdown))
     parts.append(("### " if markdown else "") + "Gain against dynabranches, paired")
     parts.append(_verdict_table(report, markdown))
     if rivals := report["verdict"].get("rivals"):
@@ -209,8 +217,21 @@ def _verdict_table(report: dict[str, Any], markdown: bool) -> str:
 
 
 def _with_mark(gain: dict[str, float]) -> str:
-    """A mean difference, with + or - behind it where its interval lies above or below 0."""
-    return f"{gain['mean']:+.3f} {'+' if gain['low'] > 0 else '-' if gain['high'] < 0 else ' '}"
+    return f"{gain['mean']:+.3f} {_mark(gain)}"
+
+
+def _mark(gain: dict[str, float]) -> str:
+    """+ or - where the interval lies above or below 0."""
+    return "+" if gain["low"] > 0 else "-" if gain["high"] < 0 else " "
+
+
+def claims_table(report: dict[str, Any], key: str, markdown: bool) -> str:
+    digits = 3 if key == "gain" else 2
+    lines = [
+        [pair, *(f"{gain['mean']:+.{digits}f} {_mark(gain)}" for gain in figures[key].values())]
+        for pair, figures in report["claims"].items()
+    ]
+    return table(["less", *report["worlds"], "all"], lines, markdown)
 
 
 def verdict_text(report: dict[str, Any]) -> str:

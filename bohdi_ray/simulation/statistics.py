@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bohdi_ray.simulation.metrics import samples_to
-from bohdi_ray.simulation.policies import ENTRANTS, REFERENCE
+from bohdi_ray.simulation.policies import ENTRANTS, PAPER, REFERENCE
 
 LEVEL = 0.95
 
@@ -73,6 +73,21 @@ def paired(
         return interval([a - b for a, b in zip(ours, theirs, strict=True)], num_comparisons)
     mine, reference = pick(results, key, policy, world), pick(results, key, other, world)
     return interval([mine[at] - reference[at] for at in sorted(mine)], num_comparisons)
+
+
+def claims(results: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """The paper's comparisons: the bandit against uniform, and with rebirth against without. For each pair and figure
+    the paired interval by world, and over all of them (`all`); plain 95 % intervals."""
+    worlds = list(dict.fromkeys(r["world"] for r in results))
+    present = {r["policy"] for r in results}
+    pairs = [(a, b) for a in (REFERENCE, PAPER) for b in ("uniform", "dynabranches_no_ir") if {a, b} <= present]
+    return {
+        f"{a} - {b}": {
+            key: {world or "all": paired(results, key, a, world, 1, other=b) for world in [*worlds, None]}
+            for key in ("gain", "worst_gap")
+        }
+        for a, b in pairs
+    }
 
 
 def verdict(results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def test_the_command_tells_and_writes_what_it_found(tmp_path):
         for key in ("mean_skill", "worst_skill", "samples_to_90"):
             assert set(report["policies"][policy][key]) == {"mean", "low", "high"}
     assert report["worlds"]["mine"]["uniform"]["paired_gain"]
+    claim = report["claims"]["dynabranches - uniform"]["gain"]["mine"]["mean"]
+    assert claim == pytest.approx(-report["worlds"]["mine"]["uniform"]["paired_gain"]["mean"])
     runs = parquet.read_table(out / "runs.parquet")
     assert runs.num_rows == 6 and {"world", "policy", "seed", "gain", "curve"} <= set(runs.column_names)
     assert (out / "tables.md").read_text().count("| dynabranches |") == 1

@@ -91,7 +91,10 @@ class TreeSnapshots:
         complete = {folder_of(round) for round in self.rounds()}
         for name in self.run.names(TREE):
             if _SNAPSHOT.fullmatch(name) and f"{TREE}/{name}" not in complete:
-                self.run.delete(f"{TREE}/{name}")
+                try:
+                    self.run.delete(f"{TREE}/{name}")
+                except OSError as error:  # it counts for nothing either way
+                    log.warning("%s/%s cannot be removed: %r", TREE, name, error)
 
     def _delete(self, round: int) -> None:
         self.run.delete(f"{folder_of(round)}/{COMMIT}")

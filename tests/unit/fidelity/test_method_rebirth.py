@@ -4,6 +4,7 @@
 6.2   test_the_test_equals_scipys_on_a_grid
 6.3   test_a_rebirth_gives_beta_1_plus_s_1_plus_n_minus_s
 6.4   test_only_full_windows_are_tested
+6.4   test_no_window_is_tested_before_it_is_full
 6.5   test_a_domain_is_reborn_only_if_p_is_strictly_below_u
 6.6   test_introspection_runs_once_before_every_round_that_meets_another_target_and_before_no_other
 6.7   test_every_domain_at_every_level_is_tested_and_neither_unk_nor_root
@@ -31,6 +32,8 @@ from method_by_hand import (
 from bohdi_ray.rounds import harvest_version
 from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.introspection import swblrt
+from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.policies.dynabranches import DynaBranches
 
 EXAMPLES = [
     (31, 11, 8, 20, 10.953511, 9.342641e-4),
@@ -104,8 +107,23 @@ def test_only_full_windows_are_tested(window, is_full):
     # A threshold of 1 finds any change; with w = 40 the window is the whole history and p = 1, which is no change.
     hand = rewards_on_a_chain(CHANGED, bandit={"window": window, "threshold": 1})
     assert (hand.close(version=1).reborn != ()) == (is_full and window < 40)
-    hand = rewards_on_a_chain([1] * 5 + [0] * 14, bandit={"window": 20, "threshold": 1})
-    assert hand.close(version=1).reborn == ()
+
+
+def test_no_window_is_tested_before_it_is_full():
+    """Until then the window is the whole history and p is 1 anyway, so what is asked has to be watched."""
+    asked = []
+
+    class Watched(DynaBranches):
+        def introspect(self, alpha, beta, windows):
+            asked.append([len(window) for window in windows])
+            return super().introspect(alpha, beta, windows)
+
+    for num_rewards in (19, 20, 33):
+        hand = ByHand(CHAIN, tree=ONE_CHILD, meditation={"steps": 1, "walks_per_step": num_rewards})
+        hand.manager = TreeManager(hand.config, CHAIN, Watched(hand.config.bandit))
+        hand.commit(lambda ticket: sample(ticket, ticket.index % 2))
+        hand.close(version=1)
+    assert asked == [[], [20] * 3, [20] * 3]
 
 
 def test_a_domain_is_reborn_only_if_p_is_strictly_below_u():

@@ -42,11 +42,12 @@ def _run_lines(config: FusionConfig) -> list[str]:
         config.training,
     )
     staleness = f"max_staleness {harvest.max_staleness}, step_lag {harvest.step_lag}"
-    changed = ", ".join(changed_settings(config))
+    changed = changed_settings(config)
+    shown = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
     settings = "".join(f", {name} {value:g}" for name, value in config.bandit.used().items())
     return [
         f"run_dir      {config.run_dir}   seed {config.seed}",
-        f"preset       {config.preset or 'none'}" + (f", but for {changed}" if changed else ""),
+        f"preset       {config.preset or 'none'}" + (f", but for {shown}" if changed else ""),
         f"rounds       up to {config.stop.rounds}, {staleness}",
         f"harvest      {meditation.steps} x {meditation.walks_per_step} walks a round, tree of depth "
         f"{config.tree.depth}, {config.bandit.policy}{settings}, "

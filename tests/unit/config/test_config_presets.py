@@ -60,6 +60,9 @@ stop: {rounds: 19}
 """
 
 
+FOUR = ["stop.rounds=2", "judge.orders=4", "bandit.window=9", "training.learning_rate=1e-6"]
+
+
 def minimal(**changes):
     plain = {
         "run_dir": "/runs/x",
@@ -238,6 +241,11 @@ def test_a_preset_leaves_what_it_was_given_as_it_was_and_takes_sections_as_objec
         ([], "preset       paper\n"),
         (["stop.rounds=2", "judge.orders=4"], "preset       paper, but for judge.orders, stop.rounds\n"),
         (["preset=null"], "preset       none\n"),
+        (
+            [f"sources.{i}.temperature=1" for i in range(3)] + ["tree.depth=2", *FOUR],
+            "preset       paper, but for tree.depth, bandit.window, judge.orders, training.learning_rate, stop.rounds, "
+            "sources.qwen2.5-14b.temperature and 2 more\n",
+        ),
     ],
 )
 def test_plan_says_which_preset_is_in_force(monkeypatch, overrides, line):

@@ -23,6 +23,7 @@ from bohdi_ray.tree.state import TreeState
 
 CHAIN = {"Aa": {"Bb": ["Cc"]}}
 LEAF = ("Aa", "Bb", "Cc")
+POINTS, WEIGHTS = np.polynomial.legendre.leggauss(64)
 ONE_CHILD = {"depth": 3, "max_children": (1, 1, 1)}  # with CHAIN as start every walk ends at LEAF
 
 
@@ -164,11 +165,10 @@ def samples_at(path: DomainPath, rewards: str, first: int) -> list[journal.AnyEv
 def chances(posteriors: Sequence[tuple[float, float]]) -> np.ndarray:
     """P(arm's draw is the largest) for independent Beta posteriors with whole parameters.
 
-    Gauss-Legendre on pdf times the others' cdf: a polynomial here, of a degree for which 256 points are exact.
+    Gauss-Legendre on pdf times the others' cdf: a polynomial here, of a degree for which 64 points are exact.
     """
-    assert sum(alpha + beta for alpha, beta in posteriors) < 500
-    points, weights = np.polynomial.legendre.leggauss(256)
-    x, weights = (points + 1) / 2, weights / 2
+    assert sum(alpha + beta for alpha, beta in posteriors) < 120
+    x, weights = (POINTS + 1) / 2, WEIGHTS / 2
     a, b = np.array(posteriors, float).T[:, :, None]
     pdf = np.exp((a - 1) * np.log(x) + (b - 1) * np.log1p(-x) - betaln(a, b))
     cdf = betainc(a, b, x)

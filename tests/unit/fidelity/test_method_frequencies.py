@@ -20,7 +20,7 @@ from bohdi_ray.tree.bandit import draw_samples
 from bohdi_ray.tree.walks import StepWalks
 
 LEVEL = 1e-6
-NUM_WALKS = 12_000
+NUM_WALKS = 20_000
 
 # A tree of depth 3, all grown by elections, with rewards at every level and failures at some `unk` arms.
 EVENTS = [

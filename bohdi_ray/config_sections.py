@@ -64,9 +64,9 @@ class SproutConfig(Section):
 class MeditationConfig(Section):
     """Exploring: the harvest part of a round (method, section 7)."""
 
-    steps: int = Field(3, ge=1)
+    steps: int = Field(3, ge=1, le=1 << 16)
     """Steps per round (M)."""
-    walks_per_step: int = Field(30, ge=1)
+    walks_per_step: int = Field(30, ge=1, le=1 << 24)
     """Walks, and so harvests, per step (B_m)."""
 
 

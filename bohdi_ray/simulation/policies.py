@@ -113,7 +113,16 @@ ENTRANTS = {
 }
 
 # What the tuning chose (docs/allocation.md, "Tuning"); the settings where it is not run.
-TUNED: dict[str, dict[str, Any]] = {}
+TUNED: dict[str, dict[str, Any]] = {
+    "dynabranches": {"window": 60, "threshold": 0.2},
+    "fixed": {"pilot_rounds": 12},
+    "discounted_thompson": {"discount": 0.95},
+    "dynamic_thompson": {"horizon": 3},
+    "sliding_window_thompson": {"horizon": 12},
+    "aged_thompson": {"discount": 0.7},
+    "glr_thompson": {"window": 200, "false_alarm_rate": 0.05},
+    "corrected_swblrt": {"window": 40, "false_alarm_rate": 0.05},
+}
 
 
 def tuned(name: str) -> dict[str, Any]:

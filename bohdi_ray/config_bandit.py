@@ -24,17 +24,18 @@ PolicyName = Literal[
     "glr_thompson",
     "corrected_swblrt",
 ]
+DEFAULT_POLICY: PolicyName = "dynamic_thompson"
 # By policy: the settings it uses, and its default where that is not the field's (None: it is).
 OWN_DEFAULTS: dict[str, dict[str, Any]] = {
     "dynabranches": {"window": None, "threshold": None},
     "uniform": {},
     "greedy": {},
     "discounted_thompson": {"discount": None},
-    "dynamic_thompson": {"horizon": 50},
-    "sliding_window_thompson": {"horizon": None},
+    "dynamic_thompson": {"horizon": None},
+    "sliding_window_thompson": {"horizon": 12},
     "aged_thompson": {"discount": 0.7},
     "glr_thompson": {"window": 200, "false_alarm_rate": None},
-    "corrected_swblrt": {"window": None, "false_alarm_rate": None},
+    "corrected_swblrt": {"window": 40, "false_alarm_rate": None},
 }
 # Settings that belong to some policies only. `window` too: the others keep rewards just to show them.
 PARAMETERS = ("window", "threshold", "discount", "horizon", "false_alarm_rate")
@@ -43,22 +44,24 @@ PARAMETERS = ("window", "threshold", "discount", "horizon", "false_alarm_rate")
 class BanditConfig(Section):
     """Posteriors and introspection (method, sections 5 and 6)."""
 
-    policy: PolicyName = "dynabranches"
-    """How credit steers the walks: `dynabranches` is the paper's Beta posteriors with Thompson sampling. The others are
-    ablations and challengers from the literature on bandits whose rewards change; a setting below that the policy does
-    not use must keep its default."""
+    policy: PolicyName = DEFAULT_POLICY
+    """How credit steers the walks. The paper: `dynabranches`, Beta posteriors with Thompson sampling and rebirth. The
+    others are challengers from the literature on bandits whose rewards change, and ablations; the default is the one
+    that gains most in simulation (docs/allocation.md). A setting below that the policy does not use must keep its
+    default."""
     introspection: bool = True
     """Whether changed nodes are reborn (IR), and beliefs age, before a round that meets another target."""
     window: int = Field(20, ge=1)
-    """Rewards in a node's sliding window (w). For `dynabranches`, `corrected_swblrt`, and `glr_thompson`: there 200."""
+    """Rewards in a node's sliding window (w). For `dynabranches`, `corrected_swblrt` (there 40)
+    and `glr_thompson` (there 200)."""
     threshold: float = Field(0.2, ge=0, le=1)
     """`dynabranches`: a node is reborn when the test's p-value is below this (u)."""
-    discount: float = Field(0.99, gt=0, le=1)
+    discount: float = Field(0.95, gt=0, le=1)
     """What is left of old evidence. `discounted_thompson`: per credit at the node; `aged_thompson`: per new weights,
     and there 0.7 unless set. 1 forgets nothing."""
-    horizon: int = Field(200, ge=1)
-    """Credits that count. `sliding_window_thompson`: the node's last ones, all children together;
-    `dynamic_thompson`: about how many of each child, and there 50 unless set."""
+    horizon: int = Field(3, ge=1)
+    """Credits that count. `dynamic_thompson`: about how many of each child; `sliding_window_thompson`: the node's last
+    ones, all children together, and there 12 unless set."""
     false_alarm_rate: float = Field(0.05, gt=0, lt=1)
     """`glr_thompson`: the test's error probability (delta); `corrected_swblrt`: the level of all tests before a round
     together."""
@@ -69,7 +72,7 @@ class BanditConfig(Section):
         """Fills in the policy's own defaults; a null counts as not set."""
         if not isinstance(data, dict):
             return data
-        policy = data.get("policy", "dynabranches")
+        policy = data.get("policy", DEFAULT_POLICY)
         own = OWN_DEFAULTS.get(policy, {}) if isinstance(policy, str) else {}
         given = {key: value for key, value in data.items() if value is not None or key not in PARAMETERS}
         return {key: value for key, value in own.items() if value is not None} | given

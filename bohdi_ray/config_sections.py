@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.config_bandit import BanditConfig as BanditConfig
 from bohdi_ray.config_models import Section
+from bohdi_ray.records import MAX_STEPS, MAX_TICKETS
 
 # The paper's six ways to ask (section 4 of the method), in our own words.
 DEFAULT_STYLES = (
@@ -64,9 +65,9 @@ class SproutConfig(Section):
 class MeditationConfig(Section):
     """Exploring: the harvest part of a round (method, section 7)."""
 
-    steps: int = Field(3, ge=1, le=1 << 16)
+    steps: int = Field(3, ge=1, le=MAX_STEPS)
     """Steps per round (M)."""
-    walks_per_step: int = Field(30, ge=1, le=1 << 24)
+    walks_per_step: int = Field(30, ge=1, le=MAX_TICKETS)
     """Walks, and so harvests, per step (B_m)."""
 
 

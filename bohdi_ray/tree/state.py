@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.errors import ConfigError, RunDirError
-from bohdi_ray.records import MAX_STEPS, MAX_TICKETS, DomainPath, Proposals, Ticket, ticket_id
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.records import DomainPath, Proposals, Ticket, ticket_id
 from bohdi_ray.tree import journal
 from bohdi_ray.tree.elections import parse_request_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
@@ -29,13 +29,6 @@ _pack = msgspec.msgpack.Encoder(order="deterministic").encode
 
 class TreeState:
     def __init__(self, config: FusionConfig, policy: Policy, seeds: Seeds):
-        """Raises ConfigError for a round too large for its tickets' ids."""
-        for field, value, most in (
-            ("meditation.steps", config.meditation.steps, MAX_STEPS),
-            ("meditation.walks_per_step", config.meditation.walks_per_step, MAX_TICKETS),
-        ):
-            if value > most:
-                raise ConfigError(field, value, f"a ticket's id has room for {most}", "Choose a smaller value.")
         self.config = config
         self.policy = policy
         self.tree = KnowledgeTree(config.tree.depth)

@@ -21,12 +21,13 @@ def refused(**bandit):
 
 
 def test_defaults_depend_on_the_policy():
-    assert parsed().bandit.used() == {"window": 20, "threshold": 0.2}
+    assert parsed().bandit.used() == {"horizon": 3}
+    assert parsed(policy="dynabranches").bandit.used() == {"window": 20, "threshold": 0.2}
     assert parsed(policy="glr_thompson").bandit.used() == {"window": 200, "false_alarm_rate": 0.05}
     assert parsed(policy="aged_thompson").bandit.used() == {"discount": 0.7}
-    assert parsed(policy="discounted_thompson").bandit.used() == {"discount": 0.99}
-    assert parsed(policy="dynamic_thompson").bandit.used() == {"horizon": 50}
-    assert parsed(policy="sliding_window_thompson").bandit.used() == {"horizon": 200}
+    assert parsed(policy="discounted_thompson").bandit.used() == {"discount": 0.95}
+    assert parsed(policy="dynamic_thompson").bandit.used() == {"horizon": 3}
+    assert parsed(policy="sliding_window_thompson").bandit.used() == {"horizon": 12}
     assert parsed(policy="uniform").bandit.used() == {}
 
 

@@ -16,7 +16,7 @@ TESTING = ("dynabranches", PAPER, "corrected_swblrt", "glr_thompson")
 
 @dataclass(frozen=True)
 class Entrant:
-    """A policy in the comparison. `grid`: the settings that tuning tries; the first is the one without tuning."""
+    """A policy in the comparison. `grid`: the settings that tuning tries."""
 
     name: str
     about: str

@@ -8,7 +8,9 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 from bohdi_ray.cli import main
+from bohdi_ray.config import BanditConfig
 from bohdi_ray.simulation.metrics import samples_to
+from bohdi_ray.simulation.policies import ENTRANTS, IN_SIMULATION_ONLY, TUNED
 from bohdi_ray.simulation.program import Request
 from bohdi_ray.simulation.report import Study, as_json, run_study
 from bohdi_ray.simulation.statistics import add_distances_to_oracle, interval, paired, verdict
@@ -108,6 +110,13 @@ def test_tuning_takes_the_best_setting_over_all_worlds_on_seeds_of_its_own():
     assert len(table) == 4 and chosen["uniform"] == {}
     assert chosen["fixed"] == max(table, key=lambda row: row["gain"])["settings"]
     assert not set(TUNING_SEEDS) & set(Request(full=True).study().seeds)
+
+
+def test_the_policies_defaults_are_those_that_tuning_chose():
+    for name, settings in TUNED.items():
+        if name not in IN_SIMULATION_ONLY and name != "dynabranches":  # that one keeps the paper's
+            assert BanditConfig(policy=name).used() == settings
+        assert settings in ENTRANTS[name].grid
 
 
 def test_the_command_tells_and_writes_what_it_found(tmp_path):

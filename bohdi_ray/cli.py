@@ -9,6 +9,7 @@ what was committed is safe.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -85,12 +86,15 @@ def main() -> None:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--address", help="Ray cluster to run on. Default: $RAY_ADDRESS, else Ray on this machine.")
 @click.option("--resume", is_flag=True, help="Go on with the run that run_dir holds.")
+@click.option("--reset-optimizer", is_flag=True, help="With --resume: train on from the weights, with a new optimizer.")
 @errors_as_text
-def fuse(config: Path, overrides: tuple[str, ...], address: str | None, resume: bool) -> None:
+def fuse(config: Path, overrides: tuple[str, ...], address: str | None, resume: bool, reset_optimizer: bool) -> None:
     """Run a fusion."""
     from bohdi_ray.config_loading import load_config
 
-    _fuse(load_config(config, overrides), address, resume)
+    if reset_optimizer and not resume:
+        raise click.UsageError("--reset-optimizer needs --resume")
+    _fuse(load_config(config, overrides), address, resume, reset_optimizer)
 
 
 @main.command(
@@ -99,8 +103,9 @@ def fuse(config: Path, overrides: tuple[str, ...], address: str | None, resume: 
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--address", help="Ray cluster to run on. Default: $RAY_ADDRESS, else Ray on this machine.")
+@click.option("--reset-optimizer", is_flag=True, help="Train on from the weights, with a new optimizer.")
 @errors_as_text
-def resume(run: Path, overrides: tuple[str, ...], address: str | None) -> None:
+def resume(run: Path, overrides: tuple[str, ...], address: str | None, reset_optimizer: bool) -> None:
     """Go on with a run that was interrupted, or that has ended and gets a later stop rule.
 
     Everything that is committed is kept: samples, tree, weights, optimizer. Steps that were under way are harvested
@@ -110,15 +115,16 @@ def resume(run: Path, overrides: tuple[str, ...], address: str | None) -> None:
     from bohdi_ray.storage.run_dir import CONFIG, RunDir
 
     RunDir.open(run)  # says so if there is none
-    _fuse(load_config(run / CONFIG, [f"run_dir={run.absolute()}", *overrides]), address, resume=True)
+    here = f"run_dir={json.dumps(str(run.absolute()))}"
+    _fuse(load_config(run / CONFIG, [here, *overrides]), address, True, reset_optimizer)
 
 
-def _fuse(config: Any, address: str | None, resume: bool) -> None:
+def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool) -> None:
     # Ray counts processes and warns when there are more than cores. Here many wait rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
     from bohdi_ray.fusion import fuse as run_fusion
 
-    run_fusion(config, resume=resume, address=address)
+    run_fusion(config, resume=resume, reset_optimizer=reset_optimizer, address=address)
 
 
 @main.command(epilog=OVERRIDES_HELP)

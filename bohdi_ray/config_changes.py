@@ -27,7 +27,6 @@ HARMLESS = (
     "training.attn_implementation",
     "training.num_workers",  # with the optimizer's state only for as many workers: resume.py checks
     "training.resources_per_worker.*",
-    "training.reset_optimizer",
     "training.save_optimizer_every",
     "training.keep_checkpoints",
     "training.max_failures",
@@ -62,6 +61,8 @@ class Change:
     @property
     def harmless(self) -> bool:
         """Whether a run may go on with it."""
+        if self.field == "training.reset_optimizer":
+            return bool(self.after)  # the other way round there is no optimizer state to go on with
         return any(fnmatchcase(self.field, pattern) for pattern in HARMLESS)
 
     def __str__(self) -> str:

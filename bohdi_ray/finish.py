@@ -25,7 +25,8 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     """Measures, exports RUN/target and RUN/best, writes summary.json; returns the summary."""
     started = time.monotonic()
     progress.message("all rounds are trained; measuring on the held-out samples and writing the target")
-    await within(crew.queue.finish.remote(rounds.num_closed), 60, "the sample queue", SEE_LOGS)
+    # Not `finish`: a trainer that was started behind an older optimizer state would train rounds again for nothing.
+    await within(crew.queue.stop.remote(), 60, "the sample queue", SEE_LOGS)
     await asyncio.to_thread(crew.trainer.join, config.deadlines.train_step_s)
     digest = await within(crew.manager.digest.remote(), 60, "the tree's digest", SEE_LOGS)
     domains_by_level = await within(crew.manager.domains_by_level.remote(), 60, "the tree's size", SEE_LOGS)
@@ -34,8 +35,9 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     versions = [0, *(r + 1 for r in crew.run_dir.committed_rounds())]
     losses = await _losses(config, crew, parts, versions, rounds.num_closed - 1)
     best = min(losses, key=lambda version: losses[version]) if losses else newest
+    in_rounds = (sample for sample in crew.store.iter_samples() if sample.round < rounds.num_closed)
     figures = await asyncio.to_thread(
-        figures_of, crew.store.iter_samples(), [source.name for source in config.sources], config.target.name
+        figures_of, in_rounds, [source.name for source in config.sources], config.target.name
     )
     summary = Summary(
         stop_reason=progress.stop_reason or "",
@@ -57,6 +59,8 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
             "summary": crew.run_dir.path(SUMMARY),
         },
     )
+    for folder in (TARGET, BEST):  # of an earlier end: a summary with both beside it says that a run has ended
+        crew.run_dir.delete(folder)
     write_summary(crew, summary)  # before the exports: a full disk must not cost the figures
     for version, folder in ((newest, TARGET), (best, BEST)):
         await within(

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
 from bohdi_ray.actors.pool import cancelled
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_changes import Change
 from bohdi_ray.config_loading import with_run_dir
 from bohdi_ray.finish import finish
 from bohdi_ray.meditation import Meditation
 from bohdi_ray.observe.summary import Summary
 from bohdi_ray.progress import RunProgress
-from bohdi_ray.resume import Past, look_back, note_resumption, reopen
+from bohdi_ray.resume import Again, Past, look_back, note_resumption, reopen, with_schedule
 from bohdi_ray.rounds import Rounds, harvest_version, stop_reason
 from bohdi_ray.signals import stopping_on_signals, unless_stopped
 from bohdi_ray.startup import Crew, Parts, assemble, held, keep_lease, ray_session
@@ -32,11 +31,17 @@ T = TypeVar("T")
 
 
 def fuse(
-    config: FusionConfig, *, resume: bool = False, address: str | None = None, parts: Parts | None = None
+    config: FusionConfig,
+    *,
+    resume: bool = False,
+    reset_optimizer: bool = False,
+    address: str | None = None,
+    parts: Parts | None = None,
 ) -> Summary:
     """Runs a whole fusion and returns what came of it; the same is in RUN/summary.json.
 
-    `resume` goes on with the run that `config.run_dir` holds, behind what is committed of it.
+    `resume` goes on with the run that `config.run_dir` holds, behind what is committed of it; with `reset_optimizer`
+    training goes on from its weights with a new optimizer.
 
     `address` is a Ray cluster's; without one, RAY_ADDRESS counts, else Ray is started on this machine. Raises
     ConfigError before anything starts if the input cannot work, Interrupted after Ctrl-C, and other BohdiErrors with
@@ -47,27 +52,30 @@ def fuse(
         from bohdi_ray.real_parts import real_parts  # here, so that a scripted fusion needs none of it
 
         parts = real_parts()
-    changed = reopen(config)[1] if resume else []
-    config = with_run_dir(config, datetime.now())
+    again = None
+    if resume:
+        config, changed = reopen(config, reset_optimizer)
+        again = Again(config, tuple(changed), reset_optimizer)
+    config = with_schedule(with_run_dir(config, datetime.now()))
     parts.preflight(config, address, resume)
     with ray_session(config, address):
-        config = parts.settle(config)
+        settled = parts.settle(config)  # stored is what was asked for: a run may go on where it settles otherwise
         run = RunDir.open(config.run_dir) if resume else RunDir.create(config.run_dir, config, environment())
-        return asyncio.run(_fuse(config, run, parts, started, changed))
+        return asyncio.run(_fuse(settled, run, parts, started, again))
 
 
-async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float, changed: Sequence[Change]) -> Summary:
+async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float, again: Again | None) -> Summary:
     stop_asked = asyncio.Event()
     with (
         held(run) as lease,
-        RunProgress(config, run, started) as progress,
+        RunProgress(config, run, started, lease.claim) as progress,
         stopping_on_signals(stop_asked, progress.message),
     ):
         past = look_back(run)
         progress.restore(past)
-        if past.rounds:
-            note_resumption(run, config, environment(), past.state.num_drivers)
-            progress.on_resumed(past, changed)
+        if again is not None:
+            note_resumption(run, again, environment(), past.state.num_drivers)
+            progress.on_resumed(past, again.changes)
         crew = await unless_stopped(assemble(config, run, parts, progress, past, lease.claim), stop_asked, run)
         progress.on_started()
         try:
@@ -96,7 +104,8 @@ async def _rounds(
             metrics = await unless_stopped(crew.wait_trained(rounds.num_trained), stop_asked, crew.run_dir)
             progress.on_trained(rounds.num_trained, metrics)
             rounds.trained(rounds.num_trained)
-            await crew.retain(rounds.versions_in_use(), progress.best_version)
+            if rounds.num_trained >= past.newest_version:  # until then the best version may not be known again
+                await crew.retain(rounds.versions_in_use(), progress.best_version)
             if reason := stop_reason(config.stop, progress.reached()):
                 rounds.stop(reason)
             continue
@@ -107,8 +116,8 @@ async def _rounds(
         closed = await crew.close_round(round, harvest_version(round + 1, config.harvest.max_staleness))
         num_rows = await crew.queue_rows(closed)
         rounds.closed(round)
-        progress.on_closed(harvest, closed, num_rows)
         progress.on_engines(await crew.pools.stats(), crew.pools.num_replaced)
+        progress.on_closed(harvest, closed, num_rows)
         if reason := stop_reason(config.stop, progress.reached()):
             rounds.stop(reason)
     progress.stop_reason = rounds.stop_reason

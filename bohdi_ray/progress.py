@@ -7,6 +7,8 @@ nothing and reaches nobody: everything it knows was handed to it.
 from __future__ import annotations
 
 import collections
+import contextlib
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
@@ -15,6 +17,7 @@ from typing import Any
 from bohdi_ray.config import FusionConfig, OpenAIModel
 from bohdi_ray.config_changes import Change
 from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.errors import RunDirError
 from bohdi_ray.meditation import RoundHarvest
 from bohdi_ray.observe.console import Console, RoundProgress
 from bohdi_ray.observe.intervals import Intervals
@@ -24,6 +27,7 @@ from bohdi_ray.resume import Past
 from bohdi_ray.round_figures import restored_summary, round_summary
 from bohdi_ray.rounds import Progress
 from bohdi_ray.run_state import DriverState, TrainedRound, write_state
+from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
@@ -59,8 +63,8 @@ def _mean(rows: dict[str, tuple[float, int]], keys: Any) -> float:
 class RunProgress:
     """One per run; a context manager that gives terminal and files back."""
 
-    def __init__(self, config: FusionConfig, run: RunDir, started: float):
-        self.config, self.run = config, run
+    def __init__(self, config: FusionConfig, run: RunDir, started: float, claim: Claim | None = None):
+        self.config, self.run, self._claim = config, run, claim
         self.started = self._driver_started = started  # Unix time, s; `restore` moves the first back
         self.intervals = Intervals()
         self.console = Console(config.observe.console)
@@ -78,7 +82,8 @@ class RunProgress:
 
     def __exit__(self, *exc: object) -> None:
         if self._restored:
-            self.save()
+            with contextlib.suppress(RunDirError):  # somebody else's by now
+                self.save()
         self.metrics.close()
         self.console.close()
 
@@ -94,9 +99,12 @@ class RunProgress:
         self.rounds = [restored_summary(record, state) for record in past.closed]
         self.heldout = HeldoutTrail(state.best_version, state.best_rows, state.rounds_without_gain)
         self._engines = dict(state.engines)
+        self.save()  # that there was this driver counts from now on
 
     def save(self) -> None:
-        """RUN/progress.json. Call it while the lease is held."""
+        """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""
+        if self._claim is not None:
+            self._claim.check()
         trained = [r for r in self.rounds if "training" in r.seconds]
         state = DriverState(
             wall_time_s=time.time() - self.started,
@@ -210,12 +218,13 @@ class RunProgress:
 
     def on_trained(self, round: int, metrics: dict[str, Any]) -> None:
         """The trainer has committed `round`."""
-        losses = metrics.get("heldout_rows", {})
-        self.heldout.add(round + 1, {key: (float(loss), int(tokens)) for key, (loss, tokens) in losses.items()})
+        losses = ((key, float(loss), int(n)) for key, (loss, n) in metrics.get("heldout_rows", {}).items())
+        self.heldout.add(round + 1, {key: (loss, n) for key, loss, n in losses if math.isfinite(loss)})
         # The trainer's clock says when it worked; the news may have waited for the end of a harvest.
         seconds = sum(s for part, s in metrics.get("seconds", {}).items() if part != "waiting")
         if "committed_at" in metrics:
-            end = metrics["committed_at"] + time.monotonic() - time.time()
+            # Of a round that an earlier driver's trainer committed, nothing but the news belongs to this one's time.
+            end = max(metrics["committed_at"], self._driver_started) + time.monotonic() - time.time()
             self.intervals.record("training", end - seconds, end)
         self.rounds[round] = replace(
             self.rounds[round],

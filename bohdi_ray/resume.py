@@ -16,10 +16,21 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_changes import Change, changes
 from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
 from bohdi_ray.run_state import DriverState, read_state
-from bohdi_ray.storage.run_dir import BEST, CHECKPOINTS, CONFIG, SAMPLES, SUMMARY, TARGET, RunDir
+from bohdi_ray.storage.run_dir import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    SAMPLES,
+    SUMMARY,
+    TARGET,
+    TREE,
+    RunDir,
+    checkpoint_dir,
+)
 from bohdi_ray.storage.samples import SampleStore
 from bohdi_ray.storage.segments import Segments
-from bohdi_ray.training.checkpoints import committed_rounds
+from bohdi_ray.training.checkpoints import committed_rounds, forget_optimizer, optimizer_to_load, round_dir
+from bohdi_ray.training.steps import schedule_length
 from bohdi_ray.tree.history import RoundRecord, read_history
 
 
@@ -42,18 +53,20 @@ class Past:
         return next((record for record in self.rounds if record.row_sample_ids is None), None)
 
 
-def reopen(config: FusionConfig) -> tuple[RunDir, list[Change]]:
-    """The run in `config.run_dir`, and what differs from the configuration it was last run with.
+def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionConfig, list[Change]]:
+    """The configuration to go on with in `config.run_dir`, and what differs in it from the one last used there.
 
     Raises RunDirError if there is no run, or nothing is left to do; ConfigErrors for every change that would make
-    another run of it.
+    another run of it. `reset_optimizer`: training is to go on with the weights alone.
     """
     if "{time}" in config.run_dir:
         rule = "names a new run each time"
         remedy = "Name the run: `bohdi resume RUN`, or run_dir=RUN beside --resume."
         raise ConfigErrors([ConfigError("run_dir", config.run_dir, rule, remedy)])
     run = RunDir.open(config.run_dir)
-    found = changes(run.config(), config)
+    before = run.config()
+    config = with_schedule(config, before)
+    found = changes(before, config)
     refused = [change for change in found if not change.harmless]
     if refused:
         rule = "what was harvested and trained so far follows from another value"
@@ -69,42 +82,87 @@ def reopen(config: FusionConfig) -> tuple[RunDir, list[Change]]:
         reason = json.loads(run.read_bytes(SUMMARY))["stop_reason"]
         if not any(change.field.startswith("stop.") for change in found):
             raise RunDirError(
-                f"{run.location} has ended ({reason}). To go on with it, raise a stop rule: "
-                f"bohdi resume {run.location} stop.rounds={config.stop.rounds * 2}"
+                f"{run.location} has ended ({reason}). To go on with it, raise that stop rule: "
+                f"bohdi resume {run.location} {_raised(config, reason)}"
             )
-    _check_workers(run, config)
-    return run, found
+    if not reset_optimizer:
+        _check_workers(run, config)
+    return config, found
+
+
+def with_schedule(config: FusionConfig, before: FusionConfig | None = None) -> FusionConfig:
+    """`config` with the length of its learning-rate schedule written down: a later change of `stop.rounds` must not
+    bend the schedule under way. `before` is the configuration that the run was begun with."""
+    schedule = config.training.schedule
+    if schedule.kind == "constant" or schedule.total_steps is not None:
+        return config
+    total_steps = schedule_length(before or config)
+    settled = schedule.model_copy(update={"total_steps": total_steps})
+    return config.model_copy(update={"training": config.training.model_copy(update={"schedule": settled})})
+
+
+def _raised(config: FusionConfig, reason: str) -> str:
+    """The stop rule that ended the run, as an override with twice its value."""
+    name = reason.split(" ")[0].removeprefix("stop.")
+    value = getattr(config.stop, name, None)
+    return f"stop.rounds={config.stop.rounds * 2}" if value is None else f"stop.{name}={value * 2}"
 
 
 def _check_workers(run: RunDir, config: FusionConfig) -> None:
     """DeepSpeed's optimizer state is cut by rank: it fits as many workers as wrote it."""
-    saved = [state for state in committed_rounds(run.path(CHECKPOINTS)) if state.has_optimizer]
-    workers = config.training.num_workers
-    if saved and not config.training.reset_optimizer and saved[-1].world_size != workers:
-        wrote = saved[-1].world_size
-        rule = f"the optimizer state of round {saved[-1].round} was saved by {wrote} workers"
-        remedy = f"Use {wrote}, or set training.reset_optimizer=true to go on with the weights alone."
-        raise ConfigErrors([ConfigError("training.num_workers", workers, rule, remedy)])
+    checkpoints, workers = run.path(CHECKPOINTS), config.training.num_workers
+    saved = [state for state in committed_rounds(checkpoints) if state.has_optimizer]
+    if not saved or config.training.reset_optimizer:
+        return
+    try:
+        optimizer_to_load(round_dir(checkpoints, saved[-1].round), workers)
+    except ValueError as error:
+        remedy = f"Use {saved[-1].world_size}, or go on with the weights alone: bohdi resume RUN --reset-optimizer."
+        raise ConfigErrors([ConfigError("training.num_workers", workers, str(error), remedy)]) from None
 
 
 def look_back(run: RunDir) -> Past:
     """What the run's earlier drivers left. Clears what was half done; call it with the lease in hand.
 
     Cleared are sample parts that no committed step names and checkpoint folders without COMMIT: both are made again.
+    Raises RunDirError, and clears nothing, when rounds are trained that the journal does not know to be harvested.
     """
     rounds = read_history(data for _, data in Segments(run).read_segments().segments)
+    num_closed = sum(record.row_sample_ids is not None for record in rounds)
+    committed = run.committed_rounds()
+    if lost := [round for round in committed if round >= num_closed]:
+        folders = " ".join(f"{run.path(checkpoint_dir(round))}" for round in lost)
+        raise RunDirError(
+            f"the end of the journal in {run.location} is lost: it knows of {num_closed} harvested rounds, but round "
+            f"{lost[-1]} is trained. Restore {TREE}/ from a copy; or, to go on without what was lost, remove {folders}"
+        )
     named = {part for record in rounds for part in record.parts}
     for part in SampleStore(run).parts():
         if part not in named:
             run.delete(f"{SAMPLES}/{part}")
     run.clean_uncommitted()
-    committed = run.committed_rounds()
-    return Past(read_state(run), tuple(rounds), committed[-1] + 1 if committed else 0)
+    newest_version = committed[-1] + 1 if committed else 0
+    return Past(read_state(run, min(newest_version, num_closed)), tuple(rounds), newest_version)
 
 
-def note_resumption(run: RunDir, config: FusionConfig, environment: dict[str, Any], num_drivers: int) -> None:
-    """The configuration in force from here on, and the machine that goes on; the first environment.json stays."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+@dataclass(frozen=True, slots=True)
+class Again:
+    """With what a run is gone on with."""
+
+    config: FusionConfig  # as asked for, not yet settled for a cluster
+    changes: tuple[Change, ...]
+    reset_optimizer: bool
+
+
+def note_resumption(run: RunDir, again: Again, environment: dict[str, Any], num_drivers: int) -> None:
+    """The configuration in force from here on, and the machine that goes on; the first environment.json stays.
+
+    The summary goes first: from here on the run has not ended any more.
+    """
+    run.delete(SUMMARY)
+    if again.reset_optimizer:
+        forget_optimizer(run.path(CHECKPOINTS))
+    text = yaml.safe_dump(again.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     run.write_bytes(CONFIG, text.encode())
-    name = f"environment-{num_drivers}.json"
+    name = f"environment-{max(1, num_drivers)}.json"
     run.write_bytes(name, (json.dumps(environment, indent=2, sort_keys=True) + "\n").encode())

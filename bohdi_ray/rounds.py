@@ -54,9 +54,9 @@ class Rounds:
         return self.stop_reason is not None and self.num_trained == self.num_closed
 
     def versions_in_use(self) -> set[int]:
-        """Versions that must stay on disk: 0, the newest, and those a harvest may still ask for."""
+        """Versions that must stay on disk: 0, and those a harvest may still ask for, trained already or not."""
         oldest = harvest_version(self.num_closed, self.max_staleness)
-        return {0, *range(oldest, self.num_trained + 1)}
+        return {0, *range(oldest, self.num_closed + 1)}
 
 
 @dataclass(frozen=True, slots=True)

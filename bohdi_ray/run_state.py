@@ -6,11 +6,14 @@ whose file is old or missing goes on all the same, with poorer figures. Written 
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.storage.run_dir import RunDir
 
+log = logging.getLogger(__name__)
 PROGRESS = "progress.json"
 
 
@@ -46,12 +49,19 @@ def write_state(run: RunDir, state: DriverState) -> None:
     run.write_bytes(PROGRESS, msgspec.json.encode(state))
 
 
-def read_state(run: RunDir) -> DriverState:
-    """What the last driver wrote; a new state if there is none that can be read."""
+def read_state(run: RunDir, num_committed: int) -> DriverState:
+    """What the last driver wrote; a new state, with a warning, if that cannot be read.
+
+    What it knew of the training of rounds from `num_committed` on is left out: their weights are not there.
+    """
     if not run.exists(PROGRESS):
         return DriverState()
     try:
         state = msgspec.json.decode(run.read_bytes(PROGRESS), type=DriverState)
-    except (msgspec.MsgspecError, OSError):
+        if list(state.trained) != list(range(len(state.trained))):
+            raise ValueError("rounds are missing in it")
+    except (ValueError, OSError) as error:  # msgspec's errors are ValueErrors
+        log.warning("%s cannot be read, so times and costs so far are lost: %s", run.path(PROGRESS), error)
         return DriverState()
-    return state if list(state.trained) == list(range(len(state.trained))) else DriverState()
+    trained = {round: known for round, known in state.trained.items() if round < num_committed}
+    return msgspec.structs.replace(state, trained=trained)

@@ -57,8 +57,8 @@ class Parts:
     make_engine: Callable[[FusionConfig], EngineMaker]
     # Writes version 0 into the folder, untied and with its probe; an ObjectRef to wait for.
     publish_base: Callable[[FusionConfig, str], Any]
-    # Starts the training run: configuration, queue, checkpoints folder -> a handle as of training.launch.
-    start_trainer: Callable[[FusionConfig, Any, str], Any]
+    # Starts the training run: configuration, queue, checkpoints folder, claim -> a handle as of training.launch.
+    start_trainer: Callable[[FusionConfig, Any, str, Claim | None], Any]
     # Held-out losses by version of these weights folders over these rows; an ObjectRef to wait for.
     evaluate: Callable[[FusionConfig, dict[int, str], Sequence[TrainingRow]], Any]
     # Writes a version in the model's own layout: weights folder, base model, output folder; an ObjectRef.
@@ -98,7 +98,8 @@ class Crew:
             "raise deadlines.start_s",
         )
         await self._fill_queue()
-        self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.path(CHECKPOINTS))
+        claim = self.supplies.claim
+        self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.path(CHECKPOINTS), claim)
         progress.message("starting engines and trainer")
         version = min(past.newest_version, harvest_version(len(past.closed), self.config.harvest.max_staleness))
         await self.pools.start_target(version, self.run_dir.path(weights_dir(version)))

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 from fakes import scripted_completion
+from step_log import StepLog
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.spec import EngineStats
@@ -28,6 +29,7 @@ from bohdi_ray.training.checkpoints import (
     optimizer_dir,
     round_dir,
     start_folder,
+    version_dir,
     write_metrics,
     write_state,
     write_text,
@@ -66,8 +68,7 @@ class Faults:
 NO_FAULTS = Faults("/nonexistent")
 
 
-@ray.remote(num_cpus=0, max_concurrency=1000)
-class ScriptedEngine:
+class ScriptedEngineActor:
     """Answers like `fakes.scripted_completion`, each request after `answer_s`."""
 
     def __init__(self, model: str, weights_version: int, answer_s: float, faults: Faults):
@@ -109,10 +110,19 @@ class ScriptedEngine:
         return
 
 
+ScriptedEngine = ray.remote(num_cpus=0, max_concurrency=1000)(ScriptedEngineActor)
+
+
 @ray.remote(num_cpus=0, max_retries=0)
-def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: Faults) -> int:
+def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: Faults, log_steps: bool) -> int:
     """One rank that takes steps from the queue and commits empty folders after `step_s` a step."""
-    step, seconds = ray.get(queue.plan.remote(1), timeout=QUEUE_S).resume.next_step, 0.0
+    resume = ray.get(queue.plan.remote(1), timeout=QUEUE_S).resume
+    step, seconds = resume.next_step, 0.0
+    log = None
+    if log_steps:
+        behind = version_dir(checkpoints_dir, resume.round + 1)
+        optimizer = optimizer_dir(behind) if resume.round >= 0 else None
+        log = StepLog(os.path.dirname(checkpoints_dir), 0, os.path.join(behind, "weights"), optimizer)
     while True:
         taken = ray.get(queue.take.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S)
         if isinstance(taken, NotYet):
@@ -127,6 +137,8 @@ def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: F
         if taken.rows:
             time.sleep(step_s)
         seconds += time.perf_counter() - began
+        if log:
+            log.stepped(taken.rows)
         ray.get(queue.ack.remote(1, 0, step), timeout=QUEUE_S)
         step += 1
         if taken.last_of_round:
@@ -137,10 +149,14 @@ def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: F
                 start_folder(folder)
                 os.makedirs(os.path.join(folder, "weights"))
                 write_state(folder, state)
+                if log:
+                    log.wrote("weights", os.path.join(folder, "weights"))
                 commit_folder(folder)
             write_metrics(folder, metrics)
             if not is_committed(optimizer_dir(folder)):
                 start_folder(optimizer_dir(folder))
+                if log:
+                    log.wrote("optimizer", optimizer_dir(folder))
                 commit_folder(optimizer_dir(folder))
             state = replace(state, has_optimizer=True)
             ray.get(queue.round_committed.remote(state, metrics), timeout=QUEUE_S)
@@ -167,14 +183,17 @@ def _export(out: str) -> None:
     write_text(os.path.join(out, "exported"), "")
 
 
-def scripted_parts(answer_s: float = 0.0, step_s: float = 0.0, faults: Faults = NO_FAULTS) -> Parts:
-    """Parts whose engines answer every request after `answer_s` and whose trainer takes `step_s` a step."""
+def scripted_parts(
+    answer_s: float = 0.0, step_s: float = 0.0, faults: Faults = NO_FAULTS, log_steps: bool = False
+) -> Parts:
+    """Parts whose engines answer every request after `answer_s` and whose trainer takes `step_s` a step, and with
+    `log_steps` keeps a record of them (`step_log.py`)."""
 
     def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None) -> Any:
         return ScriptedEngine.remote(model.name, version, answer_s, faults)
 
-    def start_trainer(config: FusionConfig, queue: Any, folder: str) -> TrainerHandle:
-        training = scripted_training.remote(queue, folder, step_s, faults)
+    def start_trainer(config: FusionConfig, queue: Any, folder: str, claim: Any) -> TrainerHandle:
+        training = scripted_training.remote(queue, folder, step_s, faults, log_steps)
         return TrainerHandle(training, queue, config.deadlines.train_step_s)
 
     def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[TrainingRow]) -> Any:

@@ -102,11 +102,6 @@ class RunDir:
         """The environment written when the run began."""
         return json.loads(self.read_bytes(ENVIRONMENT))
 
-    def fingerprint(self) -> str:
-        """Digest of the run's first files: equal on two nodes only if both see the same directory."""
-        digest = hashlib.blake2b(self.read_bytes(CONFIG) + self.read_bytes(ENVIRONMENT), digest_size=16)
-        return digest.hexdigest()
-
     # -- files -------------------------------------------------------------------------------------------------------
 
     @property
@@ -149,6 +144,7 @@ class RunDir:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            _sync_folder(os.path.dirname(path))
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -282,6 +278,14 @@ def _not_writable(location: str, why: str) -> ConfigError:
         f"it cannot be written ({why})",
         "Choose a folder you may write to, or mend its permissions.",
     )
+
+
+def _sync_folder(path: str) -> None:  # a rename in it then outlasts a power cut
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _resolve(location: str, filesystem: pa.fs.FileSystem | None) -> tuple[pa.fs.FileSystem, str]:

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 ROUND_NAME = re.compile(r"round-(\d+)")
+_FORGOTTEN = "FORGOTTEN"  # in the place of an optimizer state that was given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,33 @@ def _sync(path: str) -> None:
 def optimizer_dir(folder: str) -> str:
     """Where a round's optimizer state lies. It has a COMMIT of its own: it is written after the weights are out."""
     return os.path.join(folder, "optimizer")
+
+
+def forget_optimizer(checkpoints_dir: str) -> int | None:
+    """Training goes on from the newest committed weights with a new optimizer, whatever wrote the last one; returns
+    their round, None if there is none. Called by a driver, before any worker starts."""
+    committed = committed_rounds(checkpoints_dir)
+    if not committed:
+        return None
+    folder = optimizer_dir(round_dir(checkpoints_dir, committed[-1].round))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    write_text(os.path.join(folder, _FORGOTTEN), "")
+    commit_folder(folder)
+    return committed[-1].round
+
+
+def optimizer_to_load(folder: str, world_size: int) -> str | None:
+    """The optimizer state of a committed round for this many workers; None where a new optimizer is to begin.
+
+    Raises ValueError if it was saved by another number of workers: DeepSpeed cuts it by rank.
+    """
+    saved, state = optimizer_dir(folder), read_state(folder)
+    if not state.has_optimizer or os.path.exists(os.path.join(saved, _FORGOTTEN)):
+        return None
+    if state.world_size != world_size:
+        raise ValueError(f"the optimizer state of round {state.round} was saved by {state.world_size} workers")
+    return saved
 
 
 def write_state(folder: str, state: RoundState) -> None:

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import DeadlineExceeded, TrainingFailed
+from bohdi_ray.storage.lease import Claim
 from bohdi_ray.training.steps import num_steps_upper_bound
 
 QUEUE_TIMEOUT_S = 60.0
@@ -69,12 +70,18 @@ class TrainerHandle:
             raise TrainingFailed(f"the training run has ended: {_root_cause(error)}") from error
 
 
-def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str) -> TrainerHandle:
-    """Starts training on `queue`, behind the newest committed round in `checkpoints_dir`; `base` must be there."""
-    last_attempt = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S).attempt
+def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str, claim: Claim | None = None) -> TrainerHandle:
+    """Starts training on `queue`, behind the newest committed round in `checkpoints_dir`; `base` must be there.
+
+    Rounds that were harvested earlier are in the queue by now. With `claim` nothing is committed for a driver that has
+    lost its lease.
+    """
+    status = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": here}
-    fit = ray.remote(**options)(run_fit).remote(config, queue, checkpoints_dir, last_attempt)
+    fit = ray.remote(**options)(run_fit).remote(
+        config, queue, checkpoints_dir, claim, status.attempt, max(config.stop.rounds, status.next_round)
+    )
     return TrainerHandle(fit, queue, config.deadlines.train_step_s)
 
 
@@ -86,7 +93,9 @@ def worker_resources(config: FusionConfig, cluster_has_gpus: bool) -> dict[str, 
     return resources
 
 
-def run_fit(config: FusionConfig, queue: Any, checkpoints_dir: str, last_attempt: int) -> None:
+def run_fit(
+    config: FusionConfig, queue: Any, checkpoints_dir: str, claim: Claim | None, last_attempt: int, most_rounds: int
+) -> None:
     """Body of the task: one TorchTrainer for all rounds. Imports torch here, where it is used."""
     # `ray.train.report` holds the ranks until the controller's next poll; its default, 2 s, would delay the next round.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
@@ -100,7 +109,7 @@ def run_fit(config: FusionConfig, queue: Any, checkpoints_dir: str, last_attempt
     training = config.training
     resources = worker_resources(config, ray.cluster_resources().get("GPU", 0) > 0)
     use_gpu = resources.get("GPU", 0) > 0
-    num_steps = num_steps_upper_bound(config)
+    num_steps = num_steps_upper_bound(config, most_rounds)
     datasets = {
         f"train_{rank}": RankDataset(queue, training.num_workers, rank, num_steps, last_attempt)
         for rank in range(training.num_workers)
@@ -108,7 +117,7 @@ def run_fit(config: FusionConfig, queue: Any, checkpoints_dir: str, last_attempt
     execution = ExecutionOptions(preserve_order=True, verbose_progress=False)
     trainer = TorchTrainer(
         train_loop,
-        train_loop_config={"setup": LoopConfig(config, queue, checkpoints_dir)},
+        train_loop_config={"setup": LoopConfig(config, queue, checkpoints_dir, claim)},
         torch_config=TorchConfig(
             backend="nccl" if use_gpu else "gloo", timeout_s=max(60, int(config.deadlines.train_step_s))
         ),

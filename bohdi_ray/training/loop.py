@@ -30,12 +30,14 @@ from ray.train.torch import get_device
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.probe import PROBE_FILE, write_probe
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.storage.lease import Claim
 from bohdi_ray.training.checkpoints import (
     ResumePoint,
     RoundState,
     commit_folder,
     is_committed,
     optimizer_dir,
+    optimizer_to_load,
     read_state,
     round_dir,
     start_folder,
@@ -60,6 +62,12 @@ class LoopConfig:
     config: FusionConfig
     queue: Any  # handle of the SampleQueue actor
     checkpoints_dir: str
+    claim: Claim | None = None  # its driver's on the run: nothing is written for one that has lost it
+
+    def check_claim(self) -> None:
+        """Raises RunDirError when the run is somebody else's by now."""
+        if self.claim is not None:
+            self.claim.check()
 
 
 @dataclass
@@ -117,21 +125,16 @@ def read_steps(rank: int) -> Iterator[GlobalStep | Ended]:
 
 
 def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Learner:
-    """The learner behind round `resume.round`, with its optimizer if that was saved by as many ranks."""
+    """The learner behind round `resume.round`, with its optimizer unless that is to begin anew."""
     config, checkpoints_dir = setup.config, setup.checkpoints_dir
     folder = version_dir(checkpoints_dir, resume.round + 1)
     optimizer_folder = None
-    if resume.round >= 0:
-        state = read_state(folder)
-        if state.has_optimizer and state.world_size == world_size:
-            optimizer_folder = optimizer_dir(folder)
-        elif not config.training.reset_optimizer:
-            raise ConfigError(
-                "training.num_workers",
-                world_size,
-                f"the optimizer state of round {resume.round} was saved by {state.world_size} workers",
-                f"Use {state.world_size} workers, or set training.reset_optimizer to go on with the weights alone.",
-            )
+    if resume.round >= 0 and not config.training.reset_optimizer:
+        try:
+            optimizer_folder = optimizer_to_load(folder, world_size)
+        except ValueError as error:
+            remedy = "Use as many workers as then, or go on with the weights alone: bohdi resume RUN --reset-optimizer."
+            raise ConfigError("training.num_workers", world_size, str(error), remedy) from None
     return Learner(
         config,
         os.path.join(folder, WEIGHTS),
@@ -151,9 +154,10 @@ def end_round(
     dist.all_gather_object(heldout, learner.row_losses(step.heldout))
     tally.seconds["measuring"] += time.perf_counter() - began
     began = time.perf_counter()
-    state = commit_round(setup, learner, step, rank, world_size)
+    losses = [row for rows in heldout for row in rows or ()]
+    state = commit_round(setup, learner, step, rank, world_size, round_metrics(tally, losses))
     tally.seconds["saving"] += time.perf_counter() - began
-    metrics = round_metrics(tally, [row for rows in heldout for row in rows or ()])
+    metrics = round_metrics(tally, losses)
     if rank == 0:
         write_metrics(round_dir(setup.checkpoints_dir, step.round), metrics)
         ray.get(setup.queue.round_committed.remote(state, metrics), timeout=QUEUE_TIMEOUT_S)
@@ -165,8 +169,13 @@ def end_round(
     ray.train.report({"round": step.round, **metrics})
 
 
-def commit_round(setup: LoopConfig, learner: Learner, step: GlobalStep, rank: int, world_size: int) -> RoundState:
-    """All ranks write, then rank 0 writes COMMIT. A round replayed after a restart keeps its committed folder."""
+def commit_round(
+    setup: LoopConfig, learner: Learner, step: GlobalStep, rank: int, world_size: int, metrics: dict[str, Any]
+) -> RoundState:
+    """All ranks write, then rank 0 writes COMMIT. A round replayed after a restart keeps its committed folder.
+
+    `metrics` are those known so far; they lie beside the weights whatever happens after COMMIT.
+    """
     folder = round_dir(setup.checkpoints_dir, step.round)
     # Rank 0 looks for all: a rank that looked later could find the COMMIT of this very round.
     decision = [is_committed(folder)]
@@ -174,6 +183,7 @@ def commit_round(setup: LoopConfig, learner: Learner, step: GlobalStep, rank: in
     if decision[0]:
         return read_state(folder)
     if rank == 0:
+        setup.check_claim()
         start_folder(folder)
     dist.barrier()
     learner.save_weights(os.path.join(folder, WEIGHTS), rank)
@@ -185,6 +195,8 @@ def commit_round(setup: LoopConfig, learner: Learner, step: GlobalStep, rank: in
     if rank == 0:
         write_probe(os.path.join(folder, PROBE_FILE), probe)
         write_state(folder, state)
+        write_metrics(folder, metrics)
+        setup.check_claim()
         commit_folder(folder)
     dist.barrier()
     return state
@@ -200,11 +212,13 @@ def save_optimizer_when_due(setup: LoopConfig, learner: Learner, step: GlobalSte
         return False
     folder = optimizer_dir(round_dir(setup.checkpoints_dir, step.round))
     if rank == 0:
+        setup.check_claim()
         start_folder(folder)
     dist.barrier()
     learner.save_optimizer(folder)
     dist.barrier()
     if rank == 0:
+        setup.check_claim()
         commit_folder(folder)
     dist.barrier()
     return True

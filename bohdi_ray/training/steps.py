@@ -58,13 +58,15 @@ def share_of_rank(rows: Sequence[T], world_size: int, rank: int) -> list[T]:
     return list(rows[rank::world_size])
 
 
-def num_steps_upper_bound(config: FusionConfig) -> int:
-    """Most steps a run can have; a stop rule may end it earlier.
+def num_steps_upper_bound(config: FusionConfig, num_rounds: int | None = None) -> int:
+    """Most steps that `num_rounds` can have, by default all that `stop.rounds` allows.
 
     Counts from round 0 also where a run goes on later: one too many is a look that says "ended", one too few loses
     rows.
     """
-    return config.stop.rounds * max(1, math.ceil(config.rows_per_round / config.training.global_batch_size))
+    return (num_rounds or config.stop.rounds) * max(
+        1, math.ceil(config.rows_per_round / config.training.global_batch_size)
+    )
 
 
 def schedule_length(config: FusionConfig) -> int:

@@ -72,9 +72,9 @@ def test_an_engine_that_never_starts_ends_the_run_with_its_name_and_reason(tmp_p
 def test_an_engine_that_cannot_be_replaced_ends_the_run_within_seconds(tmp_path, faults):
     parts = scripted_parts(faults=faults)
 
-    def start_trainer(config, queue, folder):
+    def start_trainer(config, queue, folder, claim):
         faults.arm("die-ada")
-        return parts.start_trainer(config, queue, folder)
+        return parts.start_trainer(config, queue, folder, claim)
 
     def make_engine(config):
         made = []

@@ -111,9 +111,9 @@ def test_a_tree_manager_that_dies_comes_back_from_its_snapshot(tmp_path, monkeyp
 def test_a_queue_that_dies_while_a_round_is_trained_is_given_its_rows_again(tmp_path):
     queues, parts = [], scripted_parts(step_s=1.5)
 
-    def start_trainer(config, queue, folder):
+    def start_trainer(config, queue, folder, claim):
         queues.append(queue)
-        return parts.start_trainer(config, queue, folder)
+        return parts.start_trainer(config, queue, folder, claim)
 
     def rows_are_queued() -> bool:
         return ray.get(queues[0].status.remote(), timeout=20).num_rows_queued > 0
@@ -163,7 +163,7 @@ def test_a_start_that_fails_leaves_no_actor(tmp_path, monkeypatch):
     def make_engine(config):
         return recorded(parts.make_engine(config))
 
-    def start_trainer(config, queue, folder):
+    def start_trainer(config, queue, folder, claim):
         raise TrainingFailed("scripted: no trainer")
 
     with pytest.raises(TrainingFailed, match="no trainer"):

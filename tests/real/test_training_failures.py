@@ -11,7 +11,15 @@ from training_support import some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.errors import TrainingFailed
-from bohdi_ray.training.checkpoints import committed_rounds, is_committed, optimizer_dir, round_dir
+from bohdi_ray.storage.lease import Lease
+from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.training.checkpoints import (
+    committed_rounds,
+    forget_optimizer,
+    is_committed,
+    optimizer_dir,
+    round_dir,
+)
 from bohdi_ray.training.launch import start_trainer
 from bohdi_ray.training.weights import publish_base
 
@@ -102,3 +110,53 @@ def test_stop_ends_a_trainer_that_waits_for_a_round(ray_session, tiny_model_dir,
         time.sleep(0.2)
     assert train_workers() == []
     ray.kill(queue)
+
+
+@pytest.mark.timeout(280)
+def test_another_number_of_workers_goes_on_with_the_weights_alone(ray_session, tiny_model_dir, tmp_path):
+    ray = ray_session
+    checkpoints = str(tmp_path / "checkpoints")
+    model = tiny_model_dir("llama", tie_word_embeddings=True)
+    for round, num_workers in enumerate((1, 2)):
+        config = tiny_config(model, rounds=2, num_workers=num_workers, max_failures=0)
+        publish_base(config.target, os.path.join(checkpoints, "base"))
+        queue = start_sample_queue(config.training, checkpoints)
+        trainer = start_trainer(config, queue, checkpoints)
+        try:
+            ray.get(queue.put_round.remote(round, some_rows(round, 6), some_rows(9, 2)), timeout=30)
+            wait_for_round(ray, queue, trainer, round, 120)
+            ray.get(queue.finish.remote(round + 1), timeout=30)
+            trainer.join(60)
+        finally:
+            trainer.stop(10)
+            ray.kill(queue)
+        if round == 0:
+            assert forget_optimizer(checkpoints) == 0
+    states = committed_rounds(checkpoints)
+    assert [(s.round, s.world_size, s.num_optimizer_steps, s.has_optimizer) for s in states] == [
+        (0, 1, 2, True),
+        (1, 2, 4, True),
+    ]
+
+
+@pytest.mark.timeout(200)
+def test_nothing_is_committed_for_a_driver_that_lost_its_lease(ray_session, tiny_model_dir, tmp_path):
+    ray = ray_session
+    config = tiny_config(tiny_model_dir("llama", tie_word_embeddings=True), max_failures=0)
+    run = RunDir.create(tmp_path / "run", config, {})
+    checkpoints = run.path("checkpoints")
+    publish_base(config.target, os.path.join(checkpoints, "base"))
+    lost = Lease(run)
+    lost.acquire()
+    queue = start_sample_queue(config.training, checkpoints)
+    trainer = start_trainer(config, queue, checkpoints, lost.claim)
+    run.delete("lease.json")
+    Lease(run).acquire()
+    try:
+        ray.get(queue.put_round.remote(0, some_rows(0, 4)), timeout=30)
+        with pytest.raises(TrainingFailed, match=r"the lease on .* was lost"):
+            trainer.join(120)
+    finally:
+        trainer.stop(10)
+        ray.kill(queue)
+    assert committed_rounds(checkpoints) == []

@@ -42,8 +42,8 @@ def fused(monkeypatch):
     """Replaces the fusion itself; what it was called with, and an error for it to raise."""
     calls = {"error": None}
 
-    def fake(config, *, resume=False, address=None):
-        calls.update(config=config, resume=resume, address=address)
+    def fake(config, *, resume=False, reset_optimizer=False, address=None):
+        calls.update(config=config, resume=resume, reset_optimizer=reset_optimizer, address=address)
         if calls["error"] is not None:
             raise calls["error"]
 
@@ -136,7 +136,7 @@ def test_an_address_at_which_nothing_listens_is_refused_at_once(config_file, com
 
 def test_resume_takes_the_runs_own_configuration_and_overrides(fused, config_file, tmp_path):
     run = RunDir.create(tmp_path / "run", load_config(config_file), {})
-    moved = tmp_path / "moved"
+    moved = tmp_path / "moved: 100 # [%]"
     Path(run.root).rename(moved)
     assert bohdi("resume", moved, "stop.rounds=7", "--address", "here:1").exit_code == 0
     assert (fused["config"].run_dir, fused["config"].stop.rounds) == (str(moved), 7)
@@ -145,6 +145,14 @@ def test_resume_takes_the_runs_own_configuration_and_overrides(fused, config_fil
     assert refused.exit_code == 2 and "holds no run" in refused.stderr
     assert bohdi("fuse", config_file, "--resume").exit_code == 0 and fused["resume"]
     assert bohdi("fuse", config_file).exit_code == 0 and not fused["resume"]
+
+
+def test_the_optimizer_is_reset_only_where_a_run_is_gone_on_with(fused, config_file, tmp_path):
+    run = RunDir.create(tmp_path / "run", load_config(config_file), {})
+    assert bohdi("resume", run.location).exit_code == 0 and not fused["reset_optimizer"]
+    assert bohdi("resume", run.location, "--reset-optimizer").exit_code == 0 and fused["reset_optimizer"]
+    assert bohdi("fuse", config_file, "--resume", "--reset-optimizer").exit_code == 0 and fused["reset_optimizer"]
+    assert bohdi("fuse", config_file, "--reset-optimizer").exit_code == 2
 
 
 def test_fuse_hands_over_the_configuration_with_overrides_and_the_address(fused, config_file):

@@ -238,9 +238,13 @@ def verdict_text(report: dict[str, Any]) -> str:
     found = report["verdict"]
     if not found["challengers"]:
         return "No verdict: it needs dynabranches and a challenger."
-    number = len(found["challengers"])
+    number, recommended = len(found["challengers"]), found["recommended"]
+    result = f"Recommended default: {recommended}."
+    if recommended == REFERENCE:
+        # Few worlds and seeds seldom decide: that says nothing against the default that the full study found.
+        result = "No challenger passes the rule on these worlds and seeds."
     return (
-        f"Recommended default: {found['recommended']}. Rule: paired interval of the gain ({number} challengers, each "
+        f"{result} Rule: paired interval of the gain ({number} challengers, each "
         f"at 1 - 0.05 / {number}) above 0 on most worlds (+) and below 0 (-) on none; then the highest mean."
     )
 

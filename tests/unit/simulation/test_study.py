@@ -12,7 +12,7 @@ from bohdi_ray.config import BanditConfig
 from bohdi_ray.simulation.metrics import samples_to
 from bohdi_ray.simulation.policies import ENTRANTS, IN_SIMULATION_ONLY, TUNED
 from bohdi_ray.simulation.program import Request
-from bohdi_ray.simulation.report import Study, as_json, run_study
+from bohdi_ray.simulation.report import Study, as_json, run_study, verdict_text
 from bohdi_ray.simulation.statistics import add_distances_to_oracle, interval, paired, verdict
 from bohdi_ray.simulation.study import TUNING_SEEDS, tune
 from bohdi_ray.simulation.world_spec import parse_world
@@ -77,8 +77,14 @@ def test_others_that_pass_are_compared_with_the_recommended():
 
 
 def test_without_a_winner_the_reference_stays():
-    runs = fake_runs({"a": {"dynabranches": [1.0, 2.0], "uniform": [1.0, 2.1]}})
-    assert verdict(runs)["recommended"] == "dynabranches"
+    found = verdict(fake_runs({"a": {"dynabranches": [1.0, 2.0], "uniform": [1.0, 2.1]}}))
+    assert found["recommended"] == "dynabranches"
+    assert verdict_text({"verdict": found}).startswith("No challenger passes the rule on these worlds and seeds.")
+
+
+def test_a_winner_is_recommended_by_name():
+    found = verdict(fake_runs({"a": {"dynabranches": [1.0, 2.0, 3.0], "uniform": [1.5, 2.6, 3.5]}}))
+    assert verdict_text({"verdict": found}).startswith("Recommended default: uniform. Rule: ")
 
 
 def test_samples_to_a_level_are_found_between_rounds():
@@ -136,7 +142,7 @@ def test_the_command_tells_and_writes_what_it_found(tmp_path):
     ]
     done = CliRunner().invoke(main, ["simulate", "--processes", "1", *arguments])
     assert done.exit_code == 0, done.output
-    assert "Recommended default: " in done.output and "uniform" in done.output
+    assert "Rule: paired interval" in done.output and "uniform" in done.output
     report = json.loads((out / "report.json").read_text())
     for policy in policies.split(","):
         for key in ("mean_skill", "worst_skill", "samples_to_90"):

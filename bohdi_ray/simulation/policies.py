@@ -112,7 +112,7 @@ ENTRANTS = {
     )
 }
 
-# What the tuning chose (docs/allocation.md, "Tuning"); the settings where it is not run.
+# What the tuning chose (docs/allocation.md, "Policies and tuning"); the settings where it is not run.
 TUNED: dict[str, dict[str, Any]] = {
     "dynabranches": {"window": 60, "threshold": 0.2},
     "fixed": {"pilot_rounds": 12},

@@ -83,7 +83,7 @@ class LearningSpec(Section):
     luck_taught: float = Field(0.3, ge=0, le=1)
     """Share of an answer's luck that its row teaches; the rest belongs to the question alone."""
     to_siblings: float = Field(0.2, ge=0, le=1)
-    """Strength of the same row in leaves of the same parent. """
+    """Strength of the same row in leaves of the same parent."""
     to_cousins: float = Field(0.05, ge=0, le=1)
     """Strength in other leaves of the same main domain."""
     forgetting: float = Field(0.01, ge=0, le=1)

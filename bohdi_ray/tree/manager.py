@@ -1,7 +1,7 @@
 """TreeManager: the state machine that owns tree and bandit. Plain, synchronous, never waits, never sees text.
 
-Called by the tree-manager actor (one process, one thread) and by `bohdi tree`. Hands out tickets and sprout requests,
-takes in proposals and outcomes. The promise it keeps: what becomes of the tree never depends on timing.
+Called by the tree-manager actor (one process, one thread), by `bohdi tree` and by simulations. Hands out tickets and
+sprout requests, takes in proposals and outcomes. It promises that what becomes of the tree never depends on timing.
 
 The order of a round's work, M steps, lag = harvest.step_lag:
 

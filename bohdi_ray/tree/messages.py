@@ -27,7 +27,7 @@ class Rebirth:
     path: DomainPath
     before: tuple[float, float]  # alpha, beta
     after: tuple[float, float]
-    statistic: float  # Lambda; may be infinite
+    statistic: float  # of the policy's test; may be infinite
     p_value: float
 
 

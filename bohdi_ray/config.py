@@ -81,7 +81,7 @@ class FusionConfig(Section):
     """Where the run writes everything, a path that every node sees; `{time}` in it is replaced."""
     preset: Literal["paper"] | None = None
     """Gives what the file and overrides leave out: `paper` the values of arXiv 2506.15721."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Of every random draw."""
     sources: tuple[SourceModel, ...]
     """The models that teach."""

@@ -28,7 +28,7 @@ def _config_error(found: dict[str, Any], root: type[Section]) -> ConfigError:
     place: Place = found["loc"]
     sections = _sections(place, root)
     field = ".".join(str(part) for i, part in enumerate(place) if not _is_tag(place, i)) or "CONFIG"
-    value = _shown(field, found["input"])
+    value = shown(field, found["input"])
     kind = found["type"]
     if kind == "extra_forbidden":
         rule, remedy = _unknown_key(str(place[-1]), sections[-1])
@@ -86,7 +86,7 @@ def _meaning(section: type[BaseModel] | None, key: int | str) -> str:
     return f"It is: {field.description.splitlines()[0]}"
 
 
-def _shown(field: str, value: object) -> object:
+def shown(field: str, value: object) -> object:
     """The value as a message may show it: never a secret, never a page of YAML."""
     if SECRET_KEY.search(field.rsplit(".", 1)[-1]):
         return "(not shown)"

@@ -7,7 +7,6 @@ Called by the command line, by jobs and by tests. Never looks at models or machi
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,29 +16,14 @@ import yaml
 from pydantic import ValidationError
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_errors import config_errors
+from bohdi_ray.config_errors import config_errors, shown
 from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.plain_yaml import MAX_CHARS, MAX_DEPTH, YamlFault, read_yaml
 from bohdi_ray.quickstart import CACHE_FORMAT, default_cache_dir
 
 CACHE_PREFIX = "cache:"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, with `5e8` read as a number (PyYAML reads it as text) and repeated keys refused."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice in one mapping", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
-)
+MAX_PATH, MAX_NAME = 4096, 255  # bytes, of Linux
+MAX_KEY = 500  # characters of a dotted key
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FusionConfig:
@@ -77,47 +61,37 @@ def with_run_dir(config: FusionConfig, now: datetime) -> FusionConfig:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        remedy = "Give the path of a YAML file, jobs/configs/quickstart.yaml for example."
-        raise ConfigErrors([ConfigError("CONFIG", str(path), f"cannot be read ({error.strerror})", remedy)]) from None
+        with path.open("rb") as file:
+            text = file.read(4 * MAX_CHARS + 1).decode("utf-8")  # no more, were it endless
     except UnicodeDecodeError:
         raise ConfigErrors([ConfigError("CONFIG", str(path), "is not UTF-8 text", "Give a YAML file.")]) from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        remedy = "Give the path of a YAML file, jobs/configs/quickstart.yaml for example."
+        why = getattr(error, "strerror", None) or error
+        raise ConfigErrors([ConfigError("CONFIG", str(path), f"cannot be read ({why})", remedy)]) from None
     data = _yaml(text, "CONFIG", str(path), "Mend the YAML.")
     if not isinstance(data, dict):
         rule = "must hold a mapping with run_dir, sources and target"
         raise ConfigErrors([ConfigError("CONFIG", str(path), rule, "See docs/configuration.md.")])
-    return _unshared(data)
+    return data
 
 
-def _unshared(value: Any) -> Any:
-    """A copy in which every use of a YAML alias is its own object, so that an override changes one place only."""
-    if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unshared(item) for item in value]
-    return value
-
-
-def _yaml(text: str, field: str, value: str, remedy: str) -> Any:
+def _yaml(text: str, field: str, value: object, remedy: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        where = ""
-        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-            where = f" (line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1})"
-        problem = getattr(error, "problem", None) or "cannot be parsed"
-        raise ConfigErrors([ConfigError(field, value, f"is not YAML: {problem}{where}", remedy)]) from None
+        return read_yaml(text)
+    except YamlFault as fault:
+        raise ConfigErrors([ConfigError(field, value, f"is not YAML that can be used: {fault}", remedy)]) from None
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
     """Set one value in place. List items are named by index, models also by name. Raises ConfigErrors."""
     key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
-        remedy = "Write key.path=value, for example stop.rounds=3."
-        raise ConfigErrors([ConfigError("override", override, "is not of the form key.path=value", remedy)])
-    value = _yaml(text, key, text, "Quote text that holds YAML's special characters.")
     parts = key.split(".")
+    if not equals or not all(parts) or len(parts) > MAX_DEPTH or len(key) > MAX_KEY:
+        remedy = "Write key.path=value, for example stop.rounds=3."
+        value = shown("override", override)
+        raise ConfigErrors([ConfigError("override", value, "is not of the form key.path=value", remedy)])
+    value = _yaml(text, key, shown(key, text), "Quote text that holds YAML's special characters.")
     place: Any = data
     while True:
         at, parts = _next_key(place, parts, key)
@@ -135,8 +109,9 @@ def _next_key(place: Any, parts: list[str], whole: str) -> tuple[Any, list[str]]
         return parts[0], parts[1:]
     if not isinstance(place, list):
         rule = f"there is nothing below this key to set: {'.'.join(parts)}"
-        raise ConfigErrors([ConfigError(whole, place, rule, "See docs/configuration.md for the keys.")])
-    if parts[0].isdecimal() and int(parts[0]) < len(place):
+        above = whole.removesuffix(f".{'.'.join(parts)}")
+        raise ConfigErrors([ConfigError(whole, shown(above, place), rule, "See docs/configuration.md for the keys.")])
+    if parts[0].isdecimal() and len(parts[0]) < 10 and int(parts[0]) < len(place):
         return int(parts[0]), parts[1:]
     names = [item.get("name") if isinstance(item, dict) else None for item in place]
     # A name may hold dots, so the longest one that fits is meant.
@@ -144,33 +119,46 @@ def _next_key(place: Any, parts: list[str], whole: str) -> tuple[Any, list[str]]
         name = ".".join(parts[:length])
         if name in names:
             return names.index(name), parts[length:]
-    known = ", ".join([*(str(i) for i in range(len(place))), *(name for name in names if name)]) or "none, it is empty"
+    known = (
+        ", ".join([*(str(i) for i in range(len(place))), *(str(name) for name in names if name)]) or "none, it is empty"
+    )
     raise ConfigErrors([ConfigError(whole, parts[0], "is not in this list", f"Use one of: {known}.")])
 
 
 def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
-    """Make relative paths absolute, in place. Leaves what has the wrong type to the models."""
+    """Make relative paths absolute, in place. Leaves what has the wrong type to the models. Raises ConfigErrors for
+    text that no path can be."""
     sources = data.get("sources")
-    for model in [*(sources if isinstance(sources, list) else []), data.get("target")]:
+    models = [(f"sources.{i}", model) for i, model in enumerate(sources if isinstance(sources, list) else [])]
+    for place, model in [*models, ("target", data.get("target"))]:
         if isinstance(model, dict) and model.get("kind", "vllm") == "vllm" and isinstance(model.get("model"), str):
-            model["model"] = _model_path(model["model"], folder)
+            model["model"] = _model_path(f"{place}.model", model["model"], folder)
     for section, key in (("tree", "seed"), ("harvest", "prompts")):
         mapping = data.get(section)
         if isinstance(mapping, dict) and isinstance(mapping.get(key), str):
-            mapping[key] = _absolute(mapping[key], folder)
+            mapping[key] = _absolute(f"{section}.{key}", mapping[key], folder)
     if isinstance(data.get("run_dir"), str) and "://" not in data["run_dir"]:
         # Not beside the file: a run belongs where the user stands.
-        data["run_dir"] = _absolute(data["run_dir"], Path.cwd())
+        data["run_dir"] = _absolute("run_dir", data["run_dir"], Path.cwd())
 
 
-def _model_path(model: str, folder: Path) -> str:
+def _model_path(field: str, model: str, folder: Path) -> str:
     if model.startswith(CACHE_PREFIX):
-        return str(default_cache_dir() / CACHE_FORMAT / model.removeprefix(CACHE_PREFIX))
-    if model.startswith(("/", "./", "../", "~")) or (folder / model).is_dir():
-        return _absolute(model, folder)
+        return _absolute(field, model.removeprefix(CACHE_PREFIX), default_cache_dir() / CACHE_FORMAT)
+    if model.startswith(("/", "./", "../", "~")) or os.path.isdir(folder / model):
+        return _absolute(field, model, folder)
     return model
 
 
-def _absolute(path: str, folder: Path) -> str:
+def _absolute(field: str, path: str, folder: Path) -> str:
     # Links are not followed, so that messages show the path the user knows.
-    return os.path.normpath(folder / Path(path).expanduser())
+    try:
+        whole = os.path.normpath(folder / Path(path).expanduser())
+    except RuntimeError:
+        rule = "there is no such home directory"
+        raise ConfigErrors([ConfigError(field, shown(field, path), rule, "Write the whole path.")]) from None
+    too_long = len(os.fsencode(whole)) >= MAX_PATH or any(len(os.fsencode(p)) > MAX_NAME for p in whole.split("/"))
+    if too_long or "\0" in whole:
+        rule = "is too long for a path" if too_long else "holds a NUL, which no path has"
+        raise ConfigErrors([ConfigError(field, shown(field, path), rule, "Give another path.")])
+    return whole

@@ -17,7 +17,9 @@ SECRET = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class RoleSampling(Section):
@@ -55,9 +57,9 @@ class Sampling(Section):
 class EngineArgs(Section):
     """vLLM's engine arguments. The ones named here are read by bohdi_ray too; any other goes into `extra`."""
 
-    tensor_parallel_size: int = Field(1, ge=1)
+    tensor_parallel_size: int = Field(1, ge=1, le=4096)
     """GPUs one replica is split over, inside one node."""
-    pipeline_parallel_size: int = Field(1, ge=1)
+    pipeline_parallel_size: int = Field(1, ge=1, le=4096)
     """Stages one replica is split into, across nodes."""
     max_model_len: int | None = Field(None, ge=64)
     """Longest prompt plus answer, tokens. Default: the model's own."""
@@ -131,7 +133,7 @@ class VllmModel(ModelBase):
     """Arguments of the engine."""
     resources: ReplicaResources = ReplicaResources()
     """Resources of one replica."""
-    replicas: int = Field(1, ge=1)
+    replicas: int = Field(1, ge=1, le=4096)
     """Engines of this model."""
 
     @model_validator(mode="after")

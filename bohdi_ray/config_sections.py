@@ -27,7 +27,7 @@ DEFAULT_STYLES = (
 class TreeConfig(Section):
     """The knowledge tree (method, section 1)."""
 
-    depth: int = Field(3, ge=1)
+    depth: int = Field(3, ge=1, le=64)
     """Levels below the root; leaves are questions' domains."""
     level_names: tuple[str, ...] | None = None
     """What a child is called in prompts, by level. Default for depth 3: main domain, secondary domain, sub-domain."""
@@ -166,7 +166,7 @@ class TrainingConfig(Section):
     """transformers' attention implementation."""
     reset_optimizer: bool = False
     """Start AdamW afresh every round. The paper: true."""
-    num_workers: int = Field(1, ge=1)
+    num_workers: int = Field(1, ge=1, le=4096)
     """Train workers (ranks)."""
     resources_per_worker: dict[str, float] = Field({"CPU": 1})
     """Ray resources of one worker; `GPU: 1` is added where the cluster has GPUs and none is named."""

@@ -5,18 +5,20 @@ Called by the tree for seeds and by harvest/ for the sources' proposals; it neve
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
-import yaml
-
 from bohdi_ray.config import TreeConfig
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.plain_yaml import TextLoader, YamlFault, read_yaml
 from bohdi_ray.records import DomainPath
 
 MAX_WORDS = 3
 MAX_CHARS = 60  # no real domain comes near; keeps runaway text out of paths and prompts
+MAX_RAW_CHARS = 1000  # of what a name is looked for in; normalising takes quadratic time at the worst
+MAX_SEED_CHARS, MAX_SEED_VALUES = 1 << 25, 1 << 20  # a million starting domains
+# Letters that show as nothing: two names would look alike, or like none.
+INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0")
 # fmt: off
 FILLERS = frozenset({
     "Unk", "Unknown", "Unnamed", "Untitled", "Undefined", "Undecided", "None", "Null", "Nil", "Nan", "Na", "Tbd",
@@ -36,11 +38,13 @@ def valid_name(text: str) -> str | None:
 
     Space around and between words is normalised; nothing else is mended. `valid_name(valid_name(x)) == valid_name(x)`.
     """
+    if len(text) > MAX_RAW_CHARS:
+        return None
     words = unicodedata.normalize("NFKC", text).split()
     if not 1 <= len(words) <= MAX_WORDS or not all(word.isalpha() for word in words):
         return None
     name = unicodedata.normalize("NFKC", " ".join(word.capitalize() for word in words))
-    if len(name) > MAX_CHARS or name in FILLERS or not name.replace(" ", "").isalpha():
+    if len(name) > MAX_CHARS or name in FILLERS or not name.replace(" ", "").isalpha() or INVISIBLE & set(name):
         return None
     return name
 
@@ -48,11 +52,10 @@ def valid_name(text: str) -> str | None:
 def read_seeds(text: str) -> Seeds:
     """The starting domains in a YAML document. Raises ConfigError if it is not YAML of names."""
     try:
-        # BaseLoader: a domain called `No` or `2024` stays text, so the rule on names can speak about it.
-        return yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        problem = re.sub(r"\s+", " ", str(error))
-        raise ConfigError("tree.seed", problem, "it is not valid YAML", "Mend the file at that place.") from error
+        # A domain called `No` or `2024` stays text, so the rule on names can speak about it.
+        return read_yaml(text, TextLoader, MAX_SEED_CHARS, MAX_SEED_VALUES)
+    except YamlFault as fault:
+        raise ConfigError("tree.seed", str(fault), "it is not valid YAML", "Mend the file at that place.") from None
 
 
 def seed_paths(seeds: Seeds, config: TreeConfig) -> list[DomainPath]:
@@ -64,7 +67,7 @@ def seed_paths(seeds: Seeds, config: TreeConfig) -> list[DomainPath]:
     taken: set[str] = set()
     num_children: dict[DomainPath, int] = {}
     for parent, text in _flat((), seeds):
-        where = " / ".join((*parent, str(text)))
+        where = " / ".join((*parent, str(text)))[:200]
         name = valid_name(text) if isinstance(text, str) else None
         if name is None:
             rule = "a domain's name is 1 to 3 words of letters and no filler such as 'unknown'"

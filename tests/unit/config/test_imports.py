@@ -15,6 +15,7 @@ LAYERS = {
         "__init__",
         "records",
         "errors",
+        "plain_yaml",
         "randomness",
         "config",
         "config_bandit",

@@ -161,7 +161,7 @@ class SimulatedFusion:
         for ticket in tickets:
             i = ticket.index
             if draws.failure[i] < spec.failure_rate:
-                outcomes.append(Outcome(ticket.ticket_id, failure="no_valid_question"))
+                outcomes.append(Outcome(ticket.ticket_id, failure="invalid_question"))
                 continue
             author = TARGET if winners[i] == num_models - 1 else winners[i]
             sample = SimulatedSample(

@@ -45,7 +45,7 @@ def test_the_tree_holds_what_the_world_answered():
     stats = fusion.manager.stats()
     assert stats["num_committed"] == len(credits) == trace.num_samples[-1]
     assert stats["sum_rewards"] == sum(credit.reward for credit in credits)
-    assert stats["num_failed"]["no_valid_question"] == stats["num_issued"] - len(credits)
+    assert stats["num_failed"]["invalid_question"] == stats["num_issued"] - len(credits)
     for node in fusion.manager.tree.nodes():
         if node.arms is None and node.num_samples:
             mine = [credit for credit in credits if credit.node is node]

@@ -1,21 +1,16 @@
 """The run directory: its layout, atomic writes, committed checkpoint folders. A promise to users (docs/design.md).
 
-Owns the names of files and folders below RUN, and how they are written so that a crash leaves nothing half-written.
-The driver creates or opens it; a `RunDir` pickles and reopens in any worker. It never interprets what it stores, and no
-name in it comes from model text. All paths given to its methods are relative to RUN, with `/`.
+Owns the names of files and folders below RUN. The driver creates or opens it; a `RunDir` pickles and reopens in any
+worker. How files are written so that a crash leaves nothing half-written is places.py's affair. It never interprets
+what it stores, and no name in it comes from model text. All paths given to its methods are relative to RUN, with `/`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
-import time
-import uuid
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +20,24 @@ import yaml
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError, RunDirError
+from bohdi_ray.storage.node_files import on_this_node
+from bohdi_ray.storage.places import COMMIT, place_of
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.jsonl", "summary.json"
 TREE, SAMPLES, QUARANTINE, CHECKPOINTS = "tree", "samples", "quarantine", "checkpoints"
-BASE_DIR, TARGET, BEST, COMMIT = "checkpoints/base", "target", "best", "COMMIT"
-_ROUND = re.compile(r"round-(\d+)")
-_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]+")
+BASE, TARGET, BEST = "base", "target", "best"
+BASE_DIR = f"{CHECKPOINTS}/{BASE}"
+ROUND_NAME = re.compile(r"round-(\d+)")
+
+
+def round_name(round: int) -> str:
+    """Name of a round's checkpoint in the folder of checkpoints."""
+    return f"round-{round}"
 
 
 def checkpoint_dir(round: int) -> str:
     """Folder of the checkpoint written at the end of `round`; its weights are version `round + 1`."""
-    return f"{CHECKPOINTS}/round-{round}"
+    return f"{CHECKPOINTS}/{round_name(round)}"
 
 
 def weights_dir(version: int) -> str:
@@ -44,16 +46,17 @@ def weights_dir(version: int) -> str:
 
 
 class RunDir:
-    """One run's directory. A fusion needs a path that every node sees, for checkpoints are written as plain files.
+    """One run's directory, on a filesystem that every node reaches: a path, or an address pyarrow knows (`s3://…`).
 
-    All else goes through pyarrow, so a finished run may also be read from another filesystem (`s3://…`, `gs://…`).
     `filesystem` overrides what the location would give, for a filesystem with its own settings; it must pickle.
+    Raises ConfigError for a location that holds a secret or that no filesystem can be made of.
     """
 
     def __init__(self, location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | None = None):
         self.location = os.fspath(location)
         self._given = filesystem
-        self.filesystem, self.root = _resolve(self.location, filesystem)
+        self._place = place_of(self.location, filesystem)
+        self.filesystem, self.root = self._place.filesystem, self._place.path
 
     def __reduce__(self):
         return RunDir, (self.location, self._given)
@@ -80,8 +83,8 @@ class RunDir:
         try:
             run.write_bytes(CONFIG, text.encode())
             run.write_bytes(ENVIRONMENT, (json.dumps(environment, indent=2, sort_keys=True) + "\n").encode())
-        except OSError as error:
-            raise _not_writable(run.location, str(error)) from error
+        except RunDirError as error:
+            raise _not_writable(run.location, str(error.__cause__)) from error
         return run
 
     @classmethod
@@ -107,69 +110,60 @@ class RunDir:
     @property
     def is_local(self) -> bool:
         """Whether paths below `root` can be opened directly on this node."""
-        return isinstance(self.filesystem, pa.fs.LocalFileSystem)
+        return self._place.is_local
 
     def path(self, relative: str = "") -> str:
         """The path on `filesystem`; for a local run an absolute path of this node."""
-        return f"{self.root}/{relative}" if relative else self.root
+        return self._place.child(relative).path
+
+    def address(self, relative: str = "") -> str:
+        """What names this file or folder in any process: for a local run its path, else an address."""
+        place = self._place.child(relative)
+        return place.path if self.is_local else place.location
 
     def exists(self, relative: str = "") -> bool:
-        return self.filesystem.get_file_info(self.path(relative)).type != pa.fs.FileType.NotFound
+        return self._place.child(relative).exists()
 
     def names(self, relative: str) -> list[str]:
         """Names in a folder, sorted; [] if it does not exist. Files that are still being written do not show."""
-        selector = pa.fs.FileSelector(self.path(relative), allow_not_found=True)
-        names = (info.base_name for info in self.filesystem.get_file_info(selector))
-        return sorted(name for name in names if not _TEMPORARY.search(name))
+        return self._place.child(relative).names()
 
     def read_bytes(self, relative: str) -> bytes:
-        with self.filesystem.open_input_stream(self.path(relative)) as stream:
-            return stream.read()
+        return self._place.child(relative).read_bytes()
 
     def write_bytes(self, relative: str, data: bytes | pa.Buffer) -> None:
         """Write a whole file, replacing any of that name. A reader sees the old content or the new one, never a part.
 
-        Local: a temporary file, flushed to disk, then renamed. Object stores: one put, visible when complete.
+        Raises RunDirError, with what to do, when the disk is full, permission is denied or the storage fails.
         """
-        path = self.path(relative)
-        self.filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
-        if not self.is_local:
-            with self.filesystem.open_output_stream(path) as stream:
-                stream.write(data)
-            return
-        temporary = f"{path}.tmp-{uuid.uuid4().hex}"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _sync_folder(os.path.dirname(path))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        self._place.child(relative).write_bytes(data)
 
     def delete(self, relative: str) -> None:
-        """Remove a file or a folder with all it holds; nothing happens if it is not there."""
-        kind = self.filesystem.get_file_info(self.path(relative)).type
-        if kind == pa.fs.FileType.Directory:
-            self.filesystem.delete_dir(self.path(relative))
-        elif kind == pa.fs.FileType.File:
-            self.filesystem.delete_file(self.path(relative))
+        """Remove a file or a folder with all it holds, its COMMIT first; nothing happens if it is not there."""
+        self._place.child(relative).delete()
 
     # -- folders that count only once they are committed -------------------------------------------------------------
 
     def commit(self, folder: str, facts: dict[str, Any]) -> None:
         """Write `folder`/COMMIT: everything else in the folder must be complete. `facts` are plain JSON values."""
-        record = {**facts, "committed_at": time.time(), "commit_id": uuid.uuid4().hex}
-        self.write_bytes(f"{folder}/{COMMIT}", (json.dumps(record) + "\n").encode())
+        self._place.child(folder).commit(facts)
 
     def commit_facts(self, folder: str) -> dict[str, Any] | None:
         """What COMMIT says, {} if it is empty; None if the folder is not committed."""
-        if not self.exists(f"{folder}/{COMMIT}"):
-            return None
-        return json.loads(self.read_bytes(f"{folder}/{COMMIT}") or b"{}")
+        return self._place.child(folder).commit_facts()
+
+    def is_exported(self, folder: str) -> bool:
+        """Whether RUN/target or RUN/best is complete: a local folder appears in one go, another has a COMMIT."""
+        return self.exists(folder if self.is_local else f"{folder}/{COMMIT}")
+
+    def local_dir(self, folder: str, cache: Path | None = None) -> AbstractContextManager[Path]:
+        """A committed folder with plain file access (vLLM, DeepSpeed, transformers), while the block runs; without an
+        optimizer in it.
+
+        A local run gives the folder itself; any other is downloaded once per commit and node (`node_files.py`). Raises
+        RunDirError if the folder is not committed.
+        """
+        return on_this_node(self._place.child(folder), cache)
 
     def is_committed(self, round: int) -> bool:
         """Whether the checkpoint of `round` is complete."""
@@ -189,55 +183,8 @@ class RunDir:
         return folders
 
     def _rounds(self) -> list[int]:
-        matches = (_ROUND.fullmatch(name) for name in self.names(CHECKPOINTS))
+        matches = (ROUND_NAME.fullmatch(name) for name in self.names(CHECKPOINTS))
         return sorted(int(match.group(1)) for match in matches if match)
-
-    # -- whole folders between this node and the run -----------------------------------------------------------------
-
-    def put_dir(self, source: Path, relative: str) -> None:
-        """Copy a local folder into the run, replacing `relative` if it is there (RUN/target and RUN/best)."""
-        if not self.is_local:
-            self.delete(relative)
-            self.filesystem.create_dir(self.path(relative), recursive=True)
-            pa.fs.copy_files(str(source), self.path(relative), pa.fs.LocalFileSystem(), self.filesystem)
-            return
-        final = Path(self.path(relative))
-        final.parent.mkdir(parents=True, exist_ok=True)
-        token = uuid.uuid4().hex
-        fresh, old = final.with_name(f"{final.name}.tmp-{token}"), final.with_name(f"{final.name}.old.tmp-{token}")
-        shutil.copytree(source, fresh)
-        if final.exists():
-            final.rename(old)
-        fresh.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-
-    def local_dir(self, folder: str, cache: Path | None = None) -> Path:
-        """Where this node can read a committed folder with plain file access (vLLM, DeepSpeed, transformers).
-
-        A local run gives the folder itself; any other is downloaded once per commit into `cache` (default: a folder of
-        the system's temporary directory). Raises RunDirError if the folder is not committed.
-        """
-        facts = self.commit_facts(folder)
-        if facts is None:
-            raise RunDirError(f"{self.location}/{folder} is not committed yet; its writer has to finish it first")
-        if self.is_local:
-            return Path(self.path(folder))
-        written_at = self.filesystem.get_file_info(self.path(f"{folder}/{COMMIT}")).mtime_ns
-        this_commit = f"{self.location}/{folder}/{facts.get('commit_id')}/{written_at}"
-        key = hashlib.blake2b(this_commit.encode(), digest_size=16).hexdigest()
-        root = cache or Path(tempfile.gettempdir()) / f"bohdi_ray-{os.getuid()}"
-        final = root / key
-        if final.exists():
-            return final
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = root / f"{key}.tmp-{uuid.uuid4().hex}"
-        fresh.mkdir()
-        pa.fs.copy_files(self.path(folder), str(fresh), self.filesystem, pa.fs.LocalFileSystem())
-        try:
-            fresh.rename(final)
-        except OSError:  # another process of this node was faster; both copies are the same
-            shutil.rmtree(fresh, ignore_errors=True)
-        return final
 
 
 def check_new(location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | None = None) -> RunDir:
@@ -259,8 +206,8 @@ def check_new(location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | N
             raise _not_writable(run.location, "the folder is marked read-only")
         run.write_bytes(".writable", b"")
         run.delete(".writable")
-    except OSError as error:
-        raise _not_writable(run.location, str(error)) from error
+    except RunDirError as error:
+        raise _not_writable(run.location, str(error.__cause__)) from error
     return run
 
 
@@ -278,23 +225,3 @@ def _not_writable(location: str, why: str) -> ConfigError:
         f"it cannot be written ({why})",
         "Choose a folder you may write to, or mend its permissions.",
     )
-
-
-def _sync_folder(path: str) -> None:  # a rename in it then outlasts a power cut
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _resolve(location: str, filesystem: pa.fs.FileSystem | None) -> tuple[pa.fs.FileSystem, str]:
-    if filesystem is not None:
-        return filesystem, location.rstrip("/")
-    if "://" not in location:
-        return pa.fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(location))
-    try:
-        filesystem, root = pa.fs.FileSystem.from_uri(location)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ConfigError("run_dir", location, f"no filesystem can be made of it ({error})", "Use a path.") from error
-    return filesystem, root.rstrip("/")

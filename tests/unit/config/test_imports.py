@@ -13,6 +13,7 @@ HEAVY = {"torch", "vllm", "ray", "deepspeed", "transformers"}
 LAYERS = {
     0: [
         "__init__",
+        "addresses",
         "records",
         "errors",
         "plain_yaml",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError, RunDirError
-from bohdi_ray.storage import run_dir
+from bohdi_ray.storage import places
 from bohdi_ray.storage.environment import environment
 from bohdi_ray.storage.run_dir import BASE_DIR, RunDir, check_new, checkpoint_dir, weights_dir
 
@@ -54,7 +55,7 @@ def test_a_path_below_a_file_is_refused(tmp_path: Path, config: FusionConfig):
 
 
 def test_an_unknown_kind_of_address_is_refused():
-    with pytest.raises(ConfigError, match=r"no filesystem.*Use a path\.$"):
+    with pytest.raises(ConfigError, match=r"no filesystem.*Use a path"):
         RunDir("ftp://somewhere/run")
 
 
@@ -85,10 +86,10 @@ def test_a_failed_write_leaves_the_old_content_and_no_rubbish(tmp_path: Path, mo
     run.write_bytes("tree/a", b"old")
 
     def full_disk(_: int) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run_dir.os, "fsync", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(places.os, "fsync", full_disk)
+    with pytest.raises(RunDirError, match="the disk is full"):
         run.write_bytes("tree/a", b"new")
     assert run.read_bytes("tree/a") == b"old"
     assert [path.name for path in (tmp_path / "tree").iterdir()] == ["a"]
@@ -119,35 +120,6 @@ def test_only_committed_checkpoints_count_and_others_are_cleaned_up(run: RunDir)
     assert run.clean_uncommitted() == [checkpoint_dir(11), BASE_DIR]
     assert run.names("checkpoints") == ["round-0", "round-10", "round-2"]
     assert run.commit_facts(BASE_DIR) is None
-
-
-def test_a_committed_folder_is_readable_on_this_node(run: RunDir, tmp_path: Path):
-    run.write_bytes(f"{BASE_DIR}/weights/model.safetensors", b"w")
-    with pytest.raises(RunDirError, match="not committed"):
-        run.local_dir(BASE_DIR, tmp_path / "cache")
-    run.commit(BASE_DIR, {})
-    folder = run.local_dir(BASE_DIR, tmp_path / "cache")
-    assert (folder / "weights" / "model.safetensors").read_bytes() == b"w"
-    assert folder == run.local_dir(BASE_DIR, tmp_path / "cache")
-    assert (folder == Path(run.path(BASE_DIR))) == run.is_local
-    run.write_bytes(f"{checkpoint_dir(0)}/COMMIT", b"")  # an empty one counts too
-    assert run.commit_facts(checkpoint_dir(0)) == {} and run.local_dir(checkpoint_dir(0), tmp_path / "cache").is_dir()
-
-
-def test_a_folder_committed_anew_is_downloaded_anew(run: RunDir, tmp_path: Path):
-    for content in (b"first", b"second"):
-        run.write_bytes(f"{checkpoint_dir(0)}/weights/w", content)
-        run.commit(checkpoint_dir(0), {})
-        assert (run.local_dir(checkpoint_dir(0), tmp_path / "cache") / "weights" / "w").read_bytes() == content
-
-
-def test_a_folder_put_into_the_run_replaces_the_old_one(run: RunDir, tmp_path: Path):
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"{name}.json").write_text(name)
-        run.put_dir(tmp_path / name, "target")
-        assert run.names("target") == [f"{name}.json"]
-    assert run.names("") == ["config.yaml", "environment.json", "target"]
 
 
 def test_the_environment_tells_versions_and_no_variables(monkeypatch: pytest.MonkeyPatch):

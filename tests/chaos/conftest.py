@@ -1,0 +1,35 @@
+"""One Ray session for all of these tests; and which of them run without being asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+for folder in (HERE, HERE.parent):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def pytest_collection_modifyitems(config, items):
+    """What is marked `every_death` takes long: it runs when a marker expression is given, as `make deaths` does."""
+    if config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("every_death")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def address():
+    """Of a Ray session of this process: drivers join it as they would join a cluster."""
+    import ray
+    from storm import start_ray
+
+    if ray.is_initialized():  # what other folders' tests have left
+        ray.shutdown()
+    yield start_ray()
+    ray.shutdown()

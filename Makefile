@@ -21,7 +21,7 @@ setup: machine $(VENV)/.project  ## Create .venv with the locked packages (LOCK=
 	@echo "setup: $(VENV) is ready"
 setup-dev: machine $(VENV)/.project $(VENV)/.dev
 
-demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, about 10 minutes
+demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, 5 to 10 minutes
 	$(call say,preparing the quickstart's models: SmolLM2-135M-Instruct and a copy without 8 of its 30 layers)
 	$(BIN)/bohdi prepare-quickstart
 	$(call say,fusing: bohdi fuse jobs/configs/quickstart.yaml)
@@ -30,7 +30,7 @@ demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, abou
 test: setup-dev lint test-unit test-integration test-real  ## Lint, then all tests
 	$(call say,all tests passed)
 
-test-unit: setup-dev  ## Tests without Ray and torch, seconds
+test-unit: setup-dev  ## Tests without Ray and torch, about a minute
 	$(call say,unit tests)
 	$(PYTEST) tests/unit
 

@@ -102,7 +102,7 @@ class HarvestConfig(Section):
     tickets_per_task: int = Field(4, ge=1)
     """Most tickets one task works on, all at once."""
     min_sources: int = Field(1, ge=1)
-    """A run needs at least this many sources."""
+    """A run needs at least this many sources: one that stays down is left out for the time while so many are left."""
     prompts: str | None = None
     """A folder whose *.jinja files replace the prompt templates of the same name."""
 

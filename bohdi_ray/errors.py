@@ -69,6 +69,22 @@ class RemoteFailed(BohdiError):
     """An OpenAI-compatible server refused or failed a request for good, after all retries."""
 
 
+class RequestQuarantined(BohdiError):
+    """A request was set aside because engines die of it; `part` in RUN/quarantine has what reproduces it."""
+
+    def __init__(self, request_id: str, part: str):
+        self.request_id, self.part = request_id, part
+        super().__init__(f"request {request_id} was quarantined: engines die of it; see quarantine/{part} of the run")
+
+
+class SourceLeftOut(BohdiError):
+    """A source that was asked takes no part for the time being; begin again with those that are left."""
+
+    def __init__(self, source: str):
+        self.source = source
+        super().__init__(f"source {source} is left out for the time being")
+
+
 class TrainingFailed(BohdiError):
     """The training run ended before its last round."""
 

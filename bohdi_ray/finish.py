@@ -11,7 +11,7 @@ import json
 import time
 from dataclasses import replace
 
-from bohdi_ray.actors.pool import within
+from bohdi_ray.actors.waits import within
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import SEE_LOGS
 from bohdi_ray.observe.summary import Summary, figures_of

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from bohdi_ray.actors.pool import cancelled
+from bohdi_ray.actors.waits import cancelled
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_loading import with_run_dir
 from bohdi_ray.finish import finish
@@ -98,7 +98,9 @@ async def _rounds(
     rounds = Rounds(config.harvest.max_staleness, len(past.closed), past.state.num_trained)
     if reason := stop_reason(config.stop, progress.reached()):
         rounds.stop(reason)
-    meditation = Meditation(config, crew.supplies, lambda: crew.pools.table, progress.on_harvest, stop_asked)
+    meditation = Meditation(
+        config, crew.supplies, lambda: crew.pools.table, progress.on_harvest, stop_asked, progress.on_notice
+    )
     while not rounds.done:
         if (round := rounds.next_harvest()) is None:
             metrics = await unless_stopped(crew.wait_trained(rounds.num_trained), stop_asked, crew.run_dir)

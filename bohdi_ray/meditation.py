@@ -18,15 +18,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from bohdi_ray.actors.engine_start import longest_replacement_s
 from bohdi_ray.actors.harvest_task import harvest_bundle, propose, write_part
-from bohdi_ray.actors.pool import within
 from bohdi_ray.actors.tree_manager import Assignment
+from bohdi_ray.actors.waits import within
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import SEE_LOGS, Interrupted, StepNotReady
+from bohdi_ray.observe.notice import Notify
 from bohdi_ray.records import Outcome, Proposals, Ticket
 from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.storage.run_dir import QUARANTINE, RunDir
 
 # Names are short and all take about as long, so the requests of one moment share a task.
 ELECTIONS_PER_TASK = 16
@@ -37,6 +39,7 @@ class Supplies:
     """What every task of a run is handed: object references and handles, made once."""
 
     plan: Any  # ObjectRef[HarvestPlan]
+    reach: Any  # ObjectRef[Reach]
     directory: Any
     manager: Any
     run: RunDir
@@ -79,11 +82,13 @@ class Meditation:
         current_table: Callable[[], RoutingTable],
         on_progress: Callable[[RoundHarvest], None],
         stop_asked: asyncio.Event,
+        notify: Notify,
     ):
         self._config, self._supplies = config, supplies
         self._current_table = current_table
         self._on_progress = on_progress
         self._stop_asked = stop_asked
+        self._notify = notify
         self._queue: collections.deque[Ticket] = collections.deque()
         self._seen: dict[str, Ticket] = {}
         self._asked: set[str] = set()
@@ -150,25 +155,26 @@ class Meditation:
 
     def _launch(self, assignment: Assignment) -> None:
         table = self._current_table()
-        waits = (self._supplies.directory, self._config.deadlines.request_s, self._config.deadlines.start_s)
         new = [request for request in assignment.work.sprouts if request.request_id not in self._asked]
         self._asked.update(request.request_id for request in new)
         for start in range(0, len(new), ELECTIONS_PER_TASK):
             requests = new[start : start + ELECTIONS_PER_TASK]
-            self._follow(propose.remote(requests, self._supplies.plan, table, *waits), self._on_proposals)
+            names = propose.remote(requests, self._supplies.plan, table, self._supplies.reach)
+            self._follow(names, self._on_proposals)
         harvest = self._config.harvest
         while self._queue and self._bundles_in_flight < harvest.max_tasks_in_flight:
             # Spread what is ready over the free tasks: a full bundle only where there is more than enough.
             free = harvest.max_tasks_in_flight - self._bundles_in_flight
             size = min(harvest.tickets_per_task, -(-len(self._queue) // free))
             bundle = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
-            outcomes, samples = harvest_bundle.remote(bundle, self._supplies.plan, table, *waits)
+            outcomes, samples = harvest_bundle.remote(bundle, self._supplies.plan, table, self._supplies.reach)
             self._bundles_in_flight += 1
             self._follow(outcomes, partial(self._on_outcomes, bundle, samples))
 
     def _follow(self, reference: Any, then: Callable[[Any], Any]) -> None:
         # Tasks retry within themselves; this deadline only catches what no other one caught.
-        seconds = 3 * (self._config.deadlines.request_s + self._config.deadlines.start_s)
+        deadlines = self._config.deadlines
+        seconds = 3 * (deadlines.request_s + longest_replacement_s(deadlines))
         waiting = within(reference, seconds, "a harvest task", SEE_LOGS)
         self._tasks[asyncio.ensure_future(waiting)] = then
 
@@ -198,6 +204,9 @@ class Meditation:
         self._result.sprout_tokens += sum(proposals.num_tokens for proposals in answers)
         self._result.num_tokens += sum(proposals.num_tokens for proposals in answers)
         self._result.num_invalid_names += sum(proposals.num_invalid for proposals in answers)
+        for proposals in answers:
+            for part in proposals.quarantined:
+                self._tell_quarantined("a request for names", part)
 
     def _on_outcomes(self, bundle: list[Ticket], samples: Any, outcomes: list[Outcome]) -> None:
         self._bundles_in_flight -= 1
@@ -206,10 +215,17 @@ class Meditation:
         self._result.num_tokens += sum(sum(outcome.num_tokens.values()) for outcome in outcomes)
         steps = {ticket.step for ticket in bundle}
         for ticket, outcome in zip(bundle, outcomes, strict=True):
+            if outcome.quarantined is not None:
+                self._tell_quarantined(f"a request of ticket {ticket.ticket_id}", outcome.quarantined)
             if self._seen.get(ticket.ticket_id) == ticket:
                 self._steps[ticket.step].outcomes[outcome.ticket_id] = outcome
         for step in steps:
             self._steps[step].tables.append(samples)
+
+    def _tell_quarantined(self, what: str, part: str) -> None:
+        path = f"{self._supplies.run.location}/{QUARANTINE}/{part}"
+        text = f"{what} was QUARANTINED, for engines die of it; {path} has what reproduces it"
+        self._notify("quarantined", text, part=part)
 
     async def _commit_if_ready(self, assignment: Assignment, result: RoundHarvest) -> bool:
         """Commits the next committable step if all its outcomes are in. Part first, then the segment that names it."""

@@ -133,6 +133,12 @@ class RunProgress:
         """A line for the person who watches."""
         self.console.message(text)
 
+    def on_notice(self, kind: str, text: str, **fields: Any) -> None:
+        """Something a person should not miss, as a source that is left out."""
+        self.console.warning(text)
+        self.metrics.log(kind, **fields)
+        self.metrics.count(kind)
+
     def on_started(self) -> None:
         """Everything is up."""
         seconds = time.time() - self._driver_started

@@ -85,6 +85,7 @@ class Proposals:
     names: tuple[str, ...]  # valid names in title case, repeats included, in order of source and proposal
     num_invalid: int
     num_tokens: int  # decoded by all sources for this request
+    quarantined: tuple[str, ...] = ()  # parts of RUN/quarantine with requests that were set aside: abstentions
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,7 @@ class Outcome:
     winner: str | None = None
     num_tokens: dict[str, int] = field(default_factory=dict)  # decoded, by role
     counts: dict[str, int] = field(default_factory=dict)  # requests, retries and rejections by name
+    quarantined: str | None = None  # the part of RUN/quarantine with the request that was set aside
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from bohdi_ray.actors.pool import cancelled
+from bohdi_ray.actors.waits import cancelled
 from bohdi_ray.meditation import stopped
 from bohdi_ray.storage.run_dir import RunDir
 

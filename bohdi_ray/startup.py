@@ -20,20 +20,25 @@ import ray
 from ray.exceptions import RayError
 
 from bohdi_ray.actors.directory import start_directory
-from bohdi_ray.actors.pool import EngineMaker, EnginePools, all_or_none, within
+from bohdi_ray.actors.engine_start import longest_replacement_s
+from bohdi_ray.actors.pool import EngineMaker, EnginePools
+from bohdi_ray.actors.routed_models import Reach
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.actors.tree_manager import start_tree_manager
+from bohdi_ray.actors.waits import all_or_none, within
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.machines import knock, unreachable
 from bohdi_ray.meditation import Supplies
+from bohdi_ray.observe.notice import Notify
 from bohdi_ray.preflight import local_node
 from bohdi_ray.progress import RunProgress
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.resume import Past
 from bohdi_ray.rounds import harvest_version
 from bohdi_ray.storage.lease import Claim, Lease
+from bohdi_ray.storage.quarantine import Quarantine
 from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
 from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.storage.samples import SampleStore
@@ -68,7 +73,7 @@ class Parts:
 class Crew:
     """Everything that takes part in a run, and the few things the main loop asks of it."""
 
-    def __init__(self, config: FusionConfig, run_dir: RunDir, parts: Parts, claim: Claim | None):
+    def __init__(self, config: FusionConfig, run_dir: RunDir, parts: Parts, claim: Claim | None, notify: Notify):
         self.config, self.run_dir = config, run_dir
         seeds = starting_domains(config)
         plan = ray.put(HarvestPlan.from_config(config))
@@ -76,8 +81,13 @@ class Crew:
         self.manager = start_tree_manager(config, seeds, run_dir, claim)
         self.queue = start_sample_queue(config.training, run_dir.path(CHECKPOINTS))
         self.trainer: Any = None  # a handle as of training.launch, once `start` has come that far
-        self.pools = EnginePools(config.sources, config.target, parts.make_engine(config), directory, config.deadlines)
-        self.supplies = Supplies(plan, directory, self.manager, run_dir, claim)
+        deadlines, engine_maker = config.deadlines, parts.make_engine(config)
+        self.pools = EnginePools(
+            config.sources, config.target, engine_maker, directory, deadlines, config.harvest.min_sources, notify
+        )
+        quarantine = Quarantine.of(config, run_dir, claim)
+        reach = ray.put(Reach(directory, quarantine, deadlines.request_s, longest_replacement_s(deadlines)))
+        self.supplies = Supplies(plan, reach, directory, self.manager, run_dir, claim)
         self.store = SampleStore(run_dir)
         # Rows by closed round, until no start of the workers needs them: a restarted queue is given them again.
         self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}
@@ -201,7 +211,7 @@ async def assemble(
 ) -> Crew:
     """Starts everything, behind what `past` holds; when that fails, nothing is left running. With `claim` nothing
     writes samples or journal for a driver that has lost its lease."""
-    crew = Crew(config, run, parts, claim)
+    crew = Crew(config, run, parts, claim, progress.on_notice)
     try:
         await crew.start(parts, progress, past or Past())
     except BaseException:

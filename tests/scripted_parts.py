@@ -9,7 +9,7 @@ import asyncio
 import glob
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +18,9 @@ from fakes import scripted_completion
 from step_log import StepLog
 
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.engines.gate import Gate
 from bohdi_ray.engines.spec import EngineStats
-from bohdi_ray.errors import EngineFailed, WeightsMismatch
+from bohdi_ray.errors import EngineFailed, RemoteFailed, WeightsMismatch
 from bohdi_ray.records import Completion, EngineRequest, TrainingRow
 from bohdi_ray.startup import Parts
 from bohdi_ray.training.checkpoints import (
@@ -45,8 +46,10 @@ QUEUE_S = 60.0
 class Faults:
     """What goes wrong, and how often. A fault is a file that strikes once, in whichever process finds it first.
 
-    Known: start-MODEL, load-MODEL (both raise), die-MODEL (ends the process in the middle of a call), slip-MODEL
-    (answers with other weights), train (raises), stall (the trainer stops moving).
+    Known: start-MODEL, load-MODEL, dead-MODEL (raise, the last one from the middle of a call), die-MODEL (ends the
+    process in the middle of a call), slip-MODEL (answers with other weights), hang-MODEL (a call gives no sign of life
+    any more), late-MODEL (a start that never ends), ping-MODEL, refuse-MODEL (no server can be reached, in a ping or
+    in a call), train (raises), stall (the trainer stops moving). Poison lasts: every engine of the model dies of it.
     """
 
     folder: str
@@ -55,7 +58,20 @@ class Faults:
         for i in range(times):
             write_text(os.path.join(self.folder, f"{fault}.{i}"), "")
 
+    def poison(self, model: str, text: str) -> None:
+        write_text(os.path.join(self.folder, f"poison-{model}"), text)
+
+    def is_poison(self, model: str, requests: Sequence[EngineRequest]) -> bool:
+        try:
+            with open(os.path.join(self.folder, f"poison-{model}"), encoding="utf-8") as file:
+                poison = file.read()
+        except FileNotFoundError:
+            return False
+        return any(poison in request.prompt for request in requests)
+
     def strikes(self, fault: str) -> bool:
+        if not os.path.isdir(self.folder):
+            return False
         for path in glob.glob(os.path.join(self.folder, f"{fault}.*")):
             try:
                 os.remove(path)
@@ -73,20 +89,40 @@ class ScriptedEngineActor:
 
     def __init__(self, model: str, weights_version: int, answer_s: float, faults: Faults):
         self._model, self._weights_version, self._answer_s, self._faults = model, weights_version, answer_s, faults
+        self._gate = Gate()
         self._num_served = self._num_prompt_tokens = self._num_decoded_tokens = 0
 
     async def start(self) -> None:
         if self._faults.strikes(f"start-{self._model}"):
             raise EngineFailed("scripted: no start")
+        if self._faults.strikes(f"late-{self._model}"):
+            await asyncio.Event().wait()
 
-    async def run(self, requests: Sequence[EngineRequest]):
+    async def ping(self) -> None:
+        if self._faults.strikes(f"ping-{self._model}"):
+            raise RemoteFailed("scripted: connection refused")
+
+    async def run(self, requests: Sequence[EngineRequest], alone: bool = False):
+        async for ready in self._gate.through(self._answers(requests), alone):
+            yield ready
+
+    async def _answers(self, requests: Sequence[EngineRequest]):
         if self._answer_s:
             await asyncio.sleep(self._answer_s)
+        if self._faults.strikes(f"hang-{self._model}"):
+            await asyncio.Event().wait()
+        if self._faults.strikes(f"refuse-{self._model}"):
+            raise RemoteFailed("scripted: connection refused")
+        if self._faults.is_poison(self._model, requests):
+            os._exit(1)
         version = self._weights_version + self._faults.strikes(f"slip-{self._model}")
         answers: list[Completion] = [scripted_completion(self._model, version, r) for r in requests]
         if self._faults.strikes(f"die-{self._model}"):
             yield answers[: len(answers) // 2]
             os._exit(1)
+        if self._faults.strikes(f"dead-{self._model}"):
+            yield answers[: len(answers) // 2]
+            raise EngineFailed("scripted: the engine is dead, its actor is not")
         self._num_served += len(requests)
         self._num_prompt_tokens += sum(answer.num_prompt_tokens for answer in answers)
         self._num_decoded_tokens += sum(answer.num_tokens for answer in answers)
@@ -208,6 +244,23 @@ def scripted_parts(
         evaluate=evaluate,
         export_weights=lambda config, weights, out: _export.remote(out),
     )
+
+
+def at_second_start(parts: Parts, model: str, then: Callable[[], None]) -> Parts:
+    """The parts, with `then` called before the model's second engine is made: the replacement of its first."""
+
+    def make_engine(config: FusionConfig) -> Any:
+        made = []
+
+        def make(one: Any, *args: Any) -> Any:
+            made.append(one.name)
+            if one.name == model and made.count(model) == 2:
+                then()
+            return parts.make_engine(config)(one, *args)
+
+        return make
+
+    return replace(parts, make_engine=make_engine)
 
 
 def scripted_config(run_dir: str, **changes: Any) -> FusionConfig:

@@ -17,6 +17,7 @@ from typing import Any
 import ray
 
 from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.engines.gate import Gate
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
 from bohdi_ray.errors import EngineFailed
 from bohdi_ray.randomness import derived_seed
@@ -41,16 +42,27 @@ class EngineActor:
             from bohdi_ray.engines.openai import RemoteEngine
 
             self._engine = RemoteEngine(spec)
+        self._gate = Gate()
         self._ending = False
 
     async def start(self) -> LoadReport | None:
         """Loads the model, and proves published weights."""
         return await self._engine.start()
 
-    async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
-        """Call with `num_returns="streaming"`: lists of completions as they finish, empty ones as signs of life."""
+    async def ping(self) -> None:
+        """Of a remote source: raises RemoteFailed when its server does not answer."""
+        await self._engine.ping()
+
+    async def run(
+        self, requests: Sequence[EngineRequest], alone: bool = False
+    ) -> AsyncIterator[list[Completion] | None]:
+        """Call with `num_returns="streaming"`: lists of completions as they finish, empty ones as signs of life.
+
+        With `alone` no other request is in the engine at the time. None says that the call is held until another one,
+        that is alone, has ended, or until it may be alone itself.
+        """
         try:
-            async for ready in self._engine.run(requests):
+            async for ready in self._gate.through(self._engine.run(requests), alone):
                 yield ready
         except EngineFailed:
             self._end_soon()

@@ -7,15 +7,17 @@ small outcomes go back to the driver.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
 
-from bohdi_ray.actors.routed_models import RoutedModels
+from bohdi_ray.actors.routed_models import PresentModels, Reach, RoutedModels
 from bohdi_ray.engines.routing import RoutingTable
-from bohdi_ray.errors import BohdiError
+from bohdi_ray.errors import BohdiError, SourceLeftOut
 from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
@@ -26,6 +28,18 @@ from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore, to_table
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+async def with_those_present(models: RoutedModels, work: Callable[[PresentModels], Awaitable[T]]) -> T:
+    """`work` with the sources that take part now; when one of them is left out on the way, all of it once more with
+    the others, so that its result is one of a single set of sources. Seeds are its own: what it asks again of the
+    others are the same requests."""
+    while True:
+        try:
+            return await work(models.present())
+        except SourceLeftOut as left_out:
+            log.info("%s; beginning again without it", left_out)
 
 
 async def together(models: RoutedModels, coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
@@ -42,34 +56,27 @@ async def together(models: RoutedModels, coroutines: list[Coroutine[Any, Any, T]
 
 @ray.remote(num_cpus=0.01, num_returns=2, max_retries=3)
 def harvest_bundle(
-    tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable, directory: Any, request_s: float, replace_s: float
+    tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable, reach: Reach
 ) -> tuple[list[Outcome], pa.Table]:
     """Harvests the tickets all at once. Returns their outcomes in order, and the accepted samples as a table."""
 
     async def work() -> list[tuple[Outcome, Sample | None]]:
-        rng = generator(plan.seed, tickets[0].ticket_id, "routing")
-        models = RoutedModels(table, directory, request_s, replace_s, rng)
-        return await together(models, [harvest_one(ticket, models, plan) for ticket in tickets])
+        models = RoutedModels(table, reach, generator(plan.seed, tickets[0].ticket_id, "routing"))
+        harvests = [partial(harvest_one, ticket, plan=plan) for ticket in tickets]
+        return await together(models, [with_those_present(models, harvest) for harvest in harvests])
 
     pairs = asyncio.run(work())
     return [outcome for outcome, _ in pairs], to_table([sample for _, sample in pairs if sample is not None])
 
 
 @ray.remote(num_cpus=0.01, max_retries=3)
-def propose(
-    requests: list[SproutRequest],
-    plan: HarvestPlan,
-    table: RoutingTable,
-    directory: Any,
-    request_s: float,
-    replace_s: float,
-) -> list[Proposals]:
-    """Asks all sources for names of the next children of several nodes at once."""
+def propose(requests: list[SproutRequest], plan: HarvestPlan, table: RoutingTable, reach: Reach) -> list[Proposals]:
+    """Asks all sources that take part for names of the next children of several nodes at once."""
 
     async def work() -> list[Proposals]:
-        rng = generator(plan.seed, requests[0].request_id, "routing")
-        models = RoutedModels(table, directory, request_s, replace_s, rng)
-        return await together(models, [sprout(request, models, plan) for request in requests])
+        models = RoutedModels(table, reach, generator(plan.seed, requests[0].request_id, "routing"))
+        polls = [partial(sprout, request, plan=plan) for request in requests]
+        return await together(models, [with_those_present(models, poll) for poll in polls])
 
     return asyncio.run(work())
 
@@ -87,7 +94,8 @@ def write_part(
         # A bundle was harvested again after its node was lost, and its texts are not the ones that were judged.
         raise BohdiError(
             f"step {step} of round {round} has {len(accepted)} accepted samples, but {kept.num_rows} of them are left; "
-            "a node with samples not yet stored was lost: start the run again"
+            f"a node with samples not yet stored was lost: go on with `bohdi resume {run.location}`, which harvests "
+            "the step again"
         )
     if claim is not None:
         claim.check()

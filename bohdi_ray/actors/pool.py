@@ -1,9 +1,9 @@
-"""Pools of engines, owned by the driver: start, watch, replace, give new weights, stop.
+"""Pools of engines, owned by the driver: start, watch, replace, give new weights, leave out and take back, stop.
 
 One `EnginePools` serves a whole run. It publishes a new routing table whenever a replica appears, dies or has proved
 new weights; a target replica is never in a table before it serves the weights that table names. Replacing is done
 here, by a new actor that starts cold on the right weights, rather than by Ray's restarts: one path for a first start
-and for a later one.
+and for a later one. A source none of whose engines can be started is left out while enough others are there.
 """
 
 from __future__ import annotations
@@ -11,24 +11,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from bohdi_ray.actors.routed_models import as_bohdi_error
+from bohdi_ray.actors.engine_start import MOST_STARTS, Weights, is_final, start_engine
+from bohdi_ray.actors.waits import all_or_none, cancelled, within
 from bohdi_ray.config import DeadlineConfig, OpenAIModel, VllmModel
+from bohdi_ray.engines.attendance import Attendance, pauses
 from bohdi_ray.engines.routing import Replica, RoutingTable
-from bohdi_ray.errors import SEE_LOGS, BohdiError, ConfigError, DeadlineExceeded, EngineFailed
+from bohdi_ray.errors import SEE_LOGS, BohdiError, ConfigError, EngineFailed
+from bohdi_ray.observe.notice import Notify
 
 log = logging.getLogger(__name__)
 
 WATCH_EVERY_S = 2.0
 DIRECTORY_S = 60.0  # for the directory to answer, a restart included
 STOP_S = 30.0  # for an engine to stop by itself
-MOST_STARTS = 3  # of one replica in a row before the run gives up on it
+# Between tries to take back what was given up: each pause twice the one before.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 600.0
 
 # Makes the actor handle of one replica of a model; for the target it starts on (version, weights folder).
 EngineMaker = Callable[[VllmModel | OpenAIModel, str, int, str | None], Any]
@@ -41,6 +45,8 @@ class Pool:
     model: VllmModel | OpenAIModel
     replicas: dict[str, Any] = field(default_factory=dict)  # handles by replica id
     num_made: int = 0
+    num_starting: int = 0  # not counting tries to bring back what was given up
+    was_up: bool = False
 
     @property
     def num_wanted(self) -> int:
@@ -57,17 +63,22 @@ class EnginePools:
         make_engine: EngineMaker,
         directory: Any,
         deadlines: DeadlineConfig,
+        min_sources: int,
+        notify: Notify,
     ):
         self._pools = {model.name: Pool(model) for model in (*sources, target)}
         self._sources = tuple(source.name for source in sources)
+        self._attendance = Attendance(self._sources, min_sources)
+        self._notify = notify
         self._target = target.name
         self._make_engine = make_engine
         self._directory = directory
         self._deadlines = deadlines
-        self._weights: tuple[int, str | None] = (0, None)
+        self._weights: Weights = (0, None)
         self._table_version = 0
         self._table: RoutingTable | None = None
         self._replacing: set[str] = set()
+        self._given_up: list[Pool] = []  # one entry a replica; `watch` brings them back
         self.num_replaced = 0
 
     @property
@@ -77,34 +88,74 @@ class EnginePools:
         return self._table
 
     async def start_sources(self) -> None:
-        """Starts all source engines at once; raises the first error that no retry mended."""
+        """Starts all source engines at once. Raises ConfigError, and EngineFailed when too few sources have started."""
         pools = [self._pools[name] for name in self._sources]
-        await all_or_none(self._add(pool) for pool in pools for _ in range(pool.num_wanted))
+        await all_or_none(self._fill(pool) for pool in pools for _ in range(pool.num_wanted))
 
     async def start_target(self, version: int, weights_dir: str) -> None:
         """Starts the target's engines on published weights, which they prove before they count."""
         self._weights = (version, weights_dir)
         pool = self._pools[self._target]
-        await all_or_none(self._add(pool) for _ in range(pool.num_wanted))
+        await all_or_none(self._fill(pool) for _ in range(pool.num_wanted))
 
-    async def _add(self, pool: Pool) -> None:
+    async def _fill(self, pool: Pool) -> None:
+        """One more replica. A source's that cannot be started is given up for now, if the run may go on without."""
+        pool.num_starting += 1
+        try:
+            await self._add(pool, MOST_STARTS)
+        except (BohdiError, RayError) as error:
+            settings = isinstance(error, ConfigError) and not pool.was_up
+            if settings or pool.model.name == self._target:
+                raise
+            failure = error
+        else:
+            return
+        finally:
+            pool.num_starting -= 1
+        await self._give_up(pool, failure)
+
+    async def _give_up(self, pool: Pool, error: Exception) -> None:
+        self._given_up.append(pool)
+        name = pool.model.name
+        if pool.replicas or pool.num_starting:
+            text = f"source {name} goes on with fewer engines for now: {error}"
+            self._notify("engine_given_up", text, model=name, error=str(error))
+        elif self._attendance.leave_out(name, str(error)):
+            await self.publish()
+            left = self._attendance.present
+            text = f"source {name} is LEFT OUT for now, the run goes on with {', '.join(left)}: {error}"
+            self._notify("source_left_out", text, model=name, error=str(error), sources=left)
+
+    async def _bring_back(self, pool: Pool) -> None:
+        """Tries again and again, with growing pauses, to start a replica that was given up."""
+        for pause_s in pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S):
+            await asyncio.sleep(pause_s)
+            try:
+                await self._add(pool, 1)
+                return
+            except (BohdiError, RayError) as error:
+                log.warning("%s is still down: %s", pool.model.name, error)
+
+    async def _add(self, pool: Pool, most_starts: int) -> None:
         """One more replica, tried a few times. Whatever happens, no actor stays that is not in the pool."""
-        for attempt in range(1, MOST_STARTS + 1):
+        for attempt in range(1, most_starts + 1):
             replica_id = f"{pool.model.name}-{pool.num_made}"
             pool.num_made += 1
             weights = self._weights_of(pool)
             handle = self._make_engine(pool.model, replica_id, *weights)
             try:
-                await self._start(pool, replica_id, handle, weights)
+                await start_engine(
+                    pool.model, replica_id, handle, weights, lambda: self._weights_of(pool), self._deadlines
+                )
                 pool.replicas[replica_id] = handle
-                await self.publish()
+                await self._joined(pool)
                 return
             except (BohdiError, RayError) as error:
                 pool.replicas.pop(replica_id, None)
                 ray.kill(handle)
-                if isinstance(error, ConfigError | DeadlineExceeded):
-                    raise  # trying again would end no better, or as late
-                if attempt == MOST_STARTS:
+                if is_final(error, pool.model, pool.was_up):
+                    raise
+                if attempt == most_starts:
                     raise EngineFailed(
                         f"engine {replica_id} did not start after {attempt} tries; {SEE_LOGS}. The last error: {error}"
                     ) from error
@@ -114,30 +165,16 @@ class EnginePools:
                 ray.kill(handle)
                 raise
 
-    async def _start(self, pool: Pool, replica_id: str, handle: Any, weights: tuple[int, str | None]) -> None:
-        """Returns once the engine is up, the target's on the weights of now."""
-        await within(
-            handle.__ray_ready__.remote(),
-            self._deadlines.placement_s,
-            f"Ray to find room for engine {replica_id}",
-            "`bohdi plan --address` says what does not fit; free resources, or raise deadlines.placement_s",
-        )
-        await within(
-            handle.start.remote(),
-            self._deadlines.start_s,
-            f"engine {replica_id} to start",
-            f"{SEE_LOGS}; raise deadlines.start_s if it only loads slowly",
-        )
-        while weights != (weights := self._weights_of(pool)):
-            # The round's weights changed while it started: prove the new ones first.
-            await within(
-                handle.load_weights.remote(*weights),
-                self._deadlines.weights_s,
-                f"{replica_id} to load weights version {weights[0]}",
-                "raise deadlines.weights_s",
-            )
+    async def _joined(self, pool: Pool) -> None:
+        pool.was_up = True
+        name = pool.model.name
+        back = self._attendance.take_back(name)
+        await self.publish()
+        if back:
+            text = f"source {name} is back, and takes part from now on"
+            self._notify("source_back", text, model=name, sources=self._attendance.present)
 
-    def _weights_of(self, pool: Pool) -> tuple[int, str | None]:
+    def _weights_of(self, pool: Pool) -> Weights:
         return self._weights if pool.model.name == self._target else (0, None)
 
     async def publish(self) -> None:
@@ -145,7 +182,7 @@ class EnginePools:
         self._table_version += 1
         self._table = RoutingTable(
             version=self._table_version,
-            sources=self._sources,
+            sources=self._attendance.present,
             target=self._target,
             replicas={
                 name: tuple(Replica(replica_id, handle) for replica_id, handle in pool.replicas.items())
@@ -187,10 +224,11 @@ class EnginePools:
 
     async def watch(self) -> None:
         """Looks after every replica until cancelled. Consumes health answers and the reports of harvest tasks, produces
-        tables; raises when a replica cannot be replaced, so that the run ends instead of starving. A replica that takes
-        long to replace holds up no other."""
-        care: dict[str, asyncio.Task[None]] = {}  # by replica id
+        tables; raises when a replica of the target cannot be replaced or too few sources are left, so that the run ends
+        instead of starving. A replica that takes long to replace holds up no other."""
+        care: dict[str, asyncio.Task[None]] = {}  # by replica id, or by what is to be brought back
         reported: set[str] = set()
+        num_given_up = 0
         try:
             while True:
                 await asyncio.sleep(WATCH_EVERY_S)
@@ -203,6 +241,10 @@ class EnginePools:
                             work = self._check(pool, replica_id, handle, replica_id in reported)
                             reported.discard(replica_id)
                             care[replica_id] = asyncio.ensure_future(work)
+                while self._given_up:
+                    num_given_up += 1
+                    work = self._bring_back(self._given_up.pop())
+                    care[f"given up, {num_given_up}"] = asyncio.ensure_future(work)
                 await self._tell(self.table)  # it may have restarted empty
         finally:
             await cancelled(care.values())
@@ -224,7 +266,7 @@ class EnginePools:
             ray.kill(pool.replicas.pop(replica_id))
             self.num_replaced += 1
             await self.publish()
-            await self._add(pool)
+            await self._fill(pool)
         finally:
             self._replacing.discard(replica_id)
 
@@ -251,37 +293,3 @@ class EnginePools:
         await asyncio.gather(*(end(handle) for handle in handles))
         for pool in self._pools.values():
             pool.replicas.clear()
-
-
-async def all_or_none(work: Iterable[Coroutine[Any, Any, Any]]) -> None:
-    """Runs all to their end; the first failure ends the others, and is raised once they have ended."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        await cancelled(tasks)
-
-
-async def cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancels what still runs and waits for its end; its errors are dropped."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def within(reference: Awaitable[Any], seconds: float, waited_for: str, remedy: str) -> Any:
-    """The value of a Ray reference, with a deadline; errors of ours come out of Ray's wrapping."""
-    try:
-        return await asyncio.wait_for(_value(reference), seconds)
-    except TimeoutError:
-        raise DeadlineExceeded(waited_for, seconds, remedy) from None
-    except RayError as error:
-        unwrapped = as_bohdi_error(error)
-        if isinstance(unwrapped, BohdiError):
-            raise unwrapped from error
-        raise
-
-
-async def _value(reference: Awaitable[Any]) -> Any:
-    return await reference

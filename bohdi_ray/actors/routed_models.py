@@ -1,130 +1,173 @@
-"""RoutedModels: how a harvest task reaches the engines. Batches requests, picks replicas, and retries what a death
-cut off.
+"""RoutedModels: how a harvest task reaches the engines. Batches requests, picks replicas, retries what a death cut off.
 
-It lives inside one harvest or sprout task and implements `harvest.models.Models`. Requests that become ready in the
-same turn of the event loop travel in one actor call; answers stream back as they finish, so nothing waits for a
-batch. A request whose engine failed is asked again elsewhere: generation is at-least-once, and its seed makes it the
-same request.
+It lives inside one harvest or sprout task. Requests that become ready in the same turn of the event loop travel in one
+actor call; answers stream back as they finish, so nothing waits for a batch. A request whose engine failed is asked
+again elsewhere: generation is at-least-once, and its seed makes it the same request.
+
+A request that was in two engines when they died may be what kills them: from then on it is asked alone, with no other
+request in the engine, and when that one dies too it is set aside in RUN/quarantine. What merely waited in line, or was
+answered with other weights than the round's, is not blamed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ray.exceptions import RayError, RayTaskError
 
+from bohdi_ray.actors.waits import as_bohdi_error, is_engines_fault
 from bohdi_ray.engines.routing import Replica, RoutingTable, choose
-from bohdi_ray.errors import SEE_LOGS, DeadlineExceeded, EngineFailed
+from bohdi_ray.errors import SEE_LOGS, DeadlineExceeded, EngineFailed, RequestQuarantined, SourceLeftOut
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
+from bohdi_ray.storage.quarantine import Case, Death, Quarantine
 
-# A request that saw this many engines fail is taken to be what kills them.
-MOST_FAILURES = 3
+# Engines that died with a request in them, after which it is asked alone.
+MOST_DEATHS = 2
+# Calls that end without this request's answer, though the engine lives, after which the run ends: no restart helps.
+MOST_UNANSWERED = 3
 
 Waiting = tuple[EngineRequest, asyncio.Future[Completion]]
 
 
-class RoutedModels:
-    """The models as one routing table shows them, and its successors after failures.
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What every task of a run needs to reach the engines.
 
     `request_s` bounds the silence of a call, `replace_s` the wait for a replacement, both in seconds. How long a
     request may take is the engine's to watch: it knows which of them wait for their turn.
     """
 
-    def __init__(
-        self, table: RoutingTable, directory: Any, request_s: float, replace_s: float, rng: np.random.Generator
-    ):
-        self._table, self._directory = table, directory
-        self._request_s, self._replace_s = request_s, replace_s
+    directory: Any
+    quarantine: Quarantine
+    request_s: float
+    replace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PresentModels:
+    """`harvest.models.Models` with the sources of one moment: one piece of work has the same from its start to its end.
+
+    A source that is left out on the way raises SourceLeftOut where it is asked.
+    """
+
+    routed: RoutedModels
+    sources: tuple[str, ...]
+    target: str
+
+    def generate(self, model: str, request: GenerationRequest) -> Coroutine[Any, Any, Completion]:
+        return self.routed.ask(model, request)
+
+    def score(self, model: str, request: ScoreRequest) -> Coroutine[Any, Any, Completion]:
+        return self.routed.ask(model, request)
+
+
+class RoutedModels:
+    """The models as one routing table shows them, and its successors after failures."""
+
+    def __init__(self, table: RoutingTable, reach: Reach, rng: np.random.Generator):
+        self._table, self._reach = table, reach
         self._rng = rng
         self._ready: dict[str, list[Waiting]] = defaultdict(list)
         self._in_flight: dict[str, int] = defaultdict(int)
         self._failed_replicas: set[str] = set()
-        self._failures: dict[str, int] = defaultdict(int)
+        self._deaths: dict[str, list[Death]] = {}  # by request id
+        self._unanswered: dict[str, int] = defaultdict(int)  # calls by request id
         self._calls: set[asyncio.Task[None]] = set()
         self._renewal: asyncio.Task[None] | None = None
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the sources in use."""
-        return self._table.sources
+    def present(self) -> PresentModels:
+        """The models that take part now."""
+        return PresentModels(self, self._table.sources, self._table.target)
 
-    @property
-    def target(self) -> str:
-        """Name of the target."""
-        return self._table.target
-
-    async def generate(self, model: str, request: GenerationRequest) -> Completion:
-        """One completion. Raises EngineFailed or DeadlineExceeded when the run cannot go on without help."""
-        return await self._ask(model, request)
-
-    async def score(self, model: str, request: ScoreRequest) -> Completion:
-        """The likelihood of a given answer; raises as `generate`."""
-        return await self._ask(model, request)
-
-    async def _ask(self, model: str, request: EngineRequest) -> Completion:
+    async def ask(self, model: str, request: EngineRequest) -> Completion:
+        """One completion. Raises RequestQuarantined and SourceLeftOut, which concern this request alone; another error
+        says that the run cannot go on without help."""
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        waiting = self._ready[model]
-        if not waiting:
-            asyncio.get_running_loop().call_soon(self._send, model)
-        waiting.append((request, future))
+        self._put(model, (request, future))
         return await future
 
+    def _put(self, model: str, waiting: Waiting) -> None:
+        ready = self._ready[model]
+        if not ready:
+            asyncio.get_running_loop().call_soon(self._send, model)
+        ready.append(waiting)
+
     def _send(self, model: str) -> None:
-        """Sends all requests of one model that are ready now, one call per replica."""
-        if not (batch := self._ready.pop(model, [])):
-            return  # taken along by a renewal
+        """Sends all requests of one model that are ready now: one call per replica, and one for each suspect."""
+        batch = [waiting for waiting in self._ready.pop(model, ()) if not waiting[1].done()]
+        if not batch:
+            return  # taken along by a renewal, or nobody waits any more
+        if model != self._table.target and model not in self._table.sources:
+            _fail(batch, SourceLeftOut(model))
+            return
         replicas = tuple(r for r in self._table.replicas.get(model, ()) if r.replica_id not in self._failed_replicas)
         if not replicas:
             self._start(self._send_after_renewal(model, batch))
             return
-        by_replica: dict[str, list[Waiting]] = defaultdict(list)
+        calls: dict[tuple[str, str], list[Waiting]] = defaultdict(list)
         chosen = {}
         for waiting in batch:
             replica = choose(replicas, self._in_flight, self._rng)
             self._in_flight[replica.replica_id] += 1
-            by_replica[replica.replica_id].append(waiting)
+            request_id = waiting[0].request_id
+            suspect = request_id if len(self._deaths.get(request_id, ())) >= MOST_DEATHS else ""
+            calls[replica.replica_id, suspect].append(waiting)
             chosen[replica.replica_id] = replica
-        for replica_id, part in by_replica.items():
-            self._start(self._call(model, chosen[replica_id], part))
+        for (replica_id, suspect), part in calls.items():
+            self._start(self._call(model, chosen[replica_id], part, bool(suspect)))
 
     def _start(self, call: Any) -> None:
         task = asyncio.get_running_loop().create_task(call)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
-    async def _call(self, model: str, replica: Replica, batch: Sequence[Waiting]) -> None:
+    async def _call(self, model: str, replica: Replica, batch: Sequence[Waiting], alone: bool) -> None:
         """One streaming call; what it leaves unanswered is asked again. Every waiter gets an answer or an error."""
-        open_requests = {request.request_id: (request, future) for request, future in batch}
-        failure: BaseException = EngineFailed(
-            f"{replica.replica_id} ended its answer early, or served other weights than this round's"
-        )
+        replica_id = replica.replica_id
+        open_requests = {waiting[0].request_id: waiting for waiting in batch}
+        requests = [waiting[0] for waiting in batch]
+        inside = not alone  # a call that is to be alone says when it is; an engine may be dead before
+        failure: BaseException | None = None
         try:
-            async with asyncio.timeout(self._request_s) as silence:
-                stream = replica.handle.run.options(num_returns="streaming").remote([r for r, _ in batch])
+            async with asyncio.timeout(self._reach.request_s) as silence:
+                run = replica.handle.run.options(num_returns="streaming")
+                stream = run.remote(requests, True) if alone else run.remote(requests)
                 async for reference in stream:
-                    for completion in await reference:
+                    ready = await reference
+                    inside = ready is not None  # else it is held at the engine's gate
+                    for completion in ready or ():
                         if self._settle(model, completion, open_requests):
-                            self._in_flight[replica.replica_id] -= 1
-                    silence.reschedule(asyncio.get_running_loop().time() + self._request_s)
+                            self._in_flight[replica_id] -= 1
+                    silence.reschedule(asyncio.get_running_loop().time() + self._reach.request_s)
         except TimeoutError:
-            waited_for = f"a sign of life from {replica.replica_id}, which holds {len(open_requests)} requests"
-            failure = DeadlineExceeded(waited_for, self._request_s, "see its log, or raise deadlines.request_s")
+            waited_for = f"a sign of life from {replica_id}, which holds {len(open_requests)} requests"
+            remedy = "see its log, or raise deadlines.request_s"
+            failure = DeadlineExceeded(waited_for, self._reach.request_s, remedy)
         except Exception as error:
             failure = as_bohdi_error(error)
-        self._in_flight[replica.replica_id] -= len(open_requests)
+        self._in_flight[replica_id] -= len(open_requests)
         if not open_requests:
             return
-        if not is_engines_fault(failure):
-            # RemoteFailed and the like, or a bug: asking again would not help, and the harvests that wait must know.
-            self._fail(open_requests, failure)
+        if failure is not None and not is_engines_fault(failure):
+            # A bug: asking again would not help, and the harvests that wait must know.
+            _fail(open_requests.values(), failure)
             return
-        self._failed_replicas.add(replica.replica_id)
-        self._directory.report.remote(replica.replica_id)
-        self._ask_again(model, open_requests, failure)
+        self._failed_replicas.add(replica_id)
+        self._reach.directory.report.remote(replica_id)
+        for waiting in open_requests.values():
+            if waiting[1].done():
+                continue  # nobody waits for it any more
+            if failure is None:
+                self._ask_again_unanswered(model, waiting, replica_id)
+            elif inside:
+                self._ask_again_after_death(model, waiting, Death(replica_id, str(failure), time.time(), alone))
+            else:
+                self._put(model, waiting)
 
     def _settle(self, model: str, completion: Completion, open_requests: dict[str, Waiting]) -> bool:
         """Hands an answer to its waiter; False for one that was made with other weights than this round's."""
@@ -135,20 +178,34 @@ class RoutedModels:
             future.set_result(completion)
         return True
 
-    def _ask_again(self, model: str, open_requests: dict[str, Waiting], failure: BaseException) -> None:
-        for request, future in open_requests.values():
-            self._failures[request.request_id] += 1
-            if self._failures[request.request_id] < MOST_FAILURES:
-                waiting = self._ready[model]
-                if not waiting:
-                    asyncio.get_running_loop().call_soon(self._send, model)
-                waiting.append((request, future))
-            elif not future.done():
-                error = EngineFailed(
-                    f"request {request.request_id} to {model} failed on {MOST_FAILURES} engines, last: {failure}"
-                )
-                error.__cause__ = failure
-                future.set_exception(error)
+    def _ask_again_unanswered(self, model: str, waiting: Waiting, replica_id: str) -> None:
+        request_id = waiting[0].request_id
+        self._unanswered[request_id] += 1
+        if self._unanswered[request_id] < MOST_UNANSWERED:
+            self._put(model, waiting)
+            return
+        what = "ended their answers early or served other weights than this round's"
+        error = f"{MOST_UNANSWERED} engines {what} for request {request_id} to {model}, the last one {replica_id}"
+        _fail([waiting], EngineFailed(f"{error}; {SEE_LOGS}"))
+
+    def _ask_again_after_death(self, model: str, waiting: Waiting, death: Death) -> None:
+        self._deaths.setdefault(waiting[0].request_id, []).append(death)
+        if death.alone:
+            self._start(self._set_aside(model, waiting))
+        else:
+            self._put(model, waiting)
+
+    async def _set_aside(self, model: str, waiting: Waiting) -> None:
+        request, future = waiting
+        version = self._table.weights_version if model == self._table.target else 0
+        case = Case(request, model, version, tuple(self._deaths.pop(request.request_id)))
+        try:
+            part = await asyncio.to_thread(self._reach.quarantine.write, case)
+        except Exception as error:  # whatever it is, nobody else would tell those who wait
+            _fail([waiting], error)
+            return
+        if not future.done():
+            future.set_exception(RequestQuarantined(request.request_id, part))
 
     async def _send_after_renewal(self, model: str, batch: list[Waiting]) -> None:
         """No replica of `model` is left in this table: wait for the pools to publish another one."""
@@ -157,26 +214,21 @@ class RoutedModels:
         try:
             await asyncio.shield(self._renewal)
         except Exception as error:  # whatever it is, nobody else would tell those who wait
-            self._fail({request.request_id: (request, future) for request, future in batch}, as_bohdi_error(error))
+            _fail(batch, as_bohdi_error(error))
             return
         self._ready[model].extend(batch)
         self._send(model)
 
     async def _renew(self) -> None:
-        reference = self._directory.newer_than.remote(self._table.version, self._replace_s)
+        reference = self._reach.directory.newer_than.remote(self._table.version, self._reach.replace_s)
         table = await reference
         if table is None:
             raise DeadlineExceeded(
                 f"a replacement of {', '.join(sorted(self._failed_replicas))}",
-                self._replace_s,
+                self._reach.replace_s,
                 f"{SEE_LOGS}; raise deadlines.start_s if it only starts slowly",
             )
         self._table = table
-
-    def _fail(self, open_requests: dict[str, Waiting], error: BaseException) -> None:
-        for _, future in open_requests.values():
-            if not future.done():
-                future.set_exception(error)
 
     async def close(self) -> None:
         """Ends what is still under way; called when the task's work is done or given up."""
@@ -186,14 +238,7 @@ class RoutedModels:
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-def as_bohdi_error(error: BaseException) -> BaseException:
-    """The error inside Ray's wrapping, or the error itself."""
-    cause = getattr(error, "cause", None)
-    if isinstance(error, RayTaskError) and isinstance(cause, BaseException):
-        return as_bohdi_error(cause)
-    return error
-
-
-def is_engines_fault(error: BaseException) -> bool:
-    """Whether another replica may answer what failed with `error` (unwrapped): the engine died, hung or gave up."""
-    return isinstance(error, EngineFailed | DeadlineExceeded | RayError) and not isinstance(error, RayTaskError)
+def _fail(waiting: Iterable[Waiting], error: BaseException) -> None:
+    for _, future in waiting:
+        if not future.done():
+            future.set_exception(error)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+
+UNLIKELY = -20.0  # log-probability given to labels that a server without log-probabilities did not choose
 
 
 def normalised_choices(logprobs: Mapping[str, float]) -> dict[str, float]:
@@ -37,3 +40,26 @@ def first_token_choices(tokens: Iterable[tuple[str, float]], choices: Sequence[s
     if not any(sums.values()):
         return None
     return normalised_choices({c: math.log(p) if p > 0 else smallest for c, p in sums.items()})
+
+
+def labelled(
+    text: str, alternatives: list[tuple[str, float]], choices: Sequence[str]
+) -> tuple[str, dict[str, float] | None]:
+    """The label an answer chose, with log-probabilities normalised over the labels.
+
+    From the server's log-probabilities where it gives them, else from the text alone: then the label it holds is taken
+    as certain. (text, None) when neither names a label.
+    """
+    found = first_token_choices(alternatives, choices) if alternatives else None
+    written = text.strip()
+    if written not in choices:
+        marks = "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))
+        named = set(re.findall(rf"(?<!\w)({marks})(?!\w)", text))
+        written = named.pop() if len(named) == 1 else ""  # "A better one is B" names two, so none
+    if found is not None:
+        return written or max(found, key=lambda choice: found[choice]), found
+    if not written:
+        return text, None
+    # As far from the others as UNLIKELY says; the difference from exactly normalised is below 1e-7.
+    rest = math.log1p(-(len(choices) - 1) * math.exp(UNLIKELY))
+    return written, {choice: rest if choice == written else UNLIKELY for choice in choices}

@@ -7,8 +7,8 @@ client is made and is never logged. It has no weights to load and cannot score a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import math
 import os
 import random
 import re
@@ -20,11 +20,11 @@ from typing import Any
 
 from bohdi_ray.config import OpenAIModel
 from bohdi_ray.engines.chat import chat_messages, strip_control_tokens
-from bohdi_ray.engines.choices import first_token_choices
+from bohdi_ray.engines.choices import labelled
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
 from bohdi_ray.errors import ConfigError, EngineFailed, PromptTooLong, RemoteFailed, RequestRefused
-from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
+from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, SamplingSpec, ScoreRequest
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,6 @@ NOT_TAKEN = re.compile(
     re.IGNORECASE,
 )
 LONGEST_DELAY_S = 60.0
-UNLIKELY = -20.0  # log-probability given to labels that a server without log-probabilities did not choose
 
 
 def resolve_secret(reference: str) -> str:
@@ -103,6 +102,14 @@ class RemoteEngine:
         self._client = AsyncOpenAI(
             base_url=self._model.base_url, api_key=key, timeout=self._model.timeout_s, max_retries=0
         )
+
+    async def ping(self) -> None:
+        """Returns once the server has answered a request for one token. Raises RemoteFailed, after as many retries as
+        for any other request."""
+        sampling = SamplingSpec(temperature=0.0, top_p=1.0, max_tokens=1, seed=0)
+        request = GenerationRequest("ping", "answer", "Say yes.", sampling)
+        with contextlib.suppress(PromptTooLong, RequestRefused):  # a server that refuses this one request is there
+            self._count(completion_of(await self._send(request), request, Completion("ping", self._model.name, 0)))
 
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
         """Completions as they finish, as LLMEngine.run. Raises RemoteFailed when retries are used up."""
@@ -159,9 +166,12 @@ class RemoteEngine:
                 self._idle_since = time.monotonic()
         completion = completion_of(reply, request, base)
         self._num_served += 1
+        self._count(completion)
+        return completion
+
+    def _count(self, completion: Completion) -> None:
         self._num_prompt_tokens += completion.num_prompt_tokens
         self._num_decoded_tokens += completion.num_tokens
-        return completion
 
     async def _send(self, request: GenerationRequest) -> Any:
         """The server's reply, after as many retries as it takes or may take."""
@@ -272,26 +282,3 @@ def first_alternatives(answer: Any) -> list[tuple[str, float]]:
         return []
     first = answer.logprobs.content[0]
     return [(entry.token, entry.logprob) for entry in first.top_logprobs or [first]]
-
-
-def labelled(
-    text: str, alternatives: list[tuple[str, float]], choices: Sequence[str]
-) -> tuple[str, dict[str, float] | None]:
-    """The label an answer chose, with log-probabilities normalised over the labels.
-
-    From the server's log-probabilities where it gives them, else from the text alone: then the label it holds is taken
-    as certain. (text, None) when neither names a label.
-    """
-    found = first_token_choices(alternatives, choices) if alternatives else None
-    written = text.strip()
-    if written not in choices:
-        marks = "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))
-        named = set(re.findall(rf"(?<!\w)({marks})(?!\w)", text))
-        written = named.pop() if len(named) == 1 else ""  # "A better one is B" names two, so none
-    if found is not None:
-        return written or max(found, key=lambda choice: found[choice]), found
-    if not written:
-        return text, None
-    # As far from the others as UNLIKELY says; the difference from exactly normalised is below 1e-7.
-    rest = math.log1p(-(len(choices) - 1) * math.exp(UNLIKELY))
-    return written, {choice: rest if choice == written else UNLIKELY for choice in choices}

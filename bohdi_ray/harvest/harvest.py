@@ -1,7 +1,8 @@
 """One ticket, one harvest (method, section 4): a leader asks, everybody answers, the best answer becomes a sample.
 
 Called by harvest tasks. Holds no state; every draw and every request's seed comes from the run's seed and the ticket.
-Only content fails a ticket; what engines do wrong is raised by `Models` and stops the run.
+Only content fails a ticket, a request that engines die of included; what engines do wrong otherwise is raised by
+`Models`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from bohdi_ray.engines.prompts import clean_text, parse_question
 from bohdi_ray.engines.quality import answer_problem, question_problem
+from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.judge import JudgeFailure, NobodyJudged, judge
 from bohdi_ray.harvest.models import Models, all_of, error_name
 from bohdi_ray.harvest.plan import HarvestPlan
@@ -35,13 +37,14 @@ from bohdi_ray.records import (
 # Why a ticket gives no sample. The tree adds its own: a question the leaf already has.
 Failure = (
     Literal["invalid_question", "question_prompt_too_long", "question_request_failed", "no_eligible_answer"]
+    | Literal["request_quarantined"]
     | JudgeFailure
 )
 FAILURES: tuple[str, ...] = tuple(name for part in get_args(Failure) for name in get_args(part))
 
 
 async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tuple[Outcome, Sample | None]:
-    """Harvest one ticket: an Outcome, and the Sample unless it failed."""
+    """Harvest one ticket: an Outcome, and the Sample unless it failed. Raises SourceLeftOut."""
     started_at = time.time()
     work = _Work(ticket, models, plan)
     leader = models.sources[int(work.rng("leader").integers(len(models.sources)))]
@@ -55,6 +58,9 @@ async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tupl
         verdict = await work.judged(leader, question, eligible)
     except _Failed as failed:
         return work.outcome(leader, failure=failed.reason), None
+    except RequestQuarantined as quarantined:
+        # Whatever its role: an answer that is missing for this reason must not decide who wins.
+        return work.outcome(leader, failure="request_quarantined", quarantined=quarantined.part), None
     reward = 0 if verdict.winner == models.target else 1
     hash_of_question = question_hash(question)
     heldout = is_heldout(hash_of_question, plan.heldout_fraction)

@@ -2,7 +2,8 @@
 
 The driver's routing implements the protocol over engine actors; tests implement it in process. Failures of engines are
 the implementation's business: it retries on another replica, and raises only when the run must stop. What reaches
-harvest code is at most a `Completion.error`, which concerns that one request.
+harvest code is at most a `Completion.error` or a RequestQuarantined, which concern that one request, and SourceLeftOut,
+after which the caller begins again with the sources that are left.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Models(Protocol):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Active sources, in the configuration's order."""
+        """Sources that take part, in the configuration's order: the same ones for a whole piece of work."""
         ...
 
     @property

@@ -9,15 +9,17 @@ from __future__ import annotations
 import string
 
 from bohdi_ray.engines.prompts import name_regex, parse_name
+from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.randomness import derived_seed, generator
-from bohdi_ray.records import GenerationRequest, Proposals, SproutRequest
+from bohdi_ray.records import Completion, GenerationRequest, Proposals, SproutRequest
 from bohdi_ray.tree.names import valid_name
 
 
 async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> Proposals:
-    """Every active source proposes `proposals_per_source` names; a prompt too long for a source costs its proposals."""
+    """Every source that takes part proposes `proposals_per_source` names. A prompt too long for a source, or a request
+    that its engines die of, costs that proposal. Raises SourceLeftOut."""
     level = plan.level_names[len(request.path)]
     prompt = plan.templates.render_sprout(request.path, level, leaf=request.leaf, election=request.election)
     asked = [
@@ -25,14 +27,25 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
         for source in models.sources
         for k in range(plan.proposals_per_source)
     ]
-    completions = await all_of([models.generate(source, one) for source, one in asked])
-    parsed = [valid_name(parse_name(done.text)) if done.error is None else None for done in completions]
+    quarantined: list[str] = []
+
+    async def ask(source: str, one: GenerationRequest) -> Completion | None:
+        try:
+            return await models.generate(source, one)
+        except RequestQuarantined as error:
+            quarantined.append(error.part)
+            return None
+
+    answers = await all_of([ask(source, one) for source, one in asked])
+    completions = [done for done in answers if done is not None and done.error is None]
+    parsed = [valid_name(parse_name(done.text)) for done in completions]
     names = tuple(name for name in parsed if name is not None)
     return Proposals(
         request_id=request.request_id,
         names=names,
-        num_invalid=len(parsed) - len(names),
+        num_invalid=len(asked) - len(names),
         num_tokens=sum(done.num_tokens for done in completions),
+        quarantined=tuple(quarantined),
     )
 
 

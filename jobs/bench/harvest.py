@@ -162,14 +162,14 @@ async def each(crew: Crew, method: str) -> dict[str, Any]:
 async def warm_up(crew: Crew, config: FusionConfig) -> float:
     """A few harvests on as many tasks as later: workers started, grammars compiled. Seconds."""
     began = time.monotonic()
-    waits = (crew.supplies.directory, config.deadlines.request_s, config.deadlines.start_s)
     bundles = []
     for task in range(config.harvest.max_tasks_in_flight):
         tickets = [
             Ticket(ticket_id(WARM_UP_ROUND, task, i), WARM_UP_ROUND, task, i, ("Science", "Physics"), 0)
             for i in range(2)
         ]
-        bundles.append(harvest_bundle.remote(tickets, crew.supplies.plan, crew.pools.table, *waits)[0])
+        supplies = crew.supplies
+        bundles.append(harvest_bundle.remote(tickets, supplies.plan, crew.pools.table, supplies.reach)[0])
     await asyncio.wait_for(asyncio.gather(*bundles), WAIT_S)
     return time.monotonic() - began
 
@@ -219,7 +219,9 @@ async def measure(config: FusionConfig, repeats: int) -> dict[str, Any]:
         start_s = time.monotonic() - started
         try:
             warm_up_s = await warm_up(crew, config)
-            meditation = Meditation(config, crew.supplies, lambda: crew.pools.table, lambda _: None, asyncio.Event())
+            meditation = Meditation(
+                config, crew.supplies, lambda: crew.pools.table, lambda _: None, asyncio.Event(), progress.on_notice
+            )
             rounds = [await measured(crew, meditation, round) for round in range(repeats)]
         finally:
             await crew.dismiss()

@@ -4,9 +4,9 @@ import json
 import time
 
 import pytest
-from scripted_parts import Faults, scripted_config, scripted_parts
+from scripted_parts import Faults, at_second_start, scripted_config, scripted_parts
 
-from bohdi_ray.errors import EngineFailed
+from bohdi_ray.errors import DeadlineExceeded, EngineFailed
 from bohdi_ray.fusion import fuse
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore
@@ -48,13 +48,35 @@ def assert_same(summary, undisturbed):
     ]
 
 
-@pytest.mark.parametrize("model", ["ada", "target"])
+@pytest.mark.parametrize(("model", "death"), [("ada", "die"), ("target", "die"), ("target", "dead")])
 def test_an_engine_that_dies_in_the_middle_of_a_call_is_replaced_and_nothing_is_lost(
-    tmp_path, faults, undisturbed, model
+    tmp_path, faults, undisturbed, model, death
 ):
-    faults.arm(f"die-{model}")
+    """Its process ends, or it says that it is dead while its process stays."""
+    faults.arm(f"{death}-{model}")
     assert_same(run(tmp_path, faults), undisturbed)
     assert num_replaced(tmp_path) == 1
+
+
+def test_an_engine_that_hangs_is_replaced_and_nothing_is_lost(tmp_path, faults, undisturbed):
+    faults.arm("hang-ada")
+    assert_same(run(tmp_path, faults, deadlines={"request_s": 4}), undisturbed)
+    assert num_replaced(tmp_path) == 1
+
+
+def test_a_replacement_that_hangs_as_it_starts_is_replaced_too(tmp_path, faults, undisturbed):
+    """The deadline was long enough for the first start, so a later one that exceeds it hangs."""
+    faults.arm("die-target")
+    parts = at_second_start(scripted_parts(faults=faults), "target", lambda: faults.arm("late-target"))
+    config = scripted_config(str(tmp_path / "run"), **SMALL, deadlines={"start_s": 6})
+    assert_same(fuse(config, parts=parts), undisturbed)
+    assert num_replaced(tmp_path) == 1
+
+
+def test_a_first_start_that_hangs_ends_the_run_at_its_deadline(tmp_path, faults):
+    faults.arm("late-target")
+    with pytest.raises(DeadlineExceeded, match=r"engine target-0 to start; .*raise deadlines\.start_s"):
+        run(tmp_path, faults, deadlines={"start_s": 6})
 
 
 def test_an_engine_that_fails_its_start_twice_is_started_a_third_time(tmp_path, faults, undisturbed):
@@ -63,36 +85,18 @@ def test_an_engine_that_fails_its_start_twice_is_started_a_third_time(tmp_path, 
     assert num_replaced(tmp_path) == 0
 
 
-def test_an_engine_that_never_starts_ends_the_run_with_its_name_and_reason(tmp_path, faults):
-    faults.arm("start-bob", times=50)
-    with pytest.raises(EngineFailed, match=r"engine bob-2 did not start after 3 tries.*scripted: no start"):
+def test_a_target_that_never_starts_ends_the_run_with_its_name_and_reason(tmp_path, faults):
+    faults.arm("start-target", times=50)
+    with pytest.raises(EngineFailed, match=r"engine target-2 did not start after 3 tries.*scripted: no start"):
         run(tmp_path, faults)
 
 
-def test_an_engine_that_cannot_be_replaced_ends_the_run_within_seconds(tmp_path, faults):
-    parts = scripted_parts(faults=faults)
-
-    def start_trainer(config, queue, folder, claim):
-        faults.arm("die-ada")
-        return parts.start_trainer(config, queue, folder, claim)
-
-    def make_engine(config):
-        made = []
-
-        def make(model, *args):
-            made.append(model.name)
-            if made.count("ada") == 2:
-                faults.arm("start-ada", times=50)
-            return parts.make_engine(config)(model, *args)
-
-        return make
-
-    from dataclasses import replace
-
-    config = scripted_config(str(tmp_path / "run"), **SMALL)
+def test_a_target_that_cannot_be_replaced_ends_the_run_within_seconds(tmp_path, faults):
+    faults.arm("die-target")
+    parts = at_second_start(scripted_parts(faults=faults), "target", lambda: faults.arm("start-target", times=50))
     started = time.monotonic()
-    with pytest.raises(EngineFailed, match="engine ada-3 did not start"):
-        fuse(config, parts=replace(parts, make_engine=make_engine, start_trainer=start_trainer))
+    with pytest.raises(EngineFailed, match="engine target-3 did not start"):
+        fuse(scripted_config(str(tmp_path / "run"), **SMALL), parts=parts)
     assert time.monotonic() - started < 60
 
 

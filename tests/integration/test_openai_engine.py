@@ -168,6 +168,23 @@ def test_a_server_that_keeps_failing_ends_in_an_error_that_says_so(server):
     assert len(server.requests) == 3
 
 
+def test_a_ping_is_one_short_request_that_tells_whether_the_server_answers(server):
+    async def ping():
+        model = OpenAIModel(name="far", kind="openai", model="m", base_url=server.url, max_retries=1)
+        engine = RemoteEngine(model, first_delay_s=0.01)
+        await engine.start()
+        await engine.ping()
+        return await engine.stats()
+
+    assert asyncio.run(ping()).num_decoded_tokens == 3  # paid for, so counted
+    assert [request["max_tokens"] for request in server.requests] == [1]
+    server.queued = [(400, {"error": {"message": "max_tokens must be 2 or more"}}, {})]
+    asyncio.run(ping())  # it refuses the request, so it is there
+    server.default = (503, {"error": {"message": "down"}}, {})
+    with pytest.raises(RemoteFailed, match="failed 2 times"):
+        asyncio.run(ping())
+
+
 def test_a_wrong_key_is_not_tried_again_and_never_shown(server, monkeypatch, caplog):
     monkeypatch.setenv("FAR_KEY", KEY)
     server.default = (401, {"error": {"message": "wrong key"}}, {})

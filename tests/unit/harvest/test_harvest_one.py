@@ -7,7 +7,7 @@ import pickle
 import pytest
 from fakes import ScriptedModels, presented_answers
 
-from bohdi_ray.errors import EngineFailed, PromptTooLong, RemoteFailed
+from bohdi_ray.errors import EngineFailed, PromptTooLong, RemoteFailed, RequestQuarantined, SourceLeftOut
 from bohdi_ray.harvest.harvest import FAILURES, harvest_one
 from bohdi_ray.records import GenerationRequest, Sample, is_heldout, question_hash
 
@@ -229,7 +229,22 @@ def test_tokens_are_counted_by_role_also_for_what_was_rejected(make_plan, make_t
     assert outcome.counts["judge_requests"] == 3
 
 
-@pytest.mark.parametrize("error", [EngineFailed("gone"), RemoteFailed("500"), ZeroDivisionError()])
+@pytest.mark.parametrize("role", ["question", "answer", "judge"])
+@pytest.mark.parametrize("policy", ["leader", "others", "likelihood"])
+def test_a_ticket_whose_request_is_quarantined_fails_for_that_reason_and_names_the_part(
+    make_plan, make_ticket, role, policy
+):
+    models = ScriptedModels()
+    models.queue_completion(role=role, raises=RequestQuarantined("id", "part-x.parquet"))
+    outcome, sample = run(make_ticket(), models, make_plan(judge={"policy": policy}))
+    assert sample is None
+    assert (outcome.failure, outcome.quarantined, outcome.reward) == ("request_quarantined", "part-x.parquet", None)
+    assert outcome.leader in models.sources
+
+
+@pytest.mark.parametrize(
+    "error", [EngineFailed("gone"), RemoteFailed("500"), SourceLeftOut("alpha"), ZeroDivisionError()]
+)
 @pytest.mark.parametrize("role", ["question", "answer", "judge"])
 def test_what_engines_do_wrong_is_raised_and_fails_no_ticket(make_plan, make_ticket, role, error):
     models = ScriptedModels()
@@ -239,7 +254,7 @@ def test_what_engines_do_wrong_is_raised_and_fails_no_ticket(make_plan, make_tic
 
 
 def test_reasons_of_failure_are_a_closed_set_of_plain_names():
-    assert len(set(FAILURES)) == len(FAILURES) == 7
+    assert len(set(FAILURES)) == len(FAILURES) == 8
     assert all(name.replace("_", "").isalpha() for name in FAILURES)
 
 

@@ -6,7 +6,7 @@ import pytest
 from fakes import ScriptedModels
 
 from bohdi_ray.engines.prompts import name_regex
-from bohdi_ray.errors import EngineFailed, PromptTooLong
+from bohdi_ray.errors import EngineFailed, PromptTooLong, RequestQuarantined, SourceLeftOut
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.records import SproutRequest
 
@@ -89,8 +89,17 @@ def test_a_prompt_too_long_costs_that_sources_proposals_only(make_plan):
     assert proposals.num_invalid == 5 and len(proposals.names) == 10
 
 
-def test_an_engine_failure_is_raised(make_plan):
+def test_a_request_that_is_quarantined_costs_that_proposal_only_and_is_told(make_plan):
     models = ScriptedModels()
-    models.queue_completion(raises=EngineFailed("gone"))
-    with pytest.raises(EngineFailed):
+    models.queue_completion(model="beta", raises=RequestQuarantined("id", "part-x.parquet"))
+    proposals = run(request_at(), models, make_plan())
+    assert proposals.num_invalid == 1 and len(proposals.names) == 14
+    assert proposals.quarantined == ("part-x.parquet",)
+
+
+@pytest.mark.parametrize("error", [EngineFailed("gone"), SourceLeftOut("alpha")])
+def test_an_engine_failure_is_raised(make_plan, error):
+    models = ScriptedModels()
+    models.queue_completion(raises=error)
+    with pytest.raises(type(error)):
         run(request_at(), models, make_plan())

@@ -1,109 +1,26 @@
 """RoutedModels over scripted replicas: batching, retries, weights, renewal, and who gets to know of an error."""
 
 import asyncio
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from fakes import scripted_completion
 from ray.exceptions import RayActorError, RayTaskError
+from scripted_replicas import (
+    Method,
+    ScriptedDirectory,
+    ScriptedQuarantine,
+    ScriptedReplica,
+    ask,
+    ids,
+    requests,
+    table,
+    value,
+)
 
-from bohdi_ray.actors.routed_models import MOST_FAILURES, RoutedModels
-from bohdi_ray.engines.routing import Replica, RoutingTable
-from bohdi_ray.errors import DeadlineExceeded, EngineFailed, RemoteFailed
-from bohdi_ray.records import GenerationRequest, SamplingSpec
-
-
-async def value(result):
-    return result
-
-
-async def failing(error):
-    raise error
-
-
-class Method:
-    """`handle.method.remote(...)`, and `.options(...)` before it, over a plain function."""
-
-    def __init__(self, function):
-        self._function = function
-
-    def options(self, **options):
-        return self
-
-    def remote(self, *args):
-        return self._function(*args)
-
-
-class ScriptedReplica:
-    """Answers everything at once, unless told what goes wrong from its first call on."""
-
-    def __init__(self, model="ada", version=0, *, dies=None, answers_first=0, hangs=False, stops_early=False):
-        self.calls: list[list[str]] = []
-        self._model, self._version = model, version
-        self._dies, self._answers_first, self._hangs, self._stops_early = dies, answers_first, hangs, stops_early
-        self.run = Method(self._run)
-
-    async def _run(self, requests):
-        self.calls.append([request.request_id for request in requests])
-        answers = [scripted_completion(self._model, self._version, request) for request in requests]
-        if self._dies or self._hangs or self._stops_early:
-            if self._answers_first:
-                yield value(answers[: self._answers_first])
-            if self._hangs:
-                await asyncio.Event().wait()
-            if self._dies:
-                yield failing(self._dies)
-            return
-        yield value(answers)
-
-
-@dataclass
-class ScriptedDirectory:
-    tables: list[RoutingTable] = field(default_factory=list)
-    reported: list[str] = field(default_factory=list)
-    asked_for: list[int] = field(default_factory=list)
-    error: Exception | None = None
-
-    def __post_init__(self):
-        self.report, self.newer_than = Method(self.reported.append), Method(self._newer_than)
-
-    async def _newer_than(self, version, wait_s):
-        self.asked_for.append(version)
-        await asyncio.sleep(0)
-        if self.error:
-            raise self.error
-        return next((table for table in self.tables if table.version > version), None)
-
-
-def table(*handles, version=1, weights_version=0, model="ada"):
-    some = tuple(Replica(f"{model}-{version}-{i}", handle) for i, handle in enumerate(handles))
-    return RoutingTable(version, ("ada",), "target", {model: some}, weights_version)
-
-
-def requests(number):
-    sampling = SamplingSpec(0.7, 0.9, 100, seed=0)
-    return [GenerationRequest(f"q{i}", "question", f"prompt {i}", sampling) for i in range(number)]
-
-
-def ask(routing, directory=None, number=4, request_s=5.0, model="ada"):
-    """Completions (or errors) of `number` requests asked at once, and the models afterwards."""
-
-    async def work():
-        models = RoutedModels(routing, directory or ScriptedDirectory(), request_s, 5.0, np.random.default_rng(0))
-        asked = [models.generate(model, request) for request in requests(number)]
-        answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 10)
-        await models.close()
-        return answers, models
-
-    return asyncio.run(work())
-
-
-def ids(answers):
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return [answer.request_id for answer in answers]
+from bohdi_ray.actors.routed_models import MOST_UNANSWERED, Reach, RoutedModels
+from bohdi_ray.engines.routing import RoutingTable
+from bohdi_ray.errors import DeadlineExceeded, EngineFailed, RemoteFailed, SourceLeftOut
 
 
 def test_requests_of_one_turn_travel_in_one_call_per_replica():
@@ -174,13 +91,43 @@ def test_an_answer_made_with_other_weights_counts_as_none():
     assert set(models._in_flight.values()) == {0}
 
 
-def test_a_request_that_three_engines_failed_on_raises_and_names_the_last_reason():
-    directory = ScriptedDirectory()
-    dying = [ScriptedReplica(dies=EngineFailed(f"death {i}")) for i in range(4)]
-    answers, _ = ask(table(*dying), directory, number=1)
+def test_a_request_that_three_engines_left_unanswered_without_dying_raises_and_names_the_last_one():
+    directory, quarantine = ScriptedDirectory(), ScriptedQuarantine()
+    broken = [ScriptedReplica(stops_early=True) for _ in range(4)]
+    answers, _ = ask(table(*broken), directory, number=1, quarantine=quarantine)
     assert isinstance(answers[0], EngineFailed)
-    assert f"q0 to ada failed on {MOST_FAILURES} engines, last: death" in str(answers[0])
-    assert len(directory.reported) == MOST_FAILURES == sum(len(replica.calls) for replica in dying)
+    assert f"{MOST_UNANSWERED} engines ended their answers early" in str(answers[0])
+    assert directory.reported[-1] in str(answers[0]) and "q0 to ada" in str(answers[0])
+    assert len(directory.reported) == MOST_UNANSWERED == sum(len(replica.calls) for replica in broken)
+    assert not quarantine.cases
+
+
+def test_a_source_that_is_left_out_is_not_waited_for():
+    dead = ScriptedReplica(dies=RayActorError())
+    left = table(version=2, sources=("bob",))
+    directory = ScriptedDirectory([left])
+    answers, models = ask(table(dead, sources=("ada", "bob")), directory, number=3)
+    assert all(isinstance(answer, SourceLeftOut) and answer.source == "ada" for answer in answers)
+    assert models.present().sources == ("bob",)
+    # And at once where it is known.
+    directory = ScriptedDirectory()
+    answers, _ = ask(left, directory, number=2)
+    assert all(isinstance(answer, SourceLeftOut) for answer in answers) and not directory.asked_for
+
+
+def test_a_piece_of_work_keeps_the_sources_it_began_with():
+    async def work():
+        directory = ScriptedDirectory([table(version=2, sources=("bob",))])
+        reach = Reach(directory, ScriptedQuarantine(), 5, 5)
+        dead = table(ScriptedReplica(dies=RayActorError()), sources=("ada", "bob"))
+        models = RoutedModels(dead, reach, np.random.default_rng(0))
+        before = models.present()
+        with pytest.raises(SourceLeftOut):
+            await before.generate("ada", requests(1)[0])
+        await models.close()
+        return before.sources, models.present().sources, before.target
+
+    assert asyncio.run(work()) == (("ada", "bob"), ("bob",), "target")
 
 
 def test_when_no_replica_is_left_the_next_table_is_waited_for_once():
@@ -230,17 +177,20 @@ def test_a_bug_in_an_engine_reaches_all_who_wait_and_is_not_tried_elsewhere(bug)
     assert set(models._in_flight.values()) == {0}
 
 
-def test_a_refusal_for_good_by_a_remote_server_is_not_tried_elsewhere():
+def test_what_a_remote_server_failed_for_good_waits_for_what_the_pools_make_of_it():
     refusing = ScriptedReplica(dies=RayTaskError("run", "traceback", RemoteFailed("no credit")))
-    answers, _ = ask(table(refusing, refusing), number=2)
-    assert all(isinstance(answer, RemoteFailed) for answer in answers)
+    directory = ScriptedDirectory([table(ScriptedReplica(), version=2)])
+    answers, _ = ask(table(refusing), directory, number=2)
+    assert len(ids(answers)) == 2
+    assert directory.reported == ["ada-1-0"]
 
 
 def test_closing_ends_what_is_under_way():
     async def work():
         hanging = ScriptedReplica(hangs=True)
-        models = RoutedModels(table(hanging), ScriptedDirectory(), 60, 60, np.random.default_rng(0))
-        asked = asyncio.ensure_future(models.generate("ada", requests(1)[0]))
+        reach = Reach(ScriptedDirectory(), ScriptedQuarantine(), 60, 60)
+        models = RoutedModels(table(hanging), reach, np.random.default_rng(0))
+        asked = asyncio.ensure_future(models.ask("ada", requests(1)[0]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await models.close()

@@ -1,0 +1,60 @@
+"""Waiting for Ray: deadlines, several things at once, and what an error that came out of Ray means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any
+
+from ray.exceptions import RayError, RayTaskError
+
+from bohdi_ray.errors import BohdiError, DeadlineExceeded, EngineFailed, RemoteFailed
+
+
+async def all_or_none(work: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Runs all to their end; the first failure ends the others, and is raised once they have ended."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await cancelled(tasks)
+
+
+async def cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancels what still runs and waits for its end; its errors are dropped."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def within(reference: Awaitable[Any], seconds: float, waited_for: str, remedy: str) -> Any:
+    """The value of a Ray reference, with a deadline; errors of ours come out of Ray's wrapping."""
+    try:
+        return await asyncio.wait_for(_value(reference), seconds)
+    except TimeoutError:
+        raise DeadlineExceeded(waited_for, seconds, remedy) from None
+    except RayError as error:
+        unwrapped = as_bohdi_error(error)
+        if isinstance(unwrapped, BohdiError):
+            raise unwrapped from error
+        raise
+
+
+async def _value(reference: Awaitable[Any]) -> Any:
+    return await reference
+
+
+def as_bohdi_error(error: BaseException) -> BaseException:
+    """The error inside Ray's wrapping, or the error itself."""
+    cause = getattr(error, "cause", None)
+    if isinstance(error, RayTaskError) and isinstance(cause, BaseException):
+        return as_bohdi_error(cause)
+    return error
+
+
+def is_engines_fault(error: BaseException) -> bool:
+    """Whether a replica is to be left for what failed with `error` (unwrapped): its engine died, hung or gave up, or
+    its server could not be reached or failed for good."""
+    failed = isinstance(error, EngineFailed | DeadlineExceeded | RemoteFailed | RayError)
+    return failed and not isinstance(error, RayTaskError)

@@ -1,0 +1,45 @@
+"""Which sources take part while some are down."""
+
+import itertools
+
+import pytest
+
+from bohdi_ray.engines.attendance import Attendance, pauses
+from bohdi_ray.errors import EngineFailed
+
+SOURCES = ("ada", "bob", "cyd")
+
+
+def test_sources_are_left_out_and_taken_back_in_the_configurations_order():
+    attendance = Attendance(SOURCES, 1)
+    assert attendance.present == SOURCES
+    assert attendance.leave_out("ada", "no start") and attendance.leave_out("bob", "gone")
+    assert attendance.present == ("cyd",)
+    assert attendance.take_back("bob") and attendance.present == ("bob", "cyd")
+    assert attendance.take_back("ada") and attendance.present == SOURCES
+
+
+def test_what_is_known_already_is_no_news():
+    attendance = Attendance(SOURCES, 1)
+    assert not attendance.take_back("ada")
+    assert attendance.leave_out("ada", "no start")
+    assert not attendance.leave_out("ada", "still none")
+    assert attendance.present == ("bob", "cyd")
+
+
+def test_fewer_than_the_least_number_is_refused_with_the_reasons_and_what_to_do():
+    attendance = Attendance(SOURCES, 2)
+    attendance.leave_out("ada", "no start")
+    with pytest.raises(EngineFailed, match=r"1 of 3 sources are left.*harvest\.min_sources \(2\)") as refused:
+        attendance.leave_out("cyd", "connection refused")
+    for part in ("bohdi resume", "lower harvest.min_sources", "ada: no start", "cyd: connection refused"):
+        assert part in str(refused.value)
+
+
+def test_the_last_source_is_never_left_out():
+    with pytest.raises(EngineFailed):
+        Attendance(("ada",), 1).leave_out("ada", "gone")
+
+
+def test_pauses_double_up_to_the_longest():
+    assert list(itertools.islice(pauses(30, 600), 7)) == [30, 60, 120, 240, 480, 600, 600]

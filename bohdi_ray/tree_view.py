@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.observe.text import json_text, one_line
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.tree_snapshots import restore
 from bohdi_ray.tree.manager import TreeManager
@@ -28,16 +28,16 @@ def _seeds(config: FusionConfig) -> Seeds:
         return None
     try:
         return read_seeds(Path(config.tree.seed).read_text("utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         remedy = "Put the file back where the run found it."
-        raise ConfigError("tree.seed", config.tree.seed, f"the run began with it ({error.strerror})", remedy) from error
+        raise ConfigError("tree.seed", config.tree.seed, f"the run began with it ({error})", remedy) from error
 
 
 def tree_json(location: str) -> str:
     """Everything TreeManager describes."""
     manager, damaged = replayed(location)
     plain = {"digest": manager.digest(), "damaged": damaged, "stats": manager.stats(), "tree": manager.describe()}
-    return json.dumps(plain, indent=2, ensure_ascii=False, default=str)
+    return json_text(plain, indent=2, default=str)
 
 
 def tree_text(location: str, depth: int | None) -> str:
@@ -49,7 +49,7 @@ def tree_text(location: str, depth: int | None) -> str:
         f"digest {manager.digest()}"
     ]
     if damaged is not None:
-        lines.append(f"note: {damaged}")
+        lines.append(f"note: {one_line(damaged)}")
     lines.append("loses: mean of Beta(alpha, beta); unk: that arm's chance to find a new child")
     return "\n".join([*lines, *_lines(root, depth, 0)])
 
@@ -58,7 +58,7 @@ def _lines(node: dict[str, Any], depth: int | None, level: int) -> Iterator[str]
     for child in sorted(node["children"], key=lambda child: (-_mean(child), child["name"])):
         counts = f"loses {_mean(child):.2f} ({child['alpha']:g}, {child['beta']:g}), {child['num_samples']} samples"
         unk = f", unk {_mean(child['unk']):.2f}" if child["unk"] else ""
-        yield f"{'  ' * level}{child['name']}: {counts}{unk}"
+        yield f"{'  ' * level}{one_line(child['name'])}: {counts}{unk}"
         if depth is None or level + 1 < depth:
             yield from _lines(child, depth, level + 1)
 

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from bohdi_ray.observe.summary import Summary
 from bohdi_ray.observe.summary_table import as_table, as_text
-from bohdi_ray.observe.text import one_line, printable
+from bohdi_ray.observe.text import message, one_line
 
 Mode = Literal["auto", "live", "lines", "quiet"]
 LINE_EVERY_S = 10.0
@@ -82,11 +82,11 @@ class Console:
 
     def message(self, text: str) -> None:
         """One line (or several) that stays."""
-        self._console.print(Text(printable(text)))
+        self._console.print(Text(message(text)))
 
     def warning(self, text: str) -> None:
         """A message that asks for attention."""
-        self._console.print(Text(f"warning: {printable(text)}", style="yellow"))
+        self._console.print(Text(f"warning: {message(text)}", style="yellow"))
 
     def progress(self, progress: RoundProgress) -> None:
         """Show where the run stands."""

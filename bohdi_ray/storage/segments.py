@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.storage.run_dir import TREE, RunDir
 
-_SEGMENT = re.compile(r"segment-(\d+)")
+_SEGMENT = re.compile(r"segment-([0-9]{8,})")
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Segments:
 
     def write_segment(self, number: int, data: bytes) -> None:
         """Store one segment for good. The same content again changes nothing; another content raises RunDirError."""
-        name = f"{TREE}/segment-{number:08d}"
+        name = f"{TREE}/{_name(number)}"
         if self.run.exists(name):
-            stored = _opened(self.run.read_bytes(name))
+            stored = _opened(self._read(name))
             if stored == data:
                 return
             if stored is not None:
@@ -48,7 +48,8 @@ class Segments:
     def numbers(self) -> list[int]:
         """Numbers of all segments there are, damaged ones included."""
         matches = map(_SEGMENT.fullmatch, self.run.names(TREE))
-        return sorted(int(match.group(1)) for match in matches if match)
+        # Only names that `write_segment` gives: `segment-7` beside `segment-00000007` would be the same number twice.
+        return sorted(int(match[1]) for match in matches if match and match[0] == _name(int(match[1])))
 
     def read_segments(self, start: int = 0) -> SegmentsRead:
         """All segments from number `start` on.
@@ -59,13 +60,13 @@ class Segments:
         numbers = [number for number in self.numbers() if number >= start]
         segments: list[tuple[int, bytes]] = []
         for expected, number in enumerate(numbers, start):
-            name = f"{TREE}/segment-{number:08d}"
+            name = f"{TREE}/{_name(number)}"
             if number != expected:
                 raise RunDirError(
-                    f"{self.run.location}/{TREE}/segment-{expected:08d} is missing although later ones are there; "
+                    f"{self.run.location}/{TREE}/{_name(expected)} is missing although later ones are there; "
                     "restore it from a copy, or start a new run"
                 )
-            data = _opened(self.run.read_bytes(name))
+            data = _opened(self._read(name))
             if data is None and number == numbers[-1]:
                 return SegmentsRead(
                     segments, f"{name} is damaged and left out; the run goes on from the segment before"
@@ -77,6 +78,19 @@ class Segments:
                 )
             segments.append((number, data))
         return SegmentsRead(segments)
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return self.run.read_bytes(name)
+        except OSError as error:
+            raise RunDirError(
+                f"{self.run.location}/{name} cannot be read ({error}); mend the disk or its permissions, or restore it "
+                "from a copy"
+            ) from error
+
+
+def _name(number: int) -> str:
+    return f"segment-{number:08d}"
 
 
 def _closed(data: bytes) -> bytes:

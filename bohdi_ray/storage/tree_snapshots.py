@@ -32,7 +32,7 @@ NODES_PER_EVENT = 4
 KEEP = 2
 CHUNK = 1 << 20
 FAILED = "no snapshot of the tree after round %d, the journal is enough: %r"
-_SNAPSHOT = re.compile(r"snapshot-(\d+)")
+_SNAPSHOT = re.compile(r"snapshot-(0|[1-9][0-9]*)")
 
 
 def folder_of(round: int) -> str:
@@ -117,7 +117,7 @@ class TreeSnapshots:
             segments = [data for _, data in read.segments[1:]]
             with self.run.filesystem.open_input_file(path) as file:
                 manager = TreeManager.replay(config, None, segments, base=file)
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise RunDirError(f"{self.run.location}/{folder} cannot be read ({error!r})") from error
         return Restored(manager, next_segment + len(segments), _num_events(segments), read.damaged)
 
@@ -145,8 +145,15 @@ def restore(config: FusionConfig, seeds: Seeds, run: RunDir) -> Restored:
     """The tree at the end of a run's journal, by the shortest way: the newest snapshot that can be read and the
     segments after it; without one, all segments. A snapshot that cannot be used is skipped with a warning.
 
-    Changes nothing on disk. Raises RunDirError when the journal itself cannot be read.
+    So is a damaged last segment. Changes nothing on disk. Raises RunDirError when the journal itself cannot be read.
     """
+    restored = _restored(config, seeds, run)
+    if restored.damaged is not None:
+        log.warning("%s", restored.damaged)
+    return restored
+
+
+def _restored(config: FusionConfig, seeds: Seeds, run: RunDir) -> Restored:
     snapshots = TreeSnapshots(run)
     for round in reversed(snapshots.rounds()):
         try:

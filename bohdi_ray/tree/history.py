@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from bohdi_ray.errors import RunDirError
 from bohdi_ray.tree import journal
 
 
@@ -41,11 +42,26 @@ def read_history(segments: Iterable[bytes]) -> list[RoundRecord]:
     for segment in segments:
         rounds = rounds or [RoundRecord(0, 0)]
         for event in journal.decode(segment):
-            if not isinstance(event, journal.RoundOpened):
-                _take(rounds[-1], event)
-            elif event.round != rounds[-1].round:
-                rounds.append(RoundRecord(event.round, event.weights_version))
+            record = rounds[-1]
+            closed = record.row_sample_ids is not None
+            if isinstance(event, journal.RoundOpened):
+                if closed and event.round == record.round + 1:
+                    rounds.append(RoundRecord(event.round, event.weights_version))
+                elif (event.round, event.weights_version) != (0, 0) or record != RoundRecord(0, 0):
+                    raise _does_not_fit(event, record)
+            elif closed and not isinstance(event, journal.Aged | journal.Reborn):
+                raise _does_not_fit(event, record)
+            else:
+                _take(record, event)
     return rounds
+
+
+def _does_not_fit(event: journal.AnyEvent, record: RoundRecord) -> RunDirError:
+    state = "open" if record.row_sample_ids is None else "closed"
+    return RunDirError(
+        f"the tree's journal does not fit together: {type(event).__name__} while round {record.round} is {state}; a "
+        "segment is missing or foreign. Restore RUN/tree from a copy"
+    )
 
 
 def _take(record: RoundRecord, event: journal.AnyEvent) -> None:

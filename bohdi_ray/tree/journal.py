@@ -7,20 +7,26 @@ is JSON Lines, one event a line, from one commit point to a later one. Where com
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.records import DomainPath
 
+# Bounds that no run reaches, so that nothing in a foreign journal overflows where it is counted or hashed.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Reward = Annotated[int, msgspec.Meta(ge=0, le=1)]
 
-class Event(msgspec.Struct, tag_field="event", tag=True, omit_defaults=True):
-    pass
+
+class Event(msgspec.Struct, tag_field="event", tag=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A field that this version does not know is refused, not passed over: a later version meant something by it."""
 
 
 class RoundOpened(Event):
-    round: int
-    weights_version: int
+    round: Count
+    weights_version: Count
 
 
 class Proposed(Event):
@@ -28,8 +34,8 @@ class Proposed(Event):
 
     request_id: str
     names: tuple[str, ...]
-    num_invalid: int = 0
-    num_tokens: int = 0
+    num_invalid: Count = 0
+    num_tokens: Count = 0
 
 
 class Elected(Event):
@@ -38,7 +44,7 @@ class Elected(Event):
     path: DomainPath
     polled: bool  # decided by new proposals; else by the ballot
     winner: str | None
-    ballot: dict[str, int]  # what is left of it
+    ballot: dict[str, Count]  # what is left of it
 
 
 class UnkClosed(Event):
@@ -50,20 +56,20 @@ class UnkClosed(Event):
 class Walked(Event):
     """A walk reached a leaf and became a ticket."""
 
-    step: int
-    index: int
+    step: Count
+    index: Count
     path: DomainPath
 
 
 class Abandoned(Event):
     """A walk found neither a name nor a child."""
 
-    step: int
-    index: int
+    step: Count
+    index: Count
 
 
 class WalksDone(Event):
-    step: int
+    step: Count
 
 
 class Credited(Event):
@@ -72,7 +78,7 @@ class Credited(Event):
     ticket_id: str
     path: DomainPath
     question_hash: str
-    reward: int | None
+    reward: Reward | None
 
 
 class Failed(Event):
@@ -83,10 +89,10 @@ class Failed(Event):
 class StepCommitted(Event):
     """Commit point. `part` names what holds the step's samples ("": it has none)."""
 
-    step: int
+    step: Count
     part: str
-    rewards: int = 0  # samples that a source won, held-out ones included
-    num_tokens: dict[str, int] = {}  # decoded for the step's tickets, failed ones included, by role
+    rewards: Count = 0  # samples that a source won, held-out ones included
+    num_tokens: dict[str, Count] = {}  # decoded for the step's tickets, failed ones included, by role
 
 
 class RowsDrawn(Event):
@@ -103,8 +109,8 @@ class Reborn(Event):
     """A domain's posterior starts again from its window (method, section 6)."""
 
     path: DomainPath
-    alpha: float
-    beta: float
+    alpha: Positive
+    beta: Positive
     statistic: float | None  # None: infinite, for JSON has no infinity
     p_value: float
 
@@ -137,7 +143,7 @@ def decode(segment: bytes) -> Iterator[AnyEvent]:
     """The events of one segment. Raises RunDirError for anything this version cannot have written."""
     try:
         yield from _decoder.decode_lines(segment)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RunDirError(
             f"a segment of the tree's journal cannot be read ({error}); it is damaged or another version wrote it. "
             "Restore RUN/tree from a copy, or resume with the version that wrote it."

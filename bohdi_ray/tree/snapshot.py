@@ -66,6 +66,13 @@ SCHEMA = pa.schema(
 )
 
 
+# What reading a file can raise that is no snapshot, or a damaged one with a checksum that fits.
+_DAMAGE = (
+    *(pa.ArrowException, msgspec.MsgspecError, OSError, LookupError, ValueError, TypeError, AttributeError),
+    *(ArithmeticError, AssertionError, MemoryError, RecursionError),
+)
+
+
 class _Header(msgspec.Struct):
     version: int
     depth: int
@@ -180,11 +187,12 @@ def _read_into(state: TreeState, source: Any) -> None:
             _read_batch(state, inner, batch)
         state.tree.start_step()
         restore_progress(state, bytes(header.progress))
-    except (pa.ArrowException, msgspec.MsgspecError, OSError, LookupError, ValueError, TypeError) as error:
+        digest = state.digest()
+    except _DAMAGE as error:
         raise RunDirError(
             f"a snapshot of the tree cannot be read ({error}); remove it, the journal is enough"
         ) from error
-    if state.digest() != header.digest:
+    if digest != header.digest:
         raise RunDirError("a snapshot of the tree does not have the digest it names; remove it, the journal is enough")
 
 

@@ -23,6 +23,7 @@ from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
 from bohdi_ray.tree.messages import Counts, Rebirth, RoundClosed
 from bohdi_ray.tree.names import Seeds, seed_paths
 from bohdi_ray.tree.policies.policy import Policy
+from bohdi_ray.tree.sequence import Sequence
 
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -222,14 +223,25 @@ def replay(state: TreeState, segments: Iterable[bytes]) -> None:
 
     Raises RunDirError for a segment that is damaged or does not fit.
     """
+    sequence, first = Sequence(state), True
     for segment in segments:
+        event: journal.AnyEvent | None = None
         for event in journal.decode(segment):
-            if isinstance(event, journal.RoundOpened) and event.round == state.round:
-                continue  # the first round, which the manager opens when it is made
             try:
-                state.apply(event)
-            except (KeyError, AttributeError) as error:
-                raise RunDirError(
-                    f"the tree's journal does not fit the tree at {type(event).__name__} ({error!r}): a segment is "
-                    "missing, or tree.seed or tree.depth changed; resume with the files and settings that wrote it"
-                ) from error
+                # The manager opens the first round when it is made.
+                if not first or event != journal.RoundOpened(state.round, state.weights_version):
+                    sequence.check(event)
+                    state.apply(event)
+            except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
+                raise _does_not_fit(event, repr(error)) from error
+            first = False
+        if not isinstance(event, journal.StepCommitted | journal.RoundOpened | None):
+            raise _does_not_fit(event, "no commit point, where a segment ends")
+
+
+def _does_not_fit(event: journal.AnyEvent, why: str) -> RunDirError:
+    return RunDirError(
+        f"the tree's journal does not fit the tree at {type(event).__name__} ({why[:300]}): a segment is missing or "
+        "foreign, or tree.seed or tree.depth changed; resume with the files and settings that wrote it, or restore "
+        "RUN/tree from a copy"
+    )

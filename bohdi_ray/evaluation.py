@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.records import TrainingRow
+from bohdi_ray.storage.node_files import plain_weights
 
 ROWS_AT_ONCE = 4
 
@@ -63,7 +64,8 @@ def compare_versions(
     trust_remote_code: bool = False,
 ) -> dict[int, HeldoutLoss]:
     """`heldout_loss` of several versions over the same rows, one after another."""
-    return {
-        version: heldout_loss(folder, rows, system_prompt, training, trust_remote_code)
-        for version, folder in weights_dirs.items()
-    }
+    losses = {}
+    for version, folder in weights_dirs.items():
+        with plain_weights(folder) as here:
+            losses[version] = heldout_loss(here, rows, system_prompt, training, trust_remote_code)
+    return losses

@@ -52,11 +52,11 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
         best_version=best,
         paths={
             "run": crew.run_dir.location,
-            "target": crew.run_dir.path(TARGET),
-            "best": crew.run_dir.path(BEST),
-            "samples": crew.run_dir.path("samples"),
-            "metrics": crew.run_dir.path("metrics.jsonl"),
-            "summary": crew.run_dir.path(SUMMARY),
+            "target": crew.run_dir.address(TARGET),
+            "best": crew.run_dir.address(BEST),
+            "samples": crew.run_dir.address("samples"),
+            "metrics": crew.run_dir.address("metrics.jsonl"),
+            "summary": crew.run_dir.address(SUMMARY),
         },
     )
     for folder in (TARGET, BEST):  # of an earlier end: a summary with both beside it says that a run has ended
@@ -64,7 +64,7 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     write_summary(crew, summary)  # before the exports: a full disk must not cost the figures
     for version, folder in ((newest, TARGET), (best, BEST)):
         await within(
-            parts.export_weights(config, crew.run_dir.path(weights_dir(version)), crew.run_dir.path(folder)),
+            parts.export_weights(config, crew.run_dir.address(weights_dir(version)), crew.run_dir.address(folder)),
             config.deadlines.train_step_s,
             f"RUN/{folder} to be written",
             SEE_LOGS,
@@ -89,6 +89,6 @@ async def _losses(
     rows = await asyncio.to_thread(crew.heldout_rows, last_round)
     if not rows:
         return {}
-    folders = {version: crew.run_dir.path(weights_dir(version)) for version in versions}
+    folders = {version: crew.run_dir.address(weights_dir(version)) for version in versions}
     reference = parts.evaluate(config, folders, rows)
     return await within(reference, config.deadlines.train_step_s, "the held-out losses", SEE_LOGS)

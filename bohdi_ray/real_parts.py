@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from bohdi_ray.actors.engine_actor import make_engine_actor
 from bohdi_ray.actors.pool import EngineMaker
+from bohdi_ray.addresses import above, below
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.machines import nodes_of_ray
 from bohdi_ray.placement import placement_errors, resolve_gpus
 from bohdi_ray.preflight import Findings, local_node, preflight
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.startup import Parts
+from bohdi_ray.storage.run_dir import BASE_DIR
 from bohdi_ray.training.launch import start_trainer
 
 
@@ -71,7 +72,7 @@ def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[Train
 
 def export_weights(config: FusionConfig, weights_dir: str, out_dir: str) -> Any:
     """One version in the model's own layout; an ObjectRef. `out_dir` lies in the run directory, beside checkpoints/."""
-    base = str(Path(out_dir).parent / "checkpoints" / "base")
+    base = below(above(out_dir), BASE_DIR)
     return _task(_export, config).remote(weights_dir, base, out_dir)
 
 

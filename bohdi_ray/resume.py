@@ -78,7 +78,7 @@ def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionC
                 for c in refused
             ]
         )
-    if run.exists(SUMMARY) and run.exists(TARGET) and run.exists(BEST):
+    if run.exists(SUMMARY) and run.is_exported(TARGET) and run.is_exported(BEST):
         reason = json.loads(run.read_bytes(SUMMARY))["stop_reason"]
         if not any(change.field.startswith("stop.") for change in found):
             raise RunDirError(
@@ -110,7 +110,7 @@ def _raised(config: FusionConfig, reason: str) -> str:
 
 def _check_workers(run: RunDir, config: FusionConfig) -> None:
     """DeepSpeed's optimizer state is cut by rank: it fits as many workers as wrote it."""
-    checkpoints, workers = run.path(CHECKPOINTS), config.training.num_workers
+    checkpoints, workers = run.address(CHECKPOINTS), config.training.num_workers
     saved = [state for state in committed_rounds(checkpoints) if state.has_optimizer]
     if not saved or config.training.reset_optimizer:
         return
@@ -161,7 +161,7 @@ def note_resumption(run: RunDir, again: Again, environment: dict[str, Any], num_
     """
     run.delete(SUMMARY)
     if again.reset_optimizer:
-        forget_optimizer(run.path(CHECKPOINTS))
+        forget_optimizer(run.address(CHECKPOINTS))
     text = yaml.safe_dump(again.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     run.write_bytes(CONFIG, text.encode())
     name = f"environment-{max(1, num_drivers)}.json"

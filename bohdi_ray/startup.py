@@ -79,7 +79,7 @@ class Crew:
         plan = ray.put(HarvestPlan.from_config(config))
         directory = start_directory()
         self.manager = start_tree_manager(config, seeds, run_dir, claim)
-        self.queue = start_sample_queue(config.training, run_dir.path(CHECKPOINTS))
+        self.queue = start_sample_queue(config.training, run_dir.address(CHECKPOINTS))
         self.trainer: Any = None  # a handle as of training.launch, once `start` has come that far
         deadlines, engine_maker = config.deadlines, parts.make_engine(config)
         self.pools = EnginePools(
@@ -102,21 +102,21 @@ class Crew:
         if past.newest_version == 0:
             progress.message("publishing version 0 of the target")
         await within(
-            parts.publish_base(self.config, self.run_dir.path(BASE_DIR)),
+            parts.publish_base(self.config, self.run_dir.address(BASE_DIR)),
             self.config.deadlines.start_s,
             "version 0 of the target",
             "raise deadlines.start_s",
         )
         await self._fill_queue()
         claim = self.supplies.claim
-        self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.path(CHECKPOINTS), claim)
+        self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.address(CHECKPOINTS), claim)
         progress.message("starting engines and trainer")
         version = min(past.newest_version, harvest_version(len(past.closed), self.config.harvest.max_staleness))
-        await self.pools.start_target(version, self.run_dir.path(weights_dir(version)))
+        await self.pools.start_target(version, self.run_dir.address(weights_dir(version)))
 
     def _remember(self, past: Past) -> None:
         """The rows of closed rounds that training may still need, as the journal has them."""
-        resume = resume_point(self.run_dir.path(CHECKPOINTS), not self.config.training.reset_optimizer)
+        resume = resume_point(self.run_dir.address(CHECKPOINTS), not self.config.training.reset_optimizer)
         for record in past.closed[resume.round + 1 :]:
             assert record.row_sample_ids is not None
             rows = self.rows(record.round, record.row_sample_ids)
@@ -134,7 +134,7 @@ class Crew:
 
     async def serve_weights(self, version: int) -> list[Any]:
         """Every target engine serves `version`, proved, when this returns."""
-        return await self.pools.load_weights(version, self.run_dir.path(weights_dir(version)))
+        return await self.pools.load_weights(version, self.run_dir.address(weights_dir(version)))
 
     async def close_round(self, round: int, next_version: int) -> RoundClosed:
         """The boundary of `round`: rows drawn, introspection done, the next round open. One journalled call."""

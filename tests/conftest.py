@@ -1,4 +1,4 @@
-"""Model folders for the tests: real ones in the cache folder, tiny ones built once per session."""
+"""For all tests: model folders, real ones in the cache folder, tiny ones built once per session; a server that speaks S3."""
 
 from __future__ import annotations
 
@@ -43,3 +43,20 @@ def tiny_model_dir(tmp_path_factory) -> Callable[..., Path]:
         return built[key]
 
     return folder_of
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """Endpoint of a server on loopback that speaks S3; credentials for it are in the environment."""
+    from s3_server import running_server
+
+    with running_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3_address(s3_server) -> str:
+    """Where a run may begin: a folder of a new bucket."""
+    from s3_server import new_address
+
+    return new_address(s3_server)

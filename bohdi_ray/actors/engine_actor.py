@@ -8,9 +8,11 @@ get their EngineFailed, then the process ends, and the pool puts another actor i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
 from bohdi_ray.errors import EngineFailed
 from bohdi_ray.randomness import derived_seed
 from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.storage.node_files import plain_weights
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ class EngineActor:
     """Made with `EngineSpec` (vLLM) or `OpenAIModel` (remote); the same calls for both."""
 
     def __init__(self, spec: EngineSpec | OpenAIModel):
+        self._spec = spec
         self._engine: Any
         if isinstance(spec, EngineSpec):
             from bohdi_ray.engines.engine import LLMEngine
@@ -47,7 +51,11 @@ class EngineActor:
 
     async def start(self) -> LoadReport | None:
         """Loads the model, and proves published weights."""
-        return await self._engine.start()
+        if not isinstance(self._spec, EngineSpec):
+            return await self._engine.start()
+        async with weights_here(self._spec.path) as path:
+            self._engine.spec = replace(self._spec, path=path)
+            return await self._engine.start()
 
     async def ping(self) -> None:
         """Of a remote source: raises RemoteFailed when its server does not answer."""
@@ -71,7 +79,8 @@ class EngineActor:
     async def load_weights(self, version: int, weights_dir: str) -> LoadReport:
         """Replaces the weights in place and proves them."""
         try:
-            return await self._engine.load_weights(version, weights_dir)
+            async with weights_here(weights_dir) as path:
+                return await self._engine.load_weights(version, path)
         except EngineFailed:
             self._end_soon()
             raise
@@ -106,6 +115,13 @@ class EngineActor:
         finally:
             # exit_actor() would count as intended; this is a failure, and is to look like one.
             os._exit(1)
+
+
+@contextlib.asynccontextmanager
+async def weights_here(weights_dir: str) -> AsyncIterator[str]:
+    """Weights as plain files of this node while the block runs: a path itself, an address downloaded."""
+    with contextlib.ExitStack() as reading:
+        yield await asyncio.to_thread(reading.enter_context, plain_weights(weights_dir))
 
 
 def engine_spec(model: VllmModel, version: int, weights_dir: str | None, config: FusionConfig) -> EngineSpec:

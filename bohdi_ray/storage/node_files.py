@@ -24,7 +24,7 @@ from typing import Any
 
 import pyarrow.fs
 
-from bohdi_ray.addresses import is_address
+from bohdi_ray.addresses import above, is_address
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.storage.places import COMMIT, Place, place_of, storage_errors
 
@@ -58,6 +58,26 @@ def on_this_node(folder: str | Place, cache: Path | None = None) -> Iterator[Pat
         return
     with _read_copy(place, facts, cache or node_folder() / "copies") as copy:
         yield copy
+
+
+@contextlib.contextmanager
+def plain_files(folder: str) -> Iterator[str]:
+    """`on_this_node` for whoever has a location: a path is itself, whatever lies there."""
+    if not is_address(folder):
+        yield folder
+        return
+    with on_this_node(folder) as copy:
+        yield str(copy)
+
+
+@contextlib.contextmanager
+def plain_weights(weights_dir: str) -> Iterator[str]:
+    """Weights as plain files, the rest of their version beside them, while the block runs."""
+    if not is_address(weights_dir):
+        yield weights_dir
+        return
+    with on_this_node(above(weights_dir)) as copy:
+        yield str(copy / place_of(weights_dir).name)
 
 
 @contextlib.contextmanager
@@ -162,10 +182,10 @@ def upload(folder: str) -> None:
     locally. Several processes may upload into one folder; who commits it does so when all have."""
     if not is_address(folder):
         return
-    place = place_of(folder)
+    scratch, place = scratch_of(folder), place_of(folder)
     with storage_errors(place.shown, "write"):
-        place.make_parent()
-        pyarrow.fs.copy_files(scratch_of(folder), place.path, _LOCAL, place.filesystem)
+        if os.listdir(scratch):
+            pyarrow.fs.copy_files(scratch, place.path, _LOCAL, place.filesystem)
     drop_scratch(folder)
 
 

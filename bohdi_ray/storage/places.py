@@ -48,6 +48,11 @@ class Place:
         return Place(self.filesystem, f"{self.path}/{relative}", f"{address.rstrip('/')}/{relative}{mark}{query}")
 
     @property
+    def name(self) -> str:
+        """Its name in the folder it lies in."""
+        return self.path.rpartition("/")[2]
+
+    @property
     def is_local(self) -> bool:
         """Whether `path` can be opened directly on this node."""
         return isinstance(self.filesystem, pa.fs.LocalFileSystem)
@@ -82,7 +87,8 @@ class Place:
         Local: a temporary file, flushed to disk, then renamed. Object stores: one upload, visible when complete.
         """
         with storage_errors(self.shown, "write"):
-            self.make_parent()
+            if not _is_object_store(self.filesystem):  # where there are no folders
+                self.filesystem.create_dir(self.path.rsplit("/", 1)[0], recursive=True)
             if self.is_local:
                 _replace_file(self.path, data)
                 return
@@ -100,11 +106,6 @@ class Place:
             return json.loads(self.child(COMMIT).read_bytes() or b"{}")
         except FileNotFoundError:
             return None
-
-    def make_parent(self) -> None:
-        """The folder it lies in; object stores have none and need none."""
-        if not _is_object_store(self.filesystem):
-            self.filesystem.create_dir(self.path.rsplit("/", 1)[0], recursive=True)
 
     def delete(self) -> None:
         """Remove a file or a folder with all it holds; nothing happens if it is not there.
@@ -196,6 +197,7 @@ def storage_error(where: str, what: str, error: Exception) -> RunDirError | None
         why, remedy = "it answers too slowly", "Look at the storage and the way to it."
     else:
         why, remedy = "the storage failed", "Look at the storage and the way to it."
+    where = without_secrets(where).partition("?")[0] if is_address(where) else where
     said = " ".join(without_secrets(str(error)).split()) or type(error).__name__
     return RunDirError(f"cannot {what} {where}: {why} ({said}). {remedy} {SAFE}")
 

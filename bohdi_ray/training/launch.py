@@ -14,9 +14,11 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from bohdi_ray.addresses import below
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import DeadlineExceeded, TrainingFailed
 from bohdi_ray.storage.lease import Claim
+from bohdi_ray.storage.places import place_of
 from bohdi_ray.training.steps import num_steps_upper_bound
 
 QUEUE_TIMEOUT_S = 60.0
@@ -115,6 +117,7 @@ def run_fit(
         for rank in range(training.num_workers)
     }
     execution = ExecutionOptions(preserve_order=True, verbose_progress=False)
+    ray_train = place_of(below(checkpoints_dir, ".ray_train"))
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"setup": LoopConfig(config, queue, checkpoints_dir, claim)},
@@ -126,7 +129,8 @@ def run_fit(
             name=f"fusion-{uuid.uuid4().hex[:8]}",  # another one at every start: where to go on is the queue's affair
             # Workers share cores with engines: OpenMP threads that wait by spinning would starve everybody.
             worker_runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
-            storage_path=os.path.join(checkpoints_dir, ".ray_train"),
+            storage_path=ray_train.path,
+            storage_filesystem=None if ray_train.is_local else ray_train.filesystem,
             failure_config=FailureConfig(
                 max_failures=training.max_failures, controller_failure_limit=max(3, training.max_failures)
             ),

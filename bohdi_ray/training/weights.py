@@ -14,8 +14,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bohdi_ray.addresses import is_address
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, probe_token_ids, write_probe
+from bohdi_ray.storage.node_files import plain_files, plain_weights, scratch_of, upload
+from bohdi_ray.storage.places import place_of, storage_errors
 from bohdi_ray.training.checkpoints import commit_folder, is_committed, start_folder, write_text
 from bohdi_ray.training.encode import Encoder
 
@@ -50,12 +53,13 @@ def publish_base(model: VllmModel, out_dir: str) -> None:
     tokenizer = load_tokenizer(source, **options)
     network = load_model(source, **options)
     start_folder(out_dir)
-    weights_dir = os.path.join(out_dir, WEIGHTS)
+    scratch = scratch_of(out_dir)
+    weights_dir = os.path.join(scratch, WEIGHTS)
     layout = {"tied": is_tied(network)}
     write_weights(network, tokenizer, network.state_dict(), weights_dir, network.dtype)
     encoder = Encoder(tokenizer, model.system_prompt, max_length=PROBE_WINDOW)
-    write_probe(os.path.join(out_dir, PROBE_FILE), measure_probe(network, probe_ids(encoder), 0, "cpu"))
-    write_text(os.path.join(out_dir, LAYOUT), json.dumps(layout))
+    write_probe(os.path.join(scratch, PROBE_FILE), measure_probe(network, probe_ids(encoder), 0, "cpu"))
+    write_text(os.path.join(scratch, LAYOUT), json.dumps(layout))
     commit_folder(out_dir)
 
 
@@ -63,16 +67,25 @@ def export_target(weights_dir: str, base_model_dir: str, out_dir: str) -> None:
     """Writes a version in the model's own layout: one copy of tied embeddings, loadable by transformers and vLLM.
 
     `base_model_dir` is the published checkpoints/base, which knows whether the model was tied. Replaces `out_dir` in
-    one go.
+    one go; on an object store `out_dir` is complete from its COMMIT on.
     """
-    network = load_trainable(weights_dir, base_model_dir, dtype="auto")
-    writing = out_dir.rstrip("/") + ".writing"
+    scratch = scratch_of(out_dir)
+    writing = scratch.rstrip("/") + ".writing"
     shutil.rmtree(writing, ignore_errors=True)
-    os.makedirs(writing)
-    network.save_pretrained(writing)
-    load_tokenizer(weights_dir).save_pretrained(writing)
-    shutil.rmtree(out_dir, ignore_errors=True)
-    os.replace(writing, out_dir)
+    with (
+        plain_weights(weights_dir) as version,
+        plain_files(base_model_dir) as base,
+        storage_errors(writing, "write"),
+    ):
+        os.makedirs(writing)
+        load_trainable(version, base, dtype="auto").save_pretrained(writing)
+        load_tokenizer(version).save_pretrained(writing)
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.replace(writing, scratch)
+    if is_address(out_dir):
+        place_of(out_dir).delete()
+        upload(out_dir)
+        place_of(out_dir).commit()
 
 
 def load_trainable(weights_dir: str, base_dir: str, dtype: Any, **options: Any) -> Any:

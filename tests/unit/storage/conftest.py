@@ -89,7 +89,9 @@ def through_fsspec() -> pafs.FileSystem:
     return pafs.PyFileSystem(pafs.FSSpecHandler(LocalFileSystem()))
 
 
-@pytest.fixture(params=["local", "object store"])
+@pytest.fixture(params=["local", "object store", "s3"])
 def run(request: pytest.FixtureRequest, tmp_path: Path, config: FusionConfig) -> RunDir:
+    if request.param == "s3":
+        return RunDir.create(request.getfixturevalue("s3_address"), config, {"bohdi_ray": "0.1.0"})
     filesystem = None if request.param == "local" else through_fsspec()
     return RunDir.create(tmp_path / "run", config, {"bohdi_ray": "0.1.0"}, filesystem)

@@ -60,10 +60,10 @@ class PointedEngine(StormEngine):
             await reached_async("idle", self._run_dir)
         await super().start()
 
-    async def run(self, requests: Sequence[EngineRequest]):
+    async def _answers(self, requests: Sequence[EngineRequest]):
         for role in sorted({request.role for request in requests}):
             await reached_async(PHASE_OF_ROLE[role], self._run_dir)
-        async for answers in super().run(requests):
+        async for answers in super()._answers(requests):
             yield answers
 
     async def load_weights(self, version: int, weights_dir: str) -> dict[str, Any]:

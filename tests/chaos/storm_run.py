@@ -68,8 +68,8 @@ def storm_config(run_dir: str, rounds: int, **changes: Any) -> FusionConfig:
 class StormEngine(ScriptedEngineActor):
     """Some of its questions are too short to be asked, so that tickets fail, too: always the same ones."""
 
-    async def run(self, requests: Sequence[EngineRequest]):
-        async for answers in super().run(requests):
+    async def _answers(self, requests: Sequence[EngineRequest]):
+        async for answers in super()._answers(requests):
             yield [self._spoilt(request, answers) for request in requests]
 
     def _spoilt(self, request: EngineRequest, answers: Sequence[Completion]) -> Completion:

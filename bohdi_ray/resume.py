@@ -29,7 +29,13 @@ from bohdi_ray.storage.run_dir import (
 )
 from bohdi_ray.storage.samples import SampleStore
 from bohdi_ray.storage.segments import Segments
-from bohdi_ray.training.checkpoints import committed_rounds, forget_optimizer, optimizer_to_load, round_dir
+from bohdi_ray.training.checkpoints import (
+    clear_steps,
+    committed_steps,
+    forget_optimizer,
+    optimizer_to_load,
+    resume_point,
+)
 from bohdi_ray.training.steps import schedule_length
 from bohdi_ray.tree.history import RoundRecord, read_history
 
@@ -111,13 +117,13 @@ def _raised(config: FusionConfig, reason: str) -> str:
 def _check_workers(run: RunDir, config: FusionConfig) -> None:
     """DeepSpeed's optimizer state is cut by rank: it fits as many workers as wrote it."""
     checkpoints, workers = run.address(CHECKPOINTS), config.training.num_workers
-    saved = [state for state in committed_rounds(checkpoints) if state.has_optimizer]
-    if not saved or config.training.reset_optimizer:
+    point = resume_point(checkpoints, not config.training.reset_optimizer)
+    if point.next_step == 0 or (config.training.reset_optimizer and not point.steps_done):
         return
     try:
-        optimizer_to_load(round_dir(checkpoints, saved[-1].round), workers)
+        optimizer_to_load(point.folder(checkpoints), workers)
     except ValueError as error:
-        remedy = f"Use {saved[-1].world_size}, or go on with the weights alone: bohdi resume RUN --reset-optimizer."
+        remedy = "Use as many, or go on with the weights alone: bohdi resume RUN --reset-optimizer."
         raise ConfigErrors([ConfigError("training.num_workers", workers, str(error), remedy)]) from None
 
 
@@ -130,17 +136,21 @@ def look_back(run: RunDir) -> Past:
     rounds = read_history(data for _, data in Segments(run).read_segments().segments)
     num_closed = sum(record.row_sample_ids is not None for record in rounds)
     committed = run.committed_rounds()
-    if lost := [round for round in committed if round >= num_closed]:
-        folders = " ".join(f"{run.path(checkpoint_dir(round))}" for round in lost)
+    lost = [checkpoint_dir(round) for round in committed if round >= num_closed]
+    within = [state for state in committed_steps(run.address(CHECKPOINTS)) if state.round + 1 >= num_closed]
+    lost += [f"{CHECKPOINTS}/step-{state.next_step}" for state in within]
+    if lost:
+        folders = " ".join(run.path(folder) for folder in lost)
         raise RunDirError(
-            f"the end of the journal in {run.location} is lost: it knows of {num_closed} harvested rounds, but round "
-            f"{lost[-1]} is trained. Restore {TREE}/ from a copy; or, to go on without what was lost, remove {folders}"
+            f"the end of the journal in {run.location} is lost: it knows of {num_closed} harvested rounds, but more "
+            f"are trained. Restore {TREE}/ from a copy; or, to go on without what was lost, remove {folders}"
         )
     named = {part for record in rounds for part in record.parts}
     for part in SampleStore(run).parts():
         if part not in named:
             run.delete(f"{SAMPLES}/{part}")
     run.clean_uncommitted()
+    clear_steps(run.address(CHECKPOINTS), through=-1, uncommitted=True)
     newest_version = committed[-1] + 1 if committed else 0
     return Past(read_state(run, min(newest_version, num_closed)), tuple(rounds), newest_version)
 

@@ -42,7 +42,7 @@ from bohdi_ray.storage.quarantine import Quarantine
 from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
 from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.training.checkpoints import resume_point
+from bohdi_ray.training.checkpoints import clear_superseded_steps, resume_point
 from bohdi_ray.tree.messages import RoundClosed
 from bohdi_ray.tree.names import Seeds, read_seeds
 
@@ -186,6 +186,8 @@ class Crew:
         keep = self.config.training.keep_checkpoints
         rounds = checkpoints_to_delete(committed, keep, in_use, best, recoverable)
         await asyncio.to_thread(delete_checkpoints, self.run_dir, rounds)
+        needed = not self.config.training.reset_optimizer
+        await asyncio.to_thread(clear_superseded_steps, self.run_dir.address(CHECKPOINTS), needed)
 
     async def dismiss(self, at_once: bool = False) -> None:
         """Ends trainer, engines and actors; `at_once` gives none of them time to end by itself. Safe after any failure,

@@ -18,7 +18,7 @@ from ray.actor import ActorHandle
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.checkpoints import RoundState, read_metrics, resume_point, round_dir
+from bohdi_ray.training.checkpoints import ResumePoint, RoundState, read_metrics, resume_point, round_dir
 from bohdi_ray.training.queue import AttemptPlan, Ended, NotYet, QueueStatus, SampleQueue
 from bohdi_ray.training.steps import GlobalStep
 
@@ -66,6 +66,10 @@ class SampleQueueActor:
         """See SampleQueue.round_committed."""
         self._queue.round_committed(state, metrics)
         await self._notify()
+
+    async def step_committed(self, point: ResumePoint) -> None:
+        """See SampleQueue.step_committed."""
+        self._queue.step_committed(point)
 
     async def wait_committed(self, round: int, timeout_s: float) -> bool:
         """Whether `round` is committed, waiting for it at most `timeout_s`."""

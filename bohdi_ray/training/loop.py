@@ -6,19 +6,19 @@
 round;
 - waits for: the next step (a round being harvested), the other ranks (collectives);
 - is unblocked by: `put_round`, `finish` or `stop` on the queue.
-A dead rank ends the whole worker group; Ray Train starts another, which goes on from the last COMMIT. It never deletes
-a committed folder and never draws a sample.
+A dead rank ends the whole worker group; Ray Train starts another, which goes on from the last COMMIT. Where a node is
+about to be taken away, that is one within the round (preemption.py). It never deletes a committed folder and never
+draws a sample.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import resource
 import time
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -31,6 +31,8 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.probe import PROBE_FILE, write_probe
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.storage.lease import Claim
+from bohdi_ray.storage.node_files import plain_files, scratch_of, upload
+from bohdi_ray.storage.places import storage_errors
 from bohdi_ray.training.checkpoints import (
     ResumePoint,
     RoundState,
@@ -39,6 +41,7 @@ from bohdi_ray.training.checkpoints import (
     optimizer_dir,
     optimizer_to_load,
     read_state,
+    read_tally,
     round_dir,
     start_folder,
     version_dir,
@@ -46,9 +49,11 @@ from bohdi_ray.training.checkpoints import (
     write_state,
 )
 from bohdi_ray.training.dataset import step_of_table
-from bohdi_ray.training.learner import Learner, RowLoss, StepResult
+from bohdi_ray.training.learner import Learner, RowLoss
+from bohdi_ray.training.preemption import JustInTime
 from bohdi_ray.training.queue import Ended
 from bohdi_ray.training.steps import GlobalStep
+from bohdi_ray.training.tally import RoundTally, round_metrics
 from bohdi_ray.training.weights import WEIGHTS
 
 logger = logging.getLogger(__name__)
@@ -70,16 +75,6 @@ class LoopConfig:
             self.claim.check()
 
 
-@dataclass
-class RoundTally:
-    """Sums over the steps of one round on this rank; `seconds` by part."""
-
-    steps: list[StepResult] = field(default_factory=list)
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    put_to_step_s: float | None = None
-    stepped_at: float = 0.0  # end of the last optimizer step, Unix time, s
-
-
 def train_loop(loop_config: dict[str, Any]) -> None:
     """Entry point for Ray Train."""
     setup: LoopConfig = loop_config["setup"]
@@ -89,7 +84,8 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     attempt = ray.get(setup.queue.status.remote(), timeout=QUEUE_TIMEOUT_S).attempt
     plan = ray.get(setup.queue.plan.remote(attempt), timeout=QUEUE_TIMEOUT_S)
     learner = start_learner(setup, plan.resume, world_size)
-    tally = RoundTally()
+    tally = start_tally(setup, plan.resume)
+    just_in_time = JustInTime(learner, setup.queue, setup.checkpoints_dir, setup.check_claim, rank, world_size)
     steps = read_steps(rank)
     while True:
         began = time.perf_counter()
@@ -109,6 +105,8 @@ def train_loop(loop_config: dict[str, Any]) -> None:
         if step.last_of_round:
             end_round(setup, learner, step, tally, rank, world_size)
             tally = RoundTally()
+        else:
+            just_in_time.after(step, tally)
 
 
 def read_steps(rank: int) -> Iterator[GlobalStep | Ended]:
@@ -125,24 +123,33 @@ def read_steps(rank: int) -> Iterator[GlobalStep | Ended]:
 
 
 def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Learner:
-    """The learner behind round `resume.round`, with its optimizer unless that is to begin anew."""
+    """The learner at `resume`, with its optimizer unless that is to begin anew."""
     config, checkpoints_dir = setup.config, setup.checkpoints_dir
-    folder = version_dir(checkpoints_dir, resume.round + 1)
+    folder = resume.folder(checkpoints_dir)
     optimizer_folder = None
-    if resume.round >= 0 and not config.training.reset_optimizer:
+    if resume.steps_done or (resume.round >= 0 and not config.training.reset_optimizer):
         try:
             optimizer_folder = optimizer_to_load(folder, world_size)
         except ValueError as error:
             remedy = "Use as many workers as then, or go on with the weights alone: bohdi resume RUN --reset-optimizer."
             raise ConfigError("training.num_workers", world_size, str(error), remedy) from None
-    return Learner(
-        config,
-        os.path.join(folder, WEIGHTS),
-        version_dir(checkpoints_dir, 0),
-        get_device() if torch.cuda.is_available() else "cpu",
-        optimizer_folder,
-        resume.num_optimizer_steps,
-    )
+    with ExitStack() as reading:
+        here = [reading.enter_context(plain_files(part)) for part in (folder, version_dir(checkpoints_dir, 0))]
+        return Learner(
+            config,
+            os.path.join(here[0], WEIGHTS),
+            here[1],
+            get_device() if torch.cuda.is_available() else "cpu",
+            optimizer_folder and reading.enter_context(plain_files(optimizer_folder)),
+            resume.num_optimizer_steps,
+        )
+
+
+def start_tally(setup: LoopConfig, resume: ResumePoint) -> RoundTally:
+    """What is known of the round that `resume` lies within."""
+    if not resume.steps_done:
+        return RoundTally()
+    return RoundTally.from_json(read_tally(resume.folder(setup.checkpoints_dir)))
 
 
 def end_round(
@@ -186,14 +193,15 @@ def commit_round(
         setup.check_claim()
         start_folder(folder)
     dist.barrier()
-    learner.save_weights(os.path.join(folder, WEIGHTS), rank)
+    with storage_errors(folder, "write"):
+        learner.save_weights(os.path.join(scratch_of(folder), WEIGHTS), rank)
     probe = learner.probe(step.round + 1)
     state = RoundState(
         step.round, step.step + 1, learner.num_optimizer_steps, step.round + 1, world_size, has_optimizer=False
     )
     dist.barrier()
     if rank == 0:
-        write_probe(os.path.join(folder, PROBE_FILE), probe)
+        write_probe(os.path.join(scratch_of(folder), PROBE_FILE), probe)
         write_state(folder, state)
         write_metrics(folder, metrics)
         setup.check_claim()
@@ -215,40 +223,15 @@ def save_optimizer_when_due(setup: LoopConfig, learner: Learner, step: GlobalSte
         setup.check_claim()
         start_folder(folder)
     dist.barrier()
-    learner.save_optimizer(folder)
+    with storage_errors(folder, "write"):
+        learner.save_optimizer(scratch_of(folder))
+    upload(folder)
     dist.barrier()
     if rank == 0:
         setup.check_claim()
         commit_folder(folder)
     dist.barrier()
     return True
-
-
-def round_metrics(tally: RoundTally, heldout: list[RowLoss]) -> dict[str, Any]:
-    """Figures of one round. Losses are per answer token; `heldout_rows` maps sample id to (loss sum, tokens)."""
-    steps, seconds = tally.steps, tally.seconds
-    answer_tokens = sum(s.num_answer_tokens for s in steps)
-    tokens = sum(s.num_tokens for s in steps)
-    heldout_tokens = sum(row.num_tokens for row in heldout)
-    return {
-        "loss": sum(s.loss * s.num_answer_tokens for s in steps) / answer_tokens if answer_tokens else None,
-        "step_losses": [s.loss for s in steps],
-        "num_steps": len(steps),
-        "num_rows": sum(s.num_rows for s in steps),
-        "num_rejected_rows": sum(s.num_rejected for s in steps),
-        "num_tokens": tokens,
-        "num_answer_tokens": answer_tokens,
-        "tokens_per_s": tokens / seconds["stepping"] if seconds["stepping"] else 0.0,
-        "grad_norm": max((s.grad_norm for s in steps), default=0.0),
-        "learning_rate": steps[-1].learning_rate if steps else 0.0,
-        "put_to_step_s": tally.put_to_step_s,
-        "seconds": dict(seconds),
-        "heldout_loss": sum(row.loss_sum for row in heldout) / heldout_tokens if heldout_tokens else None,
-        "heldout_rows": {row.sample_id: (row.loss_sum, row.num_tokens) for row in heldout},
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-        "stepped_at": tally.stepped_at,
-        "committed_at": time.time(),
-    }
 
 
 def _set_threads(local_world_size: int) -> None:

@@ -80,7 +80,7 @@ class SampleQueue:
         self._incarnation = incarnation
         self._steps: dict[int, GlobalStep] = {}
         self._next_round = resume.round + 1
-        self._next_step = resume.next_step
+        self._next_step = resume.next_step - resume.steps_done  # of the first round to be put
         self._last_committed_round = resume.last_committed_round
         self._num_rows_of_round: dict[int, int] = {}
         self._num_rounds: int | None = None
@@ -166,6 +166,12 @@ class SampleQueue:
         if state.round >= self._next_round:
             # The queue was restarted while this round was trained, and nobody needs the round's rows any more.
             self._next_round, self._next_step = state.round + 1, state.next_step
+
+    def step_committed(self, point: ResumePoint) -> None:
+        """A checkpoint within a round is durable. Repeating it changes nothing."""
+        self._last_event = self._clock()
+        if point.next_step > self._resume.next_step:
+            self._resume = replace(point, last_committed_round=self._last_committed_round)
 
     def _enter(self, attempt: int) -> None:
         if attempt < self._attempt:

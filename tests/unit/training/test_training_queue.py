@@ -155,3 +155,28 @@ def test_rows_drawn_are_rows_trained_plus_rows_queued_whatever_happens(rounds, b
         status = queue.status()
         assert status.num_rows_drawn == sum(n for n, _, _ in rounds[: round + 1])
         assert status.num_rows_trained == sum(n for n, _, _ in rounds[:committed])
+
+
+def test_a_commit_within_a_round_moves_where_a_new_start_goes_on_and_frees_no_row():
+    queue = SampleQueue(2)
+    queue.put_round(0, rows(0, 6))  # steps 0, 1, 2
+    assert queue.take(1, 1, 0, 0) and queue.take(1, 1, 0, 1)
+    queue.step_committed(ResumePoint(-1, 2, 2, steps_done=2))
+    queue.step_committed(ResumePoint(-1, 1, 1, steps_done=1))  # a late word of an earlier one
+    assert queue.plan(2).resume == ResumePoint(-1, 2, 2, -1, steps_done=2)
+    assert (queue.status().num_rows_queued, queue.status().num_rows_trained) == (6, 0)
+    last = queue.take(2, 1, 0, 2)
+    assert isinstance(last, GlobalStep) and last.last_of_round and len(last.rows) == 2
+    queue.round_committed(state(0, 3), {})
+    assert queue.plan(3).resume == ResumePoint(0, 3, 3, 0)
+
+
+def test_a_queue_that_starts_within_a_round_cuts_it_as_before():
+    before, after = SampleQueue(2), SampleQueue(2, ResumePoint(0, 4, 4, 0, steps_done=2))
+    before.put_round(0, rows(0, 4))
+    for queue in (before, after):
+        queue.put_round(1, rows(1, 5))
+    assert after.take(1, 1, 0, 4) == before.take(1, 1, 0, 4)
+    assert after.status().next_step == before.status().next_step == 5
+    after.round_committed(state(1, 5), {})
+    assert after.status().num_rows_trained == 5 and after.status().num_rows_queued == 0

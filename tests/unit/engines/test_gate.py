@@ -53,7 +53,7 @@ def played(script, *calls):
             tasks[name] = asyncio.ensure_future(made[name].go(gate))
 
         await asyncio.wait_for(script(begin, made, tasks), 10)
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await asyncio.wait_for(asyncio.gather(*tasks.values(), return_exceptions=True), 10)
         return log, made
 
     return asyncio.run(play())
@@ -143,7 +143,7 @@ def test_a_held_call_says_again_and_again_that_it_waits():
         while len(held.items) < 3:
             await asyncio.sleep(0.01)
         inside.may_end.set(), held.may_end.set()
-        await asyncio.gather(*tasks)
+        await asyncio.wait_for(asyncio.gather(*tasks), 10)
         return held.items
 
     assert asyncio.run(asyncio.wait_for(work(), 10))[:3] == [None] * 3

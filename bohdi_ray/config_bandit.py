@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from bohdi_ray.config_models import Section
 from bohdi_ray.errors import ConfigError
@@ -76,6 +76,13 @@ class BanditConfig(Section):
         own = OWN_DEFAULTS.get(policy, {}) if isinstance(policy, str) else {}
         given = {key: value for key, value in data.items() if value is not None or key not in PARAMETERS}
         return {key: value for key, value in own.items() if value is not None} | given
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A run's stored configuration holds no setting that the policy does not use: were its default another one in
+        a later version, that would refuse the run."""
+        used = OWN_DEFAULTS[self.policy]
+        return {name: value for name, value in serialize(self).items() if name not in PARAMETERS or name in used}
 
     def used(self) -> dict[str, float]:
         """The policy's own settings and their values."""

@@ -81,3 +81,11 @@ def test_a_window_in_which_the_scan_could_see_nothing_is_refused():
 )
 def test_what_cannot_be_is_refused(bandit):
     assert all(field.startswith("bandit.") for field in refused(**bandit))
+
+
+@pytest.mark.parametrize("policy", sorted(OWN_DEFAULTS))
+def test_a_stored_configuration_outlives_a_change_of_defaults_that_it_does_not_use(policy):
+    """It holds the settings that the policy uses, so those stay, and no other, which a new default would refuse."""
+    stored = yaml.safe_load(dump_config(parsed(policy=policy)))
+    assert {*stored["bandit"]} == {"policy", "introspection", *OWN_DEFAULTS[policy]}
+    assert parse_config(stored) == parsed(policy=policy)

@@ -24,7 +24,7 @@ from bohdi_ray.actors.tree_manager import Assignment
 from bohdi_ray.actors.waits import within
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.routing import RoutingTable
-from bohdi_ray.errors import SEE_LOGS, Interrupted, StepNotReady
+from bohdi_ray.errors import SEE_LOGS, EngineFailed, Interrupted, StepNotReady
 from bohdi_ray.observe.notice import Notify
 from bohdi_ray.records import Outcome, Proposals, Ticket
 from bohdi_ray.storage.lease import Claim
@@ -32,6 +32,8 @@ from bohdi_ray.storage.run_dir import QUARANTINE, RunDir
 
 # Names are short and all take about as long, so the requests of one moment share a task.
 ELECTIONS_PER_TASK = 16
+# Requests quarantined in a round, each the end of three engines, after which it is not requests that kill them.
+MOST_QUARANTINED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class RoundHarvest:
     sprout_tokens: int = 0
     num_elections_asked: int = 0
     num_invalid_names: int = 0
+    num_quarantined: int = 0  # requests
     started: float = 0.0  # time.monotonic(), s
     finished: float = 0.0
 
@@ -223,9 +226,15 @@ class Meditation:
             self._steps[step].tables.append(samples)
 
     def _tell_quarantined(self, what: str, part: str) -> None:
-        path = f"{self._supplies.run.location}/{QUARANTINE}/{part}"
-        text = f"{what} was QUARANTINED, for engines die of it; {path} has what reproduces it"
+        run = self._supplies.run.location
+        text = f"{what} was QUARANTINED, for engines die of it; {run}/{QUARANTINE}/{part} has what reproduces it"
         self._notify("quarantined", text, part=part)
+        self._result.num_quarantined += 1
+        if self._result.num_quarantined >= MOST_QUARANTINED:
+            raise EngineFailed(
+                f"{MOST_QUARANTINED} requests were quarantined in round {self._result.round}: engines die of more than "
+                f"single requests; see {run}/{QUARANTINE} and the engines' logs, and go on with `bohdi resume {run}`"
+            )
 
     async def _commit_if_ready(self, assignment: Assignment, result: RoundHarvest) -> bool:
         """Commits the next committable step if all its outcomes are in. Part first, then the segment that names it."""

@@ -135,6 +135,8 @@ class EnginePools:
                 return
             except (BohdiError, RayError) as error:
                 log.warning("%s is still down: %s", pool.model.name, error)
+                if not pool.replicas:
+                    self._attendance.leave_out(pool.model.name, str(error))
 
     async def _add(self, pool: Pool, most_starts: int) -> None:
         """One more replica, tried a few times. Whatever happens, no actor stays that is not in the pool."""

@@ -116,7 +116,7 @@ class Quarantine:
             "step": None if packed is None else packed >> 24 & MAX_STEPS - 1,
             "role": request.role,
             "model": case.model,
-            "model_path": self.run.path(weights_dir(case.weights_version)) if is_target else settings["model"],
+            "model_path": f"{self.run.location}/{weights_dir(case.weights_version)}" if is_target else settings["model"],
             "model_revision": settings.get("revision"),
             "model_settings": json.dumps(settings, sort_keys=True),
             "weights_version": case.weights_version,

@@ -6,7 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from scripted_parts import Faults, scripted_config, scripted_parts
 
+from bohdi_ray import meditation
 from bohdi_ray.actors import pool
+from bohdi_ray.errors import EngineFailed
 from bohdi_ray.fusion import fuse
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore
@@ -67,3 +69,13 @@ def test_a_deadly_request_is_quarantined_after_three_deaths_and_costs_its_own_ti
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["part"] for line in lines if line["kind"] == "quarantined"] == [name]
     assert [line["num_replaced"] for line in lines if line["kind"] == "engines"][-1] == 3
+
+
+def test_engines_that_die_of_every_request_end_the_run_instead_of_failing_ticket_after_ticket(
+    tmp_path, faults, monkeypatch
+):
+    monkeypatch.setattr(meditation, "MOST_QUARANTINED", 2)
+    faults.poison("target", "")
+    with pytest.raises(EngineFailed, match=r"2 requests were quarantined in round 0.*bohdi resume"):
+        fuse(scripted_config(str(tmp_path / "run"), **ONE_STEP), parts=scripted_parts(faults=faults))
+    assert len(list((tmp_path / "run" / "quarantine").iterdir())) >= 2

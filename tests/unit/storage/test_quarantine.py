@@ -62,7 +62,7 @@ def test_a_part_holds_what_reproduces_the_request(quarantine):
 
 def test_the_targets_part_says_where_the_weights_of_that_version_lie(quarantine):
     row = written(quarantine, Case(request(choices=("A", "B")), "student", 3, DEATHS))
-    assert row["model_path"] == quarantine.run.path("checkpoints/round-2/weights") and row["weights_version"] == 3
+    assert row["model_path"] == f"{quarantine.run.location}/checkpoints/round-2/weights" and row["weights_version"] == 3
     assert row["choices"] == ["A", "B"] and row["regex"] is None
 
 

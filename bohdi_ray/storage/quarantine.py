@@ -107,7 +107,7 @@ class Quarantine:
         request, settings = case.request, self.models[case.model]
         ticket_id = _ticket_of(request.request_id)
         packed = None if ticket_id is None else pack_ticket_id(ticket_id)
-        is_target = case.model == self.target
+        weights = f"{self.run.location}/{weights_dir(case.weights_version)}"
         row: dict[str, Any] = {
             "run": self.run.location,
             "request_id": request.request_id,
@@ -116,7 +116,7 @@ class Quarantine:
             "step": None if packed is None else packed >> 24 & MAX_STEPS - 1,
             "role": request.role,
             "model": case.model,
-            "model_path": f"{self.run.location}/{weights_dir(case.weights_version)}" if is_target else settings["model"],
+            "model_path": weights if case.model == self.target else settings["model"],
             "model_revision": settings.get("revision"),
             "model_settings": json.dumps(settings, sort_keys=True),
             "weights_version": case.weights_version,

@@ -7,7 +7,8 @@ a step that was cut short is not looked at. It never guesses a licence.
 
 from __future__ import annotations
 
-import json
+import shutil
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,12 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bohdi_ray.errors import ConfigError, RunDirError
+from bohdi_ray.observe.text import json_text
 from bohdi_ray.records import Candidate, Sample
 from bohdi_ray.storage.dataset_card import dataset_card
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore
 from bohdi_ray.storage.segments import Segments
-from bohdi_ray.tree.journal import StepCommitted, decode
+from bohdi_ray.tree.history import read_history
 
 Format = Literal["sft", "preference"]
 Split = Literal["train", "heldout"]
@@ -72,22 +74,41 @@ class Exported:
     rows: dict[str, int] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     files: list[str] = field(default_factory=list)
+    damaged: str | None = None  # what is wrong with the journal's last segment, whose samples are left out
 
 
 def export(run: RunDir, out: Path, options: ExportOptions) -> Exported:
-    """Write `out`/<split>.parquet, `out`/<split>.jsonl and `out`/README.md.
+    """Write `out`/<split>.parquet, `out`/<split>.jsonl and `out`/README.md; `out` appears when all of them are whole.
 
-    Raises ConfigError if `out` already holds something, RunDirError if the run gives no row. A split without rows gets
-    no files.
+    Raises ConfigError if `out` already holds something or cannot be written, RunDirError if the run is damaged or gives
+    no row. A split without rows gets no files.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError("out", str(out), "it already exists and is not empty", "Choose a new folder.")
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError("out", str(out), "it already exists and is not empty", "Choose a new folder.")
+        whole = out.absolute()
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        begun = whole.with_name(f".{whole.name}.tmp-{uuid.uuid4().hex}")
+        begun.mkdir()
+        try:
+            done = _export(run, begun, options)
+            begun.replace(whole)
+        except BaseException:
+            shutil.rmtree(begun, ignore_errors=True)
+            raise
+    except OSError as error:
+        remedy = "Choose another folder, or make room and mend its permissions."
+        raise ConfigError("out", str(out), f"it cannot be written ({error})", remedy) from error
+    return done
+
+
+def _export(run: RunDir, out: Path, options: ExportOptions) -> Exported:
     config = run.config()
-    done = Exported()
-    out.mkdir(parents=True, exist_ok=True)
+    parts, damaged = committed_parts(run)
+    done = Exported(damaged=damaged)
     with ExitStack() as stack:
         writers: dict[str, _Writer] = {}
-        for sample in SampleStore(run).iter_samples(committed_parts(run)):
+        for sample in SampleStore(run).iter_samples(parts):
             split: Split = "heldout" if sample.heldout else "train"
             if split not in options.splits:
                 done.left_out[f"split {split} not asked for"] += 1
@@ -109,11 +130,12 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> Exported:
     return done
 
 
-def committed_parts(run: RunDir) -> list[str]:
+def committed_parts(run: RunDir) -> tuple[list[str], str | None]:
     """The parts of samples that the journal's segments name, in the order they were committed; a step without an
-    accepted sample has none."""
-    events = (event for _, data in Segments(run).read_segments().segments for event in decode(data))
-    return [event.part for event in events if isinstance(event, StepCommitted) and event.part]
+    accepted sample has none. And what is wrong with the last segment, if it had to be left out."""
+    read = Segments(run).read_segments()
+    rounds = read_history(data for _, data in read.segments)
+    return [part for record in rounds for part in record.parts], read.damaged
 
 
 def rows_of(sample: Sample, target: str, options: ExportOptions, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -192,7 +214,7 @@ class _Writer:
         self._rows: list[dict[str, Any]] = []
 
     def write(self, row: dict[str, Any]) -> None:
-        self._jsonl.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._jsonl.write(json_text(row) + "\n")
         self._rows.append(row)
         if len(self._rows) >= _ROWS_PER_GROUP:
             self._write_group()

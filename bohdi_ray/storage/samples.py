@@ -1,170 +1,30 @@
-"""Samples as Parquet parts: the Arrow schema, conversion both ways, and rows by id.
+"""Samples as Parquet parts: one per harvest step, and rows by id.
 
-A task of the driver's stores one part per harvest step; anyone may read. A sample's id contains its round and step, so
-the part that holds it follows from the id and no index is kept. It never changes a part that was committed.
+A task of the driver's stores a part; anyone may read. A sample's id contains its round and step, so the part that holds
+it follows from the id and no index is kept. It never changes a part that was committed, and believes no part that it
+cannot have written.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.records import Candidate, Sample, Verdict
+from bohdi_ray.records import Sample
 from bohdi_ray.storage.run_dir import SAMPLES, RunDir
+from bohdi_ray.storage.sample_table import SCHEMA as SCHEMA
+from bohdi_ray.storage.sample_table import from_table as from_table
+from bohdi_ray.storage.sample_table import questions_and_answers
+from bohdi_ray.storage.sample_table import to_table as to_table
 
-CANDIDATE = pa.struct(
-    [
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("weights_version", pa.int32(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("num_tokens", pa.int32(), nullable=False),
-        pa.field("finish_reason", pa.string(), nullable=False),
-        pa.field("rejected", pa.string()),
-    ]
-)
-SCORE = pa.struct([pa.field("model", pa.string(), nullable=False), pa.field("score", pa.float64(), nullable=False)])
-LOGPROB = pa.struct([pa.field("model", pa.string(), nullable=False), pa.field("logprob", pa.float64(), nullable=False)])
-VERDICT = pa.struct(
-    [
-        pa.field("policy", pa.string(), nullable=False),
-        pa.field("judge", pa.string()),
-        pa.field("scores", pa.list_(SCORE), nullable=False),
-        pa.field("order_logprobs", pa.list_(pa.list_(LOGPROB)), nullable=False),
-        pa.field("orders", pa.list_(pa.list_(pa.string())), nullable=False),
-        pa.field("order_judges", pa.list_(pa.string()), nullable=False),
-        pa.field("winner", pa.string(), nullable=False),
-        pa.field("margin", pa.float64()),
-    ]
-)
-SAMPLING = pa.struct(
-    [
-        pa.field("role_and_model", pa.string(), nullable=False),
-        pa.field("temperature", pa.float64()),
-        pa.field("top_p", pa.float64()),
-        pa.field("max_tokens", pa.float64()),
-    ]
-)
-SCHEMA = pa.schema(
-    [
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("round", pa.int32(), nullable=False),
-        pa.field("step", pa.int32(), nullable=False),
-        pa.field("path", pa.list_(pa.string()), nullable=False),
-        pa.field("style", pa.string(), nullable=False),
-        pa.field("leader", pa.string(), nullable=False),
-        pa.field("question", pa.string(), nullable=False),
-        pa.field("question_hash", pa.string(), nullable=False),
-        pa.field("candidates", pa.list_(CANDIDATE), nullable=False),
-        pa.field("verdict", VERDICT, nullable=False),
-        pa.field("reward", pa.int8(), nullable=False),
-        pa.field("heldout", pa.bool_(), nullable=False),
-        pa.field("template_hash", pa.string(), nullable=False),
-        pa.field("sampling", pa.list_(SAMPLING), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-        pa.field("started_at", pa.float64(), nullable=False),
-        pa.field("finished_at", pa.float64(), nullable=False),
-    ],
-    metadata={"bohdi_ray.schema": "sample-1"},
-)
-_SAMPLE_ID = re.compile(r"r(\d+)-s(\d+)-t\d+")
-_PART = re.compile(r"part-r(\d+)-s(\d+)\.parquet")
-
-
-def to_table(samples: Sequence[Sample]) -> pa.Table:
-    """Samples as one Arrow table. Built column by column: a row-by-row conversion takes several times as long."""
-    verdicts = [sample.verdict for sample in samples]
-    settings = [list(sample.sampling.items()) for sample in samples]
-    columns = {
-        "path": _lists([sample.path for sample in samples], pa.string()),
-        "candidates": _lists([sample.candidates for sample in samples], CANDIDATE, _attributes(CANDIDATE)),
-        "verdict": _verdicts(verdicts),
-        "sampling": _lists(settings, SAMPLING, _settings),
-    }
-    for field in SCHEMA:
-        if field.name not in columns:
-            columns[field.name] = pa.array([getattr(sample, field.name) for sample in samples], field.type)
-    return pa.Table.from_arrays([columns[field.name] for field in SCHEMA], schema=SCHEMA)
-
-
-def _verdicts(verdicts: list[Verdict]) -> pa.Array:
-    columns = {
-        "scores": _lists([v.scores.items() for v in verdicts], SCORE, _pairs(SCORE)),
-        "order_logprobs": _list_of_lists(
-            [[order.items() for order in v.order_logprobs] for v in verdicts], LOGPROB, _pairs(LOGPROB)
-        ),
-        "orders": _list_of_lists([v.orders for v in verdicts], pa.string()),
-    }
-    for field in VERDICT:
-        if field.name not in columns:
-            columns[field.name] = pa.array([getattr(v, field.name) for v in verdicts], field.type)
-    return pa.StructArray.from_arrays([columns[field.name] for field in VERDICT], fields=list(VERDICT))
-
-
-def _offsets(rows: Sequence) -> pa.Array:
-    return pa.array(accumulate(map(len, rows), initial=0), pa.int32(), size=len(rows) + 1)
-
-
-def _lists(rows: Sequence, kind: pa.DataType, build=None) -> pa.ListArray:
-    """One list per row; `build` makes the flat array of all items, by default their plain values."""
-    items = list(chain.from_iterable(rows))
-    values = pa.array(items, kind) if build is None else build(items)
-    return pa.ListArray.from_arrays(_offsets(rows), values, type=pa.list_(kind))
-
-
-def _list_of_lists(rows: Sequence, kind: pa.DataType, build=None) -> pa.ListArray:
-    inner = _lists(list(chain.from_iterable(rows)), kind, build)
-    return pa.ListArray.from_arrays(_offsets(rows), inner, type=pa.list_(pa.list_(kind)))
-
-
-def _attributes(kind: pa.StructType):
-    def build(items: list) -> pa.StructArray:
-        arrays = [pa.array([getattr(item, field.name) for item in items], field.type) for field in kind]
-        return pa.StructArray.from_arrays(arrays, fields=list(kind))
-
-    return build
-
-
-def _pairs(kind: pa.StructType):
-    def build(items: list) -> pa.StructArray:
-        arrays = [pa.array([item[i] for item in items], field.type) for i, field in enumerate(kind)]
-        return pa.StructArray.from_arrays(arrays, fields=list(kind))
-
-    return build
-
-
-def _settings(items: list) -> pa.StructArray:
-    arrays = [pa.array([key for key, _ in items], pa.string())]
-    arrays += [pa.array([values.get(field.name) for _, values in items], field.type) for field in list(SAMPLING)[1:]]
-    return pa.StructArray.from_arrays(arrays, fields=list(SAMPLING))
-
-
-def from_table(table: pa.Table) -> list[Sample]:
-    """The samples of a table, equal to those it was made from."""
-    return [_sample(row) for row in table.to_pylist()]
-
-
-def _sample(row: dict) -> Sample:
-    verdict = row["verdict"]
-    row["path"] = tuple(row["path"])
-    row["candidates"] = tuple(Candidate(**candidate) for candidate in row["candidates"])
-    row["sampling"] = {
-        entry.pop("role_and_model"): {name: value for name, value in entry.items() if value is not None}
-        for entry in row["sampling"]
-    }
-    verdict["scores"] = {entry["model"]: entry["score"] for entry in verdict["scores"]}
-    verdict["order_logprobs"] = tuple(
-        {entry["model"]: entry["logprob"] for entry in order} for order in verdict["order_logprobs"]
-    )
-    verdict["order_judges"] = tuple(verdict["order_judges"])
-    verdict["orders"] = tuple(tuple(order) for order in verdict["orders"])
-    row["verdict"] = Verdict(**verdict)
-    return Sample(**row)
+_SAMPLE_ID = re.compile(r"r(\d{4,12})-s(\d{3,12})-t\d{5,12}", re.ASCII)
+_PART = re.compile(r"part-r(\d{4,12})-s(\d{3,12})\.parquet", re.ASCII)
 
 
 def part_name(round: int, step: int) -> str:
@@ -206,7 +66,7 @@ class SampleStore:
         only the journal's segment that names the part makes it count."""
         name = part_name(round, step)
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", compression_level=1)
+        pq.write_table(table, sink, compression="zstd", compression_level=1, write_page_checksum=True)
         self.run.write_bytes(f"{SAMPLES}/{name}", sink.getvalue())
         self._rows.pop(name, None)
         self._heldout.pop(name, None)
@@ -218,12 +78,27 @@ class SampleStore:
         return [m.group() for m in sorted(filter(None, matches), key=lambda m: (int(m.group(1)), int(m.group(2))))]
 
     def read_part(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """One part, or some of its columns. Raises RunDirError if it is not there."""
+        """One part, or some of its columns. Raises RunDirError if it is not there, damaged, or no part of samples."""
+        where = f"{self.run.location}/{SAMPLES}/{name}"
+        if _PART.fullmatch(name) is None:  # names come from the journal: none may lead out of the folder
+            raise RunDirError(
+                f"{where!r} is no part of samples; the journal that names it is foreign: restore RUN/tree"
+            )
         try:
             with self.run.filesystem.open_input_file(self.run.path(f"{SAMPLES}/{name}")) as source:
-                return pq.read_table(source, columns=columns)
+                table = pq.read_table(source, columns=columns, page_checksum_verification=True)
+            table.validate(full=True)
         except FileNotFoundError as error:
-            raise RunDirError(f"{self.run.location}/{SAMPLES}/{name} is missing; restore it from a copy") from error
+            raise RunDirError(f"{where} is missing; restore it from a copy") from error
+        except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as error:
+            raise RunDirError(f"{where} cannot be read ({error!r:.300}); restore it from a copy") from error
+        wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(column) for column in columns])
+        if not table.schema.equals(wanted):
+            raise RunDirError(
+                f"{where} does not hold samples as this version writes them; restore it from a copy, or read it with "
+                "the version that wrote it"
+            )
+        return table
 
     def rows(self, sample_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
         """(question, answer) by id. Reads only the parts these ids are in. Raises RunDirError for an id without a
@@ -260,26 +135,34 @@ class SampleStore:
         """The samples of these parts (default: of all there are, in order of round and step), in order of their place
         in the step, one part in memory at a time."""
         for name in self.parts() if parts is None else parts:
-            yield from from_table(self.read_part(name))
+            for sample in from_table(self.read_part(name)):
+                self._check(sample, name)
+                yield sample
 
     def _part_rows(self, name: str) -> dict[str, tuple[str, str]]:
         if name in self._rows:
             self._rows.move_to_end(name)
             return self._rows[name]
-        rows = _questions_and_answers(self.read_part(name, ["sample_id", "question", "candidates", "verdict"]))
+        table = self.read_part(name, ["sample_id", "question", "candidates", "verdict"])
+        try:
+            rows = questions_and_answers(table)
+        except KeyError as error:
+            raise self._foreign(name, f"a verdict names {error}, which did not answer") from error
         self._rows[name] = rows
         if len(self._rows) > self.max_parts:
             self._rows.popitem(last=False)
         return rows
 
+    def _check(self, sample: Sample, name: str) -> None:
+        """Raises RunDirError for a sample that its part cannot hold."""
+        match = _SAMPLE_ID.fullmatch(sample.sample_id)
+        if match is None or (int(match[1]), int(match[2])) != (sample.round, sample.step) or _part_of(match[0]) != name:
+            raise self._foreign(name, f"it holds {sample.sample_id!r:.80} of another step")
+        eligible = {candidate.model for candidate in sample.candidates if candidate.rejected is None}
+        if sample.verdict.winner not in eligible or not sample.verdict.scores.keys() <= eligible:
+            raise self._foreign(name, f"the verdict on {sample.sample_id} names a model that gave no eligible answer")
+        if not all(map(math.isfinite, (*sample.verdict.scores.values(), sample.verdict.margin or 0.0))):
+            raise self._foreign(name, f"the scores of {sample.sample_id} are not finite")
 
-def _questions_and_answers(table: pa.Table) -> dict[str, tuple[str, str]]:
-    candidates = table["candidates"].combine_chunks()
-    models, texts = candidates.flatten().field("model").to_pylist(), candidates.flatten().field("text").to_pylist()
-    offsets = candidates.offsets.to_pylist()
-    winners = table["verdict"].combine_chunks().field("winner").to_pylist()
-    rows = {}
-    for i, sample_id in enumerate(table["sample_id"].to_pylist()):
-        answers = dict(zip(models[offsets[i] : offsets[i + 1]], texts[offsets[i] : offsets[i + 1]], strict=True))
-        rows[sample_id] = (table["question"][i].as_py(), answers[winners[i]])
-    return rows
+    def _foreign(self, name: str, why: str) -> RunDirError:
+        return RunDirError(f"{self.run.location}/{SAMPLES}/{name} is damaged or foreign: {why}; restore it from a copy")

@@ -35,7 +35,7 @@ class Segments:
         """Store one segment for good. The same content again changes nothing; another content raises RunDirError."""
         name = f"{TREE}/{_name(number)}"
         if self.run.exists(name):
-            stored = _opened(self._read(name))
+            stored = _opened(self.run.read_bytes(name))
             if stored == data:
                 return
             if stored is not None:
@@ -66,7 +66,7 @@ class Segments:
                     f"{self.run.location}/{TREE}/{_name(expected)} is missing although later ones are there; "
                     "restore it from a copy, or start a new run"
                 )
-            data = _opened(self._read(name))
+            data = _opened(self.run.read_bytes(name))
             if data is None and number == numbers[-1]:
                 return SegmentsRead(
                     segments, f"{name} is damaged and left out; the run goes on from the segment before"
@@ -78,15 +78,6 @@ class Segments:
                 )
             segments.append((number, data))
         return SegmentsRead(segments)
-
-    def _read(self, name: str) -> bytes:
-        try:
-            return self.run.read_bytes(name)
-        except OSError as error:
-            raise RunDirError(
-                f"{self.run.location}/{name} cannot be read ({error}); mend the disk or its permissions, or restore it "
-                "from a copy"
-            ) from error
 
 
 def _name(number: int) -> str:

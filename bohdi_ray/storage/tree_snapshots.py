@@ -78,7 +78,7 @@ class TreeSnapshots:
             after = {"next_segment": next_segment, "last_segment": _checksum(last_segment)}
             self.run.commit(folder, {**written, **after})
         except BaseException:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RunDirError):
                 self.run.delete(folder)
             raise
         rounds = self.rounds()
@@ -93,7 +93,7 @@ class TreeSnapshots:
             if _SNAPSHOT.fullmatch(name) and f"{TREE}/{name}" not in complete:
                 try:
                     self.run.delete(f"{TREE}/{name}")
-                except OSError as error:  # it counts for nothing either way
+                except (OSError, RunDirError) as error:  # it counts for nothing either way
                     log.warning("%s/%s cannot be removed: %r", TREE, name, error)
 
     def _delete(self, round: int) -> None:

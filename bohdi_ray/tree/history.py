@@ -43,17 +43,28 @@ def read_history(segments: Iterable[bytes]) -> list[RoundRecord]:
         rounds = rounds or [RoundRecord(0, 0)]
         for event in journal.decode(segment):
             record = rounds[-1]
-            closed = record.row_sample_ids is not None
-            if isinstance(event, journal.RoundOpened):
-                if closed and event.round == record.round + 1:
-                    rounds.append(RoundRecord(event.round, event.weights_version))
-                elif (event.round, event.weights_version) != (0, 0) or record != RoundRecord(0, 0):
-                    raise _does_not_fit(event, record)
-            elif closed and not isinstance(event, journal.Aged | journal.Reborn):
+            if not _fits(event, record):
                 raise _does_not_fit(event, record)
-            else:
+            if not isinstance(event, journal.RoundOpened):
                 _take(record, event)
+            elif event.round != record.round:
+                rounds.append(RoundRecord(event.round, event.weights_version))
     return rounds
+
+
+def _fits(event: journal.AnyEvent, record: RoundRecord) -> bool:
+    """Whether the event can come in the round as `record` has it so far."""
+    closed = record.row_sample_ids is not None
+    match event:
+        case journal.RoundOpened(round=0, weights_version=0):
+            return record == RoundRecord(0, 0)
+        case journal.RoundOpened(round=round):
+            return closed and round == record.round + 1
+        case journal.Aged() | journal.Reborn():
+            return closed
+        case journal.StepCommitted(part=part) if part in record.parts:
+            return False
+    return not closed
 
 
 def _does_not_fit(event: journal.AnyEvent, record: RoundRecord) -> RunDirError:

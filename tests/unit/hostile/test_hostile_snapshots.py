@@ -1,0 +1,242 @@
+"""Whatever lies in a snapshot of the tree: the restart takes the one before or the journal, and says so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hostile_input import examples, within
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scripted_fusion import ScriptedFusion, make_config, whole
+
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.storage.segments import Segments
+from bohdi_ray.storage.tree_snapshots import TreeSnapshots, restore
+from bohdi_ray.tree import snapshot
+from bohdi_ray.tree.manager import TreeManager
+
+CONFIG = make_config(
+    tree={"depth": 2}, meditation={"steps": 1, "walks_per_step": 6}, bandit={"window": 3, "threshold": 0.9}
+)
+NEWEST = "tree/snapshot-2"
+
+
+class Journalled(ScriptedFusion):
+    """Writes segments, and a snapshot after rounds 1 and 2, as the tree manager's actor does."""
+
+    run_dir: RunDir
+
+    def point(self):
+        super().point()
+        number = len(self.segments) - 1
+        Segments(self.run_dir).write_segment(number, self.segments[-1])
+        round = self.manager.stats()["round"] - 1
+        if round in (1, 2) and self.manager._state.num_committed == 0:
+            TreeSnapshots(self.run_dir).write(round, self.manager.copy_state(), number + 1, self.segments[-1])
+
+
+@pytest.fixture(scope="module")
+def fusion(tmp_path_factory) -> Journalled:
+    fusion = Journalled(TreeManager(CONFIG), 3, random.Random(0), variety=60)
+    fusion.run_dir = RunDir.create(tmp_path_factory.mktemp("hostile") / "run", CONFIG, {})
+    fusion.run()
+    fusion.files = {name: fusion.run_dir.read_bytes(f"{NEWEST}/{name}") for name in ("state.arrow", "COMMIT")}
+    return fusion
+
+
+def put(fusion: Journalled, **files: bytes | None) -> None:
+    """The newest snapshot's files as they were, but for these; None: not there."""
+    for name, data in (fusion.files | {name.replace("_", "."): data for name, data in files.items()}).items():
+        path = Path(fusion.run_dir.path(f"{NEWEST}/{name}"))
+        path.unlink(missing_ok=True)
+        if data is not None:
+            path.write_bytes(data)
+
+
+def restored(fusion: Journalled, caplog) -> str:
+    """Restarts; what comes out must be the whole state. Returns what was said meanwhile."""
+    caplog.clear()
+    with within(10), caplog.at_level(logging.WARNING):
+        again = restore(CONFIG, None, fusion.run_dir)
+    assert again.manager.digest() == fusion.digests[-1]
+    assert whole(again.manager) == whole(TreeManager.replay(CONFIG, None, fusion.segments))
+    assert again.next_segment == len(fusion.segments) and again.damaged is None
+    return caplog.text
+
+
+def is_told(said: str) -> bool:
+    return f"{NEWEST} is left out, the journal is enough" in said and "snapshot-1 is left out" not in said
+
+
+def commit_of(data: bytes, **facts: object) -> bytes:
+    """A COMMIT whose checksum fits."""
+    return json.dumps(
+        {"num_bytes": len(data), "blake2b": hashlib.blake2b(data, digest_size=16).hexdigest()} | facts
+    ).encode()
+
+
+def test_a_whole_snapshot_is_taken_in_silence(fusion, caplog):
+    put(fusion)
+    assert restored(fusion, caplog) == ""
+
+
+@examples(100)
+@given(data=st.data())
+def test_a_damaged_snapshot_is_left_out(fusion, caplog, data):
+    good = fusion.files["state.arrow"]
+    at = data.draw(st.integers(0, len(good) - 1))
+    kind = data.draw(st.sampled_from(["flip", "cut", "insert", "zero"]))
+    put(
+        fusion,
+        state_arrow={
+            "flip": good[:at] + bytes([good[at] ^ 1 << data.draw(st.integers(0, 7))]) + good[at + 1 :],
+            "cut": good[:at],
+            "insert": good[:at] + b"\0" + good[at:],
+            "zero": good[:at] + b"\xff" * (len(good) - at),
+        }[kind],
+    )
+    assert is_told(restored(fusion, caplog))
+
+
+@pytest.mark.parametrize("missing", ["state_arrow", "COMMIT"])
+def test_a_file_that_is_missing(fusion, caplog, missing):
+    put(fusion, **{missing: None})
+    said = restored(fusion, caplog)
+    assert is_told(said) or (missing == "COMMIT" and not said), "without COMMIT it was never there"
+
+
+@examples(100)
+@given(data=st.data())
+@example(data=None)
+def test_any_commit_is_left_out_or_fits(fusion, caplog, data):
+    """JSON of any shape, with some of the facts right; and bytes that are no JSON."""
+    facts = json.loads(fusion.files["COMMIT"])
+    if data is None:
+        put(fusion, COMMIT=b"[" * 100_000)
+    elif data.draw(st.booleans()):
+        odd = st.sampled_from([None, -1, 0, 1, 3, 2**63, 1e300, float("nan"), True, "3", "", [], {}, [3], {"a": 1}])
+        for name in data.draw(st.lists(st.sampled_from(sorted(facts)), min_size=1, max_size=3)):
+            facts[name] = data.draw(odd)
+        put(fusion, COMMIT=json.dumps(facts).encode())
+    else:
+        anything = st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+        put(fusion, COMMIT=data.draw(st.binary(max_size=20) | anything.map(lambda value: json.dumps(value).encode())))
+    said = restored(fusion, caplog)
+    assert said == "" or is_told(said)
+
+
+def arrow_file(table: pa.Table) -> bytes:
+    sink = BytesIO()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def foreign_snapshots(good: bytes) -> dict[str, bytes]:
+    """Files that open, with checksums that will fit, and do not hold this state."""
+    table = pa.ipc.open_file(pa.BufferReader(good)).read_all()
+    rows = table.to_pylist()
+
+    def with_rows(changed: list[dict]) -> bytes:
+        return arrow_file(pa.Table.from_pylist(changed, schema=table.schema))
+
+    def with_row(number: int, **changes: object) -> bytes:
+        return with_rows([{**row, **(changes if i == number else {})} for i, row in enumerate(rows)])
+
+    def with_header(**changes: object) -> bytes:
+        header = json.loads(table.schema.metadata[snapshot.KEY]) | changes
+        return arrow_file(table.replace_schema_metadata({snapshot.KEY: json.dumps(header).encode()}))
+
+    inner = next(i for i, row in enumerate(rows) if row["unk"] is not None and i > 0)
+    progress = json.loads(table.schema.metadata[snapshot.KEY])["progress"]
+    return {
+        "nothing": b"",
+        "another table": arrow_file(pa.table({"a": [1]})),
+        "no header": arrow_file(table.replace_schema_metadata({})),
+        "a header that is no JSON": arrow_file(table.replace_schema_metadata({snapshot.KEY: b"[" * 100_000})),
+        "a later version": with_header(version=snapshot.VERSION + 1),
+        "another depth": with_header(depth=3),
+        "another policy": with_header(policy="Later"),
+        "another digest": with_header(digest="0" * 32),
+        "no progress": with_header(progress=None),
+        "progress of other types": with_header(progress=progress | {"round": "two"}),
+        "progress of lengths that differ": with_header(progress=progress | {"infinite": [True] * 99}),
+        "a huge round": with_header(progress=progress | {"round": 10**25}),
+        "no rows": with_rows([]),
+        "a row less": with_rows(rows[:-1]),
+        "a row twice": with_rows([*rows, rows[-1]]),
+        "a parent that is not there": with_row(len(rows) - 1, parent=10**6),
+        "two roots": with_row(len(rows) - 1, parent=-1),
+        "a node without unk": with_row(inner, unk=None),
+        "a leaf with unk": with_row(len(rows) - 1, unk=rows[0]["unk"]),
+        "another posterior": with_row(1, alpha=99.0),
+        "a posterior that is no number": with_row(1, alpha=float("nan")),
+        "another name": with_row(1, name="../../etc/passwd"),
+        "a name twice": with_row(2, name=rows[1]["name"]),
+        "fewer samples": with_row(1, num_samples=0),
+        "a negative count": with_row(1, num_samples=-(2**62)),
+        "another type": arrow_file(table.set_column(1, "name", pa.array([1] * len(rows)))),
+        "columns in another order": arrow_file(table.select(list(reversed(table.column_names)))),
+    }
+
+
+KINDS = [
+    "nothing",
+    "another table",
+    "no header",
+    "a header that is no JSON",
+    "a later version",
+    "another depth",
+    "another policy",
+    "another digest",
+    "no progress",
+    "progress of other types",
+    "progress of lengths that differ",
+    "a huge round",
+    "no rows",
+    "a row less",
+    "a row twice",
+    "a parent that is not there",
+    "two roots",
+    "a node without unk",
+    "a leaf with unk",
+    "another posterior",
+    "a posterior that is no number",
+    "another name",
+    "a name twice",
+    "fewer samples",
+    "a negative count",
+    "another type",
+    "columns in another order",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_foreign_snapshot_with_a_checksum_that_fits_is_left_out(fusion, caplog, kind):
+    snapshots = foreign_snapshots(fusion.files["state.arrow"])
+    assert list(snapshots) == KINDS
+    facts = json.loads(fusion.files["COMMIT"])
+    after = {name: facts[name] for name in ("next_segment", "last_segment")}
+    put(fusion, state_arrow=snapshots[kind], COMMIT=commit_of(snapshots[kind], **after))
+    assert is_told(restored(fusion, caplog))
+    with pytest.raises(RunDirError) as refused:
+        TreeManager.restore(CONFIG, snapshots[kind])
+    assert len(str(refused.value)) < 2000
+
+
+def test_folders_that_are_no_snapshots_are_passed_over(fusion, caplog):
+    put(fusion)
+    for name in ("snapshot-", "snapshot-x", "snapshot-02", "snapshot-٣", "snapshot-3.tmp"):
+        folder = Path(fusion.run_dir.path(f"tree/{name}"))
+        folder.mkdir(exist_ok=True)
+        (folder / "COMMIT").write_bytes(b"rubbish")
+    assert restored(fusion, caplog) == ""
+    assert TreeSnapshots(fusion.run_dir).rounds() == [1, 2]

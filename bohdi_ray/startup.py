@@ -27,6 +27,7 @@ from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.actors.waits import all_or_none, within
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.engines.attendance import least_sources
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.machines import knock, unreachable
@@ -83,7 +84,7 @@ class Crew:
         self.trainer: Any = None  # a handle as of training.launch, once `start` has come that far
         deadlines, engine_maker = config.deadlines, parts.make_engine(config)
         self.pools = EnginePools(
-            config.sources, config.target, engine_maker, directory, deadlines, config.harvest.min_sources, notify
+            config.sources, config.target, engine_maker, directory, deadlines, least_sources(config), notify
         )
         quarantine = Quarantine.of(config, run_dir, claim)
         reach = ray.put(Reach(directory, quarantine, deadlines.request_s, longest_replacement_s(deadlines)))

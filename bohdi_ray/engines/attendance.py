@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import EngineFailed
 
 
@@ -31,15 +32,20 @@ class Attendance:
         if len(self.present) < self._min_sources:
             down = "; ".join(f"{name}: {reason}" for name, reason in self._left_out.items())
             raise EngineFailed(
-                f"{len(self.present)} of {len(self._sources)} sources are left, fewer than harvest.min_sources "
-                f"({self._min_sources}). Mend what is down and go on with `bohdi resume`, or lower "
-                f"harvest.min_sources. {down}"
+                f"{len(self.present)} of {len(self._sources)} sources are left, fewer than the {self._min_sources} that this "
+                "run needs (harvest.min_sources, and two with judge.policy: others). Mend what is down and go on "
+                f"with `bohdi resume`, or lower harvest.min_sources. {down}"
             )
         return news
 
     def take_back(self, source: str) -> bool:
         """Whether it was left out."""
         return self._left_out.pop(source, None) is not None
+
+
+def least_sources(config: FusionConfig) -> int:
+    """How many sources a run cannot go on without: with `others` no source judges its own answer, so that takes two."""
+    return max(config.harvest.min_sources, 2 if config.judge.policy == "others" else 1)
 
 
 def pauses(first_s: float, longest_s: float) -> Iterator[float]:

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from bohdi_ray.engines.attendance import Attendance, pauses
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.engines.attendance import Attendance, least_sources, pauses
 from bohdi_ray.errors import EngineFailed
 
 SOURCES = ("ada", "bob", "cyd")
@@ -30,7 +31,7 @@ def test_what_is_known_already_is_no_news():
 def test_fewer_than_the_least_number_is_refused_with_the_reasons_and_what_to_do():
     attendance = Attendance(SOURCES, 2)
     attendance.leave_out("ada", "no start")
-    with pytest.raises(EngineFailed, match=r"1 of 3 sources are left.*harvest\.min_sources \(2\)") as refused:
+    with pytest.raises(EngineFailed, match=r"1 of 3 sources are left, fewer than the 2 that this run needs") as refused:
         attendance.leave_out("cyd", "connection refused")
     for part in ("bohdi resume", "lower harvest.min_sources", "ada: no start", "cyd: connection refused"):
         assert part in str(refused.value)
@@ -39,6 +40,21 @@ def test_fewer_than_the_least_number_is_refused_with_the_reasons_and_what_to_do(
 def test_the_last_source_is_never_left_out():
     with pytest.raises(EngineFailed):
         Attendance(("ada",), 1).leave_out("ada", "gone")
+
+
+@pytest.mark.parametrize(
+    ("min_sources", "policy", "least"),
+    [(1, "leader", 1), (1, "likelihood", 1), (1, "others", 2), (2, "leader", 2), (3, "others", 3)],
+)
+def test_with_others_as_judges_two_sources_are_needed(min_sources, policy, least):
+    sections = {
+        "run_dir": "./none",
+        "sources": [{"name": name, "model": "./none"} for name in SOURCES],
+        "target": {"name": "student", "model": "./none"},
+        "harvest": {"min_sources": min_sources},
+        "judge": {"policy": policy},
+    }
+    assert least_sources(FusionConfig.model_validate(sections)) == least
 
 
 def test_pauses_double_up_to_the_longest():

@@ -32,8 +32,8 @@ class Attendance:
         if len(self.present) < self._min_sources:
             down = "; ".join(f"{name}: {reason}" for name, reason in self._left_out.items())
             raise EngineFailed(
-                f"{len(self.present)} of {len(self._sources)} sources are left, fewer than the {self._min_sources} that this "
-                "run needs (harvest.min_sources, and two with judge.policy: others). Mend what is down and go on "
+                f"{len(self.present)} of {len(self._sources)} sources are left, fewer than the {self._min_sources} "
+                "that this run needs (harvest.min_sources, and two with judge.policy: others). Mend what is down and go on "
                 f"with `bohdi resume`, or lower harvest.min_sources. {down}"
             )
         return news

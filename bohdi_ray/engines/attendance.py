@@ -31,10 +31,10 @@ class Attendance:
         self._left_out[source] = why
         if len(self.present) < self._min_sources:
             down = "; ".join(f"{name}: {reason}" for name, reason in self._left_out.items())
+            left = f"{len(self.present)} of {len(self._sources)} sources are left"
             raise EngineFailed(
-                f"{len(self.present)} of {len(self._sources)} sources are left, fewer than the {self._min_sources} "
-                "that this run needs (harvest.min_sources, and two with judge.policy: others). Mend what is down and go on "
-                f"with `bohdi resume`, or lower harvest.min_sources. {down}"
+                f"{left}, and the run needs {self._min_sources} (harvest.min_sources, two with judge.policy: others). "
+                f"Mend what is down and go on with `bohdi resume`, or lower harvest.min_sources. {down}"
             )
         return news
 

@@ -31,7 +31,7 @@ def test_what_is_known_already_is_no_news():
 def test_fewer_than_the_least_number_is_refused_with_the_reasons_and_what_to_do():
     attendance = Attendance(SOURCES, 2)
     attendance.leave_out("ada", "no start")
-    with pytest.raises(EngineFailed, match=r"1 of 3 sources are left, fewer than the 2 that this run needs") as refused:
+    with pytest.raises(EngineFailed, match=r"1 of 3 sources are left, and the run needs 2") as refused:
         attendance.leave_out("cyd", "connection refused")
     for part in ("bohdi resume", "lower harvest.min_sources", "ada: no start", "cyd: connection refused"):
         assert part in str(refused.value)

@@ -224,7 +224,22 @@ class TrainingRow:
 
 def normalised(question: str) -> str:
     """Case, accents' encoding, punctuation and spacing removed: what "the same question" means here."""
-    return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", question).casefold()).strip()
+    return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", _stream_safe(question)).casefold()).strip()
+
+
+def _stream_safe(text: str) -> str:
+    """The text with no more than 30 combining marks in a row (Unicode Standard Annex 15, stream-safe text format): a
+    longer run is sorted in quadratic time, half a minute for a megabyte of marks."""
+    if text.isascii():
+        return text
+    kept, run = [], 0
+    for character in text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run > 30:
+            kept.append("\u034f")  # combining grapheme joiner: a mark that ends a run
+            run = 1
+        kept.append(character)
+    return "".join(kept)
 
 
 def question_hash(question: str) -> str:

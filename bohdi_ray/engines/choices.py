@@ -30,6 +30,7 @@ def first_token_choices(tokens: Iterable[tuple[str, float]], choices: Sequence[s
     for text, logprob in tokens:
         if not math.isfinite(logprob):
             continue
+        logprob = min(logprob, 0.0)  # a server may send anything
         smallest = min(smallest, logprob)
         written = text.strip()
         begun = [choice for choice in choices if written and choice.startswith(written)]

@@ -59,6 +59,7 @@ NOT_TAKEN = re.compile(
     re.IGNORECASE,
 )
 LONGEST_DELAY_S = 60.0
+MAX_MESSAGE = 2000  # characters of what a server says that are looked at
 
 
 def resolve_secret(reference: str) -> str:
@@ -184,23 +185,23 @@ class RemoteEngine:
             try:
                 return await self._client.chat.completions.create(**sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if TOO_LONG.search(str(error)):
-                    raise PromptTooLong(self._model.name, said=str(error)) from error
+                if TOO_LONG.search(_said(error)):
+                    raise PromptTooLong(self._model.name, said=_said(error)) from error
                 # Each turn leaves out one more field, so this ends.
-                if not self._adapt(sent, str(error)):
-                    raise RequestRefused(f"{self._model.name} refused a request: {error}") from error
+                if not self._adapt(sent, _said(error)):
+                    raise RequestRefused(f"{self._model.name} refused a request: {_said(error)}") from error
             except passing as error:
                 num_failures += 1
                 if num_failures > self._model.max_retries:
                     raise RemoteFailed(
-                        f"{self._model.name} at {self._model.base_url} failed {num_failures} times, last: {error}; "
-                        "see the server, or raise max_retries or timeout_s"
+                        f"{self._model.name} at {self._model.base_url} failed {num_failures} times, "
+                        f"last: {_said(error)}; see the server, or raise max_retries or timeout_s"
                     ) from error
                 self._num_retries += 1
                 await asyncio.sleep(self._delay(num_failures, error))
             except openai.OpenAIError as error:
                 remedy = "check base_url, model and api_key"
-                raise RemoteFailed(f"{self._model.name} at {self._model.base_url}: {error}; {remedy}") from error
+                raise RemoteFailed(f"{self._model.name} at {self._model.base_url}: {_said(error)}; {remedy}") from error
 
     def _delay(self, num_failures: int, error: Any) -> float:
         """Doubles with every failure, with jitter; never less than the server asks for."""
@@ -255,16 +256,26 @@ class RemoteEngine:
         return False
 
 
+def _said(error: Exception) -> str:
+    """What a server or the client says, a page of it at most: it is searched, told and logged."""
+    return str(error)[:MAX_MESSAGE]
+
+
 def completion_of(reply: Any, request: GenerationRequest, base: Completion) -> Completion:
     """A Completion from a chat completion object of the client. An answer that was withheld is none."""
+    if not hasattr(reply, "choices"):  # a page, which the client hands on as text
+        raise RemoteFailed(f"{base.model} answered with something else than a chat completion; check its base_url")
     if reply.usage:
-        base = replace(base, num_prompt_tokens=reply.usage.prompt_tokens, num_tokens=reply.usage.completion_tokens)
+        counts = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
+        num_prompt_tokens, num_tokens = (n if isinstance(n, int) and 0 <= n < 2**53 else 0 for n in counts)
+        base = replace(base, num_prompt_tokens=num_prompt_tokens, num_tokens=num_tokens)
     if not reply.choices:
         return replace(base, error=RequestRefused("the server's reply holds no answer"))
     answer = reply.choices[0]
     if answer.finish_reason not in ("stop", "length"):  # content_filter, tool_calls, ...
         return replace(base, error=RequestRefused(f"{base.model} ended its answer with {answer.finish_reason!r}"))
-    text = answer.message.content or ""
+    content = answer.message.content if answer.message else None
+    text = content if isinstance(content, str) else ""
     choice_logprobs = None
     if request.choices is not None:
         text, choice_logprobs = labelled(text, first_alternatives(answer), request.choices)
@@ -281,4 +292,5 @@ def first_alternatives(answer: Any) -> list[tuple[str, float]]:
     if answer.logprobs is None or not answer.logprobs.content:
         return []
     first = answer.logprobs.content[0]
-    return [(entry.token, entry.logprob) for entry in first.top_logprobs or [first]]
+    entries = [(entry.token, entry.logprob) for entry in first.top_logprobs or [first]]
+    return [(text, value) for text, value in entries if isinstance(text, str) and isinstance(value, int | float)]

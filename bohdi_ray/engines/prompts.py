@@ -26,15 +26,17 @@ from bohdi_ray.records import DomainPath
 TEMPLATE_NAMES = ("sprout", "question", "answer", "judge")
 LABELS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LABEL = re.compile(
     r"[\s>#*_]*(?:(?:exam |the )?(?:question|task|problem|prompt)|q)(?: \d+)?[*_]*\s*[:：][*_]*\s*", re.I
 )
-_OWN_ANSWER = re.compile(r"\n[\s>#*_]*(?:answer|solution|response)[*_]*\s*[:：]", re.I)
+# Possessive, and no run of blank lines or marks is looked through twice: a megabyte of them would take hours.
+_OWN_ANSWER = re.compile(r"\n(?:[^\S\n]|[>#*_])*+(?:answer|solution|response)[*_]*+\s*+[:：]", re.I)
 _UNFINISHED = re.compile(r"(?:^| )(?:of|the|and|or|for|in|on|to|with|an?|is|are|by|from|at|as)$", re.I)
-_CODE_FENCE = re.compile(r"(`{3,}|~{3,})[^\n`]*\n(?P<body>.*)\n\1\s*", re.S)
+_CODE_FENCE = re.compile(r"(`{3,}+|~{3,}+)[^\n`]*\n(?P<body>.*)\n\1\s*", re.S)
 # "A good answer ..." names nothing: after the letter the text ends, or punctuation or a new line follows.
 _NAMED_LABEL = re.compile(r"\W*(?:(?:[Tt]he )?(?:[Bb]est )?[Aa]nswer(?: is)?\W*)?([A-Z])(?=\s*(?:$|[).:,\]*\"'\n]))")
+_MARKS = " \t>#*_"
 _QUOTES = (('"', '"'), ("“", "”"), ("«", "»"), ("'", "'"))
 
 
@@ -208,8 +210,11 @@ def parse_question(text: str) -> str:
                 text = inner.strip()
         if text == before:
             break
-    if (own := _OWN_ANSWER.search(text)) and own.start() > 0:
-        text = text[: own.start()].rstrip()
+    if own := _OWN_ANSWER.search(text):
+        lines = text[: own.start()].split("\n")
+        while len(lines) > 1 and not lines[-1].strip(_MARKS):  # of the answer's heading
+            lines.pop()
+        text = "\n".join(lines).rstrip()
     return text
 
 

@@ -198,8 +198,9 @@ class _Court:
         for model, done in zip(shown, completions, strict=True):
             if done.error is not None:
                 self._count(f"judge_rejected:{error_name(done.error)}")
+            elif done.logprob is None or not math.isfinite(done.logprob):
+                self._count("judge_rejected:unreadable")
             else:
-                assert done.logprob is not None, "a score without a log-probability"
                 row[model] = done.logprob / max(done.num_bytes, 1)
         return row if len(row) == len(shown) else {}
 
@@ -242,6 +243,7 @@ def label_logprobs(done: Completion, num_labels: int) -> list[float] | None:
     if given is None or not any(given.get(label, -math.inf) > FLOOR for label in labels):
         named = parse_label(done.text, labels)
         return None if named is None else [0.0 if label == named else FLOOR for label in labels]
-    values = np.array([max(given.get(label, FLOOR), FLOOR) for label in labels])
+    # What is not above FLOOR, NaN among it, counts as FLOOR; no probability is above 1.
+    values = np.array([min(v, 0.0) if (v := given.get(label, FLOOR)) > FLOOR else FLOOR for label in labels])
     values -= values.max()
     return [float(v) for v in np.maximum(values - np.log(np.exp(values).sum()), FLOOR)]

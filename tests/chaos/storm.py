@@ -151,6 +151,7 @@ class Storm:
     kills: Counter[str] = field(default_factory=Counter)
     ended_by_error: list[str] = field(default_factory=list)  # drivers that gave up: no death of a part may do that
     seen: dict[int, bytes] = field(default_factory=dict)  # segments, as they were when they appeared
+    _struck: set[int] = field(default_factory=set)
 
     def watch(self) -> None:
         """Notes new segments; brings up another driver when one has given up."""
@@ -197,11 +198,14 @@ class Storm:
             self.drivers.kill()
             self.drivers.start()
             return True
-        found = victims(kind, self.drivers.job or "")
+        # Nobody is killed twice: the dead are listed for a moment longer.
+        found = [pid for pid in victims(kind, self.drivers.job or "") if pid not in self._struck]
         if not found:
             return False
+        pid = self.rng.choice(found)
+        self._struck.add(pid)
         try:
-            os.kill(self.rng.choice(found), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             return False
         return True

@@ -21,6 +21,7 @@ import click
 
 from bohdi_ray import __version__
 from bohdi_ray.errors import SEE_LOGS, BohdiError, ConfigError, ConfigErrors, Interrupted, RunDirError
+from bohdi_ray.observe.text import message
 
 RUN_FAILED, REFUSED, STOPPED = 1, 2, 130
 OVERRIDES_HELP = "CONFIG is a YAML file; each KEY=VALUE replaces one setting, for example stop.rounds=3."
@@ -43,11 +44,11 @@ def errors_as_text(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except ConfigErrors as errors:
             for error in errors.errors:
-                click.echo(f"refused: {error}", err=True)
+                click.echo(f"refused: {message(str(error))}", err=True)
             sys.exit(REFUSED)
         except BohdiError as error:
             label = {REFUSED: "refused", STOPPED: "stopped"}.get(exit_code(error), "failed")
-            click.echo(f"{label}: {error}", err=True)
+            click.echo(f"{label}: {message(str(error))}", err=True)
             sys.exit(exit_code(error))
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
@@ -55,7 +56,7 @@ def errors_as_text(command: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if (reason := _rays_reason(error)) is None:
                 raise
-            click.echo(f"failed: {reason}; {SEE_LOGS}", err=True)
+            click.echo(f"failed: {message(reason)}; {SEE_LOGS}", err=True)
             sys.exit(RUN_FAILED)
 
     return wrapped
@@ -206,6 +207,8 @@ def export(run: str, out: Path, shape: str, min_margin: float) -> None:
         click.echo(f"{split}: {num_rows} rows")
     for reason, number in sorted(written.left_out.items()):
         click.echo(f"left out, {reason}: {number}")
+    if written.damaged is not None:
+        click.echo(f"note: {message(written.damaged)}", err=True)
     click.echo(f"written to {out}")
 
 

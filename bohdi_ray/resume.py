@@ -10,12 +10,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import yaml
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_changes import Change, changes
 from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
 from bohdi_ray.run_state import DriverState, read_state
+from bohdi_ray.storage.json_files import decoded
 from bohdi_ray.storage.run_dir import (
     BEST,
     CHECKPOINTS,
@@ -38,6 +40,12 @@ from bohdi_ray.training.checkpoints import (
 )
 from bohdi_ray.training.steps import schedule_length
 from bohdi_ray.tree.history import RoundRecord, read_history
+
+
+class _Ended(msgspec.Struct):
+    """Of summary.json: why the run ended."""
+
+    stop_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,9 @@ def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionC
             ]
         )
     if run.exists(SUMMARY) and run.is_exported(TARGET) and run.is_exported(BEST):
-        reason = json.loads(run.read_bytes(SUMMARY))["stop_reason"]
+        where, remedy = f"{run.location}/{SUMMARY}", "remove it: the run then goes on"
+        ended = decoded(run.read_bytes(SUMMARY), _Ended, where, remedy)
+        reason = ended.stop_reason
         if not any(change.field.startswith("stop.") for change in found):
             raise RunDirError(
                 f"{run.location} has ended ({reason}). To go on with it, raise that stop rule: "

@@ -11,6 +11,7 @@ import logging
 import msgspec
 
 from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.errors import RunDirError
 from bohdi_ray.storage.run_dir import RunDir
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,9 @@ def read_state(run: RunDir, num_committed: int) -> DriverState:
         state = msgspec.json.decode(run.read_bytes(PROGRESS), type=DriverState)
         if list(state.trained) != list(range(len(state.trained))):
             raise ValueError("rounds are missing in it")
-    except (ValueError, OSError) as error:  # msgspec's errors are ValueErrors
+        if any(end < start for spans in state.spans.values() for start, end in spans):
+            raise ValueError("phases end in it before they begin")
+    except (ValueError, OSError, RecursionError, RunDirError) as error:  # msgspec's errors are ValueErrors
         log.warning("%s cannot be read, so times and costs so far are lost: %s", run.path(PROGRESS), error)
         return DriverState()
     trained = {round: known for round, known in state.trained.items() if round < num_committed}

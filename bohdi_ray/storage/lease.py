@@ -15,9 +15,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypedDict
+
+import msgspec
 
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.storage.json_files import decoded
 from bohdi_ray.storage.run_dir import RunDir
 
 LEASE = "lease.json"
@@ -42,9 +45,23 @@ class Claim:
             )
 
 
-def read_lease(run: RunDir) -> dict[str, Any] | None:
-    """What lease.json says; None if nobody holds the run."""
-    return json.loads(run.read_bytes(LEASE)) if run.exists(LEASE) else None
+class Held(TypedDict):
+    """lease.json."""
+
+    owner: str
+    token: str
+    heartbeat_at: float
+    machine: str | None
+    pid: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+
+def read_lease(run: RunDir) -> Held | None:
+    """What lease.json says; None if nobody holds the run. Raises RunDirError if it is damaged: then nobody can know
+    whether the run is in use."""
+    if not run.exists(LEASE):
+        return None
+    where = f"{run.location}/{LEASE}"
+    return decoded(run.read_bytes(LEASE), Held, where, "make sure that no driver uses the run, then remove it")
 
 
 class Lease:
@@ -89,7 +106,7 @@ class Lease:
         if held is not None and held["token"] == self.claim.token:
             self.run.delete(LEASE)
 
-    def _is_over(self, held: dict[str, Any]) -> bool:
+    def _is_over(self, held: Held) -> bool:
         if self._clock() - held["heartbeat_at"] > self.stale_after_s:
             return True
         return held["machine"] is not None and held["machine"] == _machine() and not _is_alive(held["pid"])

@@ -19,7 +19,10 @@ import pyarrow.fs
 import yaml
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.errors import ConfigError, RunDirError
+from bohdi_ray.config_loading import parse_config
+from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
+from bohdi_ray.plain_yaml import YamlFault, read_yaml
+from bohdi_ray.storage.json_files import facts
 from bohdi_ray.storage.node_files import on_this_node
 from bohdi_ray.storage.places import COMMIT, place_of
 
@@ -98,12 +101,22 @@ class RunDir:
         return run
 
     def config(self) -> FusionConfig:
-        """The resolved configuration the run was started with."""
-        return FusionConfig.model_validate(yaml.safe_load(self.read_bytes(CONFIG)))
+        """The resolved configuration the run was started with. Raises RunDirError if it is damaged."""
+        try:
+            return parse_config(read_yaml(self.read_bytes(CONFIG).decode()))
+        except (UnicodeDecodeError, YamlFault, ConfigErrors) as error:
+            raise RunDirError(
+                f"{self.location}/{CONFIG} is damaged, or another version wrote it ({error!s:.500}); restore it from a "
+                "copy, or use the version that wrote it"
+            ) from error
 
     def environment(self) -> dict[str, Any]:
-        """The environment written when the run began."""
-        return json.loads(self.read_bytes(ENVIRONMENT))
+        """The environment written when the run began. Raises RunDirError if it is missing or damaged."""
+        where = f"{self.location}/{ENVIRONMENT}"
+        try:
+            return facts(self.read_bytes(ENVIRONMENT), where, "restore it from a copy")
+        except FileNotFoundError as error:
+            raise RunDirError(f"{where} is missing; restore it from a copy") from error
 
     # -- files -------------------------------------------------------------------------------------------------------
 

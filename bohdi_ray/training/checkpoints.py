@@ -18,6 +18,7 @@ the folder itself for a path; small ones (`write_state` and the like) go to the 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +26,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bohdi_ray.addresses import below
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.storage.json_files import decoded, facts
 from bohdi_ray.storage.node_files import OPTIMIZER, drop_scratch, upload
 from bohdi_ray.storage.places import COMMIT, place_of, storage_errors, sync
 from bohdi_ray.storage.run_dir import BASE, ROUND_NAME, round_name
 
+log = logging.getLogger(__name__)
+REMEDY = "restore it from a copy, or remove its folder: training then goes on from the checkpoint before"
 STEP_NAME = re.compile(r"step-(\d+)")
 _FORGOTTEN = "FORGOTTEN"  # in the place of an optimizer state that was given up
 
@@ -133,9 +138,13 @@ def write_state(folder: str, state: RoundState) -> None:
 
 
 def read_state(folder: str) -> RoundState:
-    """state.json of a committed folder."""
-    fields = json.loads(place_of(folder).child("state.json").read_bytes())
-    return RoundState(**fields, has_optimizer=is_committed(optimizer_dir(folder)))
+    """state.json of a committed folder. Raises RunDirError if it is missing or damaged."""
+    where = below(folder, "state.json")
+    try:
+        fields = decoded(place_of(folder).child("state.json").read_bytes(), dict[str, int], where, REMEDY)
+        return RoundState(**fields, has_optimizer=is_committed(optimizer_dir(folder)))
+    except (FileNotFoundError, TypeError) as error:
+        raise RunDirError(f"{where} is missing or of another version ({error}); {REMEDY}") from error
 
 
 def write_tally(folder: str, tally: dict[str, Any]) -> None:
@@ -145,7 +154,7 @@ def write_tally(folder: str, tally: dict[str, Any]) -> None:
 
 def read_tally(folder: str) -> dict[str, Any]:
     """What `write_tally` wrote."""
-    return json.loads(place_of(folder).child("tally.json").read_bytes())
+    return facts(place_of(folder).child("tally.json").read_bytes(), below(folder, "tally.json"), REMEDY)
 
 
 def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
@@ -154,10 +163,14 @@ def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
 
 
 def read_metrics(folder: str) -> dict[str, Any]:
-    """What `write_metrics` wrote; {} if the trainer died before it did."""
+    """What `write_metrics` wrote; {} if the trainer died before it did, or, with a warning, if it is damaged."""
     try:
-        return json.loads(place_of(folder).child("metrics.json").read_bytes())
+        data = place_of(folder).child("metrics.json").read_bytes()
+        return facts(data, below(folder, "metrics.json"), "the round's figures are lost, nothing else")
     except FileNotFoundError:
+        return {}
+    except RunDirError as error:
+        log.warning("%s", error)
         return {}
 
 

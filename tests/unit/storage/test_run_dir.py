@@ -19,7 +19,7 @@ from bohdi_ray.storage.run_dir import BASE_DIR, RunDir, check_new, checkpoint_di
 
 def test_a_new_run_holds_its_resolved_configuration_and_environment(run: RunDir, config: FusionConfig):
     assert run.config() == config
-    assert yaml.safe_load(run.read_bytes("config.yaml"))["bandit"]["window"] == 20
+    assert yaml.safe_load(run.read_bytes("config.yaml"))["bandit"]["horizon"] == 3
     assert json.loads(run.read_bytes("environment.json")) == run.environment() == {"bohdi_ray": "0.1.0"}
     assert run.names("") == ["config.yaml", "environment.json"]
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from engine_support import Running, generation, published, scores, vllm_model
 
+from bohdi_ray.engines.gate import Gate
 from bohdi_ray.engines.processes import child_processes
 from bohdi_ray.errors import ConfigError, EngineFailed, PromptTooLong, RequestRefused, WeightsMismatch
 from bohdi_ray.records import ScoreRequest
@@ -133,6 +134,32 @@ def test_a_caller_that_goes_away_leaves_nothing_running(running):
 
     assert running.do(leave()).num_in_flight == 0
     assert running.engine._llm.output_processor.get_num_unfinished_requests() == 0
+
+
+def test_a_request_that_is_asked_alone_finds_the_engine_empty_and_is_answered_as_ever(running):
+    gate, num_in_flight = Gate(), []
+
+    async def through(request, alone=False):
+        items = []
+        async for item in gate.through(running.engine.run([request]), alone):
+            if alone and item == []:
+                num_in_flight.append((await running.engine.stats()).num_in_flight)
+            items.append(item)
+        return items
+
+    async def together():
+        asked = [asyncio.ensure_future(through(generation(f"n{i}", seed=i))) for i in range(4)]
+        while not (await running.engine.stats()).num_in_flight:
+            await asyncio.sleep(0.001)
+        asked.append(asyncio.ensure_future(through(generation("alone", seed=9), alone=True)))
+        asked.append(asyncio.ensure_future(through(generation("late", seed=10))))
+        return await asyncio.gather(*asked)
+
+    *_, alone, late = running.do(together())
+    assert num_in_flight == [0]
+    assert alone[0] is None and late[0] is None
+    assert alone[-1][0].text == running.ask(generation("alone", seed=9))["alone"].text
+    assert late[-1][0].error is None
 
 
 def test_reloaded_weights_answer_exactly_as_a_cold_start_does(running, family):

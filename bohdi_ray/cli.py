@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -101,12 +102,12 @@ def fuse(config: Path, overrides: tuple[str, ...], address: str | None, resume: 
 @main.command(
     epilog="Each KEY=VALUE replaces one setting: where, how long and how much to keep, for example stop.rounds=30."
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=str)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--address", help="Ray cluster to run on. Default: $RAY_ADDRESS, else Ray on this machine.")
 @click.option("--reset-optimizer", is_flag=True, help="Train on from the weights, with a new optimizer.")
 @errors_as_text
-def resume(run: Path, overrides: tuple[str, ...], address: str | None, reset_optimizer: bool) -> None:
+def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_optimizer: bool) -> None:
     """Go on with a run that was interrupted, or that has ended and gets a later stop rule.
 
     Everything that is committed is kept: samples, tree, weights, optimizer. Steps that were under way are harvested
@@ -115,9 +116,15 @@ def resume(run: Path, overrides: tuple[str, ...], address: str | None, reset_opt
     from bohdi_ray.config_loading import load_config
     from bohdi_ray.storage.run_dir import CONFIG, RunDir
 
-    RunDir.open(run)  # says so if there is none
-    here = f"run_dir={json.dumps(str(run.absolute()))}"
-    _fuse(load_config(run / CONFIG, [here, *overrides]), address, True, reset_optimizer)
+    run_dir = RunDir.open(run)  # says so if there is none
+    here = f"run_dir={json.dumps(run_dir.address())}"
+    with tempfile.TemporaryDirectory() as folder:
+        stored = Path(run_dir.path(CONFIG))
+        if not run_dir.is_local:
+            stored = Path(folder) / CONFIG
+            stored.write_bytes(run_dir.read_bytes(CONFIG))
+        config = load_config(stored, [here, *overrides])
+    _fuse(config, address, True, reset_optimizer)
 
 
 def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from bohdi_ray.addresses import without_secrets
 from bohdi_ray.config import EngineArgs, FusionConfig, OpenAIModel, Section, VllmModel
 from bohdi_ray.errors import ConfigError
 
@@ -95,8 +96,9 @@ def shown(field: str, value: object) -> object:
         return Brief("{...}")
     if isinstance(value, list | tuple) and len(repr(value)) > 80:
         return Brief(f"[{len(value)} items]")
-    if isinstance(value, str) and len(value) > 80:
-        return value[:77] + "..."
+    if isinstance(value, str):
+        value = without_secrets(value)
+        return value[:77] + "..." if len(value) > 80 else value
     return value
 
 

@@ -118,6 +118,7 @@ class RunProgress:
             engines=self._engines,
         )
         write_state(self.run, state)
+        self.metrics.flush()  # an object store gets the figures of this boundary now
 
     @property
     def _zero(self) -> float:

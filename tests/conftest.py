@@ -1,4 +1,4 @@
-"""For all tests: model folders, real ones in the cache folder, tiny ones built once per session; a server that speaks S3."""
+"""For all tests: model folders, real ones cached, tiny ones built once per session; a server that speaks S3."""
 
 from __future__ import annotations
 

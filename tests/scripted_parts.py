@@ -17,12 +17,15 @@ import ray
 from fakes import scripted_completion
 from step_log import StepLog
 
+from bohdi_ray.addresses import below, is_address
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.gate import Gate
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import EngineFailed, RemoteFailed, WeightsMismatch
 from bohdi_ray.records import Completion, EngineRequest, TrainingRow
 from bohdi_ray.startup import Parts
+from bohdi_ray.storage.node_files import plain_weights, scratch_of
+from bohdi_ray.storage.places import place_of
 from bohdi_ray.training.checkpoints import (
     RoundState,
     commit_folder,
@@ -40,6 +43,7 @@ from bohdi_ray.training.queue import Ended, NotYet
 
 TRAINER_WAIT_S = 5.0
 QUEUE_S = 60.0
+VERSION = "version"
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,8 @@ class ScriptedEngineActor:
         yield answers
 
     async def load_weights(self, version: int, weights_dir: str) -> dict[str, Any]:
-        assert is_committed(os.path.dirname(weights_dir)), weights_dir
+        with plain_weights(weights_dir) as folder, open(os.path.join(folder, VERSION), encoding="utf-8") as file:
+            assert int(file.read()) == version, weights_dir
         if self._faults.strikes(f"load-{self._model}"):
             raise WeightsMismatch("scripted: these are not the weights asked for")
         self._weights_version = version
@@ -183,7 +188,7 @@ def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: F
             state = RoundState(taken.round, step, step, taken.round + 1, 1, False)
             if not is_committed(folder):
                 start_folder(folder)
-                os.makedirs(os.path.join(folder, "weights"))
+                write_weights(folder, taken.round + 1)
                 write_state(folder, state)
                 if log:
                     log.wrote("weights", os.path.join(folder, "weights"))
@@ -204,8 +209,13 @@ def _publish(folder: str) -> None:
     if is_committed(folder):
         return
     start_folder(folder)
-    os.makedirs(os.path.join(folder, "weights"))
+    write_weights(folder, 0)
     commit_folder(folder)
+
+
+def write_weights(folder: str, version: int) -> None:
+    """What scripted engines load: the version's number, in the place of weights."""
+    write_text(os.path.join(scratch_of(folder), "weights", VERSION), str(version))
 
 
 @ray.remote(num_cpus=0)
@@ -215,8 +225,9 @@ def _evaluate(versions: list[int], num_rows: int) -> dict[int, float]:
 
 @ray.remote(num_cpus=0)
 def _export(out: str) -> None:
-    os.makedirs(out, exist_ok=True)
-    write_text(os.path.join(out, "exported"), "")
+    write_text(below(out, "exported"), "")
+    if is_address(out):
+        place_of(out).commit()
 
 
 def scripted_parts(

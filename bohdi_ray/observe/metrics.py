@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import pyarrow.fs
 
+from bohdi_ray.storage.places import storage_errors
 from bohdi_ray.storage.run_dir import METRICS, RunDir
 
 LABELS = ("model", "role", "phase", "reason")  # the fields that become labels of Ray metrics
@@ -122,17 +123,20 @@ class _LocalLines:
             self._file.write("\n")
 
     def append(self, line: str) -> None:
-        self._file.write(line + "\n")
+        with storage_errors(self._file.name, "write"):
+            self._file.write(line + "\n")
 
     def flush(self) -> None:
-        self._file.flush()
+        with storage_errors(self._file.name, "write"):
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with storage_errors(self._file.name, "write"):
+            self._file.close()
 
 
 class _RemoteLines:
-    """Object stores cannot append: the file is written anew, at most every half minute and at the end."""
+    """Object stores cannot append: the whole file is written anew, at the latest every half minute and when flushed."""
 
     def __init__(self, run: RunDir, clock: Callable[[], float]):
         self._run, self._clock, self._written_at = run, clock, clock()

@@ -18,7 +18,8 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from bohdi_ray.addresses import above, is_address
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.storage.places import COMMIT, Place, place_of, storage_errors
 
+COPIES_AT_ONCE = 8  # files; a large one is transferred in several parts at a time by itself
 KEEP = 2  # copies that nobody reads: those last read
 OPTIMIZER = "optimizer"  # a committed folder of its own within a checkpoint: never downloaded with it
 _LOCAL = pyarrow.fs.LocalFileSystem()
@@ -88,16 +90,16 @@ def _read_copy(place: Place, facts: dict[str, Any], cache: Path) -> Iterator[Pat
         this_commit = f"{place.location}\n{facts.get('commit_id')}\n{written_at}"
         copy = cache / hashlib.blake2b(this_commit.encode(), digest_size=16).hexdigest()
     while True:
-        with _locked(copy, fcntl.LOCK_EX):
-            if not copy.exists():
-                clean(cache, KEEP - 1)
-                _download(place, copy)
-        # Between the two locks a copy may be cleaned away; then it is downloaded again.
         with _locked(copy, fcntl.LOCK_SH):
             if copy.exists():
                 os.utime(copy)
                 yield copy
                 return
+        # Between the two locks another process may download it, or clean it away again.
+        with _locked(copy, fcntl.LOCK_EX):
+            if not copy.exists():
+                clean(cache, KEEP - 1)
+                _download(place, copy)
 
 
 def _download(place: Place, copy: Path) -> None:
@@ -105,10 +107,8 @@ def _download(place: Place, copy: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         with storage_errors(f"{place.shown} to {fresh}", "copy"):
-            fresh.mkdir()
-            for name in place.names():
-                if name != OPTIMIZER:
-                    pyarrow.fs.copy_files(f"{place.path}/{name}", str(fresh / name), place.filesystem, _LOCAL)
+            names = [name for name in place.files_below() if name.split("/")[0] != OPTIMIZER]
+            _copy_all((place.child(name), Place(_LOCAL, str(fresh / name), str(fresh / name))) for name in names)
             if not (fresh / COMMIT).exists():
                 raise RunDirError(f"{place.shown} was removed while it was read; only what no run needs is removed")
             fresh.rename(copy)
@@ -184,9 +184,21 @@ def upload(folder: str) -> None:
         return
     scratch, place = scratch_of(folder), place_of(folder)
     with storage_errors(place.shown, "write"):
-        if os.listdir(scratch):
-            pyarrow.fs.copy_files(scratch, place.path, _LOCAL, place.filesystem)
+        here = place_of(scratch)
+        _copy_all((here.child(name), place.child(name)) for name in here.files_below())
     drop_scratch(folder)
+
+
+def _copy_all(pairs: Iterable[tuple[Place, Place]]) -> None:
+    """Copies files, some at a time. Raises what the first one that fails raises."""
+
+    def copy(pair: tuple[Place, Place]) -> None:
+        source, target = pair
+        target.make_parent()
+        pyarrow.fs.copy_files(source.path, target.path, source.filesystem, target.filesystem)
+
+    with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+        list(pool.map(copy, pairs))
 
 
 def drop_scratch(folder: str) -> None:

@@ -23,6 +23,7 @@ import pyarrow.fs
 
 from bohdi_ray.addresses import is_address, secret_in, without_secrets
 from bohdi_ray.errors import ConfigError, RunDirError
+from bohdi_ray.storage.json_files import facts
 
 COMMIT = "COMMIT"
 SAFE = "Everything committed so far is safe; go on with `bohdi resume RUN` afterwards."
@@ -30,6 +31,7 @@ _FULL = ("no space left", "disk quota exceeded", "os error 28", "file write fail
 _DENIED = ("access_denied", "accessdenied", "permission denied", "http status 403", "invalid_access_key", "signature")
 _TOO_SLOW = ("timed out", "timeout", "slow_down")
 _TEMPORARY = ".tmp-"
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")  # that pyarrow makes filesystems of
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,19 @@ class Place:
             names = [info.base_name for info in self.filesystem.get_file_info(selector)]
         return sorted(name for name in names if name and _TEMPORARY not in name)
 
+    def files_below(self) -> list[str]:
+        """Relative paths of all files in a folder and the folders in it, sorted; [] if it does not exist."""
+        with storage_errors(self.shown, "list"):
+            selector = pa.fs.FileSelector(self.path, allow_not_found=True, recursive=True)
+            infos = self.filesystem.get_file_info(selector)
+        paths = [info.path.removeprefix(f"{self.path}/") for info in infos if info.type == pa.fs.FileType.File]
+        return sorted(path for path in paths if _TEMPORARY not in path)
+
+    def make_parent(self) -> None:
+        """The folder that it lies in; object stores have none and need none."""
+        if self.filesystem.type_name not in ("s3", "gcs", "abfs"):
+            self.filesystem.create_dir(self.path.rsplit("/", 1)[0], recursive=True)
+
     def read_bytes(self) -> bytes:
         """The whole file. Raises FileNotFoundError if it is not there."""
         with storage_errors(self.shown, "read"), self.filesystem.open_input_stream(self.path) as stream:
@@ -87,8 +102,7 @@ class Place:
         Local: a temporary file, flushed to disk, then renamed. Object stores: one upload, visible when complete.
         """
         with storage_errors(self.shown, "write"):
-            if not _is_object_store(self.filesystem):  # where there are no folders
-                self.filesystem.create_dir(self.path.rsplit("/", 1)[0], recursive=True)
+            self.make_parent()
             if self.is_local:
                 _replace_file(self.path, data)
                 return
@@ -101,9 +115,13 @@ class Place:
         self.child(COMMIT).write_bytes((json.dumps(record) + "\n").encode())
 
     def commit_facts(self) -> dict[str, Any] | None:
-        """What COMMIT of this folder says, {} if it is empty; None if the folder is not committed."""
+        """What COMMIT of this folder says, {} if it is empty; None if the folder is not committed.
+
+        Raises RunDirError if it is damaged.
+        """
+        remedy = "restore it from a copy, or remove the folder"
         try:
-            return json.loads(self.child(COMMIT).read_bytes() or b"{}")
+            return facts(self.child(COMMIT).read_bytes() or b"{}", f"{self.shown}/{COMMIT}", remedy)
         except FileNotFoundError:
             return None
 
@@ -161,10 +179,6 @@ def _filesystem_of(location: str) -> tuple[pa.fs.FileSystem, str]:
 @functools.lru_cache(maxsize=32)
 def _client(address: str) -> tuple[pa.fs.FileSystem, str]:
     return pa.fs.FileSystem.from_uri(address)
-
-
-def _is_object_store(filesystem: pa.fs.FileSystem) -> bool:
-    return filesystem.type_name in ("s3", "gcs", "abfs")
 
 
 @contextlib.contextmanager

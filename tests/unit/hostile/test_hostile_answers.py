@@ -98,7 +98,7 @@ def test_near_repeats_of_megabytes_are_counted_in_time():
         assert near_duplicate_rate({("A",): questions}) == pytest.approx(2 / 3)
 
 
-@examples(300)
+@examples(140)
 @given(text=ANY_TEXT)
 def test_any_text_is_parsed_into_something_that_can_be_stored(text):
     question = parse_question(text)
@@ -118,7 +118,7 @@ def test_any_text_is_parsed_into_something_that_can_be_stored(text):
 NUMBERS = st.floats() | st.sampled_from([0.0, 1e308, -1e308, math.nan, math.inf, -math.inf, 710.0, 5, -3])
 
 
-@examples(200)
+@examples(90)
 @given(entries=st.lists(st.tuples(st.sampled_from(["A", "B", " A", "", "AB", "\ud800"]), NUMBERS), max_size=6))
 def test_log_probabilities_of_any_size_give_probabilities(entries):
     for found in (first_token_choices(entries, LABELS), labelled("", entries, LABELS)[1]):
@@ -132,7 +132,7 @@ def test_log_probabilities_of_any_size_give_probabilities(entries):
 ODD = st.none() | st.booleans() | NUMBERS | st.text(max_size=3) | st.lists(st.integers(), max_size=2) | st.just({})
 
 
-@examples(300)
+@examples(140)
 @given(data=st.data())
 def test_any_reply_of_a_server_is_an_answer_or_a_refusal(data):
     """Replies as the client hands them on: it checks no types, and gives None for what is missing."""
@@ -181,7 +181,7 @@ def plan_for(policy: str) -> HarvestPlan:
 PLANS = {policy: plan_for(policy) for policy in ("leader", "others", "likelihood")}
 
 
-@examples(150)
+@examples(70)
 @given(data=st.data())
 def test_a_harvest_of_hostile_models_gives_a_sample_that_can_be_stored_or_a_counted_failure(data):
     """Any text from any role, odd log-probabilities from judges; what comes of it goes through Parquet unchanged."""
@@ -203,7 +203,7 @@ def test_a_harvest_of_hostile_models_gives_a_sample_that_can_be_stored_or_a_coun
         assert all(map(math.isfinite, sample.verdict.scores.values()))
 
 
-@examples(60)
+@examples(30)
 @given(texts=st.lists(ANY_TEXT | st.sampled_from(["1. Optics", "2. CON", "3. ../../etc"]), min_size=1, max_size=15))
 def test_proposals_of_hostile_models_are_names_or_counted_as_invalid(texts):
     models = ScriptedModels()

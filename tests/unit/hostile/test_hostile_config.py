@@ -87,7 +87,7 @@ def load_bytes(folder: Path, data: bytes) -> FusionConfig | None:
     return load(path)
 
 
-@examples(150)
+@examples(70)
 @given(data=st.binary(max_size=200))
 @example(b"\xef\xbb\xbfrun_dir: x")
 @example("run_dir: ü".encode("latin-1"))
@@ -99,7 +99,7 @@ def test_random_bytes_are_refused_with_a_remedy(tmp_path, data):
     assert load_bytes(tmp_path, data) is None
 
 
-@examples(120)
+@examples(50)
 @given(data=st.data())
 def test_a_damaged_configuration_is_read_or_refused(tmp_path, data):
     """The quickstart's file with something cut out and something else put there."""
@@ -112,7 +112,7 @@ def test_a_damaged_configuration_is_read_or_refused(tmp_path, data):
     load_bytes(tmp_path, (text[:start] + inserted + text[end:]).encode("utf-8", "surrogatepass"))
 
 
-@examples(200)
+@examples(90)
 @given(key=st.sampled_from(KEYS), value=VALUES)
 def test_any_value_at_any_key_is_taken_or_refused(tmp_path, key, value):
     """Values as JSON, which is YAML; with the odd float that only Python writes."""
@@ -121,7 +121,7 @@ def test_any_value_at_any_key_is_taken_or_refused(tmp_path, key, value):
     load(path, (f"{key}={json.dumps(value)}",))
 
 
-@examples(200)
+@examples(90)
 @given(key=st.sampled_from(KEYS), token=TOKENS)
 def test_any_token_at_any_key_is_taken_or_refused(tmp_path, key, token):
     path = tmp_path / "config.yaml"
@@ -129,7 +129,7 @@ def test_any_token_at_any_key_is_taken_or_refused(tmp_path, key, token):
     load(path, (f"{key}={token}",))
 
 
-@examples(100)
+@examples(40)
 @given(overrides=st.lists(ANY_TEXT | st.tuples(ANY_TEXT, ANY_TEXT).map("=".join), min_size=1, max_size=3))
 @example([".".join("a" * 5000) + "=1"])
 @example(["sources." + "9" * 5000 + ".name=x"])
@@ -187,7 +187,7 @@ def test_what_is_merged_gives_way_to_what_is_written_and_nothing_is_shared():
     assert read["a"]["x"] == {"y": 1}
 
 
-@examples(100)
+@examples(40)
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.text(max_size=8),
@@ -230,7 +230,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path):
         assert "sk-secret" not in str(refused.value)
 
 
-@examples(150)
+@examples(70)
 @given(
     text=ANY_TEXT
     | st.recursive(

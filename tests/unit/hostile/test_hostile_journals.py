@@ -96,7 +96,7 @@ def is_sound(manager: TreeManager) -> None:
     ScriptedFusion(manager, manager.stats()["round"] + 1, variety=60).run()
 
 
-@examples(200)
+@examples(90)
 @given(data=st.data())
 def test_a_damaged_file_is_noticed(run, data):
     """Cuts, flips and insertions in any segment: what comes out is a state the run was once in, and it is said when
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_noticed(run, data):
         assert restored.manager.digest() == fusion().digests[-2]
 
 
-@examples(60)
+@examples(30)
 @given(numbers=st.lists(st.integers(0, 11), max_size=14))
 @example([])
 @example(list(range(12)))
@@ -194,7 +194,7 @@ def changed(event: bytes, data: st.DataObject) -> bytes:
     return json.dumps(plain).encode() + b"\n"
 
 
-@examples(300)
+@examples(140)
 @given(data=st.data())
 def test_foreign_events_with_a_checksum_that_fits_are_refused_or_make_sense(run, data):
     """One event left out, repeated, moved, changed or put in. What is not refused is a state to go on from."""
@@ -243,7 +243,7 @@ def test_what_this_version_cannot_have_written_is_refused(line):
         list(journal.decode(fusion().segments[0] + line + b"\n"))
 
 
-@examples(100)
+@examples(40)
 @given(segment=st.binary(max_size=100) | ANY_TEXT.map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_bytes_as_a_segment_are_refused(run, segment):
     write_journal(run, [segment, fusion().segments[0]])

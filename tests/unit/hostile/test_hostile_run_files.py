@@ -95,7 +95,7 @@ def with_file(run: RunDir, name: str, content: bytes | None, way):
         path.write_bytes(good)
 
 
-@examples(150)
+@examples(70)
 @given(data=st.data())
 def test_progress_is_read_or_left_out_with_a_warning(run, caplog, data):
     """Nothing depends on it but figures."""
@@ -110,7 +110,7 @@ def test_progress_is_read_or_left_out_with_a_warning(run, caplog, data):
     assert read_state(run, 1) == STATE
 
 
-@examples(150)
+@examples(70)
 @given(data=st.data())
 def test_a_lease_is_honoured_or_refused(run, data):
     """A lease that cannot be read is nobody's to take: only a person can know whether its owner lives."""
@@ -133,7 +133,7 @@ def test_a_lease_that_holds_nothing_is_refused(run):
     assert "then remove it" in str(with_file(run, "lease.json", b"", lambda: Lease(run).acquire()))
 
 
-@examples(150)
+@examples(70)
 @given(data=st.data())
 def test_the_state_of_a_checkpoint_is_read_or_refused(run, data):
     name, folder = "checkpoints/round-0/state.json", run.path("checkpoints")
@@ -158,7 +158,7 @@ def test_metrics_of_a_round_that_diverged_come_back(tmp_path):
     assert math.isnan(found["loss"]) and found["norm"] == math.inf
 
 
-@examples(80)
+@examples(40)
 @given(data=st.data())
 def test_metrics_of_a_round_are_read_or_left_out_with_a_warning(run, caplog, data):
     name, folder = "checkpoints/round-0/metrics.json", run.path("checkpoints/round-0")
@@ -170,7 +170,7 @@ def test_metrics_of_a_round_are_read_or_left_out_with_a_warning(run, caplog, dat
     assert checkpoints.read_metrics(folder) == {"loss": 1.5}
 
 
-@examples(100)
+@examples(40)
 @given(data=st.data())
 def test_a_summary_says_why_the_run_ended_or_is_refused(run, data):
     """Going on with a run that has ended is refused; when nobody can read why, the remedy is another one."""
@@ -181,7 +181,7 @@ def test_a_summary_says_why_the_run_ended_or_is_refused(run, data):
     assert "has ended" in str(found) or "summary.json is damaged" in str(found)
 
 
-@examples(100)
+@examples(40)
 @given(data=st.data())
 def test_a_stored_configuration_is_read_or_refused(run, data):
     good = run.read_bytes("config.yaml")

@@ -62,7 +62,7 @@ def readings(run: RunDir, samples) -> list[tuple[object, object]]:
     return found
 
 
-@examples(250)
+@examples(110)
 @given(data=st.data())
 def test_a_damaged_part_is_refused_or_read_rightly(run, samples, data):
     """Flips are noticed in values too, by the pages' checksums: a changed answer would be trained on."""
@@ -219,7 +219,7 @@ def test_an_export_into_an_empty_folder_that_is_there_already(run, samples, tmp_
     assert len(rows) == sum(not sample.heldout for sample in samples)
 
 
-@examples(60)
+@examples(30)
 @given(text=st.text(max_size=40), index=st.integers(0, 4))
 def test_any_text_comes_back_as_it_was(make_sample, text, index):
     sample = make_sample(index, question=text, style=text, path=(text, text))

@@ -88,7 +88,7 @@ def test_a_whole_snapshot_is_taken_in_silence(fusion, caplog):
     assert restored(fusion, caplog) == ""
 
 
-@examples(100)
+@examples(40)
 @given(data=st.data())
 def test_a_damaged_snapshot_is_left_out(fusion, caplog, data):
     good = fusion.files["state.arrow"]
@@ -113,7 +113,7 @@ def test_a_file_that_is_missing(fusion, caplog, missing):
     assert is_told(said) or (missing == "COMMIT" and not said), "without COMMIT it was never there"
 
 
-@examples(100)
+@examples(40)
 @given(data=st.data())
 @example(data=None)
 def test_any_commit_is_left_out_or_fits(fusion, caplog, data):

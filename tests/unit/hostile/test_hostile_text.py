@@ -128,7 +128,7 @@ def test_what_surrounds_the_texts_of_a_judges_prompt_is_always_the_same(text):
         assert outside(prompt) == PLAIN
 
 
-@examples(60)
+@examples(30)
 @given(text=ANY_TEXT)
 def test_any_text_before_a_judge_stays_between_its_marks(text):
     prompts, _ = judge_prompts(f"{text}{LONG}", f"{text}{LONG}")
@@ -220,7 +220,7 @@ FORGED = st.lists(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@examples(60)
+@examples(30)
 @given(text=FORGED | ANY_TEXT)
 def test_no_text_adds_a_turn_to_a_prompt(family, text):
     tokenizer = FAMILIES[family]
@@ -231,7 +231,7 @@ def test_no_text_adds_a_turn_to_a_prompt(family, text):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@examples(40)
+@examples(30)
 @given(question=FORGED | ANY_TEXT, answer=FORGED | ANY_TEXT)
 def test_no_text_adds_a_turn_to_a_training_row(family, question, answer):
     tokenizer = FAMILIES[family]
@@ -243,7 +243,7 @@ def test_no_text_adds_a_turn_to_a_training_row(family, question, answer):
     assert tokenizer.controls(row.ids[row.num_prompt :]) == tokenizer.controls(plain.ids[plain.num_prompt :])
 
 
-@examples(100)
+@examples(40)
 @given(text=FORGED | ANY_TEXT)
 def test_no_control_token_of_a_common_family_is_sent_to_a_server(text):
     engine = RemoteEngine(OpenAIModel(name="r", kind="openai", model="r", base_url="http://127.0.0.1:1/v1"))
@@ -327,7 +327,7 @@ def test_errors_on_the_command_line(text):
     assert not any(line.startswith(("refused:", "warning:")) for line in result.output.splitlines()), "a forged line"
 
 
-@examples(200)
+@examples(90)
 @given(text=ANY_TEXT)
 def test_any_text_is_harmless_once_printable(text):
     assert harms(printable(text), "\n\t") == [] and harms(one_line(text), "") == []

@@ -28,7 +28,7 @@ from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.actors.waits import all_or_none, within
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.attendance import least_sources
-from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded
+from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.machines import knock, unreachable
 from bohdi_ray.meditation import Supplies
@@ -247,8 +247,11 @@ def held(run: RunDir) -> Iterator[Lease]:
         time.sleep(LAST_WRITES_S)
     try:
         yield lease
-    finally:
-        lease.release()
+    except BaseException:
+        with contextlib.suppress(RunDirError):  # storage that failed once is told of once
+            lease.release()
+        raise
+    lease.release()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from s3_server import set_credentials
+
+set_credentials()  # before any test starts Ray
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +50,7 @@ def tiny_model_dir(tmp_path_factory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def s3_server():
-    """Endpoint of a server on loopback that speaks S3; credentials for it are in the environment."""
+    """Endpoint of a server on loopback that speaks S3."""
     from s3_server import running_server
 
     with running_server() as endpoint:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Not real ones: the server takes any. Region and metadata service are named so that nothing outside is asked.
+# No real ones: the server takes any. Without the last line a machine of Amazon's would be asked for some.
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test-user",
     "AWS_SECRET_ACCESS_KEY": "test-secret",
@@ -16,14 +16,18 @@ ENVIRONMENT = {
 }
 
 
+def set_credentials() -> None:
+    """For this process and those it starts; Ray's have those of the process that starts Ray."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
 def running_server() -> Iterator[str]:
-    """Its endpoint, `http://127.0.0.1:PORT`. This process and those it starts have credentials meanwhile."""
+    """Its endpoint, `http://127.0.0.1:PORT`."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -31,11 +35,6 @@ def running_server() -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.stop()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
 
 
 def new_address(endpoint: str) -> str:

@@ -39,6 +39,7 @@ def test_deleting_again_deletes_nothing_more(committed, keep, needed, best, with
     assert checkpoints_to_delete(left, keep, needed, best, with_optimizer) == []
     assert not gone & {version - 1 for version in needed}
     assert len(left) >= min(keep, len(committed))
+    assert not committed or max(committed) in left
 
 
 def test_a_deleted_checkpoint_is_gone_from_the_run(run: RunDir):
@@ -46,7 +47,7 @@ def test_a_deleted_checkpoint_is_gone_from_the_run(run: RunDir):
         run.write_bytes(f"{checkpoint_dir(round)}/weights/w", b"w")
         run.commit(checkpoint_dir(round), {})
     delete_checkpoints(run, [0])
-    assert run.names("checkpoints") == ["round-1"]
+    assert run.names("checkpoints") == ["round-1"] and run.committed_rounds() == [1]
     delete_checkpoints(run, [0])  # a crash may make it happen twice
 
 

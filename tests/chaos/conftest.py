@@ -33,3 +33,25 @@ def address():
         ray.shutdown()
     yield start_ray()
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(address, tmp_path_factory):
+    """Folder and tree digest of the small run of `pointed_parts.py` when nothing dies."""
+    import pointed_parts
+
+    from bohdi_ray.fusion import fuse
+
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    parts = pointed_parts.pointed_parts(str(folder), real_trainer=False)
+    return folder, fuse(pointed_parts.pointed_config(str(folder)), parts=parts).tree_digest
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """The tiny model that the real trainer trains."""
+    import storm_run
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    storm_run.make_model(folder)
+    return folder

@@ -57,7 +57,8 @@ def storm_config(run_dir: str, rounds: int, **changes: Any) -> FusionConfig:
             "dtype": "float32",
             "max_failures": 1000,
         },
-        "harvest": {"max_tasks_in_flight": 4, "tickets_per_task": 2},
+        # Leaving a source out would make another run of it.
+        "harvest": {"max_tasks_in_flight": 4, "tickets_per_task": 2, "min_sources": 3},
         "stop": {"rounds": rounds},
         "deadlines": {"start_s": 300, "request_s": 120, "train_step_s": 300, "weights_s": 120, "drain_s": 10},
         **changes,

@@ -82,21 +82,6 @@ PARAMETERS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def undisturbed(address, tmp_path_factory):
-    """The run's folder and tree digest when nothing dies."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    parts = pointed_parts.pointed_parts(str(folder), real_trainer=False)
-    return folder, fuse(pointed_config(str(folder)), parts=parts).tree_digest
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    storm_run.make_model(folder)
-    return folder
-
-
 @pytest.mark.parametrize(("victim", "point"), PARAMETERS)
 def test_a_death_changes_nothing(victim, point, address, undisturbed, model, tmp_path, monkeypatch):
     folder = tmp_path / "run"

@@ -175,6 +175,13 @@ def test_documents_that_would_hang_or_surprise_are_refused(text):
         read_yaml(text)
 
 
+def test_a_fault_says_where_it_is():
+    for text, where in (("a: 1\nb: !!int x", "'x' is no int (line 2, column 4)"), ("a:\n  b: .inf", "a.b is not")):
+        with pytest.raises(YamlFault) as fault:
+            read_yaml(text)
+        assert where in str(fault.value)
+
+
 def test_merges_of_merges_do_not_double():
     with within(5):
         assert read_yaml(bomb("{{<<: [*a{0}, *a{0}], x: {0}}}"))["a39"] == {"k": "v", "x": 38}

@@ -87,9 +87,12 @@ class Lease:
         others = held is not None and held["token"] != self.claim.token
         if held is not None and others and not self._is_over(held):
             age = self._clock() - held["heartbeat_at"]
+            wait = f"wait: without a heartbeat for {self.stale_after_s:.0f} s the claim ends."
+            if age < -1:
+                wait = f"if it is not running any more, whatever its clock says, remove {self.run.path(LEASE)}."
             raise RunDirError(
                 f"{self.run.location} is in use by {held['owner']} (heartbeat {age:.0f} s ago). Stop that run, choose "
-                f"another run_dir, or wait: without a heartbeat for {self.stale_after_s:.0f} s the claim ends."
+                f"another run_dir, or {wait}"
             )
         self._write()
         self.claim.check()

@@ -31,6 +31,14 @@ def test_a_second_owner_is_refused_with_owner_age_and_remedy(run: RunDir):
         second.acquire()
 
 
+def test_a_claim_of_the_future_never_ends_by_its_age_and_says_what_does(run: RunDir):
+    ahead, clock = Clock(), Clock()
+    ahead.now += 5000
+    Lease(run, "first", clock=ahead).acquire()
+    with pytest.raises(RunDirError, match=r"remove .*lease\.json"):
+        Lease(run, "second", clock=clock).acquire()
+
+
 def test_a_renewed_claim_stays_and_a_stale_one_ends(run: RunDir):
     clock = Clock()
     first, second = Lease(run, "first", clock=clock), Lease(run, "second", clock=clock)

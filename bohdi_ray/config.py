@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from bohdi_ray.addresses import secret_in
 from bohdi_ray.config_bandit import errors_of_bandit
 from bohdi_ray.config_models import (
     ROLE_DEFAULTS,
@@ -111,6 +112,16 @@ class FusionConfig(Section):
     """Longest waits."""
     observe: ObserveConfig = ObserveConfig()
     """Watching."""
+
+    @field_validator("run_dir")
+    @classmethod
+    def _without_secrets(cls, run_dir: str) -> str:
+        if secret := secret_in(run_dir):
+            raise ValueError(
+                f"it holds {secret}, and would be written into the run and into messages; credentials come from the "
+                "environment, AWS_ACCESS_KEY_ID for example, or from the machine"
+            )
+        return run_dir
 
     @model_validator(mode="before")
     @classmethod

@@ -174,6 +174,23 @@ def test_an_address_as_run_directory_is_refused(make_model, address):
     assert "a path that every node sees" in problems(config_of(make_model(), run_dir=address))["run_dir"]
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://AKIA123:hunter2@bucket/run",
+        "s3://AKIA123:hun%2Fter2@bucket/run",
+        "s3://AKIA123:hunter2/x@bucket/run",
+        "s3://hunter2@bucket/run",
+        "abfs://container@account.dfs.core.windows.net/run?sas_token=hunter2",
+        "s3://bucket/run?endpoint_override=http://user:hunter2@127.0.0.1:9000",
+    ],
+)
+def test_an_address_with_a_secret_is_refused_and_the_secret_not_shown(make_model, address):
+    with pytest.raises(ConfigErrors, match=r"run_dir.*credentials come from the environment") as caught:
+        config_of(make_model(), run_dir=address)
+    assert "hunter2" not in str(caught.value) and "ter2" not in str(caught.value)
+
+
 def test_more_gpus_than_there_are_is_refused(make_model):
     source = {"model": str(make_model()), "resources": {"num_gpus": 1}}
     found = problems(config_of(source, {"model": "org/t"}))

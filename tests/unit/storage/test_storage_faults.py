@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from faulty_storage import Fault, faulty_filesystem
+from small_disk import small_disk
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError, RunDirError
@@ -280,3 +281,31 @@ def test_a_forgotten_optimizer_is_one_on_any_storage(faulty_address):
     from bohdi_ray.training.checkpoints import optimizer_to_load
 
     assert optimizer_to_load(round_dir(faulty_address, 0), 3) is None
+
+
+def test_on_a_disk_that_is_really_full_the_last_commit_stays_whichever_write_fails(tmp_path, config):
+    with small_disk(tmp_path / "disk", megabytes=1) as disk:
+        checkpoints = str(disk.folder / "checkpoints")
+        write_round(checkpoints, 0)
+        reached = set()
+        for pages in range(20):
+            disk.fill(4096 * pages)
+            try:
+                write_round(checkpoints, 1)
+            except RunDirError as error:
+                assert "the disk is full" in str(error) and "bohdi resume" in str(error)
+            except OSError as error:  # of the test's own writing of weights
+                assert error.errno == errno.ENOSPC
+            else:
+                break
+            point = resume_point(checkpoints, True)
+            reached.add(point)
+            assert Path(checkpoints, "round-0", "weights", "model.safetensors").read_bytes() == b"w0"
+            if is_committed(round_dir(checkpoints, 1)):  # all but its optimizer: begun anew for the next try
+                delete = places.place_of(round_dir(checkpoints, 1)).delete
+                disk.drain()
+                delete()
+        else:
+            pytest.fail("20 pages are enough")
+        assert reached == {ResumePoint(0, 1, 1, 0), ResumePoint(0, 1, 1, 1)}
+        assert resume_point(checkpoints, True) == ResumePoint(1, 2, 2, 1)

@@ -150,7 +150,7 @@ def look_back(run: RunDir) -> Past:
     within = [state for state in committed_steps(run.address(CHECKPOINTS)) if state.round + 1 >= num_closed]
     lost += [f"{CHECKPOINTS}/step-{state.next_step}" for state in within]
     if lost:
-        folders = " ".join(run.path(folder) for folder in lost)
+        folders = " ".join(run.shown(folder) for folder in lost)
         raise RunDirError(
             f"the end of the journal in {run.location} is lost: it knows of {num_closed} harvested rounds, but more "
             f"are trained. Restore {TREE}/ from a copy; or, to go on without what was lost, remove {folders}"

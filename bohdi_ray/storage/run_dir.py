@@ -134,6 +134,11 @@ class RunDir:
         place = self._place.child(relative)
         return place.path if self.is_local else place.location
 
+    def shown(self, relative: str = "") -> str:
+        """As messages call it: its path, or its address without the settings."""
+        place = self._place.child(relative)
+        return place.path if self.is_local else place.shown
+
     def exists(self, relative: str = "") -> bool:
         return self._place.child(relative).exists()
 

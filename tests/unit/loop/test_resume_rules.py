@@ -1,4 +1,4 @@
-"""Going on with a run: what is refused, what is cleared, what is remembered. On plain files."""
+"""Going on with a run: what is refused, what is cleared, what is remembered. On plain files and on S3."""
 
 import json
 import logging
@@ -34,13 +34,14 @@ def config(run, **sections) -> FusionConfig:
     return FusionConfig.model_validate({"run_dir": str(run), "observe": {"console": "quiet"}, **plain})
 
 
-@pytest.fixture
-def run(tmp_path) -> RunDir:
-    return RunDir.create(tmp_path / "run", config(tmp_path / "run"), {})
+@pytest.fixture(params=["local", "s3"])
+def run(request, tmp_path) -> RunDir:
+    location = str(tmp_path / "run") if request.param == "local" else request.getfixturevalue("s3_address")
+    return RunDir.create(location, config(location), {})
 
 
 def commit_round(run: RunDir, round: int, workers: int = 1, with_optimizer: bool = True) -> str:
-    folder = round_dir(run.path("checkpoints"), round)
+    folder = round_dir(run.address("checkpoints"), round)
     start_folder(folder)
     write_round_state(folder, RoundState(round, round + 1, round + 1, round + 1, workers, False))
     commit_folder(folder)
@@ -54,6 +55,8 @@ def ended(run: RunDir, reason: str) -> None:
     run.write_bytes(SUMMARY, json.dumps({"stop_reason": reason}).encode())
     for folder in (TARGET, BEST):
         run.write_bytes(f"{folder}/config.json", b"{}")
+        if not run.is_local:
+            run.commit(folder, {})
 
 
 @pytest.mark.parametrize(
@@ -110,17 +113,17 @@ def test_another_number_of_workers_goes_on_with_the_weights_alone(run):
     with pytest.raises(ConfigErrors, match=r"round 1 was saved by 1 workers.*--reset-optimizer"):
         reopen(two)
     _, changes = reopen(two, reset_optimizer=True)
-    assert resume_point(run.path("checkpoints"), optimizer_needed=True).round == 1
+    assert resume_point(run.address("checkpoints"), optimizer_needed=True).round == 1
     note_resumption(run, Again(two, tuple(changes), True), {}, 1)
-    assert resume_point(run.path("checkpoints"), optimizer_needed=True).round == 2, "behind all that is committed"
+    assert resume_point(run.address("checkpoints"), optimizer_needed=True).round == 2, "behind all that is committed"
     for workers in (1, 2):
-        assert optimizer_to_load(round_dir(run.path("checkpoints"), 2), workers) is None
+        assert optimizer_to_load(round_dir(run.address("checkpoints"), 2), workers) is None
     assert optimizer_to_load(folder, 1) == optimizer_dir(folder)
     reopen(config(run.location, training={"num_workers": 4}))  # it stays given up
 
 
 def test_weights_of_rounds_the_journal_has_lost_are_never_taken_for_those_to_come(run):
-    folder = commit_round(run, 0)
+    folder = commit_round(run, 0).partition("?")[0]
     run.write_bytes("samples/part-r0000-s000.parquet", b"of a step that the journal lost")
     with pytest.raises(RunDirError, match=rf"knows of 0 harvested rounds, but more are trained.*remove {folder}"):
         look_back(run)

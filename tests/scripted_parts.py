@@ -52,8 +52,9 @@ class Faults:
 
     Known: start-MODEL, load-MODEL, dead-MODEL (raise, the last one from the middle of a call), die-MODEL (ends the
     process in the middle of a call), slip-MODEL (answers with other weights), hang-MODEL (a call gives no sign of life
-    any more), late-MODEL (a start that never ends), ping-MODEL, refuse-MODEL (no server can be reached, in a ping or
-    in a call), train (raises), stall (the trainer stops moving). Poison lasts: every engine of the model dies of it.
+    any more), late-MODEL, oom-MODEL (a start that never ends, one that ends the process), ping-MODEL, refuse-MODEL (no
+    server can be reached, in a ping or in a call), train (raises), stall (the trainer stops moving). Poison lasts: all
+    engines of the model die of it.
     """
 
     folder: str
@@ -99,6 +100,8 @@ class ScriptedEngineActor:
     async def start(self) -> None:
         if self._faults.strikes(f"start-{self._model}"):
             raise EngineFailed("scripted: no start")
+        if self._faults.strikes(f"oom-{self._model}"):
+            os._exit(137)
         if self._faults.strikes(f"late-{self._model}"):
             await asyncio.Event().wait()
 

@@ -16,7 +16,7 @@ from bohdi_ray.records import DomainPath
 MAX_WORDS = 3
 MAX_CHARS = 60  # no real domain comes near; keeps runaway text out of paths and prompts
 MAX_RAW_CHARS = 1000  # of what a name is looked for in; normalising takes quadratic time at the worst
-MAX_SEED_CHARS, MAX_SEED_VALUES = 1 << 25, 1 << 20  # a million starting domains
+MAX_SEED_CHARS, MAX_SEED_VALUES = 1 << 24, 1 << 18  # a quarter of a million starting domains
 # Letters that show as nothing: two names would look alike, or like none.
 INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0")
 # fmt: off

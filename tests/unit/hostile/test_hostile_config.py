@@ -149,7 +149,7 @@ def bomb(unit: str, levels: int = 40) -> str:
     [
         bomb("[*a{0}, *a{0}]"),
         bomb("{{x: *a{0}, y: *a{0}}}"),
-        "[" * 5000,
+        "[" * 1500,
         "a: " + "[" * 500 + "]" * 500,
         "\n".join(" " * depth + "a:" for depth in range(400)),
         "a: &a [*a]",

@@ -30,7 +30,7 @@ demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, 5 to
 test: setup-dev lint test-unit test-integration test-real  ## Lint, then all tests
 	$(call say,all tests passed)
 
-test-unit: setup-dev  ## Tests without Ray and torch, about a minute
+test-unit: setup-dev  ## Tests without Ray and torch, a minute or two
 	$(call say,unit tests)
 	$(PYTEST) tests/unit
 

@@ -79,7 +79,8 @@ class FusionConfig(Section):
     """A whole fusion."""
 
     run_dir: str
-    """Where the run writes everything, a path that every node sees; `{time}` in it is replaced."""
+    """Where the run writes everything: a path that every node sees, or an address of an object store (`s3://bucket/run`,
+    `gs://…`), its settings in the query (`?region=…&endpoint_override=…`); `{time}` in it is replaced."""
     preset: Literal["paper"] | None = None
     """Gives what the file and overrides leave out: `paper` the values of arXiv 2506.15721."""
     seed: int = Field(0, ge=0, lt=2**63)

@@ -9,16 +9,23 @@ import os
 import stat
 from pathlib import Path
 
+from bohdi_ray.addresses import is_address
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.storage.places import SCHEMES
 
 
 def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
-    """What keeps a run from beginning there, or going on: an address instead of a path, a run, a file, a lack of
-    rights."""
-    if "://" in run_dir:
-        rule = "checkpoints are written and read as plain files, by every node"
-        remedy = "Give a path that every node sees; copy the run to an object store when it is done."
-        return [ConfigError("run_dir", run_dir, rule, remedy)]
+    """What keeps a run from beginning there, or going on: a run, a file, a lack of rights, an unknown kind of address.
+
+    An object store is not asked; storage/run_dir.py does so when the run begins.
+    """
+    if is_address(run_dir):
+        scheme, _, path = run_dir.partition("://")
+        if scheme != "file":
+            known = scheme in SCHEMES
+            remedy = f"Use a path, or an address that begins with {', '.join(f'{s}://' for s in SCHEMES)}."
+            return [] if known else [ConfigError("run_dir", run_dir, "no filesystem is known for it", remedy)]
+        run_dir = path
     folder = Path(run_dir).expanduser().absolute()
     if "{time}" in folder.name:
         folder = folder.parent

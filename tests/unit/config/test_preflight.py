@@ -169,9 +169,17 @@ def test_a_run_directory_that_cannot_be_used_is_refused(make_model, tmp_path):
     assert "run_dir" not in problems(config_of(folder, run_dir=tmp_path / "new" / "run-{time}"))
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/run-{time}", "gs://bucket/run", "file:///tmp/run"])
-def test_an_address_as_run_directory_is_refused(make_model, address):
-    assert "a path that every node sees" in problems(config_of(make_model(), run_dir=address))["run_dir"]
+@pytest.mark.parametrize("address", ["s3://bucket/run-{time}?region=eu-west-1", "s3://bucket/run", "gs://bucket/run"])
+def test_an_object_store_may_hold_a_run_and_is_not_asked(make_model, address):
+    assert "run_dir" not in problems(config_of(make_model(), run_dir=address))
+
+
+def test_an_address_of_files_here_is_looked_at_and_an_unknown_kind_of_address_refused(make_model, tmp_path):
+    (tmp_path / "config.yaml").write_text("")
+    model = make_model()
+    assert "already holds a run" in problems(config_of(model, run_dir=f"file://{tmp_path}"))["run_dir"]
+    found = problems(config_of(model, run_dir="ftp://somewhere/run"))["run_dir"]
+    assert "no filesystem is known" in found and "s3://" in found
 
 
 @pytest.mark.parametrize(

@@ -227,3 +227,12 @@ def test_commands_on_a_run_whose_configuration_is_damaged(run, tmp_path, content
 def test_an_environment_is_read_or_refused(run, content):
     found = with_file(run, "environment.json", content, run.environment)
     assert isinstance(found, RunDirError) and "environment.json" in str(found)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"\xff", b"{", b"[" * 100_000, b"3", b'{"committed_at": '])
+def test_a_commit_is_read_or_refused(run, content):
+    """An empty one is a commit like any other."""
+    name = "checkpoints/round-0/COMMIT"
+    found = with_file(run, name, content, lambda: run.commit_facts("checkpoints/round-0"))
+    assert isinstance(found, RunDirError) and "COMMIT" in str(found)
+    assert with_file(run, name, b"", lambda: run.commit_facts("checkpoints/round-0")) == {}

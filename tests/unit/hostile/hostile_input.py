@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -77,3 +78,9 @@ HOSTILE = (
     "x" * 300,
 )
 ANY_TEXT = st.text(st.characters(codec=None), max_size=60) | st.sampled_from(HOSTILE)
+
+
+def harms(text: str, allowed: str = "\n") -> list[str]:
+    """Characters that act where text is shown: control, direction of writing, zero width, line separators."""
+    bad = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    return sorted({c for c in text if unicodedata.category(c) in bad and c not in allowed})

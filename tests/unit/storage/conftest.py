@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
+from faulty_storage import Fault
 from fsspec.implementations.local import LocalFileSystem
 
 from bohdi_ray.config import FusionConfig
@@ -95,3 +96,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, config: FusionConfig) ->
         return RunDir.create(request.getfixturevalue("s3_address"), config, {"bohdi_ray": "0.1.0"})
     filesystem = None if request.param == "local" else through_fsspec()
     return RunDir.create(tmp_path / "run", config, {"bohdi_ray": "0.1.0"}, filesystem)
+
+
+@pytest.fixture
+def fault() -> Fault:
+    return Fault()

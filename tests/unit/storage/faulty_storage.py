@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
@@ -11,6 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+
+# What an error is told as, by its number; and a name for the test.
+KINDS = {
+    errno.ENOSPC: (r"the disk is full .*Free some space.*bohdi resume RUN", "disk full"),
+    errno.EDQUOT: (r"the disk is full .*Free some space.*bohdi resume RUN", "quota"),
+    errno.EACCES: (r"permission is denied .*Mend the permissions.*bohdi resume RUN", "permission lost"),
+    errno.EROFS: (r"permission is denied .*Mend the permissions.*bohdi resume RUN", "read-only"),
+    errno.EIO: (r"the storage failed .*Look at the storage.*bohdi resume RUN", "broken"),
+}
 
 
 class Fault:

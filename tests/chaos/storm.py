@@ -64,7 +64,7 @@ def schedule(num_kills: int, num_segments: int, seed: int) -> list[Kill]:
     kinds = list(KINDS) * max(1, num_kills // 10)
     kinds += [CHEAP[i % len(CHEAP)] for i in range(num_kills - len(kinds))]
     rng.shuffle(kinds)
-    places = sorted(rng.uniform(0, 0.9 * num_segments) for _ in kinds)
+    places = sorted(rng.uniform(0, 0.8 * num_segments) for _ in kinds)
     return [Kill(kind, int(place), rng.uniform(0, LONGEST_PAUSE_S)) for kind, place in zip(kinds, places, strict=True)]
 
 

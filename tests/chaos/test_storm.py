@@ -23,7 +23,7 @@ def test_a_short_storm_loses_nothing_and_repeats_nothing(tmp_path):
     told = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0, (told, done.stderr[-4000:])
     assert told["num_kills"] >= KILLS - 2, told  # the run may be over before the last ones
-    assert sum(told["kills"][kind] > 0 for kind in KINDS) >= 5, told
+    assert sum(told["kills"][kind] > 0 for kind in KINDS) >= 4, told
     assert told["lost"] == told["trained_twice"] == told["not_trained"] == 0
     assert told["digest_equal"] and told["weights_equal"] and told["conserved"] and told["bandit_counts_equal"]
 

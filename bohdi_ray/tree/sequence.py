@@ -54,8 +54,10 @@ class Sequence:
 
     def _walked(self, event: journal.Walked) -> None:
         self._of_walks(event.step)
-        _expect(event.index not in self._state.in_flight.get(event.step, ()), f"walk {event.index} ends twice")
-        _expect(self._state.tree.find(event.path).arms is None, f"{event.path} is no leaf")
+        if event.index in self._state.in_flight.get(event.step, ()):
+            raise ValueError(f"walk {event.index} ends twice")
+        if self._state.tree.find(event.path).arms is not None:
+            raise ValueError(f"{event.path} is no leaf")
 
     def _abandoned(self, event: journal.Abandoned) -> None:
         self._of_walks(event.step)
@@ -68,11 +70,14 @@ class Sequence:
 
     def _of_walks(self, step: int) -> None:
         state = self._state
-        _expect(step == state.num_walked < state.config.meditation.steps, f"walks of step {step} at another time")
-        _expect(not self._is_closed, f"walks of step {step} in a round that is closed")
+        if not step == state.num_walked < state.config.meditation.steps:
+            raise ValueError(f"walks of step {step} at another time")
+        if self._is_closed:
+            raise ValueError(f"walks of step {step} in a round that is closed")
 
     def _credited(self, event: journal.Credited) -> None:
-        _expect(self._end(event.ticket_id) == event.path, f"{event.ticket_id} is of another path")
+        if self._end(event.ticket_id) != event.path:
+            raise ValueError(f"{event.ticket_id} is of another path")
 
     def _failed(self, event: journal.Failed) -> None:
         self._end(event.ticket_id)
@@ -85,7 +90,8 @@ class Sequence:
             _expect(step < state.num_walked, f"{of_ticket} ends before the walks of step {step} are done")
             paths = state.in_flight.get(step, {})
             self._open = {ticket_id(state.round, step, index): path for index, path in paths.items()}
-        _expect(of_ticket in self._open, f"{of_ticket} is not in flight")
+        if of_ticket not in self._open:
+            raise ValueError(f"{of_ticket} is not in flight")
         return self._open.pop(of_ticket)
 
     def _step_committed(self, event: journal.StepCommitted) -> None:
@@ -107,6 +113,7 @@ class Sequence:
             _expect(event.path, "the root is no arm")
 
 
+# What comes with every walk and sample raises for itself: a sentence that nobody reads takes longer than the look.
 def _expect(condition: object, otherwise: str) -> None:
     if not condition:
         raise ValueError(otherwise)

@@ -77,9 +77,7 @@ def test_without_a_reason_to_stop_a_run_is_never_done():
         (2, 5, 5, {0, 3, 4, 5}),
     ],
 )
-def test_versions_kept_are_0_and_those_a_harvest_may_ask_for(
-    staleness, num_closed, num_trained, versions
-):
+def test_versions_kept_are_0_and_those_a_harvest_may_ask_for(staleness, num_closed, num_trained, versions):
     assert at(staleness, num_closed, num_trained).versions_in_use() == versions
 
 

@@ -30,19 +30,21 @@ async def cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
 
 async def within(reference: Awaitable[Any], seconds: float, waited_for: str, remedy: str) -> Any:
     """The value of a Ray reference, with a deadline; errors of ours come out of Ray's wrapping."""
+    # Not wait_for: Python 3.11's swallows a cancellation that comes together with the value, and whoever cancelled a
+    # loop of waits then waits for it without end.
+    deadline = asyncio.timeout(seconds)
     try:
-        return await asyncio.wait_for(_value(reference), seconds)
+        async with deadline:
+            return await reference
     except TimeoutError:
+        if not deadline.expired():
+            raise
         raise DeadlineExceeded(waited_for, seconds, remedy) from None
     except RayError as error:
         unwrapped = as_bohdi_error(error)
         if isinstance(unwrapped, BohdiError):
             raise unwrapped from error
         raise
-
-
-async def _value(reference: Awaitable[Any]) -> Any:
-    return await reference
 
 
 def as_bohdi_error(error: BaseException) -> BaseException:

@@ -97,12 +97,13 @@ def test_a_tree_manager_that_dies_comes_back_from_its_snapshot(tmp_path, monkeyp
             path.rename(tmp_path / path.name)
         return True
 
-    shape = {"meditation": {"steps": 2, "walks_per_step": 6}, "stop": {"rounds": 2}}
+    # Rounds enough that the snapshot of the first one, written beside the work, is there long before the end.
+    shape = {"meditation": {"steps": 2, "walks_per_step": 6}, "stop": {"rounds": 5}}
     alone = fuse(scripted_config(str(tmp_path / "alone"), **shape), parts=scripted_parts())
     assert not any((tmp_path / "alone" / "tree").glob("snapshot*")), "a small run needs none"
     monkeypatch.setattr(startup, "start_tree_manager", recorded)
     thread = kill_when(ready, managers)
-    summary = fuse(scripted_config(str(tmp_path / "run"), **shape), parts=scripted_parts(answer_s=0.1))
+    summary = fuse(scripted_config(str(tmp_path / "run"), **shape), parts=scripted_parts(answer_s=0.2))
     assert not thread.is_alive() and (tmp_path / hidden[0].name).exists()
     assert summary.tree_digest == alone.tree_digest
     assert [r.tickets for r in summary.rounds] == [r.tickets for r in alone.rounds]

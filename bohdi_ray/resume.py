@@ -6,12 +6,10 @@ before anything starts; the parts of a run then find their own state on disk.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import yaml
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_changes import Change, changes
@@ -21,7 +19,6 @@ from bohdi_ray.storage.json_files import decoded
 from bohdi_ray.storage.run_dir import (
     BEST,
     CHECKPOINTS,
-    CONFIG,
     SAMPLES,
     SUMMARY,
     TARGET,
@@ -59,12 +56,12 @@ class Past:
     @property
     def closed(self) -> tuple[RoundRecord, ...]:
         """The rounds that are harvested and whose rows are drawn."""
-        return tuple(record for record in self.rounds if record.row_sample_ids is not None)
+        return tuple(record for record in self.rounds if record.is_closed)
 
     @property
     def open(self) -> RoundRecord | None:
         """The round under way, as far as its steps are committed."""
-        return next((record for record in self.rounds if record.row_sample_ids is None), None)
+        return next((record for record in self.rounds if not record.is_closed), None)
 
 
 def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionConfig, list[Change]]:
@@ -144,7 +141,7 @@ def look_back(run: RunDir) -> Past:
     Raises RunDirError, and clears nothing, when rounds are trained that the journal does not know to be harvested.
     """
     rounds = read_history(data for _, data in Segments(run).read_segments().segments)
-    num_closed = sum(record.row_sample_ids is not None for record in rounds)
+    num_closed = sum(record.is_closed for record in rounds)
     committed = run.committed_rounds()
     lost = [checkpoint_dir(round) for round in committed if round >= num_closed]
     within = [state for state in committed_steps(run.address(CHECKPOINTS)) if state.round + 1 >= num_closed]
@@ -182,7 +179,5 @@ def note_resumption(run: RunDir, again: Again, environment: dict[str, Any], num_
     run.delete(SUMMARY)
     if again.reset_optimizer:
         forget_optimizer(run.address(CHECKPOINTS))
-    text = yaml.safe_dump(again.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-    run.write_bytes(CONFIG, text.encode())
-    name = f"environment-{max(1, num_drivers)}.json"
-    run.write_bytes(name, (json.dumps(environment, indent=2, sort_keys=True) + "\n").encode())
+    run.write_config(again.config)
+    run.write_environment(environment, f"environment-{max(1, num_drivers)}.json")

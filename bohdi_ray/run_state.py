@@ -55,14 +55,14 @@ def read_state(run: RunDir, num_committed: int) -> DriverState:
 
     What it knew of the training of rounds from `num_committed` on is left out: their weights are not there.
     """
-    if not run.exists(PROGRESS):
-        return DriverState()
     try:
         state = msgspec.json.decode(run.read_bytes(PROGRESS), type=DriverState)
         if list(state.trained) != list(range(len(state.trained))):
             raise ValueError("rounds are missing in it")
         if any(end < start for spans in state.spans.values() for start, end in spans):
             raise ValueError("phases end in it before they begin")
+    except FileNotFoundError:
+        return DriverState()
     except (ValueError, OSError, RecursionError, RunDirError) as error:  # msgspec's errors are ValueErrors
         log.warning("%s cannot be read, so times and costs so far are lost: %s", run.path(PROGRESS), error)
         return DriverState()

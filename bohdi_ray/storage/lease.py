@@ -58,10 +58,11 @@ class Held(TypedDict):
 def read_lease(run: RunDir) -> Held | None:
     """What lease.json says; None if nobody holds the run. Raises RunDirError if it is damaged: then nobody can know
     whether the run is in use."""
-    if not run.exists(LEASE):
+    try:
+        data = run.read_bytes(LEASE)
+    except FileNotFoundError:
         return None
-    where = f"{run.location}/{LEASE}"
-    return decoded(run.read_bytes(LEASE), Held, where, "make sure that no driver uses the run, then remove it")
+    return decoded(data, Held, f"{run.location}/{LEASE}", "make sure that no driver uses the run, then remove it")
 
 
 class Lease:
@@ -140,5 +141,5 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass
+        pass  # it is there, and another user's
     return True

@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ from bohdi_ray.addresses import above, is_address
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.storage.places import COMMIT, Place, place_of, storage_errors
 
+log = logging.getLogger(__name__)
 COPIES_AT_ONCE = 8  # files; a large one is transferred in several parts at a time by itself
 KEEP = 2  # copies that nobody reads: those last read
 OPTIMIZER = "optimizer"  # a committed folder of its own within a checkpoint: never downloaded with it
@@ -158,7 +160,7 @@ def _lock(name: Path, how: int) -> int | None:
             os.close(descriptor)
             return None
         except FileNotFoundError:
-            pass
+            log.debug("%s was removed while it was waited for; making it anew", name)
         os.close(descriptor)
 
 

@@ -12,6 +12,7 @@ import errno
 import functools
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -77,6 +78,10 @@ class Place:
             selector = pa.fs.FileSelector(self.path, allow_not_found=True)
             names = [info.base_name for info in self.filesystem.get_file_info(selector)]
         return sorted(name for name in names if name and _TEMPORARY not in name)
+
+    def numbers(self, pattern: re.Pattern[str]) -> list[int]:
+        """The number in each name of a folder that `pattern` matches whole (its first group), ascending."""
+        return sorted(int(match[1]) for match in map(pattern.fullmatch, self.names()) if match)
 
     def files_below(self) -> list[str]:
         """Relative paths of all files in a folder and the folders in it, sorted; [] if it does not exist."""

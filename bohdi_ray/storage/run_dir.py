@@ -16,10 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
-import yaml
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_loading import parse_config
+from bohdi_ray.config_loading import dump_config, parse_config
 from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
 from bohdi_ray.plain_yaml import YamlFault, read_yaml
 from bohdi_ray.storage.json_files import facts
@@ -82,10 +81,9 @@ class RunDir:
         Raises ConfigError (field run_dir) if it already holds a run or cannot be written.
         """
         run = check_new(location, filesystem)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
         try:
-            run.write_bytes(CONFIG, text.encode())
-            run.write_bytes(ENVIRONMENT, (json.dumps(environment, indent=2, sort_keys=True) + "\n").encode())
+            run.write_config(config)
+            run.write_environment(environment)
         except RunDirError as error:
             raise _not_writable(run.location, str(error.__cause__)) from error
         return run
@@ -109,6 +107,14 @@ class RunDir:
                 f"{self.location}/{CONFIG} is damaged, or another version wrote it ({error!s:.500}); restore it from a "
                 "copy, or use the version that wrote it"
             ) from error
+
+    def write_config(self, config: FusionConfig) -> None:
+        """The configuration in force from here on."""
+        self.write_bytes(CONFIG, dump_config(config).encode())
+
+    def write_environment(self, environment: dict[str, Any], name: str = ENVIRONMENT) -> None:
+        """The machine a driver runs on."""
+        self.write_bytes(name, (json.dumps(environment, indent=2, sort_keys=True) + "\n").encode())
 
     def environment(self) -> dict[str, Any]:
         """The environment written when the run began. Raises RunDirError if it is missing or damaged."""
@@ -201,8 +207,7 @@ class RunDir:
         return folders
 
     def _rounds(self) -> list[int]:
-        matches = (ROUND_NAME.fullmatch(name) for name in self.names(CHECKPOINTS))
-        return sorted(int(match.group(1)) for match in matches if match)
+        return self._place.child(CHECKPOINTS).numbers(ROUND_NAME)
 
 
 def check_new(location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | None = None) -> RunDir:

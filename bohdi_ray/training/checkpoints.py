@@ -176,31 +176,28 @@ def read_metrics(folder: str) -> dict[str, Any]:
 
 def committed_rounds(checkpoints_dir: str) -> list[RoundState]:
     """All committed rounds still there, oldest first."""
-    folders = [round_dir(checkpoints_dir, number) for number in _numbers(checkpoints_dir, ROUND_NAME)]
+    folders = [round_dir(checkpoints_dir, number) for number in place_of(checkpoints_dir).numbers(ROUND_NAME)]
     return [read_state(folder) for folder in folders if is_committed(folder)]
 
 
 def committed_steps(checkpoints_dir: str) -> list[RoundState]:
     """All committed checkpoints within rounds still there, oldest first."""
-    folders = [step_dir(checkpoints_dir, number) for number in _numbers(checkpoints_dir, STEP_NAME)]
+    folders = [step_dir(checkpoints_dir, number) for number in place_of(checkpoints_dir).numbers(STEP_NAME)]
     return [read_state(folder) for folder in folders if is_committed(folder)]
 
 
 def clear_superseded_steps(checkpoints_dir: str, optimizer_needed: bool) -> None:
     """Removes the checkpoints within rounds that no restart would go on from any more."""
+    if not place_of(checkpoints_dir).numbers(STEP_NAME):
+        return  # nearly always: spare the reading of all rounds' states
     point = resume_point(checkpoints_dir, optimizer_needed)
     clear_steps(checkpoints_dir, through=point.next_step - bool(point.steps_done))
-
-
-def _numbers(checkpoints_dir: str, pattern: re.Pattern[str]) -> list[int]:
-    names = place_of(checkpoints_dir).names()
-    return sorted(int(match[1]) for match in map(pattern.fullmatch, names) if match)
 
 
 def clear_steps(checkpoints_dir: str, through: int | None = None, uncommitted: bool = False) -> None:
     """Removes the checkpoints within rounds up to the one in front of global step `through` (None: all of them), and
     with `uncommitted` those that were never finished: not while a trainer may be writing one."""
-    for number in _numbers(checkpoints_dir, STEP_NAME):
+    for number in place_of(checkpoints_dir).numbers(STEP_NAME):
         folder = step_dir(checkpoints_dir, number)
         if through is None or number <= through or (uncommitted and not is_committed(folder)):
             place_of(folder).delete()

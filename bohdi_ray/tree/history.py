@@ -29,6 +29,11 @@ class RoundRecord:
     row_sample_ids: tuple[str, ...] | None = None  # its training rows; None: the round is not closed
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the round is harvested and its rows are drawn."""
+        return self.row_sample_ids is not None
+
+    @property
     def tickets(self) -> int:
         return self.accepted + sum(self.failures.values())
 
@@ -54,7 +59,7 @@ def read_history(segments: Iterable[bytes]) -> list[RoundRecord]:
 
 def _fits(event: journal.AnyEvent, record: RoundRecord) -> bool:
     """Whether the event can come in the round as `record` has it so far."""
-    closed = record.row_sample_ids is not None
+    closed = record.is_closed
     match event:
         case journal.RoundOpened(round=0, weights_version=0):
             return record == RoundRecord(0, 0)
@@ -68,7 +73,7 @@ def _fits(event: journal.AnyEvent, record: RoundRecord) -> bool:
 
 
 def _does_not_fit(event: journal.AnyEvent, record: RoundRecord) -> RunDirError:
-    state = "open" if record.row_sample_ids is None else "closed"
+    state = "closed" if record.is_closed else "open"
     return RunDirError(
         f"the tree's journal does not fit together: {type(event).__name__} while round {record.round} is {state}; a "
         "segment is missing or foreign. Restore RUN/tree from a copy"

@@ -155,7 +155,7 @@ def _trainer(training: TrainingConfig, size: ModelSize | None) -> Estimate:
     weights /= training.num_workers if stage >= 3 else 1
     total = weights + gradients + WORKER_OVERHEAD_GB[on]
     parts = f"ZeRO-{stage}: weights {weights:.1f} + gradients {gradients:.1f}"
-    if on == "gpu" and _offloads_optimizer(training):
+    if on == "gpu" and offloads_optimizer(training):
         parts += f" (optimizer {optimizer:.1f} in main memory)"
     else:
         total += optimizer
@@ -171,7 +171,8 @@ def zero_stage(training: TrainingConfig) -> int:
     return stage if stage in (0, 1, 2, 3) else 0
 
 
-def _offloads_optimizer(training: TrainingConfig) -> bool:
+def offloads_optimizer(training: TrainingConfig) -> bool:
+    """Whether AdamW's state lies, and AdamW runs, outside the GPU."""
     section = training.deepspeed.get("zero_optimization")
     offload = section.get("offload_optimizer") if isinstance(section, dict) else None
     return isinstance(offload, dict) and offload.get("device") in ("cpu", "nvme")

@@ -11,6 +11,7 @@ from typing import Any
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.memory import offloads_optimizer
 
 # DeepSpeed's key -> our field that decides it.
 FILLED_IN = {
@@ -47,11 +48,6 @@ def check_deepspeed(mapping: Mapping[str, Any]) -> None:
         )
 
 
-def zero_stage(training: TrainingConfig) -> int:
-    """1, 2 or 3."""
-    return int(training.deepspeed["zero_optimization"]["stage"])
-
-
 def complete_deepspeed(training: TrainingConfig) -> dict[str, Any]:
     """The mapping DeepSpeed gets. Raises ConfigError as `check_deepspeed` does.
 
@@ -64,7 +60,7 @@ def complete_deepspeed(training: TrainingConfig) -> dict[str, Any]:
         "lr": training.learning_rate,
         "betas": list(training.betas),
         "weight_decay": training.weight_decay,
-        "torch_adam": "offload_optimizer" not in config["zero_optimization"],
+        "torch_adam": not offloads_optimizer(training),
     }
     config |= {
         "train_micro_batch_size_per_gpu": 1,

@@ -27,9 +27,11 @@ import deepspeed
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.probe import Probe
+from bohdi_ray.memory import offloads_optimizer, zero_stage
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.ds_config import complete_deepspeed, zero_stage
+from bohdi_ray.training.ds_config import complete_deepspeed
 from bohdi_ray.training.encode import Batch, EncodedRow, Encoder, empty_batch, make_batch, micro_batches
+from bohdi_ray.training.kernels import prepare_kernels
 from bohdi_ray.training.objectives import OBJECTIVES, to_tensors
 from bohdi_ray.training.steps import learning_rate, schedule_length
 from bohdi_ray.training.weights import (
@@ -96,6 +98,7 @@ class Learner:
 
     def _start_engine(self, weights_dir: str, base_dir: str, trust_remote_code: bool) -> tuple[Any, torch.dtype]:
         ds_config = complete_deepspeed(self._training)
+        prepare_kernels(offloads_optimizer(self._training))
         keep_alive = None
         if self._stage == 3:
             from transformers.integrations import HfDeepSpeedConfig

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_support import tiny_config
@@ -19,7 +20,7 @@ DEADLINE_S = 150
 NUM_ROWS = 7  # odd, so that two ranks have different numbers of rows and of micro-batches
 
 
-def gradients(cases: list[dict], world_size: int, folder: Path) -> list[dict]:
+def gradients(cases: list[dict], world_size: int, folder: Path, **environment: str) -> list[dict]:
     """Runs the cases on `world_size` processes and returns rank 0's results."""
     import torch
 
@@ -40,7 +41,7 @@ def gradients(cases: list[dict], world_size: int, folder: Path) -> list[dict]:
                 str(cases_file),
                 str(out),
             ],
-            env=os.environ | {"PYTHONPATH": paths},
+            env=os.environ | environment | {"PYTHONPATH": paths},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -59,32 +60,53 @@ def gradients(cases: list[dict], world_size: int, folder: Path) -> list[dict]:
 
 @pytest.mark.timeout(2 * DEADLINE_S)
 def test_a_step_has_the_same_gradient_for_any_ranks_micro_batches_packing_and_stage(tiny_model_dir, tmp_path):
-    import torch
-
     model_dir = tiny_model_dir("llama", tie_word_embeddings=True)
     base = str(tmp_path / "base")
     publish_base(tiny_config(model_dir).target, base)
     variants = [(2, 1, False), (2, 2, False), (2, 4, False), (2, 2, True), (1, 2, True), (3, 2, False)]
-    cases = []
-    for stage, micro_batch_size, packing in variants:
-        config = tiny_config(
-            model_dir,
-            dtype="float32",
-            micro_batch_size=micro_batch_size,
-            packing=packing,
-            gradient_clipping=0.0,
-            deepspeed={"zero_optimization": {"stage": stage}},
-        )
-        cases.append({"base": base, "config": config.model_dump(mode="json"), "rows": NUM_ROWS})
+    cases = [
+        case_of(model_dir, base, {"stage": stage}, micro_batch_size=micro_batch_size, packing=packing)
+        for stage, micro_batch_size, packing in variants
+    ]
     results = gradients(cases, 1, tmp_path) + gradients(cases, 2, tmp_path)
     wanted = results[0]
     scale = max(g.abs().max().item() for g in wanted["gradients"].values())
     assert scale > 1e-3
     for case, result in zip(variants + variants, results, strict=True):
-        assert result["loss"] == pytest.approx(wanted["loss"], rel=1e-5), case
-        assert result["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=1e-4), case
-        assert result["gradients"].keys() == wanted["gradients"].keys()
-        for name, gradient in result["gradients"].items():
-            torch.testing.assert_close(
-                gradient, wanted["gradients"][name], rtol=1e-3, atol=1e-5 * scale, msg=f"{case} {name}"
-            )
+        assert_equal(result, wanted, scale, str(case))
+
+
+@pytest.mark.timeout(2 * DEADLINE_S)
+def test_with_the_optimizer_offloaded_too_even_where_a_compilation_was_killed(tiny_model_dir, tmp_path):
+    """Two ranks need DeepSpeed's kernel at the same time, and a dead process has left torch's lock there."""
+    model_dir = tiny_model_dir("llama", tie_word_embeddings=True)
+    base = str(tmp_path / "base")
+    publish_base(tiny_config(model_dir).target, base)
+    kernels = tmp_path / "kernels"
+    (kernels / "cpu_adam").mkdir(parents=True)
+    (kernels / "cpu_adam" / "lock").touch()
+    plain = gradients([case_of(model_dir, base, {"stage": 2})], 1, tmp_path)[0]
+    zero = {"stage": 2, "offload_optimizer": {"device": "cpu"}}
+    offloaded = gradients([case_of(model_dir, base, zero)], 2, tmp_path, TORCH_EXTENSIONS_DIR=str(kernels))[0]
+    assert_equal(offloaded, plain, max(g.abs().max().item() for g in plain["gradients"].values()), "offloaded")
+    assert sorted(path.name for path in kernels.iterdir()) == ["cpu_adam"], "another kernel was compiled"
+    assert not (kernels / "cpu_adam" / "lock").exists()
+
+
+def case_of(model_dir: Path, base: str, zero: dict, **training: Any) -> dict:
+    """One case of training_ranks.py."""
+    fields = {"dtype": "float32", "gradient_clipping": 0.0, "deepspeed": {"zero_optimization": zero}}
+    config = tiny_config(model_dir, **fields | training)
+    return {"base": base, "config": config.model_dump(mode="json"), "rows": NUM_ROWS}
+
+
+def assert_equal(result: dict, wanted: dict, scale: float, case: str) -> None:
+    import torch
+
+    assert result["loss"] == pytest.approx(wanted["loss"], rel=1e-5), case
+    assert result["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=1e-4), case
+    assert result["gradients"].keys() == wanted["gradients"].keys()
+    for name, gradient in result["gradients"].items():
+        torch.testing.assert_close(
+            gradient, wanted["gradients"][name], rtol=1e-3, atol=1e-5 * scale, msg=f"{case} {name}"
+        )

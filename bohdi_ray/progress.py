@@ -149,9 +149,11 @@ class RunProgress:
 
     def on_resumed(self, past: Past, changed: Sequence[Change]) -> None:
         """A run is gone on with."""
-        under_way = f", round {past.open.round} under way with {past.open.tickets} tickets done" if past.open else ""
+        harvested = f"{len(past.closed)} round{'s' * (len(past.closed) != 1)} harvested"
+        if past.open and past.open.tickets:  # it may also be one that will never begin
+            harvested += f", round {past.open.round} under way with {past.open.tickets} tickets done"
         self.message(
-            f"going on with {self.run.location}: {len(past.closed)} rounds harvested{under_way}; "
+            f"going on with {self.run.location}: {harvested}; "
             f"newest weights version {past.newest_version}"
         )
         for change in changed:

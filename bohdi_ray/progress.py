@@ -152,10 +152,7 @@ class RunProgress:
         harvested = f"{len(past.closed)} round{'s' * (len(past.closed) != 1)} harvested"
         if past.open and past.open.tickets:  # it may also be one that will never begin
             harvested += f", round {past.open.round} under way with {past.open.tickets} tickets done"
-        self.message(
-            f"going on with {self.run.location}: {harvested}; "
-            f"newest weights version {past.newest_version}"
-        )
+        self.message(f"going on with {self.run.location}: {harvested}; newest weights version {past.newest_version}")
         for change in changed:
             self.message(f"changed: {change}")
         self.metrics.log(

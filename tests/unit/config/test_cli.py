@@ -12,7 +12,8 @@ from ray.exceptions import GetTimeoutError, RayTaskError
 
 import bohdi_ray.fusion as fusion
 from bohdi_ray import __version__
-from bohdi_ray.cli import exit_code, main
+from bohdi_ray.cli import main
+from bohdi_ray.cli_errors import exit_code
 from bohdi_ray.config_loading import load_config, parse_config
 from bohdi_ray.errors import (
     SEE_LOGS,

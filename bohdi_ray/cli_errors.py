@@ -1,0 +1,65 @@
+"""How the command line ends: errors become text with an exit code. Used by every command.
+
+Exit codes: 0 done; 1 the run failed; 2 the input or the run directory was refused; 130 stopped by Ctrl-C or SIGTERM,
+what was committed is safe.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from bohdi_ray.errors import SEE_LOGS, BohdiError, ConfigError, ConfigErrors, Interrupted, RunDirError
+from bohdi_ray.observe.text import message
+
+RUN_FAILED, REFUSED, STOPPED = 1, 2, 130
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code an error ends the program with."""
+    if isinstance(error, ConfigError | ConfigErrors | RunDirError):
+        return REFUSED
+    return STOPPED if isinstance(error, Interrupted | KeyboardInterrupt) else RUN_FAILED
+
+
+def errors_as_text(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Ends the program with a message and a code for errors that have a remedy, and for those of Ray; a bug keeps its
+    traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except ConfigErrors as errors:
+            for error in errors.errors:
+                click.echo(f"refused: {message(str(error))}", err=True)
+            sys.exit(REFUSED)
+        except BohdiError as error:
+            label = {REFUSED: "refused", STOPPED: "stopped"}.get(exit_code(error), "failed")
+            click.echo(f"{label}: {message(str(error))}", err=True)
+            sys.exit(exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            sys.exit(STOPPED)
+        except Exception as error:
+            if (reason := _rays_reason(error)) is None:
+                raise
+            click.echo(f"failed: {message(reason)}; {SEE_LOGS}", err=True)
+            sys.exit(RUN_FAILED)
+
+    return wrapped
+
+
+def _rays_reason(error: Exception) -> str | None:
+    """One line of what Ray says; None for errors that are not Ray's. Ray has been imported if one of its is raised."""
+    rays = sys.modules.get("ray.exceptions")
+    if rays is None or not isinstance(error, rays.RayError):
+        return None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    # The error of a task is its traceback, which ends with what was raised; the others begin with what happened.
+    line = lines[-1 if isinstance(error, rays.RayTaskError) else 0]
+    return f"{type(error).__name__}: {line}".rstrip(".: ")

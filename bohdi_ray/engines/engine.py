@@ -19,6 +19,7 @@ from bohdi_ray.engines import vllm_api
 from bohdi_ray.engines.answers import Answers
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, compare, read_probe
 from bohdi_ray.engines.processes import child_processes, end_processes
+from bohdi_ray.engines.slots import Slots
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
 from bohdi_ray.errors import BohdiError, ConfigError, EngineFailed, RequestRefused, WeightsMismatch
@@ -40,7 +41,7 @@ class LLMEngine:
         self._runs: set[RunQueue] = set()
         self._started_at: dict[int, float] = {}  # of every request in flight, by our number
         self._numbers = itertools.count()
-        self._slots = asyncio.Semaphore(spec.model.engine.max_num_seqs)  # the others wait here, without a clock
+        self._slots = Slots(spec.model.engine.max_num_seqs)  # the others wait here, without a deadline
         self._open = asyncio.Event()  # closed while weights are loaded and proved
         self._loading = asyncio.Lock()
         self._probe: Probe | None = None  # the one last proved
@@ -147,6 +148,7 @@ class LLMEngine:
             num_decoded_tokens=self._num_decoded_tokens,
             idle_s=idle,
             uptime_s=now - self._born,
+            **self._slots.stats(),
         )
 
     async def stop(self) -> None:
@@ -166,7 +168,7 @@ class LLMEngine:
     # One request.
 
     async def _answer(self, request: EngineRequest) -> Completion:
-        async with self._slots:
+        async with self._slots.one():
             await self._open.wait()
             assert self._answers is not None
             return await self._answers.answer(request, self._weights_version)

@@ -21,6 +21,7 @@ from typing import Any
 from bohdi_ray.config import OpenAIModel
 from bohdi_ray.engines.chat import chat_messages, strip_control_tokens
 from bohdi_ray.engines.choices import labelled
+from bohdi_ray.engines.slots import Slots
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
 from bohdi_ray.errors import ConfigError, EngineFailed, PromptTooLong, RemoteFailed, RequestRefused
@@ -88,7 +89,7 @@ class RemoteEngine:
         self._client: Any = None
         self._refused: set[str] = set()
         self._folded = False
-        self._slots = asyncio.Semaphore(model.max_in_flight)
+        self._slots = Slots(model.max_in_flight)
         self._jitter = random.Random()  # spreads retries over time; decides nothing else
         self._num_in_flight = self._num_served = self._num_retries = 0
         self._num_prompt_tokens = self._num_decoded_tokens = 0
@@ -142,6 +143,7 @@ class RemoteEngine:
             idle_s=self._idle_s + (0.0 if self._num_in_flight else now - self._idle_since),
             uptime_s=now - self._born,
             num_retries=self._num_retries,
+            **self._slots.stats(),
         )
 
     async def stop(self) -> None:
@@ -154,7 +156,7 @@ class RemoteEngine:
         base = Completion(request.request_id, self._model.name, 0)
         if isinstance(request, ScoreRequest):
             return replace(base, error=RequestRefused(f"remote source {self._model.name} cannot score an answer"))
-        async with self._slots:  # every clock of the request (timeout_s) starts in here
+        async with self._slots.one():  # every clock of the request (timeout_s) starts in here
             if not self._num_in_flight:
                 self._idle_s += time.monotonic() - self._idle_since
             self._num_in_flight += 1

@@ -55,3 +55,6 @@ class EngineStats:
     idle_s: float  # with nothing in flight
     uptime_s: float
     num_retries: int = 0  # remote engines only
+    num_waiting: int = 0  # requests that wait for their turn; not part of num_in_flight
+    num_begun: int = 0  # requests whose turn has come
+    waited_s: float = 0.0  # how long these waited for it, summed

@@ -67,6 +67,9 @@ class RoundHarvest:
     num_accepted: int = 0  # of these, before repeated questions are screened out
     num_tokens: int = 0  # decoded by what is done, proposals included
     outcomes: list[Outcome] = field(default_factory=list)  # screened, as committed
+    domains: list[str] = field(default_factory=list)  # the main domain of each outcome
+    # Decoded for committed outcomes and proposals, by role and model (`tokens_name`).
+    model_tokens: collections.Counter[str] = field(default_factory=collections.Counter)
     sprout_tokens: int = 0
     num_elections_asked: int = 0
     num_invalid_names: int = 0
@@ -208,6 +211,7 @@ class Meditation:
         self._result.num_tokens += sum(proposals.num_tokens for proposals in answers)
         self._result.num_invalid_names += sum(proposals.num_invalid for proposals in answers)
         for proposals in answers:
+            self._result.model_tokens.update(proposals.model_tokens)
             for part in proposals.quarantined:
                 self._tell_quarantined("a request for names", part)
 
@@ -252,6 +256,9 @@ class Meditation:
             return True  # the manager restarted in between and has to walk again first
         del self._steps[step]
         result.outcomes.extend(screened)
+        for outcome in screened:
+            result.domains.append(self._seen[outcome.ticket_id].path[0])
+            result.model_tokens.update(outcome.model_tokens)
         return True
 
     async def _write(self, round: int, step: int, accepted: list[Ticket], tables: list[Any]) -> str:

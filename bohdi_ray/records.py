@@ -6,6 +6,7 @@ nothing else. `Sample` is the full account of one harvest (docs/design.md, secti
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -86,6 +87,7 @@ class Proposals:
     num_invalid: int
     num_tokens: int  # decoded by all sources for this request
     quarantined: tuple[str, ...] = ()  # parts of RUN/quarantine with requests that were set aside: abstentions
+    model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ class Outcome:
     leader: str | None = None
     winner: str | None = None
     num_tokens: dict[str, int] = field(default_factory=dict)  # decoded, by role
+    model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
     counts: dict[str, int] = field(default_factory=dict)  # requests, retries and rejections by name
     quarantined: str | None = None  # the part of RUN/quarantine with the request that was set aside
 
@@ -220,6 +223,12 @@ class TrainingRow:
     sample_id: str
     question: str
     answer: str
+
+
+@functools.cache  # the same text object each time: the outcomes of a task are pickled together
+def tokens_name(role: Role, model: str) -> str:
+    """What tokens decoded by `model` for `role` are counted under."""
+    return f"{role}/{model}"
 
 
 def normalised(question: str) -> str:

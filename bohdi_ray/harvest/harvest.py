@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -32,6 +33,7 @@ from bohdi_ray.records import (
     Verdict,
     is_heldout,
     question_hash,
+    tokens_name,
 )
 
 # Why a ticket gives no sample. The tree adds its own: a question the leaf already has.
@@ -105,7 +107,7 @@ class _Work:
     models: Models
     plan: HarvestPlan
     counts: Counter[str] = field(default_factory=Counter)
-    num_tokens: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[tuple[Role, str]] = field(default_factory=Counter)  # decoded, by role and model
 
     async def ask(self, leader: str, style: str) -> str:
         """A valid question, within the configured attempts."""
@@ -139,16 +141,24 @@ class _Work:
             judgement = await judge(self.ticket, leader, question, eligible, self.models, self.plan)
         except NobodyJudged as nobody:
             self.counts.update(nobody.counts)
-            self.num_tokens["judge"] += nobody.num_tokens
+            self._spent_on_judging(nobody.tokens)
             raise _Failed(nobody.reason) from None
         self.counts.update(judgement.counts)
-        self.num_tokens["judge"] += judgement.num_tokens
+        self._spent_on_judging(judgement.tokens)
         return judgement.verdict
 
     def outcome(self, leader: str, **fields: object) -> Outcome:
-        num_tokens = {role: n for role, n in self.num_tokens.items() if n}
-        counts = {name: n for name, n in self.counts.items() if n}
-        return Outcome(self.ticket.ticket_id, leader=leader, num_tokens=num_tokens, counts=counts, **fields)  # type: ignore[arg-type]
+        num_tokens: Counter[str] = Counter()
+        for (role, _), n in self.tokens.items():
+            num_tokens[role] += n
+        return Outcome(
+            self.ticket.ticket_id,
+            leader=leader,
+            num_tokens={role: n for role, n in num_tokens.items() if n},
+            model_tokens={tokens_name(role, model): n for (role, model), n in self.tokens.items() if n},
+            counts={name: n for name, n in self.counts.items() if n},
+            **fields,  # type: ignore[arg-type]
+        )
 
     def rng(self, purpose: str) -> np.random.Generator:
         return generator(self.plan.seed, self.ticket.round, self.ticket.step, self.ticket.index, purpose)
@@ -161,8 +171,12 @@ class _Work:
         done = await self.models.generate(
             model, GenerationRequest(request_id, role, prompt, self.plan.spec(role, model, seed))
         )
-        self.num_tokens[role] += done.num_tokens
+        self.tokens[role, model] += done.num_tokens
         return done
+
+    def _spent_on_judging(self, tokens: Mapping[str, int]) -> None:
+        for model, number in tokens.items():
+            self.tokens["judge", model] += number
 
     def _candidate(self, done: Completion) -> Candidate:
         text = clean_text(done.text)

@@ -39,8 +39,8 @@ CLIP = 1e-3
 class NobodyJudged(Exception):
     """No judge could judge; a fault of this ticket's texts, so it never leaves `harvest/`."""
 
-    def __init__(self, reason: JudgeFailure, counts: dict[str, int], num_tokens: int):
-        self.reason, self.counts, self.num_tokens = reason, counts, num_tokens
+    def __init__(self, reason: JudgeFailure, counts: dict[str, int], tokens: dict[str, int]):
+        self.reason, self.counts, self.tokens = reason, counts, tokens
         super().__init__(reason)
 
 
@@ -58,7 +58,7 @@ class Judgement:
     """A verdict and what it cost."""
 
     verdict: Verdict
-    num_tokens: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)  # decoded, by judging model
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -126,7 +126,7 @@ class _Court:
     texts: dict[str, str]  # by model, eligible answers
     models: Models
     plan: HarvestPlan
-    num_tokens: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)  # decoded, by judging model
     counts: dict[str, int] = field(default_factory=dict)
 
     async def by_leader(self, leader: str) -> Judgement:
@@ -162,7 +162,7 @@ class _Court:
         self._count("judge_requests", len(requests))
         ballots = []
         for order, done in zip(orders, completions, strict=True):
-            self.num_tokens += done.num_tokens
+            self.tokens[judge] = self.tokens.get(judge, 0) + done.num_tokens
             logprobs = label_logprobs(done, len(order))
             if done.error is not None:
                 self._count(f"judge_rejected:{error_name(done.error)}")
@@ -216,7 +216,7 @@ class _Court:
             margin=margin,
             order_judges=tuple(ballot.judge for ballot in ballots),
         )
-        return Judgement(verdict, self.num_tokens, self.counts)
+        return Judgement(verdict, self.tokens, self.counts)
 
     def _rng(self, purpose: str) -> np.random.Generator:
         return generator(self.plan.seed, self.ticket.round, self.ticket.step, self.ticket.index, purpose)
@@ -230,7 +230,7 @@ class _Court:
             "judge_rejected:request_failed": "judge_request_failed",
         }
         found = [failure for name, failure in reasons.items() if name in self.counts]
-        return NobodyJudged(found[0] if found else "judge_prompt_too_long", self.counts, self.num_tokens)
+        return NobodyJudged(found[0] if found else "judge_prompt_too_long", self.counts, self.tokens)
 
 
 def label_logprobs(done: Completion, num_labels: int) -> list[float] | None:

@@ -7,13 +7,14 @@ ahead of their election. Whether a name is still free, and who wins, is the tree
 from __future__ import annotations
 
 import string
+from collections import Counter
 
 from bohdi_ray.engines.prompts import name_regex, parse_name
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.randomness import derived_seed, generator
-from bohdi_ray.records import Completion, GenerationRequest, Proposals, SproutRequest
+from bohdi_ray.records import Completion, GenerationRequest, Proposals, SproutRequest, tokens_name
 from bohdi_ray.tree.names import valid_name
 
 
@@ -38,13 +39,17 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
 
     answers = await all_of([ask(source, one) for source, one in asked])
     completions = [done for done in answers if done is not None and done.error is None]
+    model_tokens: Counter[str] = Counter()
+    for done in completions:
+        model_tokens[tokens_name("sprout", done.model)] += done.num_tokens
     parsed = [valid_name(parse_name(done.text)) for done in completions]
     names = tuple(name for name in parsed if name is not None)
     return Proposals(
         request_id=request.request_id,
         names=names,
         num_invalid=len(asked) - len(names),
-        num_tokens=sum(done.num_tokens for done in completions),
+        num_tokens=model_tokens.total(),
+        model_tokens=dict(model_tokens),
         quarantined=tuple(quarantined),
     )
 

@@ -122,7 +122,7 @@ HELDOUT_LOSS = _gauge(
     "bohdi_heldout_loss", "nats per answer token", (), "Loss on the held-out samples after the newest committed round"
 )
 TRAINING_SPEED = _gauge(
-    "bohdi_training_tokens_per_second", "tokens/s", (), "Of one worker while it stepped, in the newest committed round"
+    "bohdi_training_tokens_per_second", "tokens/s", (), "All workers' tokens over the time they stepped, in the newest committed round"
 )
 WEIGHT_SYNC = _gauge(
     "bohdi_weight_sync_seconds", "s", (), "How long the newest change of the engines' weights took, its proof included"

@@ -226,6 +226,10 @@ def test_tokens_are_counted_by_role_also_for_what_was_rejected(make_plan, make_t
     models.queue_completion(role="answer", text="No.", num_tokens=7)
     outcome, _ = run(make_ticket(), models, make_plan(judge={"orders": 3}))
     assert outcome.num_tokens == {"question": 120, "answer": 157, "judge": 3}
+    leader = f"question/{outcome.leader}"
+    answers = {f"answer/{model}" for model in (*models.sources, models.target)}
+    assert outcome.model_tokens.keys() == {leader, f"judge/{outcome.leader}", *answers}
+    assert outcome.model_tokens[leader] == 120 and sum(outcome.model_tokens[name] for name in answers) == 157
     assert outcome.counts["judge_requests"] == 3
 
 

@@ -29,6 +29,8 @@ def test_every_source_proposes_n_names_on_one_prompt(make_plan):
     assert [request.regex for _, request in models.requests] == [name_regex(k) for k in (1, 2, 3, 4)] * 3
     assert {request.sampling.top_p for _, request in models.requests} == {0.95}
     assert len(proposals.names) == 12 and proposals.num_invalid == 0 and proposals.num_tokens > 0
+    assert proposals.model_tokens.keys() == {"sprout/alpha", "sprout/beta", "sprout/gamma"}
+    assert sum(proposals.model_tokens.values()) == proposals.num_tokens
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""A run's metrics on their way to Prometheus, through Ray's metrics agents. The only module that knows Ray's metrics.
+
+Ray forgets a gauge that nobody sets for about half a minute. So this keeps the present values and sets them again every
+few seconds (`refreshed`): what is taken out here, and everything once the run has ended, goes from Prometheus too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from bohdi_ray.observe.metric_names import RUN, MetricSpec
+
+REFRESH_EVERY_S = 5.0
+
+Key = tuple[MetricSpec, tuple[str, ...]]  # a metric, and the values of its labels
+
+
+class Exported:
+    """Counters and gauges of one run. Without Ray in this process nothing is exported, and nothing is lost but that."""
+
+    def __init__(self, run_name: str, make: Callable[[MetricSpec], Any] | None = None):
+        self._run_name = run_name
+        self._make = make or _ray_metric
+        self._metrics: dict[MetricSpec, Any] = {}
+        self._gauges: dict[Key, float] = {}
+        self._totals: dict[Key, dict[str, float]] = {}
+
+    def count(self, spec: MetricSpec, number: float = 1, **labels: str) -> None:
+        """Raise a counter. Zero changes nothing."""
+        assert spec.kind == "counter"
+        if number > 0 and (metric := self._metric(spec)) is not None:
+            metric.inc(number, tags=self._tags(spec, _values(spec, labels)))
+
+    def count_to(self, spec: MetricSpec, total: float, part: str = "", **labels: str) -> None:
+        """Raise a counter by what `total` grew since the last call; a lower one means that its `part` began anew."""
+        known = self._totals.setdefault((spec, _values(spec, labels)), {})
+        before = known.get(part, 0.0)
+        known[part] = total
+        self.count(spec, total - before if total >= before else total, **labels)
+
+    def begin_at(self, spec: MetricSpec, total: float, part: str = "", **labels: str) -> None:
+        """What `count_to` goes on from: what was there before this driver."""
+        self._totals.setdefault((spec, _values(spec, labels)), {})[part] = total
+
+    def set(self, spec: MetricSpec, value: float | None, **labels: str) -> None:
+        """A gauge's value from now on; None or what is not finite takes it out."""
+        assert spec.kind == "gauge"
+        key = spec, _values(spec, labels)
+        if value is None or not math.isfinite(value):
+            self._gauges.pop(key, None)
+        else:
+            self._gauges[key] = float(value)
+
+    def clear(self, *specs: MetricSpec) -> None:
+        """Takes these gauges out, whatever their labels."""
+        for key in [key for key in self._gauges if key[0] in specs]:
+            del self._gauges[key]
+
+    def gauges(self) -> dict[tuple[str, ...], float]:
+        """The present values, by name and values of the labels."""
+        return {(spec.name, *values): value for (spec, values), value in self._gauges.items()}
+
+    def refresh(self) -> None:
+        """Tells Ray all present values."""
+        for (spec, values), value in self._gauges.items():
+            if (metric := self._metric(spec)) is not None:
+                metric.set(value, tags=self._tags(spec, values))
+
+    def _metric(self, spec: MetricSpec) -> Any:
+        if spec not in self._metrics and (metric := self._make(spec)) is not None:
+            self._metrics[spec] = metric
+        return self._metrics.get(spec)
+
+    def _tags(self, spec: MetricSpec, values: tuple[str, ...]) -> dict[str, str]:
+        return {RUN: self._run_name, **dict(zip(spec.labels, values, strict=True))}
+
+
+@asynccontextmanager
+async def refreshed(exported: Exported) -> AsyncIterator[None]:
+    """The values stay known to Ray while the block runs."""
+
+    async def keep() -> None:
+        while True:
+            exported.refresh()
+            await asyncio.sleep(REFRESH_EVERY_S)
+
+    task = asyncio.ensure_future(keep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _values(spec: MetricSpec, labels: dict[str, str]) -> tuple[str, ...]:
+    assert set(labels) <= set(spec.labels), f"{spec.name} has the labels {spec.labels}, got {sorted(labels)}"
+    return tuple(labels.get(label, "") for label in spec.labels)
+
+
+def _ray_metric(spec: MetricSpec) -> Any:
+    """Ray's own counter or gauge; None while Ray does not run here."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    from ray.util import metrics
+
+    kind = metrics.Counter if spec.kind == "counter" else metrics.Gauge
+    return kind(spec.name, spec.help, spec.tag_keys)

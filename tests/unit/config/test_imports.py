@@ -14,6 +14,7 @@ LAYERS = {
     0: [
         "__init__",
         "addresses",
+        "names",
         "records",
         "errors",
         "plain_yaml",
@@ -38,8 +39,11 @@ LAYERS = {
         "engines",
     ],
     2: ["storage", "harvest", "training", "simulation", "observe", "preflight", "preflight_run_dir"],
-    3: ["plan", "run_state", "tree_view", "evaluation", "actors"],
-    4: ["meditation", "progress", "resume", "round_figures", "signals", "startup", "finish", "real_parts", "fusion"],
+    3: ["plan", "run_state", "status", "tree_view", "evaluation", "actors"],
+    4: [
+        *("meditation", "progress", "resume", "round_figures", "signals", "startup", "finish", "live_look"),
+        *("real_parts", "fusion"),
+    ],
     5: ["cli", "cli_errors"],
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -226,7 +226,15 @@ class WeightsConfig(Section):
 class ObserveConfig(Section):
     """What is written for people to watch. metrics.jsonl is always written."""
 
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """Where the figures also go. TensorBoard: event files in RUN/tensorboard. Weights & Biases and MLflow are extras
+    (`pip install wandb`, `pip install mlflow-skinny`) and find their servers by their own variables: WANDB_API_KEY,
+    MLFLOW_TRACKING_URI."""
+    trackers_offline: bool = False
+    """Weights & Biases and MLflow ask no server, but write to RUN/wandb and RUN/mlflow."""
+    project: str = Field("bohdi_ray", min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+    """The project (Weights & Biases) or experiment (MLflow) that the run belongs to there."""
     tensorboard: bool = False
-    """Write TensorBoard event files into the run directory."""
+    """The same as `tensorboard` among the trackers."""
     console: Literal["auto", "live", "lines", "quiet"] = "auto"
     """A live view on a terminal, plain lines otherwise."""

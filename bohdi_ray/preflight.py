@@ -18,6 +18,7 @@ from bohdi_ray.engines.prompts import load_templates
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.machines import THIS_MACHINE, this_machine
 from bohdi_ray.memory import ModelSize, model_size, weights_gb
+from bohdi_ray.observe.trackers import tracker_errors
 from bohdi_ray.placement import Node, bundles, place, placement_errors, resolve_gpus
 from bohdi_ray.preflight_run_dir import run_dir_errors
 from bohdi_ray.quickstart import default_cache_dir
@@ -56,6 +57,7 @@ def preflight(config: FusionConfig, nodes: Sequence[Node] | None, resume: bool =
     except ConfigError as error:
         findings.problems.append(error)
     findings.problems += run_dir_errors(config.run_dir, resume)
+    findings.problems += tracker_errors(config.observe)
     if nodes is None:
         findings.notes.append("placement: the nodes the run would get are not known")
     else:

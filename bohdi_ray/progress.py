@@ -23,6 +23,7 @@ from bohdi_ray.observe.console import Console, RoundProgress
 from bohdi_ray.observe.intervals import Intervals
 from bohdi_ray.observe.metrics import Metrics
 from bohdi_ray.observe.summary import RoundSummary
+from bohdi_ray.observe.trackers import open_trackers
 from bohdi_ray.resume import Past
 from bohdi_ray.round_figures import restored_summary, round_summary
 from bohdi_ray.rounds import Progress
@@ -68,7 +69,7 @@ class RunProgress:
         self.started = self._driver_started = started  # Unix time, s; `restore` moves the first back
         self.intervals = Intervals()
         self.console = Console(config.observe.console)
-        self.metrics = Metrics(run, config.observe.tensorboard)
+        self.metrics = Metrics(run, open_trackers(config, run, self.console.warning))
         self.rounds: list[RoundSummary] = []
         self.heldout = HeldoutTrail()
         self.stop_reason: str | None = None

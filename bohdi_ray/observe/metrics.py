@@ -1,4 +1,4 @@
-"""Where numbers about a run go: metrics.jsonl always, Ray's metrics when Ray runs, TensorBoard on wish.
+"""Where numbers about a run go: metrics.jsonl always, Ray's metrics when Ray runs, trackers on wish (trackers.py).
 
 The only module that knows Ray metrics. The driver owns one `Metrics`; workers hand their numbers to it. Nothing here
 decides anything, and no text from models is logged: labels of Ray metrics are limited to a few known names.
@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow.fs
-
+from bohdi_ray.observe.trackers import Trackers
 from bohdi_ray.storage.places import storage_errors
 from bohdi_ray.storage.run_dir import METRICS, RunDir
 
 LABELS = ("model", "role", "phase", "reason")  # the fields that become labels of Ray metrics
-TENSORBOARD = "tensorboard"
 _REWRITE_S = 30.0
 
 
 class Metrics:
     """Takes records and distributes them. Close it, or use it as a context manager."""
 
-    def __init__(self, run: RunDir, tensorboard: bool = False, clock: Callable[[], float] = time.time):
+    def __init__(self, run: RunDir, trackers: Trackers | None = None, clock: Callable[[], float] = time.time):
         self._clock = clock
         self._lines = _LocalLines(run) if run.is_local else _RemoteLines(run, clock)
-        self._events = _Events(run) if tensorboard else None
+        self._trackers = trackers
         self._instruments: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
 
@@ -40,7 +36,7 @@ class Metrics:
         """Write one record, for example `log("training", round=3, step=12, loss=1.9)`.
 
         Values are plain JSON or numpy scalars; what is not finite becomes null. Numbers also become the gauge
-        `bohdi_<kind>_<field>` and a TensorBoard scalar over `step`, else `round`, else the count of such records.
+        `bohdi_<kind>_<field>` and a scalar of the trackers over `step`, else `round`, else the count of such records.
         """
         record = {"time": self._clock(), "kind": kind, **{name: plain(value) for name, value in fields.items()}}
         self._lines.append(json.dumps(record, allow_nan=False))
@@ -55,10 +51,10 @@ class Metrics:
             if instrument is not None:
                 instrument.set(value, tags=labels)
         self._counts[kind] = self._counts.get(kind, 0) + 1
-        if self._events is not None and numbers:
+        if self._trackers is not None and numbers:
             step = record.get("step", record.get("round", self._counts[kind]))
             label = "".join(f"/{labels[name]}" for name in LABELS if labels[name])
-            self._events.add(int(step), record["time"], {f"{kind}/{name}{label}": v for name, v in numbers.items()})
+            self._trackers.add(int(step), record["time"], {f"{kind}/{name}{label}": v for name, v in numbers.items()})
 
     def count(self, name: str, number: float = 1, **labels: str) -> None:
         """Raise Ray's counter `bohdi_<name>_total`; metrics.jsonl has such counts in its round records."""
@@ -70,13 +66,13 @@ class Metrics:
     def flush(self) -> None:
         """Make everything logged so far readable by others."""
         self._lines.flush()
-        if self._events is not None:
-            self._events.flush()
+        if self._trackers is not None:
+            self._trackers.flush()
 
     def close(self) -> None:
         self._lines.close()
-        if self._events is not None:
-            self._events.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
     def __enter__(self) -> Metrics:
         return self
@@ -153,35 +149,3 @@ class _RemoteLines:
 
     def close(self) -> None:
         self.flush()
-
-
-class _Events:
-    """TensorBoard event files, written on this node and copied into a remote run when flushed."""
-
-    def __init__(self, run: RunDir):
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        self._run = run
-        self._folder = Path(run.path(TENSORBOARD)) if run.is_local else Path(tempfile.mkdtemp(prefix="bohdi_ray-"))
-        self._writer = EventFileWriter(str(self._folder), filename_suffix=f".{socket.gethostname()}")
-
-    def add(self, step: int, time_s: float, values: dict[str, float]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        self._writer.add_event(Event(wall_time=time_s, step=step, summary=Summary(value=scalars)))
-
-    def flush(self) -> None:
-        self._writer.flush()
-        self._copy()
-
-    def close(self) -> None:
-        self._writer.close()
-        self._copy()
-
-    def _copy(self) -> None:
-        if not self._run.is_local:
-            target = self._run.path(TENSORBOARD)
-            self._run.filesystem.create_dir(target, recursive=True)
-            pyarrow.fs.copy_files(str(self._folder), target, pyarrow.fs.LocalFileSystem(), self._run.filesystem)

@@ -73,19 +73,6 @@ def test_values_become_plain_and_finite():
     assert plain(value) == {"a": 3, "b": None, "c": [0.5, None], "d": [0, 1], "5": "x"}
 
 
-def test_tensorboard_files_hold_the_scalars(run: RunDir, tmp_path: Path):
-    with Metrics(run, tensorboard=True) as metrics:
-        metrics.log("training", round=1, step=3, loss=2.0, note="text", ok=True)
-        metrics.log("engine", round=1, model="alpha", tokens=5)
-        metrics.log("training", round=1, step=4, loss=1.0)
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    assert [(event.step, event.value) for event in events.Scalars("training/loss")] == [(3, 2.0), (4, 1.0)]
-    assert [(event.step, event.value) for event in events.Scalars("engine/tokens/alpha")] == [(1, 5.0)]
-    assert set(events.Tags()["scalars"]) == {"training/loss", "engine/tokens/alpha"}
-
-
 def test_labels_are_limited_to_known_names(tmp_path: Path):
     with Metrics(RunDir(tmp_path)) as metrics, pytest.raises(AssertionError, match="labels are limited"):
         metrics.count("requests", domain="Science")

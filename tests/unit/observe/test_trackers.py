@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from wandb_files import wandb_records
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_sections import ObserveConfig
@@ -45,7 +44,7 @@ def config(run: RunDir, *names: str) -> FusionConfig:
                     "kind": "openai",
                     "name": "far",
                     "model": "m",
-                    "base_url": "https://example.invalid/v1",
+                    "base_url": "https://a.invalid",
                     "api_key": "env:FAR_KEY",
                 },
             ],
@@ -123,45 +122,11 @@ opened.close()
 def test_wandb_that_hangs_does_not_keep_the_process(tmp_path: Path):
     pytest.importorskip("wandb")
     command = [sys.executable, "-c", HANGING, str(tmp_path / "run")]
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(trackers_module.__file__).parents[2])])
-    ended = subprocess.run(
-        command, timeout=30, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": paths}
-    )
+    paths = {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(trackers_module.__file__).parents[2])])
+    }
+    ended = subprocess.run(command, timeout=60, capture_output=True, text=True, check=True, env={**os.environ, **paths})
     assert "had not sent everything" in ended.stdout
-
-
-def wandb_records(file: Path) -> tuple[list[dict], dict]:
-    """The history rows and the configuration in a file of the client's own format."""
-    from wandb.proto import wandb_internal_pb2
-
-    history, settings = [], {}
-    for data in log_entries(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        if record.WhichOneof("record_type") == "history":
-            row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-            history.append({key: value for key, value in row.items() if not key.startswith("_")})
-        if record.WhichOneof("record_type") == "run":
-            settings |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
-    return history, settings
-
-
-def log_entries(data: bytes) -> Iterator[bytes]:
-    """The entries of a LevelDB log, after the 7 bytes that make it Weights & Biases' own: blocks of 32 KiB with pieces
-    that each have a checksum (4 bytes), a length (2) and a type: whole, first, middle, last."""
-    assert data.startswith(b":W&B")
-    at, entry = 7, b""
-    while at + 7 <= len(data):
-        left = 32768 - at % 32768
-        if left < 7:
-            at += left
-            continue
-        length, piece = struct.unpack_from("<HB", data, at + 4)
-        entry += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if piece in (1, 4):
-            yield entry
-            entry = b""
 
 
 def test_mlflow_gets_one_run_for_all_drivers(run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|sig(nature)?$", re.IGNORECASE)
 HIDDEN = "(hidden)"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")  # of a model on a hub
 
 
 def is_address(location: str) -> bool:

@@ -1,4 +1,5 @@
-"""The command line: `bohdi fuse | resume | plan | tree | export | simulate | prepare-quickstart`.
+"""The command line: `bohdi fuse | resume | plan | tree | export | simulate | prepare-quickstart`, and those of
+`cli_jobs.py`.
 
 Turns arguments into calls and errors into text with an exit code; decides nothing else. Everything heavy is imported
 by the command that needs it, so `bohdi --help` and `bohdi plan` start no Ray and load no torch.
@@ -13,6 +14,7 @@ import json
 import os
 import sys
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import click
 
 from bohdi_ray import __version__
 from bohdi_ray.cli_errors import REFUSED, errors_as_text
+from bohdi_ray.cli_jobs import logs, stop, submit
 from bohdi_ray.observe.text import message
 
 OVERRIDES_HELP = "CONFIG is a YAML file; each KEY=VALUE replaces one setting, for example stop.rounds=3."
@@ -65,9 +68,10 @@ def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_opti
     again, with the same tickets.
     """
     from bohdi_ray.config_loading import load_config
+    from bohdi_ray.job_paths import run_location
     from bohdi_ray.storage.run_dir import CONFIG, RunDir
 
-    run_dir = RunDir.open(run)  # says so if there is none
+    run_dir = RunDir.open(run_location(run))  # says so if there is none
     here = f"run_dir={json.dumps(run_dir.address())}"
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(run_dir.path(CONFIG))
@@ -81,8 +85,14 @@ def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_opti
 def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool) -> None:
     # Ray counts processes and warns when there are more than cores. Here many wait rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
+    from bohdi_ray.config_loading import with_run_dir
     from bohdi_ray.fusion import fuse as run_fusion
+    from bohdi_ray.job_paths import job_notices
 
+    if not resume:
+        config = with_run_dir(config, datetime.now())
+    for notice in job_notices(config):
+        click.echo(message(notice), err=True)
     run_fusion(config, resume=resume, reset_optimizer=reset_optimizer, address=address)
 
 
@@ -212,6 +222,9 @@ def prepare_quickstart() -> None:
     click.echo(f"source: {models.source_dir}")
     click.echo(f"target: {models.target_dir}")
 
+
+for command in (submit, logs, stop):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

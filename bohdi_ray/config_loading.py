@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_errors import config_errors, shown
 from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.job_paths import base_of_runs
 from bohdi_ray.plain_yaml import MAX_CHARS, MAX_DEPTH, YamlFault, read_yaml
 from bohdi_ray.quickstart import CACHE_FORMAT, default_cache_dir
 
@@ -33,7 +34,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FusionConfig
     with everything that is wrong at once.
     """
     path = Path(path)
-    data = _read(path)
+    data = read_mapping(path)
     _resolve_paths(data, path.resolve().parent)
     for override in overrides:
         apply_override(data, override)
@@ -59,7 +60,8 @@ def with_run_dir(config: FusionConfig, now: datetime) -> FusionConfig:
     return config.model_copy(update={"run_dir": config.run_dir.replace("{time}", now.strftime("%Y%m%d-%H%M%S"))})
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """What a configuration file says, unchecked. Raises ConfigErrors."""
     try:
         with path.open("rb") as file:
             text = file.read(4 * MAX_CHARS + 1).decode("utf-8")  # no more, were it endless
@@ -136,21 +138,22 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
     for section, key in (("tree", "seed"), ("harvest", "prompts")):
         mapping = data.get(section)
         if isinstance(mapping, dict) and isinstance(mapping.get(key), str):
-            mapping[key] = _absolute(f"{section}.{key}", mapping[key], folder)
+            mapping[key] = absolute_path(f"{section}.{key}", mapping[key], folder)
     if isinstance(data.get("run_dir"), str) and "://" not in data["run_dir"]:
         # Not beside the file: a run belongs where the user stands.
-        data["run_dir"] = _absolute("run_dir", data["run_dir"], Path.cwd())
+        data["run_dir"] = absolute_path("run_dir", data["run_dir"], base_of_runs())
 
 
 def _model_path(field: str, model: str, folder: Path) -> str:
     if model.startswith(CACHE_PREFIX):
-        return _absolute(field, model.removeprefix(CACHE_PREFIX), default_cache_dir() / CACHE_FORMAT)
+        return absolute_path(field, model.removeprefix(CACHE_PREFIX), default_cache_dir() / CACHE_FORMAT)
     if model.startswith(("/", "./", "../", "~")) or os.path.isdir(folder / model):
-        return _absolute(field, model, folder)
+        return absolute_path(field, model, folder)
     return model
 
 
-def _absolute(field: str, path: str, folder: Path) -> str:
+def absolute_path(field: str, path: str, folder: Path) -> str:
+    """`path` below `folder`, in full. Raises ConfigErrors for text that no path can be."""
     # Links are not followed, so that messages show the path the user knows.
     try:
         whole = os.path.normpath(folder / Path(path).expanduser())

@@ -105,6 +105,10 @@ class RunDirError(BohdiError):
     """The run directory cannot be used as asked: not writable, owned by another run, or damaged."""
 
 
+class JobError(BohdiError):
+    """A cluster's job server did not do what it was asked, or is gone."""
+
+
 class StepNotReady(BohdiError):
     """A step's outcomes came before its turn, as after a restart of the tree manager: ask `committable()` again."""
 

@@ -17,6 +17,7 @@ from bohdi_ray.actors.waits import cancelled
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_loading import with_run_dir
 from bohdi_ray.finish import finish
+from bohdi_ray.job_paths import kept_inputs
 from bohdi_ray.meditation import Meditation
 from bohdi_ray.observe.summary import Summary
 from bohdi_ray.progress import RunProgress
@@ -54,10 +55,11 @@ def fuse(
         parts = real_parts()
     again = None
     if resume:
-        config, changed = reopen(config, reset_optimizer)
+        config, changed = reopen(kept_inputs(config, resume=True), reset_optimizer)
         again = Again(config, tuple(changed), reset_optimizer)
     config = with_schedule(with_run_dir(config, datetime.now()))
     parts.preflight(config, address, resume)
+    config = kept_inputs(config)
     with ray_session(config, address):
         settled = parts.settle(config)  # stored is what was asked for: a run may go on where it settles otherwise
         run = RunDir.open(config.run_dir) if resume else RunDir.create(config.run_dir, config, environment())

@@ -6,11 +6,11 @@ it cannot check it says instead of guessing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bohdi_ray.addresses import HUB_ID
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.chat import require_chat_template
 from bohdi_ray.engines.openai import resolve_secret
@@ -26,7 +26,6 @@ from bohdi_ray.records import ROLES
 from bohdi_ray.training.ds_config import check_deepspeed
 from bohdi_ray.tree.names import read_seeds, seed_paths
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
 

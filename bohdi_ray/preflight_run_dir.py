@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bohdi_ray.addresses import is_address
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.job_paths import in_rays_session
 from bohdi_ray.storage.places import SCHEMES
 
 
@@ -27,6 +28,12 @@ def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
             return [] if known else [ConfigError("run_dir", run_dir, "no filesystem is known for it", remedy)]
         run_dir = path
     folder = Path(run_dir).expanduser().absolute()
+    if in_rays_session(folder):
+        rule = "it lies in the folder of a Ray session, which Ray removes"
+        remedy = (
+            "Give a path that all nodes keep; in a job a relative one lies below $BOHDI_HOME or the home directory."
+        )
+        return [ConfigError("run_dir", run_dir, rule, remedy)]
     if "{time}" in folder.name:
         folder = folder.parent
     elif (folder / "config.yaml").exists() and not resume:

@@ -24,6 +24,8 @@ LAYERS = {
         "config_models",
         "config_presets",
         "config_sections",
+        "job_paths",
+        "literal_secrets",
         "quickstart",
     ],
     1: [
@@ -39,17 +41,20 @@ LAYERS = {
         "engines",
     ],
     2: ["storage", "harvest", "training", "simulation", "observe", "preflight", "preflight_run_dir"],
-    3: ["plan", "run_state", "status", "tree_view", "evaluation", "actors"],
+    3: ["shipment", "job_server", "plan", "run_state", "status", "tree_view", "evaluation", "actors"],
     4: [
         *("meditation", "progress", "resume", "round_figures", "signals", "startup", "finish", "live_look"),
         *("real_parts", "fusion"),
     ],
-    5: ["cli", "cli_errors"],
+    5: ["cli", "cli_errors", "cli_jobs"],
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 LIGHT = [
     "bohdi_ray",
     "bohdi_ray.cli",
+    "bohdi_ray.cli_jobs",
+    "bohdi_ray.job_server",
+    "bohdi_ray.shipment",
     "bohdi_ray.config",
     "bohdi_ray.config_loading",
     "bohdi_ray.plan",

@@ -92,7 +92,7 @@ def _new(arguments: tuple[str, ...], folder: Path, with_package: bool) -> tuple[
     own = ", ".join(sorted(shipment.files))
     code = f"{len(files) - len(shipment.files)} files of bohdi_ray, " if with_package else ""
     size = sum(path.stat().st_size for path in files) / 1e6
-    click.echo(f"uploading {code}{message(own)} ({size:.1f} MB)")
+    click.echo(f"to upload: {code}{message(own)} ({size:.1f} MB)")
     for note in shipment.notes:
         click.echo(f"note: {message(note)}")
     return ["fuse", CONFIG_NAME], shipment.config.run_dir, stop_wait_s(shipment.config.deadlines.drain_s)

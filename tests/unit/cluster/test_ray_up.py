@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -62,3 +64,12 @@ def test_what_is_copied_to_the_nodes_is_there_and_all_that_the_installation_need
     # pyproject.toml names the readme and the licence; without them it cannot be installed.
     assert project == {"requirements", "bohdi_ray", "pyproject.toml", "README.md", "LICENSE"}
     assert any("--no-deps -r ~/bohdi_ray/requirements/gpu.txt" in command for command in recipe["setup_commands"])
+
+
+def test_shellcheck_has_nothing_to_say_about_its_commands(recipe):
+    lists = ("setup_commands", "head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
+    script = "\n".join(command for name in lists for command in recipe[name])
+    # SC2016: what sed writes into .bashrc is to be expanded there.
+    command = [Path(sys.executable).parent / "shellcheck", "--shell=bash", "--exclude=SC2016", "-"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")

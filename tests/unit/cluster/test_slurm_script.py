@@ -89,6 +89,7 @@ def test_a_fusion_that_ends_ends_the_job_and_every_node(cluster):
     head, workers = (facts / "starts").read_text().splitlines()
     assert "--head" in head and "--dashboard-host=127.0.0.1" in head and "--address=" in workers
     assert all(line.startswith("token start ") and "--num-cpus=7" in line for line in (head, workers))
+    assert "--labels=bohdi-group=trainer" in head and "--labels=bohdi-group=sources" in workers
     assert (facts / "ends").read_text().split() == ["ended", "ended"]
     options = (facts / "srun").read_text().split()
     assert "--nodelist=one" in options and {"--exclude=one", "--nodes=2", "--ntasks=2"} <= set(options)

@@ -20,6 +20,7 @@ from bohdi_ray.errors import ConfigError, ConfigErrors
 HOME = "BOHDI_HOME"
 INPUTS = "inputs"  # in the run directory
 KEPT_AS = {"tree.seed": "seed.yaml", "harvest.prompts": "prompts"}
+RAYS_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's: in the environment of a job's driver
 STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"  # Ray's: from SIGTERM to SIGKILL; read from the environment of the job
 RAYS_STOP_WAIT_S = 3.0  # where it is not set
 ENDING_S = 60.0  # after drain and trainer: engines, journal, metrics
@@ -38,10 +39,10 @@ def is_packaged(path: str | Path) -> bool:
 
 
 def base_of_runs() -> Path:
-    """The folder that relative run directories lie below: where the user stands, or in a job that came with files
-    `$BOHDI_HOME`, else the home directory."""
+    """The folder that relative run directories lie below: where the user stands; where that is a folder of Ray's
+    session, as in a job, `$BOHDI_HOME`, else the home directory."""
     here = Path.cwd()
-    if not is_packaged(here):
+    if not in_rays_session(here):
         return here
     return Path(os.environ.get(HOME) or "~").expanduser().absolute()
 
@@ -58,10 +59,10 @@ def stop_wait_s(drain_s: float) -> int:
 
 def job_notices(config: FusionConfig) -> list[str]:
     """What a person should know about this run as a job; nothing outside of one."""
-    if not is_packaged(Path.cwd()):
+    if RAYS_JOB not in os.environ:
         return []
     notices = [f"run directory: {config.run_dir}"]
-    if not is_address(config.run_dir) and not os.environ.get(HOME):
+    if in_rays_session(Path.cwd()) and not is_address(config.run_dir) and not os.environ.get(HOME):
         notices[0] += f" on this node (a relative one lies below the home directory; ${HOME} names another folder)"
     wait_s, needed = float(os.environ.get(STOP_WAIT) or RAYS_STOP_WAIT_S), stop_wait_s(config.deadlines.drain_s)
     if wait_s < needed:

@@ -8,6 +8,7 @@ from bohdi_ray.config_loading import load_config, parse_config
 from bohdi_ray.errors import ConfigErrors
 from bohdi_ray.job_paths import (
     HOME,
+    RAYS_JOB,
     STOP_WAIT,
     base_of_runs,
     job_notices,
@@ -27,6 +28,7 @@ def package(tmp_path, monkeypatch):
     (folder / "prompts" / "judge.jinja").write_text("judge")
     monkeypatch.chdir(folder)
     monkeypatch.setenv(HOME, str(tmp_path / "kept"))
+    monkeypatch.setenv(RAYS_JOB, "{}")
     monkeypatch.delenv(STOP_WAIT, raising=False)
     return folder
 

@@ -18,9 +18,12 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_loading import with_run_dir
 from bohdi_ray.finish import finish
 from bohdi_ray.job_paths import kept_inputs
+from bohdi_ray.live_look import keep_looking, look_at
 from bohdi_ray.meditation import Meditation
+from bohdi_ray.observe.prometheus import refreshed
 from bohdi_ray.observe.summary import Summary
 from bohdi_ray.progress import RunProgress
+from bohdi_ray.reach import check_all_hosts
 from bohdi_ray.resume import Again, Past, look_back, note_resumption, reopen, with_schedule
 from bohdi_ray.rounds import Rounds, harvest_version, stop_reason
 from bohdi_ray.signals import stopping_on_signals, unless_stopped
@@ -61,6 +64,7 @@ def fuse(
     parts.preflight(config, address, resume)
     config = kept_inputs(config)
     with ray_session(config, address):
+        check_all_hosts(config.run_dir)
         settled = parts.settle(config)  # stored is what was asked for: a run may go on where it settles otherwise
         run = RunDir.open(config.run_dir) if resume else RunDir.create(config.run_dir, config, environment())
         return asyncio.run(_fuse(settled, run, parts, started, again))
@@ -78,15 +82,16 @@ async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float,
         if again is not None:
             note_resumption(run, again, environment(), past.state.num_drivers)
             progress.on_resumed(past, again.changes)
-        crew = await unless_stopped(assemble(config, run, parts, progress, past, lease.claim), stop_asked, run)
-        progress.on_started()
-        try:
-            watches = (crew.pools.watch(), crew.watch_trainer(), keep_lease(lease))
-            rounds = await _supervised(_rounds(config, crew, progress, past, stop_asked), watches)
-            return await _supervised(finish(config, crew, rounds, progress, parts), [keep_lease(lease)])
-        finally:
-            task = asyncio.current_task()
-            await crew.dismiss(at_once=task is not None and task.cancelling() > 0)
+        async with refreshed(progress.live.exported):
+            crew = await unless_stopped(assemble(config, run, parts, progress, past, lease.claim), stop_asked, run)
+            progress.on_started()
+            try:
+                watches = (crew.pools.watch(), crew.watch_trainer(), keep_lease(lease), keep_looking(crew, progress))
+                rounds = await _supervised(_rounds(config, crew, progress, past, stop_asked), watches)
+                return await _supervised(finish(config, crew, rounds, progress, parts), [keep_lease(lease)])
+            finally:
+                task = asyncio.current_task()
+                await crew.dismiss(at_once=task is not None and task.cancelling() > 0)
 
 
 async def _rounds(
@@ -116,6 +121,7 @@ async def _rounds(
         version = harvest_version(round, config.harvest.max_staleness)
         started = time.monotonic()
         progress.on_weights(started, version, await crew.serve_weights(version))
+        progress.on_round(round, version)
         harvest = await meditation.run(round, version)
         closed = await crew.close_round(round, harvest_version(round + 1, config.harvest.max_staleness))
         num_rows = await crew.queue_rows(closed)
@@ -125,6 +131,7 @@ async def _rounds(
         if reason := stop_reason(config.stop, progress.reached()):
             rounds.stop(reason)
     progress.stop_reason = rounds.stop_reason
+    progress.on_look(await look_at(crew))
     return rounds
 
 

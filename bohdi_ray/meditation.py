@@ -25,6 +25,7 @@ from bohdi_ray.actors.waits import within
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import SEE_LOGS, EngineFailed, Interrupted, StepNotReady
+from bohdi_ray.names import RunNames
 from bohdi_ray.observe.notice import Notify
 from bohdi_ray.records import Outcome, Proposals, Ticket
 from bohdi_ray.storage.lease import Claim
@@ -46,6 +47,7 @@ class Supplies:
     manager: Any
     run: RunDir
     claim: Claim | None
+    names: RunNames = RunNames("run")  # noqa: RUF009  frozen
 
 
 @dataclass(slots=True)
@@ -68,8 +70,7 @@ class RoundHarvest:
     num_tokens: int = 0  # decoded by what is done, proposals included
     outcomes: list[Outcome] = field(default_factory=list)  # screened, as committed
     domains: list[str] = field(default_factory=list)  # the main domain of each outcome
-    # Decoded for committed outcomes and proposals, by role and model (`tokens_name`).
-    model_tokens: collections.Counter[str] = field(default_factory=collections.Counter)
+    model_tokens: collections.Counter[str] = field(default_factory=collections.Counter)  # decoded, by `tokens_name`
     sprout_tokens: int = 0
     num_elections_asked: int = 0
     num_invalid_names: int = 0
@@ -165,15 +166,17 @@ class Meditation:
         self._asked.update(request.request_id for request in new)
         for start in range(0, len(new), ELECTIONS_PER_TASK):
             requests = new[start : start + ELECTIONS_PER_TASK]
-            names = propose.remote(requests, self._supplies.plan, table, self._supplies.reach)
-            self._follow(names, self._on_proposals)
+            task = propose.options(name=self._supplies.names.task("sprout", self._result.round))
+            self._follow(task.remote(requests, self._supplies.plan, table, self._supplies.reach), self._on_proposals)
         harvest = self._config.harvest
         while self._queue and self._bundles_in_flight < harvest.max_tasks_in_flight:
             # Spread what is ready over the free tasks: a full bundle only where there is more than enough.
             free = harvest.max_tasks_in_flight - self._bundles_in_flight
             size = min(harvest.tickets_per_task, -(-len(self._queue) // free))
             bundle = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
-            outcomes, samples = harvest_bundle.remote(bundle, self._supplies.plan, table, self._supplies.reach)
+            name = self._supplies.names.task("harvest", self._result.round, (ticket.step for ticket in bundle))
+            task = harvest_bundle.options(name=name)
+            outcomes, samples = task.remote(bundle, self._supplies.plan, table, self._supplies.reach)
             self._bundles_in_flight += 1
             self._follow(outcomes, partial(self._on_outcomes, bundle, samples))
 
@@ -220,13 +223,12 @@ class Meditation:
         self._result.num_tickets_done += len(bundle)
         self._result.num_accepted += sum(outcome.failure is None for outcome in outcomes)
         self._result.num_tokens += sum(sum(outcome.num_tokens.values()) for outcome in outcomes)
-        steps = {ticket.step for ticket in bundle}
         for ticket, outcome in zip(bundle, outcomes, strict=True):
             if outcome.quarantined is not None:
                 self._tell_quarantined(f"a request of ticket {ticket.ticket_id}", outcome.quarantined)
             if self._seen.get(ticket.ticket_id) == ticket:
                 self._steps[ticket.step].outcomes[outcome.ticket_id] = outcome
-        for step in steps:
+        for step in {ticket.step for ticket in bundle}:
             self._steps[step].tables.append(samples)
 
     def _tell_quarantined(self, what: str, part: str) -> None:
@@ -264,7 +266,8 @@ class Meditation:
     async def _write(self, round: int, step: int, accepted: list[Ticket], tables: list[Any]) -> str:
         if not accepted:
             return ""
-        reference = write_part.remote(self._supplies.run, self._supplies.claim, round, step, accepted, *tables)
+        task = write_part.options(name=self._supplies.names.task("samples", round, [step]))
+        reference = task.remote(self._supplies.run, self._supplies.claim, round, step, accepted, *tables)
         return await within(reference, self._config.deadlines.request_s, "a part of samples to be written", SEE_LOGS)
 
 

@@ -10,55 +10,33 @@ import collections
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
-from bohdi_ray.config import FusionConfig, OpenAIModel
+from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_changes import Change
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.meditation import RoundHarvest
+from bohdi_ray.names import run_name
 from bohdi_ray.observe.console import Console, RoundProgress
 from bohdi_ray.observe.intervals import Intervals
+from bohdi_ray.observe.metric_names import FAILURE_KINDS
 from bohdi_ray.observe.metrics import Metrics
+from bohdi_ray.observe.run_metrics import LiveLook, RunMetrics
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.observe.trackers import open_trackers
 from bohdi_ray.resume import Past
-from bohdi_ray.round_figures import restored_summary, round_summary
-from bohdi_ray.rounds import Progress
+from bohdi_ray.round_figures import HarvestNews, cost, restored_summary, round_summary
+from bohdi_ray.rounds import HeldoutTrail, Progress
 from bohdi_ray.run_state import DriverState, TrainedRound, write_state
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
 
-
-@dataclass(slots=True)
-class HeldoutTrail:
-    """Held-out losses per row over the versions, compared in pairs on the rows that both versions have.
-
-    Later rounds have more held-out rows, so means over all rows cannot be compared; the rows two versions share can.
-    """
-
-    best_version: int = 0
-    best: dict[str, tuple[float, int]] = field(default_factory=dict)  # its (loss, tokens) by sample id
-    rounds_without_gain: int = 0
-
-    def add(self, version: int, rows: dict[str, tuple[float, int]]) -> None:
-        """Takes the losses of a new version; a lower loss than the best version's, on shared rows, is a gain."""
-        if not rows:
-            return
-        shared = self.best.keys() & rows.keys()
-        gained = not shared or _mean(rows, shared) < _mean(self.best, shared)
-        if gained:
-            self.best_version, self.best, self.rounds_without_gain = version, rows, 0
-        else:
-            self.rounds_without_gain += 1
-
-
-def _mean(rows: dict[str, tuple[float, int]], keys: Any) -> float:
-    return sum(rows[key][0] for key in keys) / max(1, sum(rows[key][1] for key in keys))
+RECORD_LOOK_EVERY_S = 60.0  # how often metrics.jsonl says what the parts of the run were doing
 
 
 class RunProgress:
@@ -70,6 +48,7 @@ class RunProgress:
         self.intervals = Intervals()
         self.console = Console(config.observe.console)
         self.metrics = Metrics(run, open_trackers(config, run, self.console.warning))
+        self.live = RunMetrics(run_name(run.location))
         self.rounds: list[RoundSummary] = []
         self.heldout = HeldoutTrail()
         self.stop_reason: str | None = None
@@ -77,14 +56,18 @@ class RunProgress:
         self._num_drivers = 0  # before this one
         self._before: RoundRecord | None = None  # the round under way, as far as earlier drivers came
         self._restored = False
+        self._news = HarvestNews()
+        self._recorded_look = -math.inf  # time.monotonic(), s
 
     def __enter__(self) -> RunProgress:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *trace: object) -> None:
         if self._restored:
             with contextlib.suppress(RunDirError):  # somebody else's by now
                 self.save()
+                why = None if kind is None else f"{kind.__name__}: {error}"
+                self.metrics.log("ended", error=why, stop_reason=self.stop_reason)
         self.metrics.close()
         self.console.close()
 
@@ -139,7 +122,8 @@ class RunProgress:
         """Something a person should not miss, as a source that is left out."""
         self.console.warning(text)
         self.metrics.log(kind, **fields)
-        self.metrics.count(kind)
+        if kind in FAILURE_KINDS:
+            self.live.failed(kind, str(fields.get("model", "")))
 
     def on_started(self) -> None:
         """Everything is up."""
@@ -164,8 +148,25 @@ class RunProgress:
             changes=[str(change) for change in changed],
         )
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether there was a driver before this one."""
+        return self._num_drivers > 0
+
+    def on_look(self, look: LiveLook) -> None:
+        """The parts of the run were looked at."""
+        self.live.looked(look)
+        if time.monotonic() - self._recorded_look >= RECORD_LOOK_EVERY_S:
+            self._recorded_look = time.monotonic()
+            self.metrics.log("look", **self.live.record())
+
+    def on_round(self, round: int, version: int) -> None:
+        """A round's harvest begins, with this version of the target."""
+        self.live.began(round, version, round - version)
+
     def on_harvest(self, harvest: RoundHarvest) -> None:
         """A harvest under way has moved."""
+        self._tell(harvest)
         rewards = [o.reward for o in harvest.outcomes if o.failure is None and o.reward is not None]
         seconds = time.monotonic() - harvest.started
         self.console.progress(
@@ -181,17 +182,24 @@ class RunProgress:
             )
         )
 
+    def _tell(self, harvest: RoundHarvest) -> None:
+        outcomes, tokens = self._news.since_last(harvest)
+        self.live.committed(outcomes, tokens, harvest.num_tickets_issued - harvest.num_tickets_done)
+
     def on_weights(self, started: float, version: int, reports: list[Any]) -> None:
         """The target's engines serve `version` since now; nothing to tell if they did before."""
         if not reports:
             return
         self.intervals.record("weights", started, time.monotonic())
         seconds = time.monotonic() - started
+        self.live.synced(seconds)
         self.metrics.log("weights", version=version, seconds=seconds, reports=[_plain(r) for r in reports])
         self.message(f"the target's engines serve weights version {version}, proved, after {seconds:.1f} s")
 
     def on_closed(self, harvest: RoundHarvest, closed: RoundClosed, num_rows: int) -> None:
         """A round is harvested and its rows are queued."""
+        self._tell(harvest)
+        self.live.closed(len(closed.reborn), self.reached().cost)
         self.intervals.record("harvest", harvest.started, harvest.finished)
         summary = round_summary(harvest, num_rows, self._before)
         self._before = None
@@ -239,6 +247,7 @@ class RunProgress:
             heldout_loss=metrics.get("heldout_loss"),
             seconds={**self.rounds[round].seconds, "training": seconds},
         )
+        self.live.trained(metrics)
         self.metrics.log("training", round=round, **{k: v for k, v in metrics.items() if k != "heldout_rows"})
         loss, held = metrics.get("loss"), metrics.get("heldout_loss")
         self.message(
@@ -280,17 +289,6 @@ class RunProgress:
         """From the start of the first harvest to the last commit, s."""
         both = ("harvest", "training")
         return self.intervals.last_end(*both) - self.intervals.first_start(*both)
-
-
-def cost(config: FusionConfig, engines: Iterable[EngineStats]) -> float:
-    """What the remote sources' tokens cost, in the currency of their prices."""
-    total = 0.0
-    for stats in engines:
-        model = config.model(stats.name)
-        if isinstance(model, OpenAIModel):
-            total += stats.num_prompt_tokens * model.price_per_million_prompt_tokens / 1e6
-            total += stats.num_decoded_tokens * model.price_per_million_output_tokens / 1e6
-    return total
 
 
 def _plain(record: Any) -> Any:

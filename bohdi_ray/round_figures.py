@@ -1,9 +1,12 @@
-"""The figures of one round: from its outcomes, or from what journal and RUN/progress.json tell of it. Pure."""
+"""The figures of one round, from its outcomes or from what journal and RUN/progress.json tell of it. Pure."""
 
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterable
 
+from bohdi_ray.config import FusionConfig, OpenAIModel
+from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.meditation import RoundHarvest
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.records import Outcome
@@ -55,6 +58,35 @@ def restored_summary(record: RoundRecord, state: DriverState) -> RoundSummary:
             **({"training": trained.seconds} if trained else {}),
         },
     )
+
+
+class HarvestNews:
+    """What of a harvest is new since it was last asked for: every outcome and token is told once."""
+
+    def __init__(self) -> None:
+        self._harvest: RoundHarvest | None = None
+        self._num_outcomes = 0
+        self._tokens = collections.Counter[str]()
+
+    def since_last(self, harvest: RoundHarvest) -> tuple[list[tuple[str, Outcome]], collections.Counter[str]]:
+        """Committed outcomes with their main domains, and tokens decoded, by role and model."""
+        if harvest is not self._harvest:
+            self._harvest, self._num_outcomes, self._tokens = harvest, 0, collections.Counter()
+        domains, outcomes = harvest.domains[self._num_outcomes :], harvest.outcomes[self._num_outcomes :]
+        tokens = harvest.model_tokens - self._tokens
+        self._num_outcomes, self._tokens = len(harvest.outcomes), harvest.model_tokens.copy()
+        return list(zip(domains, outcomes, strict=True)), tokens
+
+
+def cost(config: FusionConfig, engines: Iterable[EngineStats]) -> float:
+    """What the remote sources' tokens cost, in the currency of their prices."""
+    total = 0.0
+    for stats in engines:
+        model = config.model(stats.name)
+        if isinstance(model, OpenAIModel):
+            total += stats.num_prompt_tokens * model.price_per_million_prompt_tokens / 1e6
+            total += stats.num_decoded_tokens * model.price_per_million_output_tokens / 1e6
+    return total
 
 
 def _failure(outcome: Outcome) -> str:

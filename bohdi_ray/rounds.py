@@ -8,7 +8,8 @@ round r is trained; at most k closed rounds ever wait for their training beside 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from bohdi_ray.config import StopConfig
 
@@ -85,3 +86,30 @@ def stop_reason(stop: StopConfig, progress: Progress) -> str | None:
         if limit is not None and reached >= limit:
             return f"stop.{name} = {limit:g}" if isinstance(limit, float) else f"stop.{name} = {limit}"
     return None
+
+
+@dataclass(slots=True)
+class HeldoutTrail:
+    """Held-out losses per row over the versions, compared in pairs on the rows that both versions have.
+
+    Later rounds have more held-out rows, so means over all rows cannot be compared; the rows two versions share can.
+    """
+
+    best_version: int = 0
+    best: dict[str, tuple[float, int]] = field(default_factory=dict)  # its (loss, tokens) by sample id
+    rounds_without_gain: int = 0
+
+    def add(self, version: int, rows: dict[str, tuple[float, int]]) -> None:
+        """Takes the losses of a new version; a lower loss than the best version's, on shared rows, is a gain."""
+        if not rows:
+            return
+        shared = self.best.keys() & rows.keys()
+        gained = not shared or _mean(rows, shared) < _mean(self.best, shared)
+        if gained:
+            self.best_version, self.best, self.rounds_without_gain = version, rows, 0
+        else:
+            self.rounds_without_gain += 1
+
+
+def _mean(rows: dict[str, tuple[float, int]], keys: Any) -> float:
+    return sum(rows[key][0] for key in keys) / max(1, sum(rows[key][1] for key in keys))

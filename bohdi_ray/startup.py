@@ -32,6 +32,7 @@ from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.machines import knock, unreachable
 from bohdi_ray.meditation import Supplies
+from bohdi_ray.names import RunNames
 from bohdi_ray.observe.notice import Notify
 from bohdi_ray.preflight import local_node
 from bohdi_ray.progress import RunProgress
@@ -78,9 +79,10 @@ class Crew:
         self.config, self.run_dir = config, run_dir
         seeds = starting_domains(config)
         plan = ray.put(HarvestPlan.from_config(config))
-        directory = start_directory()
-        self.manager = start_tree_manager(config, seeds, run_dir, claim)
-        self.queue = start_sample_queue(config.training, run_dir.address(CHECKPOINTS))
+        self.names = names = RunNames.of(run_dir.location)
+        directory = start_directory(names)
+        self.manager = start_tree_manager(config, seeds, run_dir, claim, names=names)
+        self.queue = start_sample_queue(config.training, run_dir.address(CHECKPOINTS), names)
         self.trainer: Any = None  # a handle as of training.launch, once `start` has come that far
         deadlines, engine_maker = config.deadlines, parts.make_engine(config)
         self.pools = EnginePools(
@@ -88,7 +90,7 @@ class Crew:
         )
         quarantine = Quarantine.of(config, run_dir, claim)
         reach = ray.put(Reach(directory, quarantine, deadlines.request_s, longest_replacement_s(deadlines)))
-        self.supplies = Supplies(plan, reach, directory, self.manager, run_dir, claim)
+        self.supplies = Supplies(plan, reach, directory, self.manager, run_dir, claim, names)
         self.store = SampleStore(run_dir)
         # Rows by closed round, until no start of the workers needs them: a restarted queue is given them again.
         self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}

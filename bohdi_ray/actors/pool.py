@@ -27,7 +27,6 @@ from bohdi_ray.errors import SEE_LOGS, BohdiError, ConfigError, EngineFailed
 from bohdi_ray.observe.notice import Notify
 
 log = logging.getLogger(__name__)
-
 WATCH_EVERY_S = 2.0
 DIRECTORY_S = 60.0  # for the directory to answer, a restart included
 STOP_S = 30.0  # for an engine to stop by itself
@@ -271,6 +270,10 @@ class EnginePools:
             await self._fill(pool)
         finally:
             self._replacing.discard(replica_id)
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Replicas wanted and up, by model."""
+        return {name: (pool.num_wanted, len(pool.replicas)) for name, pool in self._pools.items()}
 
     async def stats(self) -> dict[str, Any]:
         """Counters of every replica that answers, by replica id."""

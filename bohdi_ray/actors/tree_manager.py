@@ -17,6 +17,7 @@ from typing import Any
 import ray
 
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.names import RunNames
 from bohdi_ray.records import Outcome, Proposals
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir
@@ -45,7 +46,7 @@ class TreeManagerActor:
         snapshot_events: int = MIN_EVENTS,
     ):
         """`claim`: its driver's on the run; `snapshot_events`: the fewest events between two snapshots."""
-        self._claim = claim
+        self._claim, self._location = claim, run.address()
         self._incarnation = uuid.uuid4().hex
         TreeSnapshots(run).clean()
         self._journal = Segments(run)
@@ -105,14 +106,24 @@ class TreeManagerActor:
         """The tree as nested plain data: hundreds of bytes per domain, so not for large trees."""
         return self._manager.describe()
 
+    def location(self) -> str:
+        """Where the run's directory lies, for who finds the run on a cluster."""
+        return self._location
+
     def stats(self) -> Any:
         """Counters of the conservation law and of the tree."""
         return self._manager.stats()
 
 
 def start_tree_manager(
-    config: FusionConfig, seeds: Any, run: RunDir, claim: Claim | None = None, snapshot_events: int = MIN_EVENTS
+    config: FusionConfig,
+    seeds: Any,
+    run: RunDir,
+    claim: Claim | None = None,
+    snapshot_events: int = MIN_EVENTS,
+    names: RunNames | None = None,
 ) -> Any:
     """The tree manager of a run; Ray restarts it, and it finds its state in the run directory."""
-    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    options |= names.actor(names.named("tree")) if names else {}
     return ray.remote(**options)(TreeManagerActor).remote(config, seeds, run, claim, snapshot_events)

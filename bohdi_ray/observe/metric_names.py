@@ -122,7 +122,10 @@ HELDOUT_LOSS = _gauge(
     "bohdi_heldout_loss", "nats per answer token", (), "Loss on the held-out samples after the newest committed round"
 )
 TRAINING_SPEED = _gauge(
-    "bohdi_training_tokens_per_second", "tokens/s", (), "All workers' tokens over the time they stepped, in the newest committed round"
+    "bohdi_training_tokens_per_second",
+    "tokens/s",
+    (),
+    "All workers' tokens over the time they stepped, in the newest committed round",
 )
 WEIGHT_SYNC = _gauge(
     "bohdi_weight_sync_seconds", "s", (), "How long the newest change of the engines' weights took, its proof included"
@@ -130,12 +133,14 @@ WEIGHT_SYNC = _gauge(
 WEIGHT_SYNCS = _counter("bohdi_weight_syncs_total", "changes", (), "Changes of the target engines' weights")
 
 # What broke and was mended.
+FAILURE_KINDS = (
+    *("engine_replaced", "engine_given_up", "source_left_out", "quarantined", "trainer_restarted", "queue_restarted"),
+)
 FAILURES = _counter(
     "bohdi_failures_total",
     "failures",
     ("kind", "model"),
-    "Failures of the machinery: engine_replaced, engine_given_up, source_left_out, quarantined, trainer_restarted, "
-    "queue_restarted; model is empty where none is concerned",
+    f"Failures of the machinery by kind ({', '.join(FAILURE_KINDS)}); model is empty where none is concerned",
 )
 
 ALL: tuple[MetricSpec, ...] = (

@@ -1,14 +1,13 @@
-"""Where numbers about a run go: metrics.jsonl always, Ray's metrics when Ray runs, trackers on wish (trackers.py).
+"""Where a run's records go: metrics.jsonl always, trackers on wish (trackers.py). For Prometheus: run_metrics.py.
 
-The only module that knows Ray metrics. The driver owns one `Metrics`; workers hand their numbers to it. Nothing here
-decides anything, and no text from models is logged: labels of Ray metrics are limited to a few known names.
+The driver owns one `Metrics`; workers hand their numbers to it. Nothing here decides anything, and no text from models
+is logged.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from bohdi_ray.observe.trackers import Trackers
 from bohdi_ray.storage.places import storage_errors
 from bohdi_ray.storage.run_dir import METRICS, RunDir
 
-LABELS = ("model", "role", "phase", "reason")  # the fields that become labels of Ray metrics
+LABELS = ("model", "role", "phase", "reason")  # the fields that become part of a scalar's name
 _REWRITE_S = 30.0
 
 
@@ -29,14 +28,13 @@ class Metrics:
         self._clock = clock
         self._lines = _LocalLines(run) if run.is_local else _RemoteLines(run, clock)
         self._trackers = trackers
-        self._instruments: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
 
     def log(self, kind: str, **fields: Any) -> None:
         """Write one record, for example `log("training", round=3, step=12, loss=1.9)`.
 
-        Values are plain JSON or numpy scalars; what is not finite becomes null. Numbers also become the gauge
-        `bohdi_<kind>_<field>` and a scalar of the trackers over `step`, else `round`, else the count of such records.
+        Values are plain JSON or numpy scalars; what is not finite becomes null. Numbers also become a
+        scalar of the trackers over `step`, else `round`, else the count of such records.
         """
         record = {"time": self._clock(), "kind": kind, **{name: plain(value) for name, value in fields.items()}}
         self._lines.append(json.dumps(record, allow_nan=False))
@@ -46,22 +44,11 @@ class Metrics:
             if name not in {"time", "round", "step"} and isinstance(value, int | float) and not isinstance(value, bool)
         }
         labels = {name: str(record.get(name, "")) for name in LABELS}
-        for name, value in numbers.items():
-            instrument = self._instrument("Gauge", f"bohdi_{kind}_{name}")
-            if instrument is not None:
-                instrument.set(value, tags=labels)
         self._counts[kind] = self._counts.get(kind, 0) + 1
         if self._trackers is not None and numbers:
             step = record.get("step", record.get("round", self._counts[kind]))
             label = "".join(f"/{labels[name]}" for name in LABELS if labels[name])
             self._trackers.add(int(step), record["time"], {f"{kind}/{name}{label}": v for name, v in numbers.items()})
-
-    def count(self, name: str, number: float = 1, **labels: str) -> None:
-        """Raise Ray's counter `bohdi_<name>_total`; metrics.jsonl has such counts in its round records."""
-        assert set(labels) <= set(LABELS), f"labels are limited to {LABELS}, got {sorted(labels)}"
-        instrument = self._instrument("Counter", f"bohdi_{name}_total")
-        if instrument is not None and number > 0:
-            instrument.inc(number, tags={label: labels.get(label, "") for label in LABELS})
 
     def flush(self) -> None:
         """Make everything logged so far readable by others."""
@@ -79,17 +66,6 @@ class Metrics:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _instrument(self, kind: str, name: str) -> Any:
-        """A Ray gauge or counter; None while Ray does not run here."""
-        ray = sys.modules.get("ray")
-        if ray is None or not ray.is_initialized():
-            return None
-        if name not in self._instruments:
-            from ray.util import metrics
-
-            self._instruments[name] = getattr(metrics, kind)(name, tag_keys=LABELS)
-        return self._instruments[name]
 
 
 def plain(value: Any) -> Any:

@@ -132,6 +132,23 @@ class RunMetrics:
         self.exported.begin_at(names.SPROUTS, tree["num_sprouts"], result="child")
         self.exported.begin_at(names.SPROUTS, tree["num_failed_sprouts"], result="failed")
 
+    def record(self) -> dict[str, Any]:
+        """The last look as plain figures."""
+        look = self.last_look or LiveLook()
+        in_flight: dict[str, int] = {}
+        for stats in look.engines.values():
+            in_flight[stats.name] = in_flight.get(stats.name, 0) + stats.num_in_flight + stats.num_waiting
+        return {
+            "harvest_idle": self.harvest.idle_ratio(),
+            "training_idle": self.training.idle_ratio(),
+            "replicas": {model: {"wanted": wanted, "up": up} for model, (wanted, up) in look.replicas.items()},
+            "requests": in_flight,
+            "sources_left_out": list(look.sources_left_out),
+            "queue_rows": look.queue.num_rows if look.queue else None,
+            "queue_steps": look.queue.num_steps if look.queue else None,
+            "committed_version": look.queue.committed_version if look.queue else None,
+        }
+
     def ends(self) -> None:
         """The parts of the run are going: what was seen of them is not true any more."""
         self.exported.clear(*_OF_PARTS)

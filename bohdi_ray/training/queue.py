@@ -54,6 +54,7 @@ class QueueStatus:
     num_rows_queued: int
     next_step: int  # number of the first step not put yet
     num_steps_acked: int  # steps done by every rank in this attempt, not yet committed
+    num_steps_queued: int  # steps put and not done
     attempt: int
     busy: bool  # a put step is not done yet
     ends: bool  # `finish` or `stop` was called
@@ -204,6 +205,7 @@ class SampleQueue:
             num_rows_queued=queued,
             next_step=self._next_step,
             num_steps_acked=max(0, done + 1 - self._resume.next_step),
+            num_steps_queued=max(0, self._next_step - max(done + 1, self._resume.next_step)),
             attempt=self._attempt,
             busy=self._next_round - 1 > self._last_committed_round and self._end_step is None,
             ends=self._num_rounds is not None or self._end_step is not None,

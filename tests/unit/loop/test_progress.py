@@ -8,9 +8,13 @@ import pytest
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.errors import DeadlineExceeded
 from bohdi_ray.meditation import RoundHarvest
-from bohdi_ray.progress import HeldoutTrail, RunProgress, cost, round_summary
+from bohdi_ray.progress import RunProgress
 from bohdi_ray.records import Outcome
+from bohdi_ray.resume import Past
+from bohdi_ray.round_figures import HarvestNews, cost, round_summary
+from bohdi_ray.rounds import HeldoutTrail
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.tree.messages import RoundClosed
 
@@ -89,7 +93,10 @@ OUTCOMES = [
 
 
 def harvest(round=0, outcomes=OUTCOMES) -> RoundHarvest:
-    return RoundHarvest(round, 0, outcomes=list(outcomes), sprout_tokens=9, started=10.0, finished=14.0)
+    domains = ["Science"] * len(outcomes)
+    return RoundHarvest(
+        round, 0, outcomes=list(outcomes), domains=domains, sprout_tokens=9, started=10.0, finished=14.0
+    )
 
 
 def test_every_ticket_is_either_accepted_or_failed_with_its_reason():
@@ -137,6 +144,33 @@ def test_a_round_whose_metrics_were_lost_is_still_told(progress):
     progress.on_trained(0, {})
     assert progress.rounds[0].training_loss is None
     assert progress.best_version is None
+
+
+# Metrics of a harvest under way.
+
+
+def test_every_outcome_and_token_of_a_harvest_is_news_once():
+    news, under_way = HarvestNews(), harvest(outcomes=OUTCOMES[:2])
+    under_way.model_tokens.update({"answer/near": 90})
+    outcomes, tokens = news.since_last(under_way)
+    assert [outcome.ticket_id for _, outcome in outcomes] == ["t0", "t1"] and tokens == {"answer/near": 90}
+    assert news.since_last(under_way) == ([], {})
+    under_way.outcomes.append(OUTCOMES[2])
+    under_way.domains.append("Arts")
+    under_way.model_tokens.update({"answer/near": 30, "sprout/far": 2})
+    assert news.since_last(under_way) == ([("Arts", OUTCOMES[2])], {"answer/near": 30, "sprout/far": 2})
+    assert len(news.since_last(harvest(1))[0]) == 6
+
+
+def test_the_end_of_a_driver_and_its_reason_are_recorded(tmp_path):
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(DeadlineExceeded), RunProgress(config(run.location), run, time.time()) as progress:
+        progress.restore(Past())
+        raise DeadlineExceeded("the trainer to move on", 9.0, "see its logs")
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (
+        last["kind"] == "ended" and last["error"].startswith("DeadlineExceeded: ") and "see its logs" in last["error"]
+    )
 
 
 # Cost.

@@ -73,30 +73,6 @@ def test_values_become_plain_and_finite():
     assert plain(value) == {"a": 3, "b": None, "c": [0.5, None], "d": [0, 1], "5": "x"}
 
 
-def test_labels_are_limited_to_known_names(tmp_path: Path):
-    with Metrics(RunDir(tmp_path)) as metrics, pytest.raises(AssertionError, match="labels are limited"):
-        metrics.count("requests", domain="Science")
-
-
-def test_ray_is_told_only_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    told = []
-
-    class FakeInstrument:
-        def __init__(self, kind: str, name: str):
-            self.name = f"{kind} {name}"
-
-        def set(self, value: float, tags: dict[str, str]) -> None:
-            told.append((self.name, value, tags["model"]))
-
-        inc = set
-
-    monkeypatch.setattr(Metrics, "_instrument", lambda self, kind, name: FakeInstrument(kind, name))
-    with Metrics(RunDir(tmp_path)) as metrics:
-        metrics.log("engine", round=2, model="alpha", tokens_per_s=5, healthy=True)
-        metrics.count("tokens", 7, model="alpha", role="answer")
-    assert told == [("Gauge bohdi_engine_tokens_per_s", 5, "alpha"), ("Counter bohdi_tokens_total", 7, "alpha")]
-
-
 def test_nothing_heavy_is_imported():
     code = "import sys, bohdi_ray.observe.metrics, bohdi_ray.observe.console, bohdi_ray.storage.export; "
     heavy = "{'ray', 'torch', 'vllm', 'deepspeed', 'transformers', 'tensorboard'}"

@@ -24,6 +24,7 @@ from bohdi_ray.storage.json_files import decoded
 from bohdi_ray.storage.run_dir import RunDir
 
 LEASE = "lease.json"
+STALE_AFTER_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Lease:
         self,
         run: RunDir,
         owner: str | None = None,
-        stale_after_s: float = 120,
+        stale_after_s: float = STALE_AFTER_S,
         clock: Callable[[], float] = time.time,
     ):
         self.run = run
@@ -86,7 +87,7 @@ class Lease:
         and remedy if somebody else's claim is alive."""
         held = read_lease(self.run)
         others = held is not None and held["token"] != self.claim.token
-        if held is not None and others and not self._is_over(held):
+        if held is not None and others and not is_over(held, self._clock(), self.stale_after_s):
             age = self._clock() - held["heartbeat_at"]
             wait = f"wait: without a heartbeat for {self.stale_after_s:.0f} s the claim ends."
             if age < -1:
@@ -110,11 +111,6 @@ class Lease:
         if held is not None and held["token"] == self.claim.token:
             self.run.delete(LEASE)
 
-    def _is_over(self, held: Held) -> bool:
-        if self._clock() - held["heartbeat_at"] > self.stale_after_s:
-            return True
-        return held["machine"] is not None and held["machine"] == _machine() and not _is_alive(held["pid"])
-
     def _write(self) -> None:
         record = {
             "owner": self.owner,
@@ -124,6 +120,14 @@ class Lease:
             "pid": os.getpid(),
         }
         self.run.write_bytes(LEASE, json.dumps(record).encode())
+
+
+def is_over(held: Held, now: float, stale_after_s: float = STALE_AFTER_S) -> bool:
+    """Whether a claim that was not given back has ended: no heartbeat for too long, or, seen from the holder's own
+    machine, its process is gone. `now`: Unix time, s."""
+    if now - held["heartbeat_at"] > stale_after_s:
+        return True
+    return held["machine"] is not None and held["machine"] == _machine() and not _is_alive(held["pid"])
 
 
 def _machine() -> str | None:

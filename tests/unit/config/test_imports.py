@@ -46,13 +46,15 @@ LAYERS = {
         *("meditation", "progress", "resume", "round_figures", "signals", "startup", "finish", "live_look"),
         *("real_parts", "fusion"),
     ],
-    5: ["cli", "cli_errors", "cli_jobs"],
+    5: ["cli", "cli_errors", "cli_jobs", "cli_status"],
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 LIGHT = [
     "bohdi_ray",
     "bohdi_ray.cli",
     "bohdi_ray.cli_jobs",
+    "bohdi_ray.cli_status",
+    "bohdi_ray.status",
     "bohdi_ray.job_server",
     "bohdi_ray.shipment",
     "bohdi_ray.config",

@@ -1,0 +1,71 @@
+"""`bohdi status`: is a run healthy, what limits it, what to do. Exit code 0: healthy or finished; 1: not."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from bohdi_ray.cli_errors import RUN_FAILED, errors_as_text
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.observe.text import one_line
+
+
+@click.command()
+@click.argument("run", type=str, required=False)
+@click.option("--address", help="Ray cluster to look at too: runs at work there, whatever their files say.")
+@errors_as_text
+def status(run: str | None, address: str | None) -> None:
+    """Say in one line whether a run is healthy, what limits it and what to do about it; then a few figures.
+
+    RUN is judged by its files alone. With --address the runs at work on that cluster are asked too; without RUN each of
+    them is judged whose folder this machine sees. Exit code 0: healthy or finished; 1: not.
+    """
+    if run is None and address is None:
+        raise click.UsageError("give RUN, --address, or both")
+    live = [] if address is None else _live(address)
+    locations = [run] if run is not None else [one.location for one in live if one.location is not None]
+    healthy = bool(locations) or bool(live)
+    for location in locations:
+        healthy &= _tell(location, must_be_seen=run is not None)
+    for one in live:
+        click.echo(one_line(f"on the cluster: {one.line()}", 400))
+        healthy &= one.answers
+    if address is not None and not live:
+        click.echo("on the cluster: no run is at work there")
+    if not healthy:
+        sys.exit(RUN_FAILED)
+
+
+def _tell(location: str, must_be_seen: bool) -> bool:
+    """Shows a run's status; says whether it is healthy. A run that is not to be seen from here is left out unless it
+    must be."""
+    from bohdi_ray.status import status_of
+
+    try:
+        found = status_of(location)
+    except RunDirError:
+        if must_be_seen:
+            raise
+        click.echo(one_line(f"{location} cannot be read from this machine", 400))
+        return True
+    click.echo(found.text())
+    return found.verdict.healthy
+
+
+def _live(address: str) -> list[Any]:
+    """The runs at work on a cluster. Raises ConfigError when it cannot be joined."""
+    import ray
+
+    from bohdi_ray.actors.present import live_runs
+    from bohdi_ray.machines import knock, unreachable
+
+    if ray.is_initialized():
+        return live_runs()
+    try:
+        knock(address)
+        with ray.init(address=address, log_to_driver=False, configure_logging=False):
+            return live_runs()
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise unreachable("--address", address, error) from None

@@ -1,0 +1,161 @@
+"""Is a run healthy, which side limits it, and what to do about it: a pure function of what its files say.
+
+`bohdi status` gathers the facts; nothing here reads anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["finished", "stopped", "driver dead", "driver silent", "trainer stalled", "degraded", "healthy"]
+Side = Literal["harvest", "training"]
+
+SILENT_AFTER_S = 60.0  # the heartbeat comes every 20 s
+STALLED_FACTOR = 3.0  # times as long as the longest round of training so far
+STALLED_AT_LEAST_S = 120.0
+FRESH_S = 180.0  # a look at the run is recorded every 60 s; older ones say nothing of now
+BALANCE = 0.05  # idle ratios closer than this are alike
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has the run's lease."""
+
+    owner: str
+    heartbeat_age_s: float
+    is_over: bool  # too old, or its process is gone
+
+
+@dataclass(frozen=True, slots=True)
+class LookFacts:
+    """The newest recorded look at the parts of the run."""
+
+    age_s: float
+    harvest_idle: float | None = None  # of the last minutes
+    training_idle: float | None = None
+    requests: Mapping[str, int] = field(default_factory=dict)  # in flight and waiting, by model
+    replicas: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # wanted and up, by model
+    lacking: tuple[str, ...] = ()  # models with fewer replicas than wanted in the newest looks, three in a row
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What is known of a run. Ages and times in s."""
+
+    run: str  # as the remedies name it
+    holder: Holder | None = None
+    finished: str | None = None  # why it stopped, once everything is written
+    ended: str | None = None  # what the last driver ended with; "" if without an error
+    num_closed: int = 0  # rounds harvested
+    num_trained: int = 0  # rounds trained
+    training_for_s: float | None = None  # how long the trainer has had a round that it has not committed
+    longest_training_s: float | None = None  # of a round so far
+    train_step_s: float = 1800.0  # deadlines.train_step_s
+    max_staleness: int = 1
+    left_out: Mapping[str, str] = field(default_factory=dict)  # why, by source
+    look: LookFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`text` is one sentence, `remedy` what to do; empty if nothing."""
+
+    state: State
+    text: str
+    remedy: str = ""
+    limited_by: Side | None = None
+
+    @property
+    def healthy(self) -> bool:
+        return self.state in ("finished", "healthy")
+
+    def line(self) -> str:
+        """The verdict on one line."""
+        return f"{self.state}: {self.text}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+def judge_run(facts: RunFacts) -> Verdict:
+    """The first of these that holds: no driver, a driver that does not answer, a trainer that stands still, parts that
+    are missing, all well."""
+    go_on = f"go on with `bohdi resume {facts.run}`"
+    holder = facts.holder
+    if holder is None:
+        if facts.finished is not None:
+            return Verdict("finished", f"the run ended because {facts.finished}")
+        why = f", the last one ended with {facts.ended}" if facts.ended else ""
+        return Verdict("stopped", f"no driver works on it{why}", go_on)
+    if holder.is_over:
+        return Verdict(
+            "driver dead", f"{holder.owner} gave its last heartbeat {_time(holder.heartbeat_age_s)} ago", go_on
+        )
+    if holder.heartbeat_age_s > SILENT_AFTER_S:
+        return Verdict(
+            "driver silent",
+            f"{holder.owner} gave its last heartbeat {_time(holder.heartbeat_age_s)} ago",
+            "see whether its process or the storage hangs",
+        )
+    if (patience := _patience(facts)) is not None and (facts.training_for_s or 0.0) > patience:
+        return Verdict(
+            "trainer stalled",
+            f"round {facts.num_trained} has been with the trainer for {_time(facts.training_for_s or 0.0)}, "
+            + (
+                f"and no round took longer than {_time(facts.longest_training_s)}"
+                if facts.longest_training_s is not None
+                else f"longer than deadlines.train_step_s ({_time(facts.train_step_s)})"
+            ),
+            "see the train workers' logs",
+        )
+    side, how, advice = _limit(facts)
+    if facts.left_out:
+        reasons = "; ".join(f"{name}: {why}" for name, why in facts.left_out.items())
+        remedy = "mend what is down: it is tried again every few minutes"
+        return Verdict("degraded", f"{how}, and works without {', '.join(facts.left_out)} ({reasons})", remedy, side)
+    if facts.look is not None and facts.look.lacking:
+        lacking = ", ".join(
+            f"{m} {facts.look.replicas[m][1]} of {facts.look.replicas[m][0]}" for m in facts.look.lacking
+        )
+        return Verdict("degraded", f"{how}, and engines are missing: {lacking}", "see the engines' logs", side)
+    return Verdict("healthy", how, advice, side)
+
+
+def _patience(facts: RunFacts) -> float | None:
+    """How long a round may be with the trainer, s; None while the trainer has none."""
+    if facts.num_trained >= facts.num_closed or facts.training_for_s is None:
+        return None
+    if facts.longest_training_s is None:
+        return facts.train_step_s
+    return max(STALLED_AT_LEAST_S, STALLED_FACTOR * facts.longest_training_s)
+
+
+def _limit(facts: RunFacts) -> tuple[Side | None, str, str]:
+    """The limiting side, how to say it, and what to do."""
+    look = facts.look
+    if look is None or look.age_s > FRESH_S or look.harvest_idle is None or look.training_idle is None:
+        return None, "it is too early to say what limits it", ""
+    idle = f"the harvest idled {look.harvest_idle:.0%} of the last minutes, the trainer {look.training_idle:.0%}"
+    if abs(look.harvest_idle - look.training_idle) <= BALANCE:
+        return None, f"harvest and training are balanced ({idle})", ""
+    if look.harvest_idle > look.training_idle:
+        advice = "to go faster, give the trainer more or faster workers, or train on fewer rows a round"
+        if facts.max_staleness == 0:
+            advice += ", or let harvest and training overlap (harvest.max_staleness: 1)"
+        return "training", f"training-bound ({idle})", advice
+    busiest = _busiest(look)
+    advice = f"to go faster, add replicas{f', first of {busiest}' if busiest else ''}"
+    if facts.max_staleness == 0:
+        advice += ", or let harvest and training overlap (harvest.max_staleness: 1)"
+    return "harvest", f"harvest-bound ({idle})", advice
+
+
+def _busiest(look: LookFacts) -> str | None:
+    """The model with the most requests for each of its engines; None while there are none."""
+    loads = {model: n / max(1, look.replicas.get(model, (1, 1))[1]) for model, n in look.requests.items() if n}
+    return max(loads, key=lambda model: (loads[model], model)) if loads else None
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

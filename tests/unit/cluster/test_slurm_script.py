@@ -26,12 +26,19 @@ COMMANDS = {
             while true; do sleep 0.05; done ;;
         "job list") test -e "$FACTS/head" ;;
         "job submit")
+            # As Ray answers while its job agent is not up yet.
+            if [ -e "$FACTS/agentless" ]; then rm "$FACTS/agentless"; exit 1; fi
             echo "$*" >"$FACTS/submit"
             while [ "$1" != -- ]; do shift; done; shift
-            "$@" & echo $! >"$FACTS/pid"; wait $! || exit 1 ;;
+            bash -c '"$@" & echo $! >"$FACTS/pid"; wait $!; echo $? >"$FACTS/code"' _ "$@" >/dev/null 2>&1 & ;;
         "job stop") echo "$*" >"$FACTS/stop"; kill "$(cat "$FACTS/pid")" ;;
         "get-auth-token --generate") touch "$FACTS/token" ;;
         esac""",
+    "bohdi": """
+        if [ "$1 $3" = "logs --follow" ]; then
+            until [ -s "$FACTS/code" ]; do sleep 0.05; done
+            exit "$(cat "$FACTS/code")"
+        fi""",
     "python": """
         printf '%s\\n' "$PWD" "$@" >"$FACTS/arguments"
         case "$3" in
@@ -78,6 +85,7 @@ def facts_of(environment):
 
 
 def test_a_fusion_that_ends_ends_the_job_and_every_node(cluster):
+    (facts_of(cluster) / "agentless").touch()
     process = started(cluster, "my config.yaml", "/runs/ends", "a='b c'")
     output, _ = process.communicate(timeout=60)
     facts = facts_of(cluster)
@@ -97,10 +105,10 @@ def test_a_fusion_that_ends_ends_the_job_and_every_node(cluster):
     assert head.split("--port=")[1].split()[0] == workers.split("--address=")[1].split(":")[1].split()[0]
 
 
-def test_a_fusion_that_fails_fails_the_job(cluster):
+def test_a_fusion_that_fails_fails_the_job_with_its_code(cluster):
     process = started(cluster, "c.yaml", "/runs/fails")
     process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 3
     assert not (facts_of(cluster) / "scontrol").exists()
 
 

@@ -154,24 +154,30 @@ def _figures(
 ) -> Iterator[str]:
     accepted, tickets = sum(r.accepted for r in records), sum(r.tickets for r in records)
     heldout = sum(r.heldout for r in records)
-    open_round = next((r for r in records if not r.is_closed), None)
-    under_way = f", round {open_round.round} under way with {open_round.tickets} tickets done" if open_round else ""
-    yield f"rounds: {facts.num_closed} harvested, {facts.num_trained} trained{under_way}"
-    version = f"weights: version {facts.num_trained} is the newest"
-    yield version + (f", version {records[-1].weights_version} is harvested with" if records else "")
+    begun = [r for r in records if r.is_closed or r.tickets]  # the last one that is not closed may never begin
+    newest = begun[-1] if begun else None
+    under_way = newest is not None and not newest.is_closed
+    so_far = f", round {newest.round} under way with {newest.tickets} tickets done" if newest and under_way else ""
+    yield f"rounds: {facts.num_closed} harvested, {facts.num_trained} trained{so_far}"
+    harvested = (
+        f"; round {newest.round} {'is' if under_way else 'was'} harvested with {newest.weights_version}"
+        if newest
+        else ""
+    )
+    yield f"weights: version {facts.num_trained} is the newest{harvested}"
     yield f"samples: {accepted} of {tickets} tickets, {heldout} held out"
     rates = []
-    if told.rounds and (newest := told.rounds[max(told.rounds)]):
-        seconds, number = _number(newest, "seconds"), _number(newest, "accepted")
+    if told.rounds and (last := told.rounds[max(told.rounds)]):
+        seconds, number = _number(last, "seconds"), _number(last, "accepted")
         if seconds and number is not None:
             rates.append(f"{number / seconds:.2f} samples/s in round {max(told.rounds)}")
-        if (rate := _number(newest, "reward_rate")) is not None:
+        if (rate := _number(last, "reward_rate")) is not None:
             rates.append(f"sources won {rate:.0%}")
     if speed := _number(told.training, "tokens_per_s"):
         rates.append(f"training {speed:.0f} tokens/s")
     if rates:
         yield f"rates: {', '.join(rates)}"
-    if facts.look is not None and facts.look.replicas:
+    if facts.holder is not None and facts.look is not None and facts.look.replicas:
         counts = ", ".join(f"{model} {up}/{wanted}" for model, (wanted, up) in facts.look.replicas.items())
         yield f"engines up/wanted: {counts} ({facts.look.age_s:.0f} s ago)"
     losses = [(round, known.heldout_loss) for round, known in state.trained.items() if known.heldout_loss is not None]

@@ -7,6 +7,7 @@ parts of the run.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,12 +70,17 @@ class RunMetrics:
     def committed(self, outcomes: Iterable[tuple[str, Outcome]], tokens: Mapping[str, int], in_flight: int) -> None:
         """New outcomes with their main domains; tokens decoded since the last call, by "role/model"."""
         out = self.exported
+        splits, reasons = Counter[str](), Counter[str]()
         for domain, outcome in outcomes:
             if outcome.failure is not None:
-                out.count(names.REJECTED, reason=outcome.failure)
-                continue
-            out.count(names.ACCEPTED, split="heldout" if outcome.heldout else "train")
-            self._domains.add(one_line(domain), outcome.reward or 0)
+                reasons[outcome.failure] += 1
+            else:
+                splits["heldout" if outcome.heldout else "train"] += 1
+                self._domains.add(domain, outcome.reward or 0)
+        for split, number in splits.items():
+            out.count(names.ACCEPTED, number, split=split)
+        for reason, number in reasons.items():
+            out.count(names.REJECTED, number, reason=reason)
         for name, number in tokens.items():
             role, _, model = name.partition("/")
             out.count(names.TOKENS, number, role=role, model=model)
@@ -109,8 +115,8 @@ class RunMetrics:
         self.last_look, out = look, self.exported
         out.clear(*_OF_ENGINES, names.REWARD_RATE, names.DOMAIN_SAMPLES)
         for domain, share in self._domains.shares().items():
-            out.set(names.REWARD_RATE, share.reward_rate, domain=domain)
-            out.set(names.DOMAIN_SAMPLES, share.num_samples, domain=domain)
+            out.set(names.REWARD_RATE, share.reward_rate, domain=one_line(domain))
+            out.set(names.DOMAIN_SAMPLES, share.num_samples, domain=one_line(domain))
         for model, (wanted, up) in look.replicas.items():
             out.set(names.REPLICAS_WANTED, wanted, model=model)
             out.set(names.REPLICAS_UP, up, model=model)

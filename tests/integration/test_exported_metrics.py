@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-import urllib.request
 from collections.abc import Callable
 
 import pytest
+from scraping import scraped
 from scripted_parts import Faults, scripted_config, scripted_parts
 
 from bohdi_ray.fusion import fuse
@@ -18,36 +17,23 @@ pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(180)]
 
 REPORTED_S = 45.0  # Ray's processes report every 10 s
 FORGOTTEN_S = 60.0  # Ray's agent forgets a gauge that was not set for 20 s
-LINE = re.compile(r"(\w+)\{(.*)\} (\S+)")
-LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 Series = dict[tuple[str, ...], float]
 
 
-def scraped(run: str) -> dict[str, Series]:
+def told_of(run: str) -> dict[str, Series]:
     """The run's samples by metric, and by the values of its labels."""
-    import ray
-
+    specs = {spec.exported: spec for spec in names.ALL}
     found: dict[str, Series] = {}
-    for node in ray.nodes():
-        url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as page:
-            text = page.read().decode()
-        for line in text.splitlines():
-            if (match := LINE.fullmatch(line)) is None:
-                continue
-            name, labels, value = match.groups()
-            tags = dict(LABEL.findall(labels))
-            spec = next((spec for spec in names.ALL if spec.exported == name), None)
-            if spec is not None and tags["run"] == run:
-                key = tuple(tags[label] for label in spec.labels)
-                found.setdefault(spec.name, {})[key] = float(value)
+    for sample in scraped():
+        if (spec := specs.get(sample.name)) is not None and sample.labels["run"] == run:
+            found.setdefault(spec.name, {})[tuple(sample.labels[label] for label in spec.labels)] = sample.value
     return found
 
 
 def scraped_until(run: str, condition: Callable[[dict[str, Series]], bool], seconds: float) -> dict[str, Series]:
     deadline = time.monotonic() + seconds
-    while not condition(found := scraped(run)):
+    while not condition(found := told_of(run)):
         assert time.monotonic() < deadline, found
         time.sleep(0.5)
     return found

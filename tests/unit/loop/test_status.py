@@ -73,7 +73,7 @@ def test_a_run_under_way(run):
     text = status.text()
     for part in (
         "rounds: 2 harvested, 1 trained",
-        "weights: version 1 is the newest, version 0 is harvested with",
+        "weights: version 1 is the newest; round 1 was harvested with 0",
         "samples: 1 of 2 tickets",
         "2.50 samples/s in round 1, sources won 80%, training 700 tokens/s",
         "near 2/2 (20 s ago)",

@@ -24,12 +24,12 @@ VLLM = {
     "running": "ray_vllm_num_requests_running",
     "waiting": "ray_vllm_num_requests_waiting",
     "kv_cache": "ray_vllm_kv_cache_usage_perc",
-    "generation": "ray_vllm_generation_tokens",
-    "prompt": "ray_vllm_prompt_tokens",
-    "preemptions": "ray_vllm_num_preemptions",
+    "generation": "ray_vllm_generation_tokens_total",
+    "prompt": "ray_vllm_prompt_tokens_total",
+    "preemptions": "ray_vllm_num_preemptions_total",
     "first_token": "ray_vllm_time_to_first_token_seconds",
-    "hits": "ray_vllm_prefix_cache_hits",
-    "queries": "ray_vllm_prefix_cache_queries",
+    "hits": "ray_vllm_prefix_cache_hits_total",
+    "queries": "ray_vllm_prefix_cache_queries_total",
 }
 VLLM_LABEL = "model_name"
 

@@ -129,7 +129,7 @@ def test_redis_is_reached_where_the_cluster_looks_for_it(schemas, fault_tolerant
     by_kind = {d["kind"]: d for d in documents(OVERLAY / "redis.yaml")}
     port = by_kind["Service"]["spec"]["ports"][0]["port"]
     address = fault_tolerant["spec"]["gcsFaultToleranceOptions"]["redisAddress"]
-    assert address == f"redis://{by_kind['Service']['metadata']['name']}:{port}"
+    assert address == f"{by_kind['Service']['metadata']['name']}:{port}"
     template = by_kind["Deployment"]["spec"]["template"]
     assert by_kind["Service"]["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     pod_schema = schemas["RayCluster"]["properties"]["spec"]["properties"]["headGroupSpec"]["properties"]["template"]

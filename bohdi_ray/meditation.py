@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -102,6 +103,9 @@ class Meditation:
         self._steps: dict[int, StepInProgress] = collections.defaultdict(StepInProgress)
         self._num_by_step: dict[int, int] = collections.Counter()
         self._tasks: dict[asyncio.Task[Any], Callable[[Any], Any]] = {}
+        # Collected by the tasks themselves: thousands may be under way, too many to look through at each one's end.
+        self._ended: list[asyncio.Task[Any]] = []
+        self._moved = asyncio.Event()  # a task has ended, or a stop was asked for
         self._bundles_in_flight = 0
         self._result = RoundHarvest(0, 0)
 
@@ -112,6 +116,8 @@ class Meditation:
         self._num_by_step.clear()
         cursor, incarnation = 0, None
         drain_until: float | None = None
+        stop = asyncio.ensure_future(self._stop_asked.wait())
+        stop.add_done_callback(lambda _: self._moved.set())
         try:
             while True:
                 assignment: Assignment = await self._manager("assignment", cursor)
@@ -137,6 +143,8 @@ class Meditation:
             for task in self._tasks:
                 task.cancel()
             raise
+        finally:
+            stop.cancel()
         result.finished = time.monotonic()
         # Conservation: every ticket of the round was committed, with a sample or with the reason why not.
         assert result.num_tickets_issued == len(result.outcomes), (result.num_tickets_issued, len(result.outcomes))
@@ -185,25 +193,32 @@ class Meditation:
         deadlines = self._config.deadlines
         seconds = 3 * (deadlines.request_s + longest_replacement_s(deadlines))
         waiting = within(reference, seconds, "a harvest task", SEE_LOGS)
-        self._tasks[asyncio.ensure_future(waiting)] = then
+        task = asyncio.ensure_future(waiting)
+        self._tasks[task] = then
+        task.add_done_callback(self._on_end)
+
+    def _on_end(self, task: asyncio.Task[Any]) -> None:
+        self._ended.append(task)
+        self._moved.set()
 
     async def _wait(self, drain_until: float | None) -> None:
-        if not self._tasks and drain_until is None:
-            raise AssertionError("a round that is not over has nothing under way")
-        stop = asyncio.ensure_future(self._stop_asked.wait()) if drain_until is None else None
-        timeout = None if drain_until is None else max(0.0, drain_until - time.monotonic())
-        waiters = [*self._tasks, *([stop] if stop else [])]
-        done: set[asyncio.Task[Any]] = set()
-        if waiters:
-            done, _ = await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if stop is not None:
-            stop.cancel()
-        if drain_until is not None and not done:
+        """Takes in the tasks that have ended, once there is one, or returns when a stop is asked for. While the round
+        is drained, raises Interrupted when none has ended by `drain_until`."""
+        if not self._tasks:
+            if drain_until is None:
+                raise AssertionError("a round that is not over has nothing under way")
             raise stopped(self._supplies.run)
-        for task in done:
-            then = self._tasks.pop(task, None)
-            if then is not None:
-                await _maybe(then(task.result()))
+        seconds = None if drain_until is None else max(0.0, drain_until - time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._ended and (drain_until is not None or not self._stop_asked.is_set()):
+                    self._moved.clear()
+                    await self._moved.wait()
+        ended, self._ended = self._ended, []
+        if drain_until is not None and not ended:
+            raise stopped(self._supplies.run)
+        for task in ended:
+            await _maybe(self._tasks.pop(task)(task.result()))
 
     async def _on_proposals(self, answers: list[Proposals]) -> None:
         await self._manager("propose", answers)

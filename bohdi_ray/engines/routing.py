@@ -40,8 +40,10 @@ def choose(replicas: tuple[Replica, ...], in_flight: Mapping[str, int], rng: np.
     """
     if not replicas:
         raise ValueError("no replica to choose from")
-    if len(replicas) == 1:
+    num = len(replicas)
+    if num == 1:
         return replicas[0]
-    first, second = rng.choice(len(replicas), size=2, replace=False)
-    a, b = replicas[first], replicas[second]
+    # One number for the ordered pair: it is drawn for every request, and `rng.choice` takes six times as long.
+    first, second = divmod(int(rng.integers(num * (num - 1))), num - 1)
+    a, b = replicas[first], replicas[second + (second >= first)]
     return a if in_flight.get(a.replica_id, 0) <= in_flight.get(b.replica_id, 0) else b

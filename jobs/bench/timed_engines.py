@@ -17,10 +17,11 @@ import ray
 from fakes import scripted_completion
 from scripted_parts import NO_FAULTS, ScriptedEngineActor
 
+from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
 from bohdi_ray.records import Completion, EngineRequest
 
-MAX_CONCURRENCY = 1_000
+MAX_CONCURRENCY = 20_000  # calls at a time in a process
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class TimedEngine(ScriptedEngineActor):
         super().__init__(model, weights_version, 0.0, NO_FAULTS)
         self._speed = speed
         self._free_at = [0.0] * speed.slots  # a heap; event loop time, s
-        self._in_flight = 0
+        self._num_inside = self._num_begun = 0
+        self._waited_s = 0.0
 
     async def _answers(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
         queue: RunQueue = asyncio.Queue()
@@ -46,16 +48,39 @@ class TimedEngine(ScriptedEngineActor):
             yield ready
 
     async def _answer(self, request: EngineRequest) -> Completion:
-        loop = asyncio.get_running_loop()
-        end = max(loop.time(), self._free_at[0]) + self._speed.answer_s
+        now = asyncio.get_running_loop().time()
+        start = max(now, self._free_at[0])
+        end = start + self._speed.answer_s
         heapq.heapreplace(self._free_at, end)
-        self._in_flight += 1
+        self._num_inside += 1
+        self._num_begun += 1
+        self._waited_s += start - now
         try:
-            await asyncio.sleep(end - loop.time())
+            await asyncio.sleep(end - now)
         finally:
-            self._in_flight -= 1
+            self._num_inside -= 1
         self._num_served += 1
         return scripted_completion(self._model, self._weights_version, request)
+
+    async def stats(self) -> EngineStats:
+        inside = min(self._num_inside, self._speed.slots)
+        return EngineStats(
+            self._model,
+            self._weights_version,
+            inside,
+            self._num_served,
+            0,
+            0,
+            idle_s=0.0,
+            uptime_s=1.0,
+            num_waiting=self._num_inside - inside,
+            num_begun=self._num_begun,
+            waited_s=self._waited_s,
+        )
+
+    async def served(self) -> int:
+        """Requests answered so far."""
+        return self._num_served
 
 
 class EngineHost:
@@ -70,7 +95,7 @@ class EngineHost:
 
     async def served(self) -> int:
         """Requests answered so far by all of them."""
-        return sum(engine._num_served for engine in self._engines)
+        return sum([await engine.served() for engine in self._engines])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +116,15 @@ class Hosted:
     def remote(self, *arguments: Any) -> Any:
         return self.host.run.options(num_returns="streaming").remote(self.index, *arguments)
 
-
-def start_replicas(model: str, num_replicas: int, speed: Speed) -> list[Any]:
-    """Handles of engines of their own process each."""
-    engine = ray.remote(num_cpus=0, max_concurrency=MAX_CONCURRENCY)(TimedEngine)
-    handles = [engine.remote(model, 0, speed) for _ in range(num_replicas)]
-    ray.get([handle.start.remote() for handle in handles], timeout=300)
-    return handles
+    def end(self) -> None:
+        """Ends its host, and with it all that share it. May be called again."""
+        ray.kill(self.host)
 
 
 def start_hosted(model: str, num_replicas: int, num_hosts: int, speed: Speed) -> list[Hosted]:
     """Handles of engines that share `num_hosts` processes."""
     per_host = -(-num_replicas // num_hosts)
-    host = ray.remote(num_cpus=0, max_concurrency=20 * MAX_CONCURRENCY)(EngineHost)
+    host = ray.remote(num_cpus=0, max_concurrency=MAX_CONCURRENCY)(EngineHost)
     hosts = [host.remote(model, per_host, speed) for _ in range(num_hosts)]
     ray.get([host.served.remote() for host in hosts], timeout=300)
     return [Hosted(hosts[i % num_hosts], i // num_hosts) for i in range(num_replicas)]

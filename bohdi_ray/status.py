@@ -29,6 +29,7 @@ LACKING_LOOKS = 3  # in a row, so that an engine that is being replaced is no fa
 class Told:
     """What metrics.jsonl tells of the newest driver."""
 
+    started_at: float | None = None  # when all its parts were up, Unix time, s
     ended: str | None = None  # what it ended with; "" if without an error
     looks: list[dict[str, Any]] = field(default_factory=list)  # the newest few
     left_out: dict[str, str] = field(default_factory=dict)
@@ -70,6 +71,7 @@ def told_by(records: Iterator[dict[str, Any]]) -> Told:
         model, round = record.get("model"), record.get("round")
         if kind in ("resumed", "start_up"):
             told.ended, told.looks = None, []
+            told.started_at = at if kind == "start_up" else None
             if kind == "resumed":
                 told.left_out = {}
         elif kind == "ended":
@@ -94,7 +96,10 @@ def _facts(
 ) -> RunFacts:
     config, held = run.config(), read_lease(run)
     num_closed, num_trained = sum(record.is_closed for record in records), committed[-1] + 1 if committed else 0
-    began = max((told.closed_at.get(num_trained), told.committed_at.get(num_trained - 1)), key=lambda at: at or 0.0)
+    # Since when the trainer can have been at it: it was up, had the round, and was done with the one before.
+    began = max(
+        told.started_at or 0.0, told.closed_at.get(num_trained, 0.0), told.committed_at.get(num_trained - 1, 0.0)
+    )
     times = [known.seconds for known in state.trained.values() if known.seconds > 0]
     return RunFacts(
         run=run.location,
@@ -103,7 +108,7 @@ def _facts(
         ended=told.ended,
         num_closed=num_closed,
         num_trained=num_trained,
-        training_for_s=now - began if began is not None and num_trained < num_closed else None,
+        training_for_s=now - began if told.started_at is not None and num_trained < num_closed else None,
         longest_training_s=max(times, default=None),
         train_step_s=config.deadlines.train_step_s,
         max_staleness=config.harvest.max_staleness,

@@ -63,7 +63,7 @@ def log(run: RunDir, *records: dict) -> None:
 
 
 ROUND = {"kind": "round", "round": 1, "time": NOW - 60, "seconds": 20.0, "accepted": 50, "reward_rate": 0.8}
-TRAINING = {"kind": "training", "round": 0, "time": NOW - 80, "committed_at": NOW - 90, "tokens_per_s": 700.0}
+TRAINING = {"kind": "training", "round": 0, "time": NOW - 80, "committed_at": NOW - 900, "tokens_per_s": 700.0}
 
 
 def test_a_run_under_way(run):
@@ -84,10 +84,22 @@ def test_a_run_under_way(run):
 
 
 def test_a_trainer_that_stands_still_since_the_round_was_closed(run):
-    log(run, {**TRAINING, "committed_at": NOW - 300}, {**ROUND, "time": NOW - 200})
+    up, closed = {"kind": "start_up", "time": NOW - 900}, {**ROUND, "time": NOW - 200}
+    log(run, up, {**TRAINING, "committed_at": NOW - 300}, closed)
     assert status_of(run.location, NOW).verdict.state == "trainer stalled"
-    log(run, {**TRAINING, "committed_at": NOW - 100}, {**ROUND, "time": NOW - 200})  # it was busy with the round before
+    log(run, up, {**TRAINING, "committed_at": NOW - 100}, closed)  # it was busy with the round before
     assert status_of(run.location, NOW).verdict.state == "healthy"
+
+
+def test_a_trainer_that_is_not_up_yet_does_not_stand_still(run):
+    resumed = {"kind": "resumed", "time": NOW - 400}
+    before = [{"kind": "start_up", "time": NOW - 9000}, TRAINING, {**ROUND, "time": NOW - 8000}]
+    log(run, *before, resumed)  # its engines load
+    assert status_of(run.location, NOW).verdict.state == "healthy"
+    log(run, *before, resumed, {"kind": "start_up", "time": NOW - 100})
+    assert status_of(run.location, NOW).verdict.state == "healthy"
+    log(run, *before, resumed, {"kind": "start_up", "time": NOW - 160})
+    assert status_of(run.location, NOW).verdict.state == "trainer stalled"
 
 
 def test_a_source_that_is_left_out_and_taken_back(run):

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=4, help="harvest tasks in flight")
     parser.add_argument("--tickets", type=int, default=32, help="tickets per task")
     options = parser.parse_args()
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
         config = scripted_config(
             f"{folder}/run",

@@ -131,7 +131,7 @@ def main() -> None:
     result: dict[str, Any] = {}
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=16, include_dashboard=False, log_to_driver=False)
         try:
             directory = start_directory()
             if replicas:

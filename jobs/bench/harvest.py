@@ -253,7 +253,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare_models()
     with tempfile.TemporaryDirectory() as folder:
-        ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)
         try:
             result = asyncio.run(measure(make_config(folder, options), options.repeats))
         finally:

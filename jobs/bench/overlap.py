@@ -85,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     result: dict[str, object] = {"cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
-        ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)
         runs = {f"staleness {k}, step_lag {lag}": fixed(folder, k, lag, options) for k in (0, 1) for lag in (0, 1)}
         ray.shutdown()
         overlapped, sequential = runs["staleness 1, step_lag 1"], runs["staleness 0, step_lag 1"]

@@ -188,7 +188,7 @@ def run_ours(config, checkpoints: str, options: argparse.Namespace) -> dict:
     from bohdi_ray.training.launch import start_trainer
 
     env = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, runtime_env=env)
+    ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, runtime_env=env)
     queue = start_sample_queue(config.training, checkpoints)
     for round, count in ((0, WARM_UP_STEPS * options.batch), (1, options.steps * options.batch)):
         ray.get(queue.put_round.remote(round, make_rows(round, count)), timeout=60)

@@ -64,7 +64,11 @@ def measure(options: argparse.Namespace, checkpoints: str) -> dict:
     config = make_config(options.model or str(prepare_models().source_dir), options.rounds)
     publish_base(config.target, version_dir(checkpoints, 0))
     ray.init(
-        num_cpus=8, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}}
+        "local",
+        num_cpus=8,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
     )
     engine = make_engine_actor(config.target, "target-0", 0, f"{version_dir(checkpoints, 0)}/weights", config)
     ray.get(engine.start.remote(), timeout=WAIT_S)

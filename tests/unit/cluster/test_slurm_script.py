@@ -97,6 +97,8 @@ def test_a_fusion_that_ends_ends_the_job_and_every_node(cluster):
     head, workers = (facts / "starts").read_text().splitlines()
     assert "--head" in head and "--dashboard-host=127.0.0.1" in head and "--address=" in workers
     assert all(line.startswith("token start ") and "--num-cpus=7" in line for line in (head, workers))
+    # A fixed port is one that another Ray on the node may hold.
+    assert all("--dashboard-agent-listen-port=0" in line for line in (head, workers))
     assert "--labels=bohdi-group=trainer" in head and "--labels=bohdi-group=sources" in workers
     assert (facts / "ends").read_text().split() == ["ended", "ended"]
     options = (facts / "srun").read_text().split()

@@ -274,7 +274,8 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
     else:
         # Engines and trainer share this machine's cores; the slots only have to admit them all.
         slots = math.ceil(local_node(config).num_cpus) + SPARE_SLOTS
-        ray.init(num_cpus=slots, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init("local", num_cpus=slots, **quiet)  # also where another Ray runs on this machine
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ def engine_arguments(model: VllmModel, path: str, seed: int, device: str) -> dic
     engine = model.engine
     arguments: dict[str, Any] = {
         "model": path,
+        "served_model_name": model.name,  # the label of its stats; else it is the path
         "dtype": model.dtype,
         "trust_remote_code": model.trust_remote_code,
         "tensor_parallel_size": engine.tensor_parallel_size,
@@ -100,7 +102,25 @@ def make_async_llm(arguments: dict[str, Any], on_progress: Callable[[], None]) -
         def log_engine_initialized(self) -> None:
             pass
 
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[Progress])
+    loggers = [Progress, *ray_stat_loggers()]
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
+
+
+def ray_stat_loggers() -> list[Any]:
+    """vLLM's own stats as Ray's metrics `ray_vllm_*`, with the actor's name as `ReplicaId`; [] outside Ray."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return []
+    from ray.util import metrics
+    from vllm.v1.metrics import ray_wrappers
+
+    context = ray.get_runtime_context()
+    replica = context.get_actor_name() or context.get_actor_id() or "driver"
+    # vLLM's wrappers are made for Ray Serve: without it, as here, they take all of Ray for missing, and inside a plain
+    # actor they know no replica.
+    ray_wrappers.ray_metrics = metrics
+    ray_wrappers._get_replica_id = lambda: replica
+    return [ray_wrappers.RayPrometheusStatLogger]
 
 
 async def tokenizer_of(llm: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 from fakes import scripted_completion
+from scripted_metrics import round_metrics, scripted_heldout_loss
 from step_log import StepLog
 
 from bohdi_ray.addresses import below, is_address
@@ -161,7 +162,7 @@ ScriptedEngine = ray.remote(num_cpus=0, max_concurrency=1000)(ScriptedEngineActo
 def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: Faults, log_steps: bool) -> int:
     """One rank that takes steps from the queue and commits empty folders after `step_s` a step."""
     resume = ray.get(queue.plan.remote(1), timeout=QUEUE_S).resume
-    step, seconds = resume.next_step, 0.0
+    step, seconds, num_rows = resume.next_step, 0.0, 0
     log = None
     if log_steps:
         behind = version_dir(checkpoints_dir, resume.round + 1)
@@ -181,13 +182,14 @@ def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: F
         if taken.rows:
             time.sleep(step_s)
         seconds += time.perf_counter() - began
+        num_rows += len(taken.rows)
         if log:
             log.stepped(taken.rows)
         ray.get(queue.ack.remote(1, 0, step), timeout=QUEUE_S)
         step += 1
         if taken.last_of_round:
             folder = round_dir(checkpoints_dir, taken.round)
-            metrics = {"loss": 1.0 / step, "seconds": {"stepping": seconds}, "committed_at": time.time()}
+            metrics = round_metrics(taken.round, step, num_rows, seconds)
             state = RoundState(taken.round, step, step, taken.round + 1, 1, False)
             if not is_committed(folder):
                 start_folder(folder)
@@ -204,7 +206,7 @@ def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: F
                 commit_folder(optimizer_dir(folder))
             state = replace(state, has_optimizer=True)
             ray.get(queue.round_committed.remote(state, metrics), timeout=QUEUE_S)
-            seconds = 0.0
+            seconds, num_rows = 0.0, 0
 
 
 @ray.remote(num_cpus=0)
@@ -223,7 +225,7 @@ def write_weights(folder: str, version: int) -> None:
 
 @ray.remote(num_cpus=0)
 def _evaluate(versions: list[int], num_rows: int) -> dict[int, float]:
-    return {version: 2.0 / (1 + version) for version in versions} if num_rows else {}
+    return {version: scripted_heldout_loss(version) for version in versions} if num_rows else {}
 
 
 @ray.remote(num_cpus=0)

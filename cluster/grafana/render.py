@@ -20,6 +20,7 @@ from typing import Any
 
 BOARD = Path(__file__).with_name("bohdi_ray.json")
 POINTS = 240  # along the time axis
+MOST_LABELS = 10  # of a panel's legend
 Series = dict[str, list[tuple[float, float]]]  # (Unix time in s, value) by what the legend says
 
 
@@ -69,26 +70,42 @@ def draw(server: str, names: Sequence[str], start: float, end: float, rate_s: fl
 
     board = json.loads(BOARD.read_text("utf-8"))
     panels = [panel for name, those in rows(board).items() if name in names for panel in those]
-    num_rows = math.ceil(len(panels) / 3)
-    figure, axes = plt.subplots(num_rows, 3, figsize=(15, 2.9 * num_rows), squeeze=False, layout="constrained")
-    for axis in axes.flat[len(panels) :]:
-        axis.set_axis_off()
-    for axis, panel in zip(axes.flat, panels, strict=False):
+    cells, heights = _cells(panels)
+    figure = plt.figure(figsize=(15, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(heights), 6, height_ratios=heights)
+    for panel, (row, left, width) in zip(panels, cells, strict=True):
         parts = [series(server, target, start, end, rate_s) for target in panel["targets"]]
         found = {label: points for part in parts for label, points in part.items()}
+        axis = figure.add_subplot(grid[row, left : left + width])
         axis.set_title(panel["title"], fontsize=10, loc="left")
         if panel["type"] == "stat":
             _draw_number(axis, found)
         else:
             _draw_lines(axis, found, panel)
+            axis.set_xlim(datetime.fromtimestamp(start), datetime.fromtimestamp(end))
     figure.savefig(out, dpi=72)
     plt.close(figure)
+
+
+def _cells(panels: Sequence[dict[str, Any]]) -> tuple[list[tuple[int, int, int]], list[float]]:
+    """Row, first column and width of each panel on six columns, and the rows' heights in inches."""
+    cells: list[tuple[int, int, int]] = []
+    heights: list[float] = []
+    left = 6
+    for panel in panels:
+        width, height = (1, 1.0) if panel["type"] == "stat" else (2, 2.9)
+        if left + width > 6 or heights[-1] != height:
+            heights.append(height)
+            left = 0
+        cells.append((len(heights) - 1, left, width))
+        left += width
+    return cells, heights
 
 
 def _draw_number(axis: Any, found: Series) -> None:
     value = next((points[-1][1] for points in found.values()), None)
     axis.set_axis_off()
-    axis.text(0.5, 0.5, "-" if value is None else f"{value:g}", fontsize=36, ha="center", va="center")
+    axis.text(0.5, 0.4, "-" if value is None else f"{value:g}", fontsize=28, ha="center", va="center")
 
 
 def _draw_lines(axis: Any, found: Series, panel: dict[str, Any]) -> None:
@@ -104,7 +121,10 @@ def _draw_lines(axis: Any, found: Series, panel: dict[str, Any]) -> None:
     if not found:
         axis.text(0.5, 0.5, "No data", transform=axis.transAxes, ha="center")
     else:
-        axis.legend(fontsize=7, ncols=2, loc="best", framealpha=0.6)
+        handles, labels = axis.get_legend_handles_labels()
+        if len(labels) > MOST_LABELS:
+            labels[MOST_LABELS - 1] = f"and {len(labels) - MOST_LABELS + 1} more"
+        axis.legend(handles[:MOST_LABELS], labels[:MOST_LABELS], fontsize=7, ncols=2, loc="best", framealpha=0.6)
     axis.set_ylim(bottom=0)
     if panel["fieldConfig"]["defaults"]["unit"] == "percentunit":
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

@@ -200,6 +200,7 @@ class RunProgress:
         """A round is harvested and its rows are queued."""
         self._tell(harvest)
         self.live.closed(len(closed.reborn), self.reached().cost)
+        self._recorded_look = -math.inf  # the next look belongs to the round's end
         self.intervals.record("harvest", harvest.started, harvest.finished)
         summary = round_summary(harvest, num_rows, self._before)
         self._before = None

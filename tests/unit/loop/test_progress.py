@@ -10,6 +10,7 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import DeadlineExceeded
 from bohdi_ray.meditation import RoundHarvest
+from bohdi_ray.observe.run_metrics import LiveLook
 from bohdi_ray.progress import RunProgress
 from bohdi_ray.records import Outcome
 from bohdi_ray.resume import Past
@@ -171,6 +172,20 @@ def test_the_end_of_a_driver_and_its_reason_are_recorded(tmp_path):
     assert (
         last["kind"] == "ended" and last["error"].startswith("DeadlineExceeded: ") and "see its logs" in last["error"]
     )
+
+
+def test_a_look_is_recorded_once_a_minute_and_after_a_round(tmp_path):
+    run = RunDir(tmp_path / "run")
+    look = LiveLook(replicas={"near": (2, 1)}, sources_left_out=("far",))
+    with RunProgress(config(run.location), run, time.time()) as progress:
+        progress.on_look(look)
+        progress.on_look(look)
+        progress.on_closed(harvest(), RoundClosed(0, (), ()), 12)
+        progress.on_look(look)
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["kind"] for record in records if record["kind"] in ("look", "round")] == ["look", "round", "look"]
+    looks = [record for record in records if record["kind"] == "look"]
+    assert looks[0]["replicas"] == {"near": {"wanted": 2, "up": 1}} and looks[0]["sources_left_out"] == ["far"]
 
 
 # Cost.

@@ -110,6 +110,8 @@ def bound(root: Path, folders: list[str]) -> Iterator[None]:
             place.mkdir(parents=True, exist_ok=True)
             subprocess.run(["mount", "--bind", folder, str(place)], check=True)
             done.append(place)
+            if folder in folders:  # not to be emptied with the root by somebody who cleans up
+                subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
         yield
     finally:
         for place in reversed(done):

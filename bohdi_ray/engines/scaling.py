@@ -50,11 +50,12 @@ class Limits:
 class Tempo:
     """How long a load must last before it is answered, s.
 
-    `grow_after_s`: an engine takes 25 s and more to start, so waiting 10 s to be sure costs little, and a burst that is
-    shorter would be over before the new engine serves. `shrink_after_s`: an engine that is ended and wanted again costs
-    its start and, on a cluster that scales, a node's; two minutes of surplus cost less. `cooldown_s`: between two
-    changes of one pool, so that each is decided from looks that show the one before. `tolerated_wait_s`: a mean wait
-    for a turn up to this is what the uneven choice of replicas by many tasks causes, not a lack of engines.
+    `grow_after_s`: the window in which most looks must need more, so more than half of it is enough. An engine takes
+    25 s and more to start: 5 to 10 s to be sure add little, and a burst that is shorter would be over before the new
+    engine serves. `shrink_after_s`: an engine that is ended and wanted again costs its start and, on a cluster that
+    scales, a node's; two minutes of surplus cost less. `cooldown_s`: between two changes of one pool, so that each is
+    decided from looks that show the one before. `tolerated_wait_s`: a mean wait for a turn up to this is what the
+    uneven choice of replicas by many tasks causes, not a lack of engines.
     """
 
     grow_after_s: float = 10.0

@@ -17,6 +17,6 @@ def ray_session():
     os.environ["PYTHONPATH"] = os.pathsep.join([TESTS, *filter(None, [os.environ.get("PYTHONPATH")])])
     if TESTS not in sys.path:
         sys.path.insert(0, TESTS)
-    ray.init(num_cpus=16, num_gpus=0, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=16, num_gpus=0, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

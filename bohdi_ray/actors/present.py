@@ -34,16 +34,17 @@ class LiveRun:
 
     def line(self) -> str:
         """What is to be said of it, on one line."""
-        engines = ", ".join(f"{name} {number}" for name, number in sorted(self.engines.items())) or "no engines yet"
+        counts = ", ".join(f"{name} {number}" for name, number in sorted(self.engines.items()))
+        engines = f"; engines: {counts}" if counts else ""
         where = "" if self.location is None else f" in {self.location}"
         if self.tree is None or self.queue is None:
             silent = "its tree manager" if self.tree is None else "its sample queue"
-            return f"{self.name}{where}: {silent} does not answer; engines: {engines}"
+            return f"{self.name}{where}: {silent} does not answer{engines}"
         trainer = "has steps to work on" if self.queue.busy else "waits for rows"
         return (
             f"{self.name}{where}: round {self.tree['round']}, {self.tree['num_committed']} samples, "
             f"{self.tree['num_in_flight']} tickets in flight; the trainer {trainer} "
-            f"({self.queue.num_rows_queued} rows queued); engines: {engines}"
+            f"({self.queue.num_rows_queued} rows queued){engines}"
         )
 
 

@@ -128,7 +128,7 @@ def plan(config: Path, overrides: tuple[str, ...], nodes: Path | None, address: 
 
 def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
     """Where the run would be placed; None if that cannot be known here."""
-    from bohdi_ray.machines import knock, nodes_of_ray, read_nodes, unreachable
+    from bohdi_ray.machines import described_nodes, knock, nodes_of_ray, read_nodes, unreachable
     from bohdi_ray.plan import asks_for_gpus
     from bohdi_ray.preflight import local_node
 
@@ -143,6 +143,8 @@ def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
                 return nodes_of_ray(ray.nodes())
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise unreachable("--address", address, error) from None
+    if config.nodes:
+        return described_nodes(config.nodes, "nodes")
     machine = local_node(config)
     return None if machine.num_gpus == 0 and asks_for_gpus(config) else [machine]
 

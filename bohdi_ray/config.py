@@ -20,6 +20,7 @@ from bohdi_ray.config_models import (
     EngineArgs,
     ModelBase,
     OpenAIModel,
+    ReplicaRange,
     ReplicaResources,
     RoleSampling,
     Sampling,
@@ -60,6 +61,7 @@ __all__ = [
     "ModelBase",
     "ObserveConfig",
     "OpenAIModel",
+    "ReplicaRange",
     "ReplicaResources",
     "RoleSampling",
     "Sampling",
@@ -83,6 +85,9 @@ class FusionConfig(Section):
     `gs://…`), its settings in the query (`?region=…&endpoint_override=…`); `{time}` in it is replaced."""
     preset: Literal["paper"] | None = None
     """Gives what the file and overrides leave out: `paper` the values of arXiv 2506.15721."""
+    nodes: tuple[dict[str, Any], ...] = ()
+    """Nodes that a cluster which scales may have, as `bohdi plan --nodes` reads them: what the run must fit on.
+    Default: the nodes that are there when it starts."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Of every random draw."""
     sources: tuple[SourceModel, ...]

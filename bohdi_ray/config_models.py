@@ -8,12 +8,34 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from bohdi_ray.records import Role
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SECRET = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
+
+LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+SELECTED = re.compile(rf"!?{LABEL.pattern}|!?in\( *{LABEL.pattern}(?: *, *{LABEL.pattern})* *\)")
+
+
+def check_label_selector(selector: dict[str, str]) -> dict[str, str]:
+    """The selector, if Ray would take it. Raises ValueError."""
+    for key, value in selector.items():
+        if not all(LABEL.fullmatch(part) for part in key.split("/")) or key.count("/") > 1:
+            raise ValueError(f"{key!r} is no name of a label")
+        if not SELECTED.fullmatch(value):
+            raise ValueError(f"{key}: {value!r} is no selector; write a value, !value, in(a,b) or !in(a,b)")
+    return selector
 
 
 class Section(BaseModel):
@@ -86,6 +108,43 @@ class ReplicaResources(Section):
     """CPU slots."""
     memory_gb: float | None = Field(None, gt=0)
     """Main memory, GB, reserved with Ray. Default: not reserved."""
+    custom: dict[str, float] = {}
+    """Custom Ray resources of the nodes it may sit on, `{a100: 1}`; with several pipeline stages, of each stage."""
+    label_selector: dict[str, str] = {}
+    """Ray labels of the nodes it may sit on: `{region: a}`, also `!a`, `in(a,b)` and `!in(a,b)`."""
+
+    @field_validator("custom")
+    @classmethod
+    def _of_their_own(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, amount in value.items():
+            if name in ("CPU", "GPU", "memory", "object_store_memory") or amount <= 0:
+                raise ValueError(
+                    f"custom resources are amounts above 0, and not {name}: {amount:g}; CPU, GPU and memory have fields"
+                )
+        return value
+
+    @field_validator("label_selector")
+    @classmethod
+    def _selects(cls, value: dict[str, str]) -> dict[str, str]:
+        return check_label_selector(value)
+
+
+class ReplicaRange(Section):
+    """Between how many engines a pool may grow and shrink with its load."""
+
+    min: int = Field(1, ge=1, le=4096)
+    """Engines there always are, as long as the cluster has room for them."""
+    max: int = Field(ge=1, le=4096)
+    """Most engines."""
+    requests_per_engine: int | None = Field(None, ge=1)
+    """Requests in flight at which an engine counts as full: lower, and the pool grows sooner. Default: its
+    `engine.max_num_seqs`."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ReplicaRange:
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min}, max is {self.max}")
+        return self
 
 
 class ModelBase(Section):
@@ -133,8 +192,17 @@ class VllmModel(ModelBase):
     """Arguments of the engine."""
     resources: ReplicaResources = ReplicaResources()
     """Resources of one replica."""
-    replicas: int = Field(1, ge=1, le=4096)
-    """Engines of this model."""
+    replicas: ReplicaRange = ReplicaRange(min=1, max=1)
+    """Engines of this model: a number, or `{min: 1, max: 4}` to grow and shrink with the load. Default: 1."""
+
+    @field_validator("replicas", mode="before")
+    @classmethod
+    def _a_number_is_both(cls, value: Any) -> Any:
+        return {"min": value, "max": value} if isinstance(value, int) else value
+
+    @field_serializer("replicas")
+    def _one_number(self, value: ReplicaRange) -> int | dict[str, int]:
+        return value.min if value.min == value.max else value.model_dump(exclude_none=True)
 
     @model_validator(mode="after")
     def _pinned_code(self) -> VllmModel:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.config_bandit import BanditConfig as BanditConfig
-from bohdi_ray.config_models import Section
+from bohdi_ray.config_models import Section, check_label_selector
 from bohdi_ray.records import MAX_STEPS, MAX_TICKETS
 
 # The paper's six ways to ask (section 4 of the method), in our own words.
@@ -103,6 +103,9 @@ class HarvestConfig(Section):
     """Most tickets one task works on, all at once."""
     min_sources: int = Field(1, ge=1)
     """A run needs at least this many sources: one that stays down is left out for the time while so many are left."""
+    shortage: Literal["go_on", "stop"] = "go_on"
+    """When an engine finds no room within `deadlines.placement_s`: go on with fewer while each model that is
+    needed has one, and try again with pauses; or stop the run."""
     prompts: str | None = None
     """A folder whose *.jinja files replace the prompt templates of the same name."""
 
@@ -170,6 +173,8 @@ class TrainingConfig(Section):
     """Train workers (ranks)."""
     resources_per_worker: dict[str, float] = Field({"CPU": 1})
     """Ray resources of one worker; `GPU: 1` is added where the cluster has GPUs and none is named."""
+    label_selector: dict[str, str] = Field({})
+    """Ray labels of the nodes train workers may sit on, written as a model's `resources.label_selector`."""
     deepspeed: dict[str, Any] = Field({"zero_optimization": {"stage": 2}})
     """A plain DeepSpeed configuration; batch sizes, precision, clipping and optimizer are filled in from above."""
     save_optimizer_every: int = Field(1, ge=1)
@@ -178,6 +183,11 @@ class TrainingConfig(Section):
     """Newest committed rounds kept, beside version 0, the best one, and any a harvest may still use."""
     max_failures: int = Field(3, ge=0)
     """Times Ray Train may restart the workers."""
+
+    @field_validator("label_selector")
+    @classmethod
+    def _selects(cls, value: dict[str, str]) -> dict[str, str]:
+        return check_label_selector(value)
 
 
 class StopConfig(Section):

@@ -65,6 +65,10 @@ class EngineFailed(BohdiError):
     """An engine died, hangs, or serves weights that are not the ones asked for. Its replica must be replaced."""
 
 
+class EngineRetired(BohdiError):
+    """An engine takes no further calls, because its pool shrinks; ask another one."""
+
+
 class RemoteFailed(BohdiError):
     """An OpenAI-compatible server refused or failed a request for good, after all retries."""
 
@@ -99,6 +103,10 @@ class DeadlineExceeded(BohdiError):
     def __init__(self, waited_for: str, seconds: float, remedy: str):
         self.waited_for, self.seconds, self.remedy = waited_for, seconds, remedy
         super().__init__(f"waited {seconds:.0f} s for {waited_for}; {remedy}")
+
+
+class NoRoom(DeadlineExceeded):
+    """The cluster had no room for an engine in time."""
 
 
 class RunDirError(BohdiError):

@@ -110,7 +110,9 @@ async def _rounds(
     )
     while not rounds.done:
         if (round := rounds.next_harvest()) is None:
+            crew.pools.pace.waits_for_trainer()
             metrics = await unless_stopped(crew.wait_trained(rounds.num_trained), stop_asked, crew.run_dir)
+            crew.pools.pace.goes_on()
             progress.on_trained(rounds.num_trained, metrics)
             rounds.trained(rounds.num_trained)
             if rounds.num_trained >= past.newest_version:  # until then the best version may not be known again
@@ -122,6 +124,7 @@ async def _rounds(
         started = time.monotonic()
         progress.on_weights(started, version, await crew.serve_weights(version))
         progress.on_round(round, version)
+        crew.pools.pace.harvests(round)
         harvest = await meditation.run(round, version)
         closed = await crew.close_round(round, harvest_version(round + 1, config.harvest.max_staleness))
         num_rows = await crew.queue_rows(closed)

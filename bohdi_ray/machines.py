@@ -9,16 +9,16 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.placement import Node
+from bohdi_ray.room import Bundle, Free, Node
 
-NODE_KEYS = ("name", "num_cpus", "num_gpus", "memory_gb", "gpu_name", "gpu_memory_gb", "count")
+NODE_KEYS = ("name", "num_cpus", "num_gpus", "memory_gb", "gpu_name", "gpu_memory_gb", "labels", "resources", "count")
 THIS_MACHINE = "this machine"
 KNOCK_S = 10.0
 EXAMPLE = "Write a list of nodes like {name: a, num_cpus: 96, num_gpus: 8, memory_gb: 1000, gpu_name: H100, count: 2}."
@@ -63,11 +63,15 @@ def read_nodes(path: Path) -> list[Node]:
         raise ConfigError("--nodes", str(path), f"cannot be read: {error}", EXAMPLE) from None
     if not isinstance(entries, list) or not entries:
         raise ConfigError("--nodes", str(path), "holds no list of nodes", EXAMPLE)
-    return [node for i, entry in enumerate(entries) for node in _nodes_of(entry, i)]
+    return described_nodes(entries, "--nodes")
 
 
-def _nodes_of(entry: Any, i: int) -> list[Node]:
-    field = f"--nodes, entry {i}"
+def described_nodes(entries: Sequence[Any], where: str) -> list[Node]:
+    """Nodes from what a person wrote about them, in a file or under `nodes:`. Raises ConfigError."""
+    return [node for i, entry in enumerate(entries) for node in _nodes_of(entry, f"{where}, entry {i}", i)]
+
+
+def _nodes_of(entry: Any, field: str, i: int) -> list[Node]:
     if not isinstance(entry, dict) or "num_cpus" not in entry:
         raise ConfigError(field, entry, "must be a mapping with num_cpus", EXAMPLE)
     unknown = sorted(str(key) for key in set(entry) - set(NODE_KEYS))
@@ -77,6 +81,7 @@ def _nodes_of(entry: Any, i: int) -> list[Node]:
     for key, value in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             raise ConfigError(f"{field}, {key}", value, "must be a number, 0 or more", EXAMPLE)
+    _check_labels_and_resources(entry, field)
     name, count = str(entry.get("name", f"node{i}")), int(entry.get("count", 1))
     return [
         Node(
@@ -86,9 +91,25 @@ def _nodes_of(entry: Any, i: int) -> list[Node]:
             memory_gb=entry.get("memory_gb"),
             gpu_name=entry.get("gpu_name"),
             gpu_memory_gb=entry.get("gpu_memory_gb"),
+            labels=entry.get("labels") or {},
+            resources=entry.get("resources") or {},
         )
         for j in range(count)
     ]
+
+
+def _check_labels_and_resources(entry: dict[str, Any], field: str) -> None:
+    for key, kind, rule in (("labels", str, "texts"), ("resources", int | float, "numbers")):
+        value = entry.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, dict) or not all(
+            isinstance(name, str) and isinstance(one, kind) and not isinstance(one, bool) for name, one in value.items()
+        ):
+            remedy = (
+                "Write {region: a} for labels, {a100: 4} for custom resources; quote labels that look like numbers."
+            )
+            raise ConfigError(f"{field}, {key}", value, f"must be a mapping of names to {rule}", remedy)
 
 
 def knock(address: str) -> None:
@@ -111,8 +132,21 @@ def unreachable(field: str, address: str | None, error: Exception) -> ConfigErro
     return ConfigError(field, address, f"cannot be reached ({reason})", remedy)
 
 
+def free_of_ray(
+    listed: Sequence[Mapping[str, Any]], available: Mapping[str, Mapping[str, float]], leaving: Collection[str]
+) -> list[Free]:
+    """What is free on living nodes, from `ray.nodes()`, what is available by node id, and the nodes that Ray is
+    draining, which are left out."""
+    living = [node for node in listed if node.get("Alive")]
+    return [
+        Free.rest(node, available.get(entry["NodeID"], {}))
+        for entry, node in zip(living, nodes_of_ray(living), strict=True)
+        if entry["NodeID"] not in leaving
+    ]
+
+
 def nodes_of_ray(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
-    """Living nodes from what `ray.nodes()` returns."""
+    """Living nodes from what `ray.nodes()` returns; Ray labels each with its id."""
     living = [node for node in listed if node.get("Alive")]
     hosts = [str(node.get("NodeName") or "node") for node in living]
     return [
@@ -124,6 +158,37 @@ def nodes_of_ray(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
             memory_gb=round(node["Resources"].get("memory", 0) / 1e9, 1) or None,
             # Ray counts a resource "accelerator_type:H100" where it knows the card.
             gpu_name=next((r.split(":", 1)[1] for r in node["Resources"] if r.startswith("accelerator_type:")), None),
+            labels=node.get("Labels") or {},
+            resources={name: n for name, n in node["Resources"].items() if _is_custom(name)},
         )
         for node, host in zip(living, hosts, strict=True)
     ]
+
+
+def _is_custom(name: str) -> bool:
+    """Whether a resource is one that somebody gave a node, not Ray's own count."""
+    own = name in ("CPU", "GPU", "memory", "object_store_memory") or name.startswith(("node:", "accelerator_type:"))
+    return not own and "_group_" not in name  # Ray's names for what a placement group holds
+
+
+def trainer_sits(
+    table: Mapping[str, Mapping[str, Any]], per_worker: Mapping[str, float], num_workers: int, job_id: str
+) -> bool:
+    """Whether the placement group that Ray Train makes for its workers holds its room now.
+
+    It carries no name. It is known by its job, which stands at the end of its id, and by what it asks for.
+    """
+    asked = {name: float(amount) for name, amount in per_worker.items() if amount}
+    return any(
+        group["state"] == "CREATED"
+        and not group["name"]
+        and group["placement_group_id"].endswith(job_id)
+        and [{k: v for k, v in bundle.items() if v} for bundle in group["bundles"].values()] == [asked] * num_workers
+        for group in table.values()
+    )
+
+
+def ray_bundle(bundle: Bundle) -> dict[str, float]:
+    """A bundle as Ray writes it."""
+    asked = {"CPU": bundle.num_cpus, "GPU": bundle.num_gpus, "memory": float(int(bundle.memory_gb * 1e9))}
+    return {name: amount for name, amount in {**asked, **bundle.resources}.items() if amount}

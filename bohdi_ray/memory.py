@@ -121,17 +121,17 @@ def _engine(model: VllmModel, size: ModelSize | None, card_gb: float | None) -> 
             left = taken - weights_gb(model, size) - ENGINE_OVERHEAD_GB["gpu"]
             parts += f": weights {weights_gb(model, size):.1f}, about {max(left, 0):.1f} left for the KV cache"
             parts += _tokens(left * GB, size, engine, model)
-        return Estimate(who, model.replicas, taken, of_what, parts)
+        return Estimate(who, model.replicas.max, taken, of_what, parts)
     if size is None:
-        return Estimate(who, model.replicas, None, of_what, "the model's files are not here")
+        return Estimate(who, model.replicas.max, None, of_what, "the model's files are not here")
     weights, overhead = weights_gb(model, size), ENGINE_OVERHEAD_GB[on]
     if engine.kv_cache_memory_bytes is None:
         parts = f"weights {weights:.1f} + overhead {overhead:g} + a KV cache by gpu_memory_utilization"
-        return Estimate(who, model.replicas, None, of_what, parts)
+        return Estimate(who, model.replicas.max, None, of_what, parts)
     cache = engine.kv_cache_memory_bytes / GB
     parts = f"weights {weights:.1f} + KV cache {cache:.1f} + overhead {overhead:g}"
     parts += _tokens(engine.kv_cache_memory_bytes, size, engine, model)
-    return Estimate(who, model.replicas, weights + cache + overhead, of_what, parts)
+    return Estimate(who, model.replicas.max, weights + cache + overhead, of_what, parts)
 
 
 def _tokens(cache_bytes: float, size: ModelSize, engine: EngineArgs, model: VllmModel) -> str:

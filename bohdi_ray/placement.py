@@ -8,60 +8,12 @@ taken down and built up again as one, then the target's engines, then the source
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.errors import ConfigError
-
-# What the small actors and tasks reserve; Ray Data needs a share of a CPU for each rank's reader.
-SMALL_CPUS = 0.01
-# By Ray's name of a card, where the name settles how much memory it has at least.
-GPU_MEMORY_GB = {
-    "B200": 180,
-    "H200": 141,
-    "H100": 80,
-    "A100-80G": 80,
-    "A100-40G": 40,
-    "L40S": 48,
-    "A10G": 24,
-    "L4": 24,
-    "T4": 16,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One machine of a cluster, as Ray counts it."""
-
-    name: str
-    num_cpus: float
-    num_gpus: int = 0
-    memory_gb: float | None = None  # None: not known
-    gpu_name: str | None = None
-    gpu_memory_gb: float | None = None  # of one card; None: not known
-
-    @property
-    def card_gb(self) -> float | None:
-        """Memory of one card, GB, as far as it is given or Ray's name for the card settles it."""
-        if self.gpu_memory_gb is not None or self.gpu_name is None:
-            return self.gpu_memory_gb
-        return GPU_MEMORY_GB.get(self.gpu_name)
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """What has to find room on one node."""
-
-    who: str  # "trainer worker 1 of 4"
-    owner: str  # "trainer" or a model's name
-    num_cpus: float
-    num_gpus: float = 0
-    memory_gb: float = 0
-
-    def __str__(self) -> str:
-        parts = [f"{self.num_gpus:g} GPU" if self.num_gpus else "", f"{self.num_cpus:g} CPU" if self.num_cpus else ""]
-        parts.append(f"{self.memory_gb:g} GB of memory" if self.memory_gb else "")
-        return " + ".join(part for part in parts if part) or "nothing"
+from bohdi_ray.room import SMALL_CPUS, Bundle, Free, best_node
+from bohdi_ray.room import Node as Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,50 +36,12 @@ class Misfit:
 @dataclass(frozen=True, slots=True)
 class Layout:
     seats: tuple[Seat, ...]
-    misfits: tuple[Misfit, ...]
+    misfits: tuple[Misfit, ...]  # of what must find room
+    short: tuple[Misfit, ...] = ()  # of what pools may grow into
 
     def on(self, node: str) -> tuple[Bundle, ...]:
         """Everything that sits on one node."""
         return tuple(seat.bundle for seat in self.seats if seat.node == node)
-
-
-@dataclass(slots=True)
-class _Free:
-    """What is left of a node while bundles are seated. Cards are counted one by one: a share must fit on one card."""
-
-    node: Node
-    cpus: float = 0
-    cards: list[float] = field(default_factory=list)
-    memory_gb: float = 0
-
-    def __post_init__(self) -> None:
-        self.cpus, self.cards = self.node.num_cpus, [1.0] * self.node.num_gpus
-        self.memory_gb = float("inf") if self.node.memory_gb is None else self.node.memory_gb
-
-    def _cards_for(self, num_gpus: float) -> list[int] | None:
-        """The cards a bundle would take: whole ones, or the fullest one with room for a share."""
-        if num_gpus < 1:
-            fitting = [i for i, left in enumerate(self.cards) if left >= num_gpus - 1e-9]
-            return [min(fitting, key=lambda i: self.cards[i])] if fitting else None
-        whole = [i for i, left in enumerate(self.cards) if left == 1.0]
-        return whole[: round(num_gpus)] if len(whole) >= num_gpus else None
-
-    def fits(self, bundle: Bundle) -> bool:
-        enough = self.cpus >= bundle.num_cpus - 1e-9 and self.memory_gb >= bundle.memory_gb - 1e-9
-        return enough and (bundle.num_gpus == 0 or self._cards_for(bundle.num_gpus) is not None)
-
-    def take(self, bundle: Bundle) -> None:
-        self.cpus -= bundle.num_cpus
-        self.memory_gb -= bundle.memory_gb
-        if bundle.num_gpus:
-            cards = self._cards_for(bundle.num_gpus)
-            assert cards is not None, "take() comes after fits()"
-            for i in cards:
-                self.cards[i] -= min(1.0, bundle.num_gpus)
-
-    def __str__(self) -> str:
-        memory = "" if self.memory_gb == float("inf") else f", {self.memory_gb:g} GB"
-        return f"{self.node.name}: {sum(self.cards):g} GPU, {round(self.cpus, 2):g} CPU{memory}"
 
 
 def resolve_gpus(config: FusionConfig, cluster_has_gpus: bool) -> FusionConfig:
@@ -157,26 +71,57 @@ def resolve_gpus(config: FusionConfig, cluster_has_gpus: bool) -> FusionConfig:
 
 def bundles(config: FusionConfig) -> list[Bundle]:
     """Everything that must find room, in the order in which it is seated. The GPU counts must be resolved."""
+    wanted = trainer_bundles(config)
+    for model, role in _hosted(config):
+        for replica in range(model.replicas.min):
+            wanted += engine_bundles(model, f"{role} {model.name}, engine {replica + 1}{_of(model)}")
+    return [*wanted, harvest_bundle(config)]
+
+
+def bundles_to_grow(config: FusionConfig) -> list[Bundle]:
+    """What pools may ask for beyond that."""
+    return [
+        bundle
+        for model, role in _hosted(config)
+        for replica in range(model.replicas.min, model.replicas.max)
+        for bundle in engine_bundles(model, f"{role} {model.name}, engine {replica + 1}{_of(model)}")
+    ]
+
+
+def trainer_bundles(config: FusionConfig) -> list[Bundle]:
+    """One a train worker, the share of a CPU that reads its rows included."""
     per_worker, num_workers = config.training.resources_per_worker, config.training.num_workers
-    wanted = [
+    custom = {name: amount for name, amount in per_worker.items() if name not in ("CPU", "GPU", "memory")}
+    return [
         Bundle(
             who=f"trainer worker {i + 1} of {num_workers}",
             owner="trainer",
             num_cpus=per_worker.get("CPU", 0) + SMALL_CPUS,
             num_gpus=per_worker.get("GPU", 0),
             memory_gb=per_worker.get("memory", 0) / 1e9,
+            labels=config.training.label_selector,
+            resources=custom,
         )
         for i in range(num_workers)
     ]
+
+
+def harvest_bundle(config: FusionConfig) -> Bundle:
+    """What the harvest's tasks and the small actors share."""
+    harvest_cpus = SMALL_CPUS * (config.harvest.max_tasks_in_flight + 1)
+    return Bundle("harvest tasks, tree manager and sample queue", "harvest", harvest_cpus)
+
+
+def _hosted(config: FusionConfig) -> list[tuple[VllmModel, str]]:
+    """The models that engines of ours load, with their roles, in the order in which they are seated."""
     sources = [source for source in config.sources if isinstance(source, VllmModel)]
     sources.sort(key=lambda source: -_gpus(source))
-    for model in (config.target, *sources):
-        role = "target" if model is config.target else "source"
-        for replica in range(model.replicas):
-            wanted += _engine_bundles(model, f"{role} {model.name}, engine {replica + 1} of {model.replicas}")
-    harvest_cpus = SMALL_CPUS * (config.harvest.max_tasks_in_flight + 1)
-    wanted.append(Bundle("harvest tasks, tree manager and sample queue", "harvest", harvest_cpus))
-    return wanted
+    return [(config.target, "target"), *((source, "source") for source in sources)]
+
+
+def _of(model: VllmModel) -> str:
+    few, many = model.replicas.min, model.replicas.max
+    return f" of {few}" if few == many else f" of {few} to {many}"
 
 
 def _gpus(model: VllmModel) -> float:
@@ -184,7 +129,7 @@ def _gpus(model: VllmModel) -> float:
     return model.resources.num_gpus
 
 
-def _engine_bundles(model: VllmModel, who: str) -> list[Bundle]:
+def engine_bundles(model: VllmModel, who: str) -> list[Bundle]:
     """One bundle for an engine inside one node; one for each pipeline stage where there are several."""
     stages = model.engine.pipeline_parallel_size if _gpus(model) else 1
     resources = model.resources
@@ -195,30 +140,32 @@ def _engine_bundles(model: VllmModel, who: str) -> list[Bundle]:
             num_cpus=resources.num_cpus if stage == 0 else 0,
             num_gpus=_gpus(model) / stages,
             memory_gb=(resources.memory_gb or 0) if stage == 0 else 0,
+            labels=resources.label_selector,
+            resources=resources.custom,
         )
         for stage in range(stages)
     ]
 
 
 def place(config: FusionConfig, nodes: Sequence[Node]) -> Layout:
-    """Seats every bundle of a configuration whose GPU counts are resolved. Pure and deterministic.
-
-    Bundles of one owner share a node where they can; GPU bundles take the node with the fewest free cards that
-    suffice, so that large holes stay; bundles without GPUs prefer nodes without.
-    """
-    free = [_Free(node) for node in nodes]
+    """Seats every bundle of a configuration whose GPU counts are resolved, and then those that pools may grow into.
+    Pure and deterministic."""
+    free = [Free.whole(node) for node in nodes]
     seats: list[Seat] = []
-    misfits: list[Misfit] = []
-    for bundle in bundles(config):
-        fitting = [node for node in free if node.fits(bundle)]
-        if not fitting:
-            misfits.append(Misfit(bundle, tuple(str(node) for node in free)))
-            continue
-        at = {seat.node for seat in seats if seat.bundle.owner == bundle.owner}
-        best = min(fitting, key=lambda node: (node.node.name not in at, sum(node.cards), -node.cpus))
-        best.take(bundle)
-        seats.append(Seat(bundle, best.node.name))
-    return Layout(tuple(seats), tuple(misfits))
+
+    def seated(wanted: list[Bundle]) -> tuple[Misfit, ...]:
+        misfits = []
+        for bundle in wanted:
+            node = best_node(bundle, free, {seat.node for seat in seats if seat.bundle.owner == bundle.owner})
+            if node is None:
+                misfits.append(Misfit(bundle, tuple(node.lacks(bundle) for node in free)))
+                continue
+            node.take(bundle)
+            seats.append(Seat(bundle, node.node.name))
+        return tuple(misfits)
+
+    misfits, short = seated(bundles(config)), seated(bundles_to_grow(config))
+    return Layout(tuple(seats), misfits, short)
 
 
 def placement_errors(config: FusionConfig, nodes: Sequence[Node]) -> list[ConfigError]:

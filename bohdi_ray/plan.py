@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
 from bohdi_ray.config_presets import changed_settings
 from bohdi_ray.memory import Estimate, estimates
-from bohdi_ray.placement import Node, bundles, place, resolve_gpus
+from bohdi_ray.placement import Node, bundles, bundles_to_grow, place, resolve_gpus
 from bohdi_ray.preflight import Findings
 
 
@@ -65,15 +65,18 @@ def _model_lines(config: FusionConfig, model: VllmModel | OpenAIModel) -> list[s
         engine = model.engine
         window = f"{engine.max_model_len} tokens" if engine.max_model_len else "the model's own window"
         split = f"tensor {engine.tensor_parallel_size} x pipeline {engine.pipeline_parallel_size}"
-        lines.append(
-            f"    {model.replicas} engine{'s' if model.replicas > 1 else ''}, {split}, {window}, {model.dtype}"
-        )
+        lines.append(f"    {_engines(model)}, {split}, {window}, {model.dtype}")
     else:
         lines.append(f"    behind {model.base_url}, up to {model.max_in_flight} requests at a time")
     if model.system_prompt:
         text = " ".join(model.system_prompt.split())
         lines.append(f"    system prompt: {text if len(text) <= 80 else text[:77] + '...'}")
     return lines
+
+
+def _engines(model: VllmModel) -> str:
+    few, many = model.replicas.min, model.replicas.max
+    return (str(few) if few == many else f"{few} to {many}") + f" engine{'s' if many > 1 else ''}"
 
 
 def _needed_lines(config: FusionConfig) -> list[str]:
@@ -86,6 +89,9 @@ def _needed_lines(config: FusionConfig) -> list[str]:
     for owner, each in owners.items():
         different = dict.fromkeys(each)
         lines.append(f"{owner}: " + ", ".join(f"{each.count(one)} x ({one})" for one in different))
+    if more := bundles_to_grow(config):
+        num_gpus, num_cpus = sum(b.num_gpus for b in more), sum(b.num_cpus for b in more)
+        lines.append(f"to grow as far as allowed: {num_gpus:g} GPU, {num_cpus:.4g} CPU more")
     return lines
 
 
@@ -99,10 +105,14 @@ def _placement_lines(config: FusionConfig, nodes: Sequence[Node] | None) -> list
     lines = []
     for node in nodes:
         card = f" {node.gpu_name}" if node.gpu_name else ""
-        lines.append(f"{node.name} ({node.num_gpus} GPU{card}, {node.num_cpus:.4g} CPU):")
+        own = [f"{amount:g} {name}" for name, amount in sorted(node.resources.items())]
+        own += [f"{key}={value}" for key, value in sorted(node.labels.items()) if not key.startswith("ray.io/node-")]
+        told = "".join(f", {one}" for one in own)
+        lines.append(f"{node.name} ({node.num_gpus} GPU{card}, {node.num_cpus:.4g} CPU{told}):")
         seated = layout.on(node.name)
         lines += [f"    {bundle.who}: {bundle}" for bundle in seated] or ["    nothing"]
     lines += [f"no room: {misfit}" for misfit in layout.misfits]
+    lines += [f"no room to grow: {misfit}" for misfit in layout.short]
     return lines
 
 

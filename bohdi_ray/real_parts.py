@@ -12,10 +12,11 @@ from typing import Any
 import ray
 
 from bohdi_ray.actors.engine_actor import make_engine_actor
-from bohdi_ray.actors.pool import EngineMaker
+from bohdi_ray.actors.replicas import EngineMaker
+from bohdi_ray.actors.seats import Seat
 from bohdi_ray.addresses import above, below
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.machines import nodes_of_ray
+from bohdi_ray.machines import described_nodes, nodes_of_ray
 from bohdi_ray.placement import placement_errors, resolve_gpus
 from bohdi_ray.preflight import Findings, local_node, preflight
 from bohdi_ray.records import TrainingRow
@@ -45,7 +46,7 @@ def check_input(config: FusionConfig, address: str | None, resume: bool) -> None
 
 def settle_on_cluster(config: FusionConfig) -> FusionConfig:
     """The configuration with what depends on the cluster filled in. Raises ConfigErrors when the run does not fit."""
-    nodes = nodes_of_ray(ray.nodes())
+    nodes = described_nodes(config.nodes, "nodes") if config.nodes else nodes_of_ray(ray.nodes())
     settled = resolve_gpus(config, any(node.num_gpus for node in nodes))
     Findings(problems=placement_errors(settled, nodes)).raise_if_wrong()
     return settled
@@ -54,8 +55,8 @@ def settle_on_cluster(config: FusionConfig) -> FusionConfig:
 def engine_maker(config: FusionConfig) -> EngineMaker:
     """Makes engine actors; seeds and deadlines come from the configuration."""
 
-    def make(model: Any, replica_id: str, version: int, weights_dir: str | None) -> Any:
-        return make_engine_actor(model, replica_id, version, weights_dir, config)
+    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
+        return make_engine_actor(model, replica_id, version, weights_dir, seat, config)
 
     return make
 
@@ -79,8 +80,12 @@ def export_weights(config: FusionConfig, weights_dir: str, out_dir: str) -> Any:
 def _task(function: Any, config: FusionConfig) -> Any:
     """Runs with the resources of one train worker: before the trainer starts, or after it has ended."""
     resources = config.training.resources_per_worker
-    others = {name: value for name, value in resources.items() if name not in ("CPU", "GPU")}
-    options = {"num_cpus": resources.get("CPU", 1), "num_gpus": resources.get("GPU", 0), "resources": others}
+    options: dict[str, Any] = {"num_cpus": resources.get("CPU", 1), "num_gpus": resources.get("GPU", 0)}
+    options["resources"] = {name: n for name, n in resources.items() if name not in ("CPU", "GPU", "memory")}
+    if memory := resources.get("memory"):
+        options["memory"] = memory
+    if config.training.label_selector:
+        options["label_selector"] = config.training.label_selector
     return ray.remote(**options, max_retries=1)(function)
 
 

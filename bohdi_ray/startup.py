@@ -21,13 +21,13 @@ from ray.exceptions import RayError
 
 from bohdi_ray.actors.directory import start_directory
 from bohdi_ray.actors.engine_start import longest_replacement_s
-from bohdi_ray.actors.pool import EngineMaker, EnginePools
+from bohdi_ray.actors.pool import EnginePools
+from bohdi_ray.actors.replicas import EngineMaker
 from bohdi_ray.actors.routed_models import Reach
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.actors.waits import all_or_none, within
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.engines.attendance import least_sources
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.machines import knock, unreachable
@@ -84,10 +84,8 @@ class Crew:
         self.manager = start_tree_manager(config, seeds, run_dir, claim, names=names)
         self.queue = start_sample_queue(config.training, run_dir.address(CHECKPOINTS), names)
         self.trainer: Any = None  # a handle as of training.launch, once `start` has come that far
-        deadlines, engine_maker = config.deadlines, parts.make_engine(config)
-        self.pools = EnginePools(
-            config.sources, config.target, engine_maker, directory, deadlines, least_sources(config), notify
-        )
+        self.pools = EnginePools(config, parts.make_engine(config), directory, notify, names)
+        deadlines = config.deadlines
         quarantine = Quarantine.of(config, run_dir, claim)
         reach = ray.put(Reach(directory, quarantine, deadlines.request_s, longest_replacement_s(deadlines)))
         self.supplies = Supplies(plan, reach, directory, self.manager, run_dir, claim, names)
@@ -113,6 +111,7 @@ class Crew:
         await self._fill_queue()
         claim = self.supplies.claim
         self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.address(CHECKPOINTS), claim)
+        self.pools.seats.trainer_has_started = True
         progress.message("starting engines and trainer")
         version = min(past.newest_version, harvest_version(len(past.closed), self.config.harvest.max_staleness))
         await self.pools.start_target(version, self.run_dir.address(weights_dir(version)))

@@ -18,11 +18,13 @@ from fakes import scripted_completion
 from scripted_metrics import round_metrics, scripted_heldout_loss
 from step_log import StepLog
 
+from bohdi_ray.actors.seats import Seat
 from bohdi_ray.addresses import below, is_address
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.gate import Gate
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import EngineFailed, RemoteFailed, WeightsMismatch
+from bohdi_ray.placement import resolve_gpus
 from bohdi_ray.records import Completion, EngineRequest, TrainingRow
 from bohdi_ray.startup import Parts
 from bohdi_ray.storage.node_files import plain_weights, scratch_of
@@ -151,6 +153,9 @@ class ScriptedEngineActor:
         counts = (0, self._num_served, self._num_prompt_tokens, self._num_decoded_tokens)
         return EngineStats(self._model, self._weights_version, *counts, idle_s=0.0, uptime_s=1.0)
 
+    async def retire(self) -> None:
+        await self._gate.close()
+
     async def stop(self) -> None:
         return
 
@@ -241,8 +246,8 @@ def scripted_parts(
     """Parts whose engines answer every request after `answer_s` and whose trainer takes `step_s` a step, and with
     `log_steps` keeps a record of them (`step_log.py`)."""
 
-    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None) -> Any:
-        return ScriptedEngine.remote(model.name, version, answer_s, faults)
+    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
+        return ScriptedEngine.options(**seat.options()).remote(model.name, version, answer_s, faults)
 
     def start_trainer(config: FusionConfig, queue: Any, folder: str, claim: Any) -> TrainerHandle:
         training = scripted_training.remote(queue, folder, step_s, faults, log_steps)
@@ -253,7 +258,7 @@ def scripted_parts(
 
     return Parts(
         preflight=lambda config, address, resume: None,
-        settle=lambda config: config,
+        settle=lambda config: resolve_gpus(config, cluster_has_gpus=False),
         make_engine=lambda config: make_engine,
         publish_base=lambda config, folder: _publish.remote(folder),
         start_trainer=start_trainer,

@@ -18,6 +18,7 @@ from typing import Any
 
 import ray
 
+from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
 from bohdi_ray.engines.gate import Gate
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
@@ -97,6 +98,10 @@ class EngineActor:
         """Counters since the start."""
         return await self._engine.stats()
 
+    async def retire(self) -> None:
+        """Takes no further calls, which get EngineRetired; returns once those under way have ended."""
+        await self._gate.close()
+
     async def stop(self) -> None:
         """Ends the engine and its processes; the actor stays for the pool to end."""
         await self._engine.stop()
@@ -144,9 +149,10 @@ def engine_spec(model: VllmModel, version: int, weights_dir: str | None, config:
     )
 
 
-def actor_options(model: VllmModel | OpenAIModel) -> dict[str, Any]:
+def actor_options(model: VllmModel | OpenAIModel, seat: Seat) -> dict[str, Any]:
     """Ray options of one replica. A vLLM model's `resources.num_gpus` must have been settled."""
     options: dict[str, Any] = {"max_concurrency": MAX_CONCURRENCY, "max_restarts": 0, "max_task_retries": 0}
+    options |= seat.options()
     if isinstance(model, OpenAIModel):
         return options | {"num_cpus": 0}
     resources = model.resources
@@ -160,9 +166,14 @@ def actor_options(model: VllmModel | OpenAIModel) -> dict[str, Any]:
 
 
 def make_engine_actor(
-    model: VllmModel | OpenAIModel, replica_id: str, version: int, weights_dir: str | None, config: FusionConfig
+    model: VllmModel | OpenAIModel,
+    replica_id: str,
+    version: int,
+    weights_dir: str | None,
+    seat: Seat,
+    config: FusionConfig,
 ) -> Any:
-    """The handle of a new replica; call `start` before anything else."""
+    """The handle of a new replica in its seat; call `start` before anything else."""
     spec = engine_spec(model, version, weights_dir, config) if isinstance(model, VllmModel) else model
     log.info("making engine %s", replica_id)
-    return ray.remote(**actor_options(model))(EngineActor).remote(spec)
+    return ray.remote(**actor_options(model, seat))(EngineActor).remote(spec)

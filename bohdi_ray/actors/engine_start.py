@@ -1,4 +1,4 @@
-"""One engine's way up: room, model, and for the target the weights of now; every wait with its deadline.
+"""One engine's way up in its seat: process, model, and for the target the weights of now; every wait with its deadline.
 
 Called by the driver's pools, which decide what becomes of an engine that does not make it.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from bohdi_ray.actors.waits import within
 from bohdi_ray.config import DeadlineConfig, OpenAIModel, VllmModel
-from bohdi_ray.errors import SEE_LOGS, ConfigError, DeadlineExceeded, RemoteFailed
+from bohdi_ray.errors import SEE_LOGS, ConfigError, DeadlineExceeded, NoRoom, RemoteFailed
 
 MOST_STARTS = 3  # of one replica in a row before the run gives up on it, for now if it is a source's
 
@@ -30,13 +30,7 @@ async def start_engine(
     `weights` are those the actor was made with. Raises DeadlineExceeded, RemoteFailed, and what the start raises.
     """
     await within(
-        handle.__ray_ready__.remote(),
-        deadlines.placement_s,
-        f"Ray to find room for engine {replica_id}",
-        "`bohdi plan --address` says what does not fit; free resources, or raise deadlines.placement_s",
-    )
-    await within(
-        handle.start.remote(),
+        _up(handle),
         deadlines.start_s,
         f"engine {replica_id} to start",
         f"{SEE_LOGS}; raise deadlines.start_s if it only loads slowly",
@@ -53,15 +47,20 @@ async def start_engine(
         )
 
 
+async def _up(handle: Any) -> None:
+    await handle.__ray_ready__.remote()
+    await handle.start.remote()
+
+
 def is_final(error: Exception, model: VllmModel | OpenAIModel, was_up: bool) -> bool:
     """Whether another try to start would end no better, or as late.
 
     A start that exceeds a deadline that was long enough before hangs, and is worth another one. A remote source has
-    tried again within the one start.
+    tried again within the one start, and who waits for room has looked for it all the time.
     """
-    if isinstance(error, DeadlineExceeded):
+    if isinstance(error, DeadlineExceeded) and not isinstance(error, NoRoom):
         return not was_up or isinstance(model, OpenAIModel)
-    return isinstance(error, ConfigError | RemoteFailed)
+    return isinstance(error, ConfigError | RemoteFailed | NoRoom)
 
 
 def longest_replacement_s(deadlines: DeadlineConfig) -> float:

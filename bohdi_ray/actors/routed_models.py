@@ -22,7 +22,7 @@ import numpy as np
 
 from bohdi_ray.actors.waits import as_bohdi_error, is_engines_fault
 from bohdi_ray.engines.routing import Replica, RoutingTable, choose
-from bohdi_ray.errors import SEE_LOGS, DeadlineExceeded, EngineFailed, RequestQuarantined, SourceLeftOut
+from bohdi_ray.errors import SEE_LOGS, DeadlineExceeded, EngineFailed, EngineRetired, RequestQuarantined, SourceLeftOut
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
 from bohdi_ray.storage.quarantine import Case, Death, Quarantine
 
@@ -150,6 +150,7 @@ class RoutedModels:
             failure = DeadlineExceeded(waited_for, self._reach.request_s, remedy)
         except Exception as error:
             failure = as_bohdi_error(error)
+            inside = inside and not isinstance(failure, EngineRetired)
         self._in_flight[replica_id] -= len(open_requests)
         if not open_requests:
             return
@@ -158,7 +159,8 @@ class RoutedModels:
             _fail(open_requests.values(), failure)
             return
         self._failed_replicas.add(replica_id)
-        self._reach.directory.report.remote(replica_id)
+        if not isinstance(failure, EngineRetired):
+            self._reach.directory.report.remote(replica_id)
         for waiting in open_requests.values():
             if waiting[1].done():
                 continue  # nobody waits for it any more

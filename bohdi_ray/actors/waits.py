@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.exceptions import RayError, RayTaskError
 
-from bohdi_ray.errors import BohdiError, DeadlineExceeded, EngineFailed, RemoteFailed
+from bohdi_ray.errors import BohdiError, DeadlineExceeded, EngineFailed, EngineRetired, RemoteFailed
 
 
 async def all_or_none(work: Iterable[Coroutine[Any, Any, Any]]) -> None:
@@ -56,7 +56,7 @@ def as_bohdi_error(error: BaseException) -> BaseException:
 
 
 def is_engines_fault(error: BaseException) -> bool:
-    """Whether a replica is to be left for what failed with `error` (unwrapped): its engine died, hung or gave up, or
-    its server could not be reached or failed for good."""
-    failed = isinstance(error, EngineFailed | DeadlineExceeded | RemoteFailed | RayError)
+    """Whether a replica is to be left for what failed with `error` (unwrapped): its engine died, hung, gave up or takes
+    no more calls, or its server could not be reached or failed for good."""
+    failed = isinstance(error, EngineFailed | EngineRetired | DeadlineExceeded | RemoteFailed | RayError)
     return failed and not isinstance(error, RayTaskError)

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from bohdi_ray.engines.streaming import BEAT_S
+from bohdi_ray.errors import EngineRetired
 from bohdi_ray.records import Completion
 
 SIGN_S = 0.2  # for the sign that a call is alone inside to reach its caller, should the engine die of it at once
@@ -23,6 +24,13 @@ class Gate:
         self._num_inside = 0
         self._alone: list[object] = []  # calls that are alone or want to be; the first one is next
         self._moved = asyncio.Event()
+        self._num_calls, self._closed = 0, False
+
+    async def close(self) -> None:
+        """Lets no further call in; returns once those that were let in or wait have ended."""
+        self._closed = True
+        while self._num_calls:
+            await self._moved.wait()
 
     async def through(
         self, answers: AsyncIterator[list[Completion]], alone: bool = False
@@ -32,8 +40,11 @@ class Gate:
         Waits for: the call that is alone now and those that will be, to end; with `alone` also for all inside. Produces
         meanwhile None, at once and every `beat_s`, then, as with every call that is alone, an empty list as soon as it
         is in: so the caller knows whether its requests were in the engine when that died. Unblocked by: another call's
-        end, whatever ended it.
+        end, whatever ended it. Raises EngineRetired once the gate is closed.
         """
+        if self._closed:
+            raise EngineRetired("this engine takes no further calls")
+        self._num_calls += 1
         me = object()
         if alone:
             self._alone.append(me)
@@ -56,6 +67,7 @@ class Gate:
             finally:
                 self._num_inside -= 1
         finally:
+            self._num_calls -= 1
             if alone:
                 self._alone.remove(me)
             # Whoever waits looks again; the next ones wait for the next move.

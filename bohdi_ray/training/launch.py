@@ -126,7 +126,12 @@ def run_fit(
         torch_config=TorchConfig(
             backend="nccl" if use_gpu else "gloo", timeout_s=max(60, int(config.deadlines.train_step_s))
         ),
-        scaling_config=ScalingConfig(num_workers=training.num_workers, use_gpu=use_gpu, resources_per_worker=resources),
+        scaling_config=ScalingConfig(
+            num_workers=training.num_workers,
+            use_gpu=use_gpu,
+            resources_per_worker=resources,
+            label_selector=training.label_selector or None,
+        ),
         run_config=RunConfig(
             name=f"fusion-{uuid.uuid4().hex[:8]}",  # another one at every start: where to go on is the queue's affair
             # Workers share cores with engines: OpenMP threads that wait by spinning would starve everybody.

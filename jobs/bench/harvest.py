@@ -44,6 +44,7 @@ from scripted_parts import scripted_parts  # noqa: E402
 
 from bohdi_ray.actors.engine_actor import EngineActor, actor_options, engine_spec  # noqa: E402
 from bohdi_ray.actors.harvest_task import harvest_bundle  # noqa: E402
+from bohdi_ray.actors.seats import Seat  # noqa: E402
 from bohdi_ray.config import FusionConfig  # noqa: E402
 from bohdi_ray.config_loading import load_config  # noqa: E402
 from bohdi_ray.meditation import Meditation  # noqa: E402
@@ -122,9 +123,9 @@ class RecordingEngine(EngineActor):
 
 
 def make_engine(config: FusionConfig) -> Any:
-    def make(model: Any, replica_id: str, version: int, weights_dir: str | None) -> Any:
+    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
         spec = engine_spec(model, version, weights_dir, config)
-        return ray.remote(**actor_options(model))(RecordingEngine).remote(spec)
+        return ray.remote(**actor_options(model, seat))(RecordingEngine).remote(spec)
 
     return make
 

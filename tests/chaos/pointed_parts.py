@@ -38,6 +38,7 @@ from bohdi_ray import meditation, startup
 from bohdi_ray.actors import sample_queue, tree_manager
 from bohdi_ray.actors.harvest_task import write_part
 from bohdi_ray.actors.sample_queue import SampleQueueActor
+from bohdi_ray.actors.seats import Seat
 from bohdi_ray.actors.tree_manager import Assignment, TreeManagerActor
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.fusion import fuse
@@ -151,8 +152,9 @@ def pointed_config(folder: str) -> FusionConfig:
 def pointed_parts(folder: str, real_trainer: bool) -> Parts:
     parts = storm_run.storm_parts(folder) if real_trainer else scripted_parts(log_steps=True)
 
-    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None) -> Any:
-        return ray.remote(num_cpus=0, max_concurrency=1000)(PointedEngine).remote(model.name, version, folder)
+    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
+        options = {"num_cpus": 0, "max_concurrency": 1000, **seat.options()}
+        return ray.remote(**options)(PointedEngine).remote(model.name, version, folder)
 
     return dataclasses.replace(parts, make_engine=lambda config: make_engine, settle=storm_run.settle(folder))
 

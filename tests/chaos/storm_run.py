@@ -20,8 +20,10 @@ import recorded_training
 from scripted_parts import NO_FAULTS, ScriptedEngineActor, scripted_config, scripted_parts
 
 from bohdi_ray import real_parts, startup
+from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.fusion import fuse
+from bohdi_ray.placement import resolve_gpus
 from bohdi_ray.records import Completion, EngineRequest
 from bohdi_ray.startup import Parts
 from bohdi_ray.training.launch import start_trainer
@@ -86,7 +88,7 @@ def settle(run_dir: str) -> Callable[[FusionConfig], FusionConfig]:
         writing = job_file(run_dir).with_suffix(".writing")
         writing.write_text(json.dumps({"job": ray.get_runtime_context().get_job_id(), "pid": os.getpid()}))
         os.replace(writing, job_file(run_dir))
-        return config
+        return resolve_gpus(config, cluster_has_gpus=False)
 
     return say
 
@@ -94,8 +96,8 @@ def settle(run_dir: str) -> Callable[[FusionConfig], FusionConfig]:
 def storm_parts(run_dir: str, answer_s: float = ANSWER_S) -> Parts:
     """Scripted engines; trainer, published weights, measuring and export are the real ones."""
 
-    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None) -> Any:
-        engine = ray.remote(num_cpus=0, max_concurrency=1000)(StormEngine)
+    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
+        engine = ray.remote(num_cpus=0, max_concurrency=1000, **seat.options())(StormEngine)
         return engine.remote(model.name, version, answer_s, NO_FAULTS)
 
     return dataclasses.replace(

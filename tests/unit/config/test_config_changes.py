@@ -71,6 +71,8 @@ def test_nothing_changed():
 def test_every_pattern_names_a_setting_there_is():
     """A field that was renamed must not stay in the list under its old name."""
     remote = {"kind": "openai", "name": "far", "model": "m", "base_url": "http://h/v1", "api_key": "env:KEY"}
-    fields = _flat(config(sources=[{"name": "ada", **MODEL, "resources": {"num_cpus": 1}}, remote]))
+    ada = {"name": "ada", **MODEL, "resources": {"num_cpus": 1}, "replicas": {"max": 2}}
+    training = {"label_selector": {"region": "a"}}
+    fields = _flat(config(sources=[ada, remote], training=training))
     for pattern in HARMLESS:
         assert any(fnmatchcase(field, pattern) for field in fields), pattern

@@ -36,6 +36,7 @@ LAYERS = {
         "machines",
         "memory",
         "placement",
+        "room",
         "rounds",
         "tree",
         "engines",

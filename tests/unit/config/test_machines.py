@@ -1,7 +1,10 @@
 import subprocess
 
-from bohdi_ray.machines import nodes_of_ray, this_machine
-from bohdi_ray.placement import Node
+import pytest
+
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.machines import free_of_ray, nodes_of_ray, ray_bundle, read_nodes, this_machine, trainer_sits
+from bohdi_ray.room import Bundle, Node
 
 
 def test_living_nodes_of_ray_become_nodes_with_names_of_their_own():
@@ -39,3 +42,57 @@ def test_without_the_drivers_tool_there_are_no_cards(monkeypatch):
     monkeypatch.setattr(subprocess, "run", missing)
     machine = this_machine()
     assert machine.num_gpus == 0 and machine.num_cpus >= 1 and (machine.memory_gb or 0) > 0.5
+
+
+def test_labels_and_custom_resources_of_ray_are_taken_over():
+    resources = {"CPU": 4.0, "h": 2.0, "node:10.0.0.1": 1.0, "object_store_memory": 1e9, "CPU_group_0_abc": 1.0}
+    (node,) = nodes_of_ray([{"Alive": True, "NodeID": "1", "Resources": resources, "Labels": {"region": "a"}}])
+    assert node.resources == {"h": 2.0} and node.labels == {"region": "a"}
+
+
+def test_nodes_of_a_file_have_labels_and_resources(tmp_path):
+    file = tmp_path / "nodes.yaml"
+    file.write_text("- {name: a, num_cpus: 4, labels: {region: b}, resources: {h: 2}, count: 2}\n")
+    assert [(node.name, node.labels, node.resources) for node in read_nodes(file)] == [
+        ("a-0", {"region": "b"}, {"h": 2}),
+        ("a-1", {"region": "b"}, {"h": 2}),
+    ]
+    for wrong in ("labels: {region: 1}", "resources: {h: many}", "resources: [h]"):
+        file.write_text(f"- {{num_cpus: 4, {wrong}}}\n")
+        with pytest.raises(ConfigError, match="must be a mapping of names"):
+            read_nodes(file)
+
+
+def test_what_is_free_leaves_out_dead_and_leaving_nodes():
+    listed = [
+        {"Alive": name != "dead", "NodeName": "h", "NodeID": name * 4, "Resources": {"CPU": 8.0, "GPU": 2.0, "h": 1.0}}
+        for name in ("here", "dead", "goes")
+    ]
+    (free,) = free_of_ray(listed, {"hereherehere" + "here": {"CPU": 3.0, "GPU": 1.5}}, {"goesgoesgoesgoes": 0})
+    assert (free.node.name, free.cpus, free.cards, free.resources) == ("h-herehere", 3.0, [1.0, 0.5], {"h": 0})
+
+
+WORKERS = {0: {"CPU": 1.0, "GPU": 1.0}, 1: {"CPU": 1.0, "GPU": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sits"),
+    [
+        ({}, True),
+        ({"state": "PENDING"}, False),
+        ({"state": "RESCHEDULING"}, False),
+        ({"name": "bohdi/run/source/ada/1"}, False),
+        ({"placement_group_id": "abcd02000000"}, False),  # another driver's
+        ({"bundles": {0: {"CPU": 1.0, "GPU": 1.0}}}, False),
+        ({"bundles": {0: {"CPU": 1.0}, 1: {"CPU": 1.0}}}, False),
+    ],
+)
+def test_the_trainers_group_is_known_by_its_job_and_what_it_asks_for(changes, sits):
+    group = {"state": "CREATED", "name": "", "placement_group_id": "abcd01000000", "bundles": WORKERS, **changes}
+    assert trainer_sits({"a": group}, {"GPU": 1, "CPU": 1, "disk": 0}, 2, "01000000") is sits
+
+
+def test_a_bundle_as_ray_writes_it():
+    bundle = Bundle("engine", "ada", 0.5, 2, 1.5, resources={"h": 1})
+    assert ray_bundle(bundle) == {"CPU": 0.5, "GPU": 2, "memory": 1.5e9, "h": 1}
+    assert ray_bundle(Bundle("engine", "ada", 0)) == {}

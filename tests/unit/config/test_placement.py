@@ -168,6 +168,65 @@ def test_stages_of_a_pipeline_may_sit_on_different_nodes():
     assert sorted(stages) == ["a", "b"]
 
 
+def with_labels(**resources):
+    model = {"name": "s", "model": "org/s", "resources": resources}
+    return parse_config(
+        {
+            "run_dir": "x",
+            "sources": [model],
+            "target": {"name": "t", "model": "org/t"},
+            "training": {"label_selector": {"region": "!c"}, "resources_per_worker": {"CPU": 1, "fast_disk": 1}},
+        }
+    )
+
+
+LABELLED = [
+    big("a", 2, labels={"region": "a"}, resources={"fast_disk": 1}),
+    big("b", 2, labels={"region": "b"}, resources={"h": 2}),
+    big("c", 4, labels={"region": "c"}, resources={"fast_disk": 4}),
+]
+
+
+@pytest.mark.parametrize(
+    ("resources", "node"),
+    [
+        ({"label_selector": {"region": "b"}}, "b"),
+        ({"label_selector": {"region": "!in(a,b)"}}, "c"),
+        ({"custom": {"h": 2}}, "b"),
+        ({"custom": {"fast_disk": 4}, "num_gpus": 0.5}, "c"),
+    ],
+)
+def test_labels_and_custom_resources_say_where(resources, node):
+    placed = seats(with_labels(**resources), LABELLED)
+    assert placed["source s, engine 1 of 1"] == node
+    assert placed["trainer worker 1 of 1"] == "a", "its own selector, and its custom resource"
+
+
+def test_what_labels_or_custom_resources_leave_without_room_is_named_with_what_the_nodes_have():
+    (error,) = placement_errors(with_labels(label_selector={"region": "d"}), LABELLED)
+    assert error.field == "sources.0.resources"
+    assert "needs 1 GPU + 1 CPU with region=d on one node" in str(error) and "b: region=b" in str(error)
+    (error,) = placement_errors(with_labels(custom={"h": 3}), LABELLED)
+    assert "needs 1 GPU + 1 CPU + 3 h on one node" in str(error) and "b: 2 GPU, 96 CPU, 1000 GB, 2 h" in str(error)
+
+
+def test_the_least_of_a_pool_must_fit_and_what_it_may_grow_into_is_told():
+    config = parse_config(
+        {
+            "run_dir": "x",
+            "sources": [{"name": "s", "model": "org/s", "replicas": {"min": 2, "max": 4}}],
+            "target": {"name": "t", "model": "org/t"},
+        }
+    )
+    assert not placement_errors(config, [big(num_gpus=5)])
+    layout = place(resolve_gpus(config, True), [big(num_gpus=5)])
+    assert [seat.bundle.who for seat in layout.seats if "source" in seat.bundle.who] == [
+        f"source s, engine {i} of 2 to 4" for i in (1, 2, 3)
+    ]
+    assert [misfit.bundle.who for misfit in layout.short] == ["source s, engine 4 of 2 to 4"]
+    assert "engine 2 of 2 to 4" in str(placement_errors(config, [big(num_gpus=3)])[0])
+
+
 nodes_strategy = st.lists(st.tuples(st.integers(0, 16), st.integers(0, 8)), min_size=0, max_size=4).map(
     lambda shapes: [Node(f"n{i}", num_cpus=cpus, num_gpus=gpus) for i, (cpus, gpus) in enumerate(shapes)]
 )

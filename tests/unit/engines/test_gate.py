@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bohdi_ray.engines.gate import Gate
-from bohdi_ray.errors import EngineFailed
+from bohdi_ray.errors import EngineFailed, EngineRetired
 from bohdi_ray.records import Completion
 
 
@@ -147,3 +147,22 @@ def test_a_held_call_says_again_and_again_that_it_waits():
         return held.items
 
     assert asyncio.run(asyncio.wait_for(work(), 10))[:3] == [None] * 3
+
+
+def test_a_closed_gate_lets_nobody_in_and_says_when_all_are_out():
+    async def play():
+        gate, log = Gate(beat_s=60, sign_s=0), []
+        inside, late = ScriptedCall(log, "inside"), ScriptedCall(log, "late")
+        call = asyncio.ensure_future(inside.go(gate))
+        await settled()
+        closing = asyncio.ensure_future(gate.close())
+        await settled()
+        with pytest.raises(EngineRetired):
+            await late.go(gate)
+        assert not closing.done() and log == ["+inside"]
+        inside.may_end.set()
+        await asyncio.wait_for(closing, 10)
+        await call
+        assert inside.items == [[completion("inside")]]
+
+    asyncio.run(play())

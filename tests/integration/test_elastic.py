@@ -1,0 +1,68 @@
+"""Pools on clusters of several raylets that grow, shrink, lose a node and get one. Each cluster has its own process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[1] / "elastic_run.py"
+LIMIT_S = 240
+
+pytestmark = pytest.mark.timeout(LIMIT_S + 30)
+
+
+@pytest.fixture
+def played(tmp_path):
+    """What a case of elastic_run.py saw."""
+
+    def play(case):
+        log = tmp_path / "log"
+        with log.open("w") as out:
+            # A session of its own: when it is late, its raylets end with it.
+            program = subprocess.Popen(
+                [sys.executable, str(PROGRAM), case, str(tmp_path)], stdout=out, stderr=out, start_new_session=True
+            )
+            try:
+                code = program.wait(timeout=LIMIT_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(program.pid, 9)
+                program.wait()
+                code = f"not ended after {LIMIT_S} s"
+        assert code == 0, f"{code}: {log.read_text()[-4000:]}"
+        seen = json.loads((tmp_path / "seen.json").read_text())
+        assert "failure" not in seen, seen
+        assert seen["left_behind"] == [], "no group, actor or demand stays, and all room is free"
+        return seen
+
+    return play
+
+
+def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(played):
+    seen = played("course")
+    assert seen["ended"].startswith("Interrupted")
+    # More is wanted than there is: told with needed and free, then with fewer.
+    assert "it needs 1 GPU + 0.5 CPU; free beside what the trainer needs: " in seen["waited"]
+    assert ": 0 GPU, " in seen["waited"]
+    assert "source ada goes on with fewer engines for now: waited 12 s for room" in seen["given_up"]
+    assert seen["ada_without_room"] == 1
+    # The trainer's card was free for three seconds, while the pool asked for one.
+    assert seen["ada_while_trainer_restarts"] == 1
+    assert seen["trainer_back_s"] < 10
+    told = seen["told"]
+    assert any(text.startswith("ada grows from 1 to ") for text in told)
+    assert any(text.startswith("ada shrinks from 3 to 1 engines") for text in told)
+    assert any("for what must be there finds no room" in text for text in told), "it gave room back after the loss"
+
+
+def test_the_number_of_engines_changes_no_tree(played):
+    seen = played("same")
+    assert seen["grew"] and seen["digests"][0] == seen["digests"][1]
+
+
+def test_a_run_may_be_told_to_stop_where_there_is_no_room(played):
+    seen = played("short")
+    assert seen["ended"] == "NoRoom"
+    assert "needs 1 GPU + 0.5 CPU with region=b on one node" in seen["text"] and "region=a" in seen["text"]

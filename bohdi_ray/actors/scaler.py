@@ -6,8 +6,11 @@ The decision is `engines/scaling.py`'s; the pools carry it out. Nothing here sta
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable
+
+from ray.exceptions import RayError
 
 from bohdi_ray.actors.replicas import Pool
 from bohdi_ray.actors.seats import Seats
@@ -15,7 +18,10 @@ from bohdi_ray.actors.waits import within
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.scaling import Limits, Look, Side, Tempo, decide, limiting_side
 from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.errors import BohdiError
 from bohdi_ray.observe.notice import Notify
+
+log = logging.getLogger(__name__)
 
 TEMPO = Tempo()
 STATS_S = 10.0  # for a replica to say what it does; one that is late counts as it did before
@@ -56,9 +62,13 @@ class Scaler:
         self._pace, self._seats, self._notify = pace, seats, notify
 
     async def look(self) -> None:
-        """One look at every pool; sets `wanted` where the decision is another one."""
-        if not await self._makes_room():
-            await asyncio.gather(*(self._look_at(pool) for pool in self._pools))
+        """One look at every pool; sets `wanted` where the decision is another one. What cannot be seen now changes
+        nothing: no size is worth the end of a run."""
+        try:
+            if not await self._makes_room():
+                await asyncio.gather(*(self._look_at(pool) for pool in self._pools))
+        except (BohdiError, RayError) as error:
+            log.warning("the load of the pools could not be looked at: %s", error)
 
     async def _makes_room(self) -> bool:
         """Takes back one engine that the load alone asked for, when what must be there finds no room; one at a time,

@@ -43,6 +43,13 @@ def fields_refused(sources=(SOURCE, OTHER), target=TARGET, **sections) -> dict[s
         ({"target": {**TARGET, "resources": {"num_gpus": 1.5}}}, "target"),
         ({"target": {**TARGET, "resources": {"num_gpus": 1}, "engine": {"tensor_parallel_size": 2}}}, "target"),
         ({"sources": [{**SOURCE, "kind": "other"}]}, "sources.0.kind"),
+        ({"target": {**TARGET, "replicas": 0}}, "target.replicas.min"),
+        ({"target": {**TARGET, "replicas": {"min": 3, "max": 2}}}, "target.replicas"),
+        ({"target": {**TARGET, "replicas": {"min": 3}}}, "target.replicas.max"),
+        ({"target": {**TARGET, "resources": {"custom": {"GPU": 1}}}}, "target.resources.custom"),
+        ({"target": {**TARGET, "resources": {"custom": {"h": 0}}}}, "target.resources.custom"),
+        ({"target": {**TARGET, "resources": {"label_selector": {"a": "in(b"}}}}, "target.resources.label_selector"),
+        ({"training": {"label_selector": {"a b": "c"}}}, "training.label_selector"),
     ],
 )
 def test_a_broken_rule_is_refused_at_its_field(arguments, field):
@@ -52,6 +59,20 @@ def test_a_broken_rule_is_refused_at_its_field(arguments, field):
 def test_a_share_of_one_card_and_no_card_are_allowed():
     for num_gpus in (0, 0.5, 1):
         parse_config({"run_dir": "x", "sources": [SOURCE], "target": {**TARGET, "resources": {"num_gpus": num_gpus}}})
+
+
+@pytest.mark.parametrize(
+    ("replicas", "shown"),
+    [
+        (2, 2),
+        ({"min": 2, "max": 2}, 2),
+        ({"max": 3}, {"min": 1, "max": 3}),
+        ({"min": 2, "max": 3}, {"min": 2, "max": 3}),
+    ],
+)
+def test_replicas_are_a_number_or_a_range(replicas, shown):
+    config = parse_config({"run_dir": "x", "sources": [SOURCE], "target": {**TARGET, "replicas": replicas}})
+    assert config.model_dump(mode="json")["target"]["replicas"] == shown
 
 
 def test_code_of_a_source_may_be_trusted():

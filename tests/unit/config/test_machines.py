@@ -3,7 +3,15 @@ import subprocess
 import pytest
 
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.machines import free_of_ray, nodes_of_ray, ray_bundle, read_nodes, this_machine, trainer_sits
+from bohdi_ray.machines import (
+    described_nodes,
+    free_of_ray,
+    nodes_of_ray,
+    ray_bundle,
+    read_nodes,
+    this_machine,
+    trainer_sits,
+)
 from bohdi_ray.room import Bundle, Node
 
 
@@ -96,3 +104,9 @@ def test_a_bundle_as_ray_writes_it():
     bundle = Bundle("engine", "ada", 0.5, 2, 1.5, resources={"h": 1})
     assert ray_bundle(bundle) == {"CPU": 0.5, "GPU": 2, "memory": 1.5e9, "h": 1}
     assert ray_bundle(Bundle("engine", "ada", 0)) == {}
+
+
+def test_nodes_of_a_configuration_are_read_as_those_of_a_file():
+    assert described_nodes([{"name": "a", "num_cpus": 4}], "nodes") == [Node("a", 4)]
+    with pytest.raises(ConfigError, match="nodes, entry 0"):
+        described_nodes([{"name": "a"}], "nodes")

@@ -20,7 +20,7 @@ from scripted_replicas import (
 
 from bohdi_ray.actors.routed_models import MOST_UNANSWERED, Reach, RoutedModels
 from bohdi_ray.engines.routing import RoutingTable
-from bohdi_ray.errors import DeadlineExceeded, EngineFailed, RemoteFailed, SourceLeftOut
+from bohdi_ray.errors import DeadlineExceeded, EngineFailed, EngineRetired, RemoteFailed, SourceLeftOut
 
 
 def test_requests_of_one_turn_travel_in_one_call_per_replica():
@@ -55,6 +55,15 @@ def test_what_a_dead_replica_left_unanswered_is_asked_again_elsewhere():
 def test_any_failure_of_an_engine_is_answered_by_another_one(failure):
     answers, _ = ask(table(ScriptedReplica(dies=failure), ScriptedReplica()))
     assert len(ids(answers)) == 4
+
+
+def test_a_replica_that_takes_no_more_calls_is_left_without_blame():
+    """More of them than deaths that would make the requests suspects, and not one is reported."""
+    retired = [ScriptedReplica(dies=EngineRetired("no further calls")) for _ in range(6)]
+    directory, quarantine = ScriptedDirectory(), ScriptedQuarantine()
+    answers, models = ask(table(*retired, ScriptedReplica()), directory, quarantine=quarantine)
+    assert len(ids(answers)) == 4
+    assert directory.reported == [] and quarantine.cases == [] and models._deaths == {}
 
 
 def test_a_replica_that_ends_its_answer_early_or_takes_too_long_is_left():

@@ -18,6 +18,7 @@ import ray
 from fakes import scripted_completion
 from scripted_parts import Faults, ScriptedEngineActor, scripted_config, scripted_parts
 
+from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.slots import Slots
 from bohdi_ray.engines.spec import EngineStats
@@ -70,9 +71,8 @@ class WatchedEngine(ScriptedEngineActor):
 def engine_maker(faults: Faults) -> Any:
     actor = ray.remote(num_cpus=0, max_concurrency=1000)(WatchedEngine)
 
-    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, *seat: Any) -> Any:
-        options = seat[0].options() if seat else {}
-        return actor.options(**options).remote(model.name, version, faults)
+    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
+        return actor.options(**seat.options()).remote(model.name, version, faults)
 
     return make
 

@@ -55,6 +55,7 @@ def measure(options: argparse.Namespace, checkpoints: str) -> dict:
 
     from bohdi_ray.actors.engine_actor import make_engine_actor
     from bohdi_ray.actors.sample_queue import start_sample_queue
+    from bohdi_ray.actors.seats import Seat
     from bohdi_ray.quickstart import prepare_models
     from bohdi_ray.records import TrainingRow
     from bohdi_ray.training.checkpoints import version_dir
@@ -70,7 +71,8 @@ def measure(options: argparse.Namespace, checkpoints: str) -> dict:
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
     )
-    engine = make_engine_actor(config.target, "target-0", 0, f"{version_dir(checkpoints, 0)}/weights", config)
+    weights = f"{version_dir(checkpoints, 0)}/weights"
+    engine = make_engine_actor(config.target, "target-0", 0, weights, Seat(), config)
     ray.get(engine.start.remote(), timeout=WAIT_S)
     queue = start_sample_queue(config.training, checkpoints)
     trainer = start_trainer(config, queue, checkpoints)

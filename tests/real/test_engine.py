@@ -249,11 +249,12 @@ def test_a_killed_owner_takes_its_engine_with_it(ray_session, tiny_model_dir):
     import ray
 
     from bohdi_ray.actors.engine_actor import EngineActor, actor_options
+    from bohdi_ray.actors.seats import Seat
     from bohdi_ray.engines.spec import EngineSpec
 
     model = vllm_model(tiny_model_dir("qwen2"))
     before = set(psutil.pids())
-    actor = ray.remote(**actor_options(model))(EngineActor).remote(EngineSpec(model=model, path=model.model))
+    actor = ray.remote(**actor_options(model, Seat()))(EngineActor).remote(EngineSpec(model=model, path=model.model))
     ray.get(actor.start.remote(), timeout=120)
     parts = actor.run.options(num_returns="streaming").remote([generation("a"), generation("b")])
     assert {c.request_id for part in parts for c in ray.get(part, timeout=60)} == {"a", "b"}

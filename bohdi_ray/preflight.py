@@ -19,7 +19,7 @@ from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.machines import THIS_MACHINE, this_machine
 from bohdi_ray.memory import ModelSize, model_size, weights_gb
 from bohdi_ray.observe.trackers import tracker_errors
-from bohdi_ray.placement import Node, bundles, place, placement_errors, resolve_gpus
+from bohdi_ray.placement import Node, bundles, bundles_to_grow, place, placement_errors, resolve_gpus
 from bohdi_ray.preflight_run_dir import run_dir_errors
 from bohdi_ray.quickstart import default_cache_dir
 from bohdi_ray.records import ROLES
@@ -73,7 +73,8 @@ def require(config: FusionConfig, nodes: Sequence[Node] | None) -> None:
 def local_node(config: FusionConfig) -> Node:
     """This machine as a run on it alone sees it: CPU slots are as many as it asks for, GPUs as many as there are."""
     machine = this_machine()
-    wanted = sum(bundle.num_cpus for bundle in bundles(resolve_gpus(config, machine.num_gpus > 0)))
+    resolved = resolve_gpus(config, machine.num_gpus > 0)
+    wanted = sum(bundle.num_cpus for bundle in (*bundles(resolved), *bundles_to_grow(resolved)))
     return Node(
         name=machine.name,
         num_cpus=max(machine.num_cpus, wanted),

@@ -41,6 +41,7 @@ from bohdi_ray.placement import resolve_gpus
 from bohdi_ray.startup import Parts
 
 SLOTS = 4
+MOST = 5  # engines of ada: with all others, as many as the two nodes of `course` have cards
 STAGE_S = 90.0  # for anything to happen that is waited for
 TRAINER = {"CPU": 1.0, "GPU": 1.0}
 SLOW, FAST = "0.4", "0.0"
@@ -213,7 +214,7 @@ def model(name: str, **more: Any) -> dict[str, Any]:
     return {"kind": "vllm", "name": name, "model": "./none", "resources": {"num_cpus": 0.5}, **more}
 
 
-ELASTIC = {"replicas": {"min": 1, "max": 3, "requests_per_engine": SLOTS}}
+ELASTIC = {"replicas": {"min": 1, "max": MOST, "requests_per_engine": SLOTS}}
 BUSY = {
     "sources": [model("ada", **ELASTIC), model("bob")],
     "target": model("target"),
@@ -244,12 +245,12 @@ def course(scene: Scene) -> dict[str, Any]:
         scene.trainer_sits()
         seen["trainer_back_s"] = scene.until(scene.trainer_is_seated, "the trainer to sit again", 10)
         scene.add_node(num_cpus=8, num_gpus=4)
-        seen["grown_s"] = scene.until(lambda: scene.serving("ada") == 3, "the pool to grow to the new node")
+        seen["grown_s"] = scene.until(lambda: scene.serving("ada") == MOST, "the pool to grow to the new node")
         scene.speed(FAST)
         seen["shrunk_s"] = scene.until(lambda: scene.pools.counts()["ada"] == (1, 1), "the pool to shrink")
         scene.speed(SLOW)
-        scene.until(lambda: scene.serving("ada") == 3, "the pool to grow again")
-        # All that was on the first node is lost; the second one has room for it only if ada gives some back.
+        scene.until(lambda: scene.serving("ada") == MOST, "the pool to grow again")
+        # All that was on the first node is lost. The second one is full of ada, which gives some of its cards back.
         scene.cluster.remove_node(first)
         scene.trainer_leaves()
         scene.trainer_sits()

@@ -183,8 +183,8 @@ class Scene:
         return self.pools.counts()[model][1]
 
     def left_behind(self) -> list[str]:
-        """Groups, engines and demands that are still there, and room that is not free, after a few seconds."""
-        for _ in range(50):
+        """Groups, engines and demands that are still there, and room that is not free, after half a minute."""
+        for _ in range(150):
             left = [f"group {g['name']}" for g in placement_group_table().values() if g["state"] != "REMOVED"]
             actors = ray_state.actors().values()
             left += [f"actor {a['ActorClassName']}" for a in actors if a["State"] != "DEAD"]

@@ -15,6 +15,8 @@ further, so that every request belongs to a sample.
   needs more: each is one thread, so no number of other machines brings the harvest beyond it. `limit` names that one;
   `cpu_s_per_1000_samples` has them all.
 
+- `reaction_s`: from a doubling of the load until a new replica has answered a request; `elastic_reaction.py`.
+
 Usage: python jobs/bench/elastic.py [--replicas 1,2,4,8,16] [--seconds 8]      last line: one JSON object
 """
 
@@ -36,6 +38,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([TESTS, BENCH, *filter(None, [os.envi
 
 import ray  # noqa: E402
 from elastic_harvests import SOURCE, SPEED, STEPS, TARGET, Harvests, ideal, make_config, table_of  # noqa: E402
+from elastic_reaction import reaction  # noqa: E402
 from process_times import ProcessTimes  # noqa: E402
 from timed_engines import start_hosted  # noqa: E402
 
@@ -126,6 +129,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="length of a measurement, s")
     parser.add_argument("--repeats", type=int, default=2, help="measurements of each number; the best one counts")
     parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help="tickets in the simulated cluster; 0: skip")
+    parser.add_argument("--no-reaction", action="store_true", help="leave the doubling of the load out, about 50 s")
     options = parser.parse_args()
     replicas = [int(n) for n in options.replicas.split(",") if n]
     result: dict[str, Any] = {}
@@ -136,6 +140,8 @@ def main() -> None:
             directory = start_directory()
             if replicas:
                 result |= asyncio.run(scaling(folder, directory, options, replicas))
+            if not options.no_reaction:
+                result |= asyncio.run(reaction(folder, directory))
             if options.in_flight:
                 result |= asyncio.run(saturation(folder, directory, options.in_flight))
         finally:

@@ -32,10 +32,11 @@ CHILDREN = 10
 WAIT_S = 600.0
 
 
-def make_config(run_dir: str, walks: int, tasks: int, tickets: int) -> FusionConfig:
+def make_config(run_dir: str, walks: int, tasks: int, tickets: int, replicas: Any = 1) -> FusionConfig:
+    """`replicas`: of the source, as in a configuration."""
     return scripted_config(
         run_dir,
-        sources=[{"kind": "vllm", "name": SOURCE, "model": "./none"}],
+        sources=[{"kind": "vllm", "name": SOURCE, "model": "./none", "replicas": replicas}],
         tree={"max_children": [CHILDREN] * 3},
         meditation={"steps": STEPS, "walks_per_step": walks},
         harvest={"max_tasks_in_flight": tasks, "tickets_per_task": tickets, "max_staleness": 2},

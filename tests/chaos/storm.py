@@ -119,7 +119,7 @@ def python_path() -> str:
 def start_ray() -> str:
     """A Ray session of this process; its address."""
     os.environ["PYTHONPATH"] = python_path()
-    ray.init(num_cpus=16, num_gpus=0, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=16, num_gpus=0, include_dashboard=False, log_to_driver=False)
     return ray.get_runtime_context().gcs_address
 
 

@@ -60,7 +60,7 @@ def test_a_run_at_work_is_found_by_the_names_of_its_actors(tmp_path):
     meanwhile.join(60)
     names, told = meanwhile.found
     assert {actor["name"] for actor in names} >= {
-        f"bohdi/seen_at_work/{what}" for what in ("tree", "queue", "directory")
+        f"bohdi/seen_at_work/{what}" for what in ("tree", "queue", "directory", "source/ada/0", "target/0")
     }
     assert len({actor["namespace"] for actor in names}) == 1
     assert told.returncode == 0, told.stdout + told.stderr

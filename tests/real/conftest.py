@@ -15,6 +15,7 @@ def ray_session():
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     paths = os.pathsep.join([os.path.dirname(tests), tests, *filter(None, [os.environ.get("PYTHONPATH")])])
     ray.init(
+        "local",
         num_cpus=8,
         include_dashboard=False,
         log_to_driver=False,

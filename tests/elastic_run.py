@@ -265,7 +265,39 @@ def course(scene: Scene) -> dict[str, Any]:
     return seen
 
 
-CASES = {"course": course}
+def same(scene: Scene) -> dict[str, Any]:
+    """The same fusion with one engine a model and with a pool that grows: one tree."""
+    scene.add_node(num_cpus=8, num_gpus=6)
+    scene.cluster.wait_for_nodes()
+    scene.speed("0.2")
+    small = {**BUSY, "meditation": {"steps": 1, "walks_per_step": 40}, "stop": {"rounds": 2}}
+    grown = scene.run("grown", None, **small)
+    scene.speed(FAST)
+    fixed = scene.run("fixed", None, **{**small, "sources": [model("ada"), model("bob")]})
+    return {
+        "digests": [getattr(one, "tree_digest", repr(one)) for one in (grown, fixed)],
+        "grew": any("ada grows" in text for text in scene.told),
+        "left_behind": scene.left_behind(),
+    }
+
+
+def short(scene: Scene) -> dict[str, Any]:
+    """More is wanted than there is, and the run is to stop then; labels nobody has count as no room."""
+    scene.add_node(num_cpus=8, num_gpus=2, labels={"region": "a"})
+    scene.cluster.wait_for_nodes()
+    here = {"num_cpus": 0.5, "label_selector": {"region": "a"}}
+    there = {"num_cpus": 0.5, "label_selector": {"region": "b"}}
+    settings = {
+        **BUSY,
+        "sources": [model("ada", resources=there), model("bob", resources=here)],
+        "harvest": {**BUSY["harvest"], "shortage": "stop"},
+        "training": {"resources_per_worker": {"CPU": 1}},
+    }
+    ended = scene.run("short", None, **settings)
+    return {"ended": type(ended).__name__, "text": str(ended), "left_behind": scene.left_behind()}
+
+
+CASES = {"course": course, "same": same, "short": short}
 
 
 def main(case: str, folder: str) -> None:

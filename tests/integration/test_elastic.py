@@ -55,3 +55,14 @@ def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(p
     assert any(text.startswith("ada grows from 1 to ") for text in told)
     assert any(text.startswith("ada shrinks from 5 to 1 engines") for text in told)
     assert any("for what must be there finds no room" in text for text in told), "it gave room back after the loss"
+
+
+def test_the_number_of_engines_changes_no_tree(played):
+    seen = played("same")
+    assert seen["grew"] and seen["digests"][0] == seen["digests"][1]
+
+
+def test_a_run_may_be_told_to_stop_where_there_is_no_room(played):
+    seen = played("short")
+    assert seen["ended"] == "NoRoom"
+    assert "needs 1 GPU + 0.5 CPU with region=b on one node" in seen["text"] and "region=a" in seen["text"]

@@ -73,7 +73,7 @@ def test_a_run_on_s3_killed_twice_ends_as_an_undisturbed_one_on_disk(s3_address,
     assert not run.exists("lease.json")
     assert json.loads(run.read_bytes("summary.json"))["tree_digest"] == whole.tree_digest
     kinds = [json.loads(line)["kind"] for line in run.read_bytes("metrics.jsonl").splitlines()]
-    assert kinds.count("resumed") == 2 and kinds.count("training") == 3 and kinds[-1] == "summary"
+    assert kinds.count("resumed") == 2 and kinds.count("training") == 3 and kinds[-2:] == ["summary", "ended"]
     assert b"test-secret" not in run.read_bytes("config.yaml") + run.read_bytes("environment.json")
 
     shown = CliRunner().invoke(cli.main, ["tree", s3_address])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ ACTOR_CLASSES = {
     QUEUE: ("SampleQueueActor", "PointedQueue"),
     TRAIN: ("RayTrainWorker",),
 }
-HARVEST_TASKS = ("ray::harvest_bundle", "ray::propose", "ray::write_part")
+HARVEST_TASKS = re.compile(r"ray::bohdi/[^/]+/(harvest|sprout|samples) r\d")  # their names are their processes' titles
 LONGEST_PAUSE_S = 3.0
 VICTIM_S = 60.0  # for somebody of the wanted kind to be there
 STILL_S = 240.0  # without a new segment or a trained round, after which a run counts as stuck
@@ -126,9 +127,7 @@ def start_ray() -> str:
 def victims(kind: str, job: str) -> list[int]:
     """Process ids of this kind that work for the driver with this Ray job."""
     if kind == HARVEST:
-        return [
-            child.pid for child in psutil.Process().children(recursive=True) if _title(child).startswith(HARVEST_TASKS)
-        ]
+        return [child.pid for child in psutil.Process().children(recursive=True) if HARVEST_TASKS.match(_title(child))]
     from ray._private.state import state
 
     actors = state.actor_table(None, ray.JobID(bytes.fromhex(job)), "ALIVE").values()

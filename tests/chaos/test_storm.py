@@ -11,7 +11,7 @@ import pytest
 from storm import CHEAP, KINDS, schedule
 
 BENCH = Path(__file__).parents[2] / "jobs" / "bench" / "chaos.py"
-KILLS, MINUTES = 12, 7
+KILLS, MINUTES = 12, 10
 
 
 @pytest.mark.timeout(60 * (MINUTES + 1))

@@ -20,7 +20,7 @@ from bohdi_ray.storage import node_files
 from bohdi_ray.storage.run_dir import RunDir, weights_dir
 from bohdi_ray.storage.samples import SampleStore
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(600)]
 
 SCRIPT = """
 import sys
@@ -50,7 +50,7 @@ def killed_when(location: str, how: str, folder: str, name: str, log: Path) -> N
     with log.open("a") as out:
         command = [sys.executable, "-c", SCRIPT, location, how]
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
-    run, deadline = RunDir(location), time.monotonic() + 90
+    run, deadline = RunDir(location), time.monotonic() + 200
     try:
         while name not in run.names(folder):
             assert process.poll() is None, log.read_text()

@@ -146,6 +146,9 @@ class ReplicaRange(Section):
             raise ValueError(f"min is {self.min}, max is {self.max}")
         return self
 
+    def __str__(self) -> str:
+        return f"{self.min}" if self.min == self.max else f"{self.min} to {self.max}"
+
 
 class ModelBase(Section):
     name: str

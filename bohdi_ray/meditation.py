@@ -48,7 +48,7 @@ class Supplies:
     manager: Any
     run: RunDir
     claim: Claim | None
-    names: RunNames = RunNames("run")  # noqa: RUF009  frozen
+    names: RunNames
 
 
 @dataclass(slots=True)

@@ -74,7 +74,7 @@ def bundles(config: FusionConfig) -> list[Bundle]:
     wanted = trainer_bundles(config)
     for model, role in _hosted(config):
         for replica in range(model.replicas.min):
-            wanted += engine_bundles(model, f"{role} {model.name}, engine {replica + 1}{_of(model)}")
+            wanted += engine_bundles(model, f"{role} {model.name}, engine {replica + 1} of {model.replicas}")
     return [*wanted, harvest_bundle(config)]
 
 
@@ -84,7 +84,7 @@ def bundles_to_grow(config: FusionConfig) -> list[Bundle]:
         bundle
         for model, role in _hosted(config)
         for replica in range(model.replicas.min, model.replicas.max)
-        for bundle in engine_bundles(model, f"{role} {model.name}, engine {replica + 1}{_of(model)}")
+        for bundle in engine_bundles(model, f"{role} {model.name}, engine {replica + 1} of {model.replicas}")
     ]
 
 
@@ -117,11 +117,6 @@ def _hosted(config: FusionConfig) -> list[tuple[VllmModel, str]]:
     sources = [source for source in config.sources if isinstance(source, VllmModel)]
     sources.sort(key=lambda source: -_gpus(source))
     return [(config.target, "target"), *((source, "source") for source in sources)]
-
-
-def _of(model: VllmModel) -> str:
-    few, many = model.replicas.min, model.replicas.max
-    return f" of {few}" if few == many else f" of {few} to {many}"
 
 
 def _gpus(model: VllmModel) -> float:

@@ -65,18 +65,14 @@ def _model_lines(config: FusionConfig, model: VllmModel | OpenAIModel) -> list[s
         engine = model.engine
         window = f"{engine.max_model_len} tokens" if engine.max_model_len else "the model's own window"
         split = f"tensor {engine.tensor_parallel_size} x pipeline {engine.pipeline_parallel_size}"
-        lines.append(f"    {_engines(model)}, {split}, {window}, {model.dtype}")
+        engines = f"{model.replicas} engine{'s' if model.replicas.max > 1 else ''}"
+        lines.append(f"    {engines}, {split}, {window}, {model.dtype}")
     else:
         lines.append(f"    behind {model.base_url}, up to {model.max_in_flight} requests at a time")
     if model.system_prompt:
         text = " ".join(model.system_prompt.split())
         lines.append(f"    system prompt: {text if len(text) <= 80 else text[:77] + '...'}")
     return lines
-
-
-def _engines(model: VllmModel) -> str:
-    few, many = model.replicas.min, model.replicas.max
-    return (str(few) if few == many else f"{few} to {many}") + f" engine{'s' if many > 1 else ''}"
 
 
 def _needed_lines(config: FusionConfig) -> list[str]:

@@ -17,7 +17,7 @@ from bohdi_ray.actors.seats import Seat
 from bohdi_ray.addresses import above, below
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.machines import described_nodes, nodes_of_ray
-from bohdi_ray.placement import placement_errors, resolve_gpus
+from bohdi_ray.placement import placement_errors, resolve_gpus, trainer_bundles
 from bohdi_ray.preflight import Findings, local_node, preflight
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.startup import Parts
@@ -81,7 +81,7 @@ def _task(function: Any, config: FusionConfig) -> Any:
     """Runs with the resources of one train worker: before the trainer starts, or after it has ended."""
     resources = config.training.resources_per_worker
     options: dict[str, Any] = {"num_cpus": resources.get("CPU", 1), "num_gpus": resources.get("GPU", 0)}
-    options["resources"] = {name: n for name, n in resources.items() if name not in ("CPU", "GPU", "memory")}
+    options["resources"] = dict(trainer_bundles(config)[0].resources)
     if memory := resources.get("memory"):
         options["memory"] = memory
     if config.training.label_selector:

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 
 from bohdi_ray.engines.routing import RoutingTable
-from bohdi_ray.names import RunNames
+from bohdi_ray.names import RunNames, restarted_actor
 
 
 class Directory:
@@ -53,6 +53,4 @@ class Directory:
 
 def start_directory(names: RunNames | None = None) -> Any:
     """The directory of a run. A restarted one is empty until the pools publish again, which they do within seconds."""
-    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 1000}
-    options |= names.actor(names.named("directory")) if names else {}
-    return ray.remote(**options)(Directory).remote()
+    return ray.remote(**restarted_actor("directory", names, max_concurrency=1000))(Directory).remote()

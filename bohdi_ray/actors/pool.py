@@ -42,7 +42,7 @@ class EnginePools:
     """All engines of a run. Async; every method runs on the driver's event loop."""
 
     def __init__(self, config: FusionConfig, make_engine: EngineMaker, directory: Any, notify: Notify, names: RunNames):
-        self._pools = {model.name: Pool.of(model, model is config.target) for model in (*config.sources, config.target)}
+        self._pools = {model.name: Pool(model, model is config.target) for model in (*config.sources, config.target)}
         self._sources = tuple(source.name for source in config.sources)
         self._target = config.target.name
         self._attendance = Attendance(self._sources, least_sources(config))
@@ -168,7 +168,7 @@ class EnginePools:
             self._notify("source_back", text, model=name, sources=self._attendance.present)
 
     def _weights_of(self, pool: Pool) -> Weights:
-        return self._weights if pool.model.name == self._target else (0, None)
+        return self._weights if pool.is_target else (0, None)
 
     async def publish(self) -> None:
         """Makes the present replicas known, in this process and to running tasks."""

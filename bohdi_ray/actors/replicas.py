@@ -70,8 +70,8 @@ class Pool:
     """The replicas of one model."""
 
     model: VllmModel | OpenAIModel
-    is_target: bool = False
-    wanted: int = 1  # replicas it is to have now
+    is_target: bool
+    wanted: int = field(init=False)  # replicas it is to have now
     engines: dict[str, Engine] = field(default_factory=dict)  # those that serve, by replica id
     num_made: int = 0
     num_starting: int = 0  # not counting tries to bring back what was given up
@@ -85,9 +85,8 @@ class Pool:
     seen: dict[str, EngineStats] = field(default_factory=dict)  # at the last look, by replica id
     busy_at: float = 0.0  # time.monotonic() when it last had requests, as far as looks tell
 
-    @staticmethod
-    def of(model: VllmModel | OpenAIModel, is_target: bool) -> Pool:
-        return Pool(model, is_target, wanted=model.replicas.min if isinstance(model, VllmModel) else 1)
+    def __post_init__(self) -> None:
+        self.wanted = self.least
 
     @property
     def least(self) -> int:

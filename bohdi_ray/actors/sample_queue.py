@@ -17,7 +17,7 @@ import ray
 from ray.actor import ActorHandle
 
 from bohdi_ray.config import TrainingConfig
-from bohdi_ray.names import RunNames
+from bohdi_ray.names import RunNames, restarted_actor
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.checkpoints import ResumePoint, RoundState, read_metrics, resume_point, round_dir
 from bohdi_ray.training.queue import AttemptPlan, Ended, NotYet, QueueStatus, SampleQueue
@@ -99,7 +99,5 @@ class SampleQueueActor:
 
 def start_sample_queue(training: TrainingConfig, checkpoints_dir: str, names: RunNames | None = None) -> ActorHandle:
     """The queue of a run. It goes on behind the newest committed round in `checkpoints_dir` (none: from round 0)."""
-    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 1000}
-    options |= names.actor(names.named("queue")) if names else {}
-    actor = ray.remote(**options)(SampleQueueActor)
+    actor = ray.remote(**restarted_actor("queue", names, max_concurrency=1000))(SampleQueueActor)
     return actor.remote(training.global_batch_size, checkpoints_dir, not training.reset_optimizer)

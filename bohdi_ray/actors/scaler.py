@@ -86,9 +86,8 @@ class Scaler:
     async def _look_at(self, pool: Pool) -> None:
         assert isinstance(pool.model, VllmModel)
         before = pool.seen
-        now = pool.seen = {**before, **await stats_of(pool, STATS_S)}
-        for name in [name for name in now if name not in pool.engines]:
-            del now[name]
+        seen = {**before, **await stats_of(pool, STATS_S)}
+        now = pool.seen = {name: one for name, one in seen.items() if name in pool.engines}
         in_flight = sum(stats.num_in_flight + stats.num_waiting for stats in now.values())
         begun = sum(max(0, one.num_begun - _before(before, name).num_begun) for name, one in now.items())
         waited_s = sum(max(0.0, one.waited_s - _before(before, name).waited_s) for name, one in now.items())

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.names import RunNames
+from bohdi_ray.names import RunNames, restarted_actor
 from bohdi_ray.records import Outcome, Proposals
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir
@@ -124,6 +124,5 @@ def start_tree_manager(
     names: RunNames | None = None,
 ) -> Any:
     """The tree manager of a run; Ray restarts it, and it finds its state in the run directory."""
-    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    options |= names.actor(names.named("tree")) if names else {}
+    options = restarted_actor("tree", names)
     return ray.remote(**options)(TreeManagerActor).remote(config, seeds, run, claim, snapshot_events)

@@ -19,6 +19,7 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.routing import Replica, RoutingTable
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.meditation import Meditation, RoundHarvest, Supplies
+from bohdi_ray.names import RunNames
 from bohdi_ray.records import Ticket, ticket_id
 from bohdi_ray.storage.environment import environment
 from bohdi_ray.storage.quarantine import Quarantine
@@ -75,9 +76,8 @@ class Harvests:
         run = RunDir.create(config.run_dir, config, environment())
         self.manager = start_tree_manager(config, domains(), run)
         reach = Reach(directory, Quarantine.of(config, run, None), config.deadlines.request_s, WAIT_S)
-        supplies = Supplies(
-            ray.put(HarvestPlan.from_config(config)), ray.put(reach), directory, self.manager, run, None
-        )
+        plan, names = ray.put(HarvestPlan.from_config(config)), RunNames.of(run.location)
+        supplies = Supplies(plan, ray.put(reach), directory, self.manager, run, None, names)
         self._bundle = partial(harvest_bundle.remote, plan=supplies.plan, reach=supplies.reach)
         self._meditation = Meditation(
             config, supplies, current_table, lambda _: None, asyncio.Event(), lambda kind, text, **fields: None

@@ -31,11 +31,14 @@ from bohdi_ray.config_models import (
 from bohdi_ray.config_presets import with_preset
 from bohdi_ray.config_sections import (
     DEFAULT_STYLES,
+    NOT_ONES_OWN,
+    SCORING,
     BanditConfig,
     DeadlineConfig,
     EnlightenmentConfig,
     HarvestConfig,
     JudgeConfig,
+    JudgePolicy,
     MeditationConfig,
     ObserveConfig,
     ScheduleConfig,
@@ -49,6 +52,7 @@ from bohdi_ray.errors import ConfigError, ConfigErrors
 
 __all__ = [
     "DEFAULT_STYLES",
+    "NOT_ONES_OWN",
     "ROLE_DEFAULTS",
     "BanditConfig",
     "DeadlineConfig",
@@ -57,6 +61,7 @@ __all__ = [
     "FusionConfig",
     "HarvestConfig",
     "JudgeConfig",
+    "JudgePolicy",
     "MeditationConfig",
     "ModelBase",
     "ObserveConfig",
@@ -156,7 +161,8 @@ class FusionConfig(Section):
 
 def check_between_sections(config: FusionConfig) -> None:
     """Rules that need more than one section. Raises ConfigErrors with all that are broken."""
-    errors = [*_errors_of_models(config), *_errors_of_judging(config), *_errors_of_stopping(config)]
+    errors = [*_errors_of_models(config), *_errors_of_judging(config)]
+    errors += [*_errors_of_support(config), *_errors_of_stopping(config)]
     errors += errors_of_bandit(config.bandit)
     if errors:
         raise ConfigErrors(errors)
@@ -190,16 +196,30 @@ def _errors_of_models(config: FusionConfig) -> list[ConfigError]:
 
 
 def _errors_of_judging(config: FusionConfig) -> list[ConfigError]:
-    if config.judge.policy == "others" and len(config.sources) < 2:
+    policy = config.judge.policy
+    if policy in NOT_ONES_OWN and len(config.sources) < 2:
         rule = "the only source would have to judge its own answer"
-        return [ConfigError("judge.policy", "others", rule, "Add a source or use `leader`.")]
-    if config.judge.policy == "likelihood":
-        remote = [source.name for source in config.sources if source.kind == "openai"]
-        if remote:
-            rule = f"OpenAI's chat interface cannot score a given answer, and {', '.join(remote)} is behind it"
-            remedy = "Use `leader` or `others`, or host the model with kind: vllm."
-            return [ConfigError("judge.policy", "likelihood", rule, remedy)]
+        return [ConfigError("judge.policy", policy, rule, "Add a source or use `leader`.")]
+    remote = [source.name for source in config.sources if source.kind == "openai"]
+    if policy in SCORING and remote:
+        remedy = "Use `leader` or `others`, or host the model with kind: vllm."
+        return [ConfigError("judge.policy", policy, _cannot_score(remote), remedy)]
     return []
+
+
+def _errors_of_support(config: FusionConfig) -> list[ConfigError]:
+    support, remote = config.sprout.min_support, [source.name for source in config.sources if source.kind == "openai"]
+    if support > len(config.sources):
+        rule = f"the number of sources is {len(config.sources)}"
+        return [ConfigError("sprout.min_support", support, rule, "Lower it, or add sources.")]
+    if support and remote:
+        remedy = "Leave it at 0, or host the model with kind: vllm."
+        return [ConfigError("sprout.min_support", support, _cannot_score(remote), remedy)]
+    return []
+
+
+def _cannot_score(remote: list[str]) -> str:
+    return f"OpenAI's chat interface cannot score a given answer, and {', '.join(remote)} is behind it"
 
 
 def _errors_of_stopping(config: FusionConfig) -> list[ConfigError]:

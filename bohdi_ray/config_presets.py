@@ -21,6 +21,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "sprout.max_failures": 10,
     "sprout.reuse_ballots": False,
     "sprout.vary_initials": False,
+    "sprout.min_support": 0,
     "bandit.policy": "dynabranches",
     "bandit.window": 20,
     "bandit.introspection": True,

@@ -24,6 +24,11 @@ DEFAULT_STYLES = (
 )
 
 
+JudgePolicy = Literal["leader", "others", "likelihood", "consensus"]
+NOT_ONES_OWN: tuple[JudgePolicy, ...] = ("others", "consensus")  # no source has a say about its own answer
+SCORING: tuple[JudgePolicy, ...] = ("likelihood", "consensus")  # by probabilities of given answers
+
+
 class TreeConfig(Section):
     """The knowledge tree (method, section 1)."""
 
@@ -58,6 +63,11 @@ class SproutConfig(Section):
     """Losing names stay as votes at their node, so its next sprout needs no generation. The paper: false."""
     vary_initials: bool = True
     """Later elections at a node ask for names that begin with a random half of the letters: ours. The paper: false."""
+    min_support: int = Field(0, ge=0)
+    """A proposed name counts only if at least this many sources find it likely; 0 (the paper): nobody is asked. While
+    fewer sources take part, all of them."""
+    support_probability: float = Field(1e-4, gt=0, lt=1)
+    """What a source finds likely: the probability of the name as its first entry under the prompt."""
     requests_ahead: int = Field(1, ge=0)
     """Further elections at a waiting node whose proposals are requested before they are needed."""
 
@@ -120,9 +130,10 @@ class HarvestConfig(Section):
 class JudgeConfig(Section):
     """Who decides which answer is best (method, sections 4 and 9)."""
 
-    policy: Literal["leader", "others", "likelihood"] = "leader"
+    policy: JudgePolicy = "leader"
     """`leader` (the paper): the question's author. `others`: it never judges its own answer, another source does.
-    `likelihood`: each model ranks the answers it did not write by log-probability per byte; the mean rank decides."""
+    `likelihood`: each model ranks the answers it did not write by log-probability per byte; the mean rank decides.
+    `consensus`: the sources' mean probability per byte of an answer decides, its author left out."""
     orders: int = Field(1, ge=1)
     """Rotations of one random order whose label probabilities are averaged; as many as answers balance every slot."""
 

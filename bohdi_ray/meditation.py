@@ -75,6 +75,7 @@ class RoundHarvest:
     sprout_tokens: int = 0
     num_elections_asked: int = 0
     num_invalid_names: int = 0
+    num_unsupported_names: int = 0
     num_quarantined: int = 0  # requests
     started: float = 0.0  # time.monotonic(), s
     finished: float = 0.0
@@ -228,6 +229,7 @@ class Meditation:
         self._result.sprout_tokens += sum(proposals.num_tokens for proposals in answers)
         self._result.num_tokens += sum(proposals.num_tokens for proposals in answers)
         self._result.num_invalid_names += sum(proposals.num_invalid for proposals in answers)
+        self._result.num_unsupported_names += sum(proposals.num_unsupported for proposals in answers)
         for proposals in answers:
             self._result.model_tokens.update(proposals.model_tokens)
             for part in proposals.quarantined:

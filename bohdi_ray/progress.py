@@ -221,6 +221,7 @@ class RunProgress:
             requests=dict(counts),
             elections_asked=harvest.num_elections_asked,
             invalid_names=harvest.num_invalid_names,
+            unsupported_names=harvest.num_unsupported_names,
             reborn=[_plain(r) for r in closed.reborn],
         )
         lost = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items())) or "none"

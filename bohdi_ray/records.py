@@ -84,10 +84,11 @@ class Proposals:
 
     request_id: str
     names: tuple[str, ...]  # valid names in title case, repeats included, in order of source and proposal
-    num_invalid: int
+    num_invalid: int  # those without support included
     num_tokens: int  # decoded by all sources for this request
     quarantined: tuple[str, ...] = ()  # parts of RUN/quarantine with requests that were set aside: abstentions
     model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
+    num_unsupported: int = 0  # valid names that too few sources find likely (`sprout.min_support`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +157,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Who won and by how much. `scores`, higher is better: probabilities (judge) or minus mean ranks (likelihood)."""
+    """Who won and by how much. `scores`, higher is better: probabilities (judge, consensus),
+    minus mean ranks (likelihood) or log-odds (others)."""
 
     policy: str  # `only`: a single answer was eligible, nobody judged
     judge: str | None  # the model that judged; None if nobody needed to or all did
     scores: dict[str, float]  # by model, eligible ones only
     order_logprobs: tuple[dict[str, float], ...]  # per presented order: label log-probability by model; with
-    # `likelihood`, per judging model: log-probability per byte of the answers it did not write
+    # `likelihood` and `consensus`, per judging model: log-probability per byte of the answers it did not write
     orders: tuple[tuple[str, ...], ...]  # per presented order: the models from the first slot to the last
     winner: str  # the model whose answer becomes the row
     margin: float | None  # best score minus the next best one; 0 is a tie; None with a single eligible answer

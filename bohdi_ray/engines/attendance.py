@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from bohdi_ray.config import FusionConfig
+from bohdi_ray.config import NOT_ONES_OWN, FusionConfig
 from bohdi_ray.errors import EngineFailed
 
 
@@ -33,8 +33,8 @@ class Attendance:
             down = "; ".join(f"{name}: {reason}" for name, reason in self._left_out.items())
             left = f"{len(self.present)} of {len(self._sources)} sources are left"
             raise EngineFailed(
-                f"{left}, and the run needs {self._min_sources} (harvest.min_sources, two with judge.policy: others). "
-                f"Mend what is down and go on with `bohdi resume`, or lower harvest.min_sources. {down}"
+                f"{left}, and the run needs {self._min_sources} (harvest.min_sources; two with judge.policy "
+                f"{' or '.join(NOT_ONES_OWN)}). Mend what is down and go on with `bohdi resume`, or lower harvest.min_sources. {down}"
             )
         return news
 
@@ -44,8 +44,8 @@ class Attendance:
 
 
 def least_sources(config: FusionConfig) -> int:
-    """How many sources a run cannot go on without: with `others` no source judges its own answer, so that takes two."""
-    return max(config.harvest.min_sources, 2 if config.judge.policy == "others" else 1)
+    """How many sources a run cannot go on without; where no source judges its own answer, that takes two."""
+    return max(config.harvest.min_sources, 2 if config.judge.policy in NOT_ONES_OWN else 1)
 
 
 def pauses(first_s: float, longest_s: float) -> Iterator[float]:

@@ -11,6 +11,8 @@ Policies:
 - `likelihood`: sources and target each rank the answers they did not write by log-probability per byte; an answer's
   score is minus its mean rank. Ranks within a tie are averaged. Every answer is left out of the ranking of its own
   author only, so the ranks compare.
+- `consensus`: an answer's score is its mean probability under the sources that did not write it, each the geometric
+  mean per byte. Unlike a rank it tells a source that knows from one that merely prefers. The target has no say.
 
 A judge whose window the answers do not fit abstains; when nobody is left, the ticket fails. Answers are never shortened
 for a judge: it would judge another text than the one that becomes the row.
@@ -72,6 +74,8 @@ async def judge(
     court = _Court(ticket, question, {c.model: c.text for c in eligible}, models, plan)
     if plan.judge_policy == "likelihood":
         return await court.by_likelihood()
+    if plan.judge_policy == "consensus":
+        return await court.by_consensus()
     if plan.judge_policy == "others":
         return await court.by_others()
     return await court.by_leader(leader)
@@ -92,6 +96,15 @@ def mean_ranks(rows: list[dict[str, float]]) -> dict[str, float]:
             same = sum(other == value for other in row.values())
             ranks.setdefault(model, []).append(above + (same + 1) / 2)
     return {model: float(np.mean(values)) for model, values in ranks.items()}
+
+
+def mean_probabilities(rows: list[dict[str, float]]) -> dict[str, float]:
+    """`consensus`: mean probability of every model's answer over the rows (log-probabilities) that hold it."""
+    held: dict[str, list[float]] = {}
+    for row in rows:
+        for model, logprob in row.items():
+            held.setdefault(model, []).append(math.exp(min(logprob, 0.0)))
+    return {model: float(np.mean(values)) for model, values in held.items()}
 
 
 def odds_scores(ballots: list[Ballot], models: tuple[str, ...]) -> dict[str, float]:
@@ -145,14 +158,22 @@ class _Court:
         return self._judgement("others", None, odds_scores(ballots, tuple(self.texts)), ballots)
 
     async def by_likelihood(self) -> Judgement:
-        scorers = (*self.models.sources, self.models.target)
-        rows = await all_of([self._likelihoods(scorer) for scorer in scorers])
-        ballots = [Ballot(s, tuple(row), row) for s, row in zip(scorers, rows, strict=True) if row]
+        ballots = await self._likelihood_ballots((*self.models.sources, self.models.target))
         ranks = mean_ranks([ballot.logprobs for ballot in ballots])
-        if ranks.keys() != self.texts.keys():
+        return self._judgement_of_all("likelihood", {model: -rank for model, rank in ranks.items()}, ballots)
+
+    async def by_consensus(self) -> Judgement:
+        ballots = await self._likelihood_ballots(self.models.sources)
+        return self._judgement_of_all("consensus", mean_probabilities([b.logprobs for b in ballots]), ballots)
+
+    async def _likelihood_ballots(self, scorers: tuple[str, ...]) -> list[Ballot]:
+        rows = await all_of([self._likelihoods(scorer) for scorer in scorers])
+        return [Ballot(s, tuple(row), row) for s, row in zip(scorers, rows, strict=True) if row]
+
+    def _judgement_of_all(self, policy: str, scores: dict[str, float], ballots: list[Ballot]) -> Judgement:
+        if scores.keys() != self.texts.keys():
             raise self._nobody()
-        scores = {model: -ranks[model] for model in self.texts}
-        return self._judgement("likelihood", None, scores, ballots)
+        return self._judgement(policy, None, {model: scores[model] for model in self.texts}, ballots)
 
     async def _ballots(self, judge: str, shown: tuple[str, ...], purpose: str) -> list[Ballot]:
         """One judge's ballots over all orders; none if it cannot read the answers."""

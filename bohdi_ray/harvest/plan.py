@@ -6,9 +6,8 @@ Frozen and picklable; holds no engine and no state. Made by the driver; `sprout.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from bohdi_ray.config import FusionConfig
+from bohdi_ray.config import FusionConfig, JudgePolicy
 from bohdi_ray.engines.prompts import LABELS, TemplateSet, load_templates
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import ROLES, Role, SamplingSpec
@@ -32,10 +31,12 @@ class HarvestPlan:
     min_answer_chars: int
     question_attempts: int
     heldout_fraction: float
-    judge_policy: Literal["leader", "others", "likelihood"]
+    judge_policy: JudgePolicy
     judge_orders: int
     proposals_per_source: int
     vary_initials: bool
+    min_support: int
+    support_probability: float
     level_names: tuple[str, ...]  # one per level below the root
     sampling: dict[tuple[Role, str], tuple[float, float, int]]  # (role, model) -> temperature, top_p, max_tokens
     templates: TemplateSet
@@ -67,6 +68,8 @@ class HarvestPlan:
             judge_orders=config.judge.orders,
             proposals_per_source=config.sprout.proposals_per_source,
             vary_initials=config.sprout.vary_initials,
+            min_support=config.sprout.min_support,
+            support_probability=config.sprout.support_probability,
             level_names=config.tree.level_names or level_names(config.tree.depth),
             sampling=sampling,
             templates=templates,

@@ -21,16 +21,16 @@ def samples(folder):
     return list(SampleStore(RunDir.open(folder)).iter_samples())
 
 
-@pytest.mark.parametrize("policy", ["others", "likelihood"])
+@pytest.mark.parametrize("policy", ["others", "likelihood", "consensus"])
 def test_every_judge_policy_decides_who_wins(tmp_path, policy):
     summary = run(tmp_path / "run", judge={"policy": policy})
     judged = [sample for sample in samples(tmp_path / "run") if sample.verdict.policy != "only"]
     assert summary.num_accepted >= len(judged) > 0
     assert {sample.verdict.policy for sample in judged} == {policy}
-    if policy == "others":
+    if policy != "likelihood":
         for sample in judged:
             assert all(judge != "target" for judge in sample.verdict.order_judges)
-    else:
+    if policy != "others":
         assert all(len(sample.verdict.order_logprobs) >= 2 for sample in judged)
 
 

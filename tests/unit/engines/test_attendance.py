@@ -44,7 +44,7 @@ def test_the_last_source_is_never_left_out():
 
 @pytest.mark.parametrize(
     ("min_sources", "policy", "least"),
-    [(1, "leader", 1), (1, "likelihood", 1), (1, "others", 2), (2, "leader", 2), (3, "others", 3)],
+    [(1, "leader", 1), (1, "likelihood", 1), (1, "others", 2), (1, "consensus", 2), (2, "leader", 2), (3, "others", 3)],
 )
 def test_with_others_as_judges_two_sources_are_needed(min_sources, policy, least):
     sections = {

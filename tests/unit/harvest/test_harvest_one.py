@@ -234,7 +234,7 @@ def test_tokens_are_counted_by_role_also_for_what_was_rejected(make_plan, make_t
 
 
 @pytest.mark.parametrize("role", ["question", "answer", "judge"])
-@pytest.mark.parametrize("policy", ["leader", "others", "likelihood"])
+@pytest.mark.parametrize("policy", ["leader", "others", "likelihood", "consensus"])
 def test_a_ticket_whose_request_is_quarantined_fails_for_that_reason_and_names_the_part(
     make_plan, make_ticket, role, policy
 ):

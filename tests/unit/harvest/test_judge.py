@@ -157,6 +157,32 @@ def test_with_likelihood_bytes_not_tokens_or_length_count(make_plan, make_ticket
     assert verdict.winner == "student" and verdict.order_logprobs[1] == {"alpha": -1.0, "student": -0.3}
 
 
+def test_with_consensus_the_sources_mean_probability_decides_and_authors_have_no_say(make_plan, make_ticket):
+    models = ScriptedModels()
+    verdict = verdict_of(make_ticket(), models, make_plan(judge={"policy": "consensus"}), *ALL).verdict
+    asked = [(who, request.answer) for who, request in models.requests]
+    assert len(asked) == 9 and all(who != "student" and who not in answer for who, answer in asked)
+    assert verdict.order_judges == ("alpha", "beta", "gamma") and verdict.judge is None
+    for model in ALL:
+        by_others = [math.exp(row[model]) for row in verdict.order_logprobs if model in row]
+        assert verdict.scores[model] == pytest.approx(np.mean(by_others))
+
+
+def test_one_source_that_knows_outweighs_two_that_merely_prefer(make_plan, make_ticket):
+    plans = {policy: make_plan(judge={"policy": policy}) for policy in ("consensus", "likelihood")}
+    winners = {}
+    for policy, plan in plans.items():
+        models = ScriptedModels(sources=("alpha", "beta", "gamma"))
+        # Per byte: alpha is sure of the student's answer, beta and gamma like the other one a little better.
+        for who, of_delta, of_student in (("alpha", -3.0, -0.01), ("beta", -1.0, -1.1), ("gamma", -1.0, -1.1)):
+            models.queue_completion(model=who, containing=QUESTION, logprob=of_delta * 10, num_bytes=10)
+            models.queue_completion(model=who, containing=QUESTION, logprob=of_student * 10, num_bytes=10)
+        if policy == "likelihood":
+            models.queue_completion(model="student", containing=QUESTION, logprob=-10.0, num_bytes=10)
+        winners[policy] = verdict_of(make_ticket(), models, plan, "delta", "student").verdict.winner
+    assert winners == {"consensus": "student", "likelihood": "delta"}
+
+
 def test_ranks_within_a_tie_are_averaged():
     assert mean_ranks([{"a": 1.0, "b": 1.0, "c": 0.0}]) == {"a": 1.5, "b": 1.5, "c": 3.0}
     assert mean_ranks([{"a": 2.0, "b": 1.0}, {"b": 5.0, "c": 1.0}]) == {"a": 1.0, "b": 1.5, "c": 2.0}
@@ -189,7 +215,7 @@ def test_a_judge_that_names_no_label_fails_the_ticket(make_plan, make_ticket, te
     assert caught.value.counts == {"judge_requests": 1, "judge_rejected:unreadable": 1}
 
 
-@pytest.mark.parametrize("policy", ["leader", "others", "likelihood"])
+@pytest.mark.parametrize("policy", ["leader", "others", "likelihood", "consensus"])
 def test_answers_no_judge_can_hold_fail_the_ticket(make_plan, make_ticket, policy):
     models = ScriptedModels()
     models.queue_completion(role="judge", times=100, error=TOO_LONG)
@@ -198,7 +224,7 @@ def test_answers_no_judge_can_hold_fail_the_ticket(make_plan, make_ticket, polic
     assert outcome.counts["judge_rejected:prompt_too_long"] == outcome.counts["judge_requests"] > 0
 
 
-@pytest.mark.parametrize("policy", ["others", "likelihood"])
+@pytest.mark.parametrize("policy", ["others", "likelihood", "consensus"])
 def test_a_judge_that_cannot_hold_the_answers_abstains(make_plan, make_ticket, policy):
     models = ScriptedModels()
     models.queue_completion(role="judge", model="beta", times=100, error=TOO_LONG)

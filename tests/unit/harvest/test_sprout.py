@@ -1,6 +1,8 @@
 """Elections' proposals: the same prompt for all, constrained names, seeds that depend on the election alone."""
 
 import asyncio
+import math
+from dataclasses import replace
 
 import pytest
 from fakes import ScriptedModels
@@ -8,7 +10,7 @@ from fakes import ScriptedModels
 from bohdi_ray.engines.prompts import name_regex
 from bohdi_ray.errors import EngineFailed, PromptTooLong, RequestQuarantined, SourceLeftOut
 from bohdi_ray.harvest.sprout import sprout
-from bohdi_ray.records import SproutRequest
+from bohdi_ray.records import Completion, ScoreRequest, SproutRequest
 
 
 def request_at(path=(), election=0, leaf=False):
@@ -82,6 +84,61 @@ def test_repeats_are_kept_as_votes(make_plan):
     models = ScriptedModels()
     models.queue_completion(role="sprout", times=15, text="Optics")
     assert run(request_at(), models, make_plan()).names == ("Optics",) * 15
+
+
+class Opinions(ScriptedModels):
+    """Sources that propose "Optics" and "Zorbics", and find names as likely as `likely` says, by source and name."""
+
+    likely: dict[tuple[str, str], float]
+
+    async def generate(self, model, request):
+        self.queue_completion(role="sprout", text="Zorbics" if model == "gamma" else "Optics")
+        return await super().generate(model, request)
+
+    async def score(self, model, request):
+        self.requests.append((model, request))
+        number, _, name = request.answer.partition(" ")
+        assert number == "1." and request.role == "sprout"
+        # The entry's number alone is not sure either; a name's probability is what comes on top.
+        probability = 0.5 * (self.likely.get((model, name), 1e-9) if name else 1.0)
+        done = Completion(request.request_id, model, 0, finish_reason="stop", logprob=math.log(probability))
+        return replace(done, error=PromptTooLong(model, 9, 8)) if (model, "too long") in self.likely else done
+
+
+def opinions(**likely):
+    models = Opinions()
+    models.likely = {tuple(key.split("_", 1)): value for key, value in likely.items()}
+    return models
+
+
+def test_names_without_support_are_dropped_and_counted(make_plan):
+    models = opinions(alpha_Optics=0.1, beta_Optics=2e-4, gamma_Optics=5e-5, gamma_Zorbics=0.9)
+    proposals = run(request_at(("Science",)), models, make_plan(sprout={"min_support": 2}))
+    assert proposals.names == ("Optics",) * 10 and proposals.num_unsupported == proposals.num_invalid == 5
+    scored = [(model, request.answer) for model, request in models.requests if isinstance(request, ScoreRequest)]
+    assert sorted(scored) == [(m, a) for m in ("alpha", "beta", "gamma") for a in ("1.", "1. Optics", "1. Zorbics")]
+    assert len({request.prompt for _, request in models.requests}) == 1
+    assert len({request.request_id for _, request in models.requests}) == len(models.requests)
+    stricter = make_plan(sprout={"min_support": 2, "support_probability": 0.05})
+    assert run(request_at(("Science",)), models, stricter).names == ()
+
+
+def test_a_source_that_cannot_be_asked_supports_nothing(make_plan):
+    models = opinions(alpha_Optics=0.1, beta_Optics=0.1, **{"beta_too long": 1.0})
+    assert run(request_at(), models, make_plan(sprout={"min_support": 1})).names == ("Optics",) * 10
+    assert run(request_at(), models, make_plan(sprout={"min_support": 2})).names == ()
+
+
+def test_with_fewer_sources_than_support_needs_all_of_them_are_enough(make_plan):
+    models = opinions(alpha_Optics=0.1, beta_Optics=0.1)
+    models.sources = ("alpha", "beta")
+    assert run(request_at(), models, make_plan(sprout={"min_support": 3})).names == ("Optics",) * 10
+
+
+def test_without_min_support_nobody_is_asked(make_plan):
+    models = ScriptedModels()
+    run(request_at(), models, make_plan())
+    assert not any(isinstance(request, ScoreRequest) for _, request in models.requests)
 
 
 def test_a_prompt_too_long_costs_that_sources_proposals_only(make_plan):

@@ -186,7 +186,7 @@ def plan_for(policy: str) -> HarvestPlan:
     return HarvestPlan.from_config(config, load_templates())
 
 
-PLANS = {policy: plan_for(policy) for policy in ("leader", "others", "likelihood")}
+PLANS = {policy: plan_for(policy) for policy in ("leader", "others", "likelihood", "consensus")}
 
 
 @examples(70)

@@ -31,7 +31,7 @@ def samples(draw: st.DrawFn) -> Sample:
     )
     orders = draw(st.lists(st.permutations(models).map(tuple), max_size=3))
     verdict = Verdict(
-        policy=draw(st.sampled_from(["leader", "others", "likelihood"])),
+        policy=draw(st.sampled_from(["leader", "others", "likelihood", "consensus"])),
         judge=draw(st.none() | NAMES),
         scores={model: draw(FLOAT) for model in draw(st.permutations(models))},
         order_logprobs=tuple({model: draw(FLOAT) for model in order} for order in orders),

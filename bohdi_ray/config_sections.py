@@ -66,7 +66,8 @@ class SproutConfig(Section):
     min_support: int = Field(0, ge=0)
     """A proposed name counts only if at least this many sources find it likely; 0 (the paper): nobody is asked. While
     fewer sources take part, all of them."""
-    support_probability: float = Field(1e-4, gt=0, lt=1)
+    # Measured with SmolLM2-135M-Instruct: 25 of 26 sensible names and 1 of 22 absurd or misplaced ones reach 1e-5.
+    support_probability: float = Field(1e-5, gt=0, lt=1)
     """What a source finds likely: the probability of the name as its first entry under the prompt."""
     requests_ahead: int = Field(1, ge=0)
     """Further elections at a waiting node whose proposals are requested before they are needed."""

@@ -112,7 +112,7 @@ def opinions(**likely):
 
 
 def test_names_without_support_are_dropped_and_counted(make_plan):
-    models = opinions(alpha_Optics=0.1, beta_Optics=2e-4, gamma_Optics=5e-5, gamma_Zorbics=0.9)
+    models = opinions(alpha_Optics=0.1, beta_Optics=2e-5, gamma_Optics=5e-6, gamma_Zorbics=0.9)
     proposals = run(request_at(("Science",)), models, make_plan(sprout={"min_support": 2}))
     assert proposals.names == ("Optics",) * 10 and proposals.num_unsupported == proposals.num_invalid == 5
     scored = [(model, request.answer) for model, request in models.requests if isinstance(request, ScoreRequest)]

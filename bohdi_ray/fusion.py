@@ -121,12 +121,16 @@ async def _rounds(
                 rounds.stop(reason)
             continue
         version = harvest_version(round, config.harvest.max_staleness)
+        if crew.pools.turns.engines_sleep:
+            await _switch("harvest", crew.to_harvest(), crew, progress, stop_asked)
         started = time.monotonic()
         progress.on_weights(started, version, await crew.serve_weights(version))
         progress.on_round(round, version)
         crew.pools.pace.harvests(round)
         harvest = await meditation.run(round, version)
         closed = await crew.close_round(round, harvest_version(round + 1, config.harvest.max_staleness))
+        if config.colocates:
+            await _switch("training", crew.pools.turns.end_harvest(), crew, progress, stop_asked)
         num_rows = await crew.queue_rows(closed)
         rounds.closed(round)
         progress.on_engines(await crew.pools.stats(), crew.pools.num_replaced)
@@ -136,6 +140,17 @@ async def _rounds(
     progress.stop_reason = rounds.stop_reason
     progress.on_look(await look_at(crew))
     return rounds
+
+
+async def _switch(
+    to: str, work: Coroutine[Any, Any, None], crew: Crew, progress: RunProgress, stop_asked: asyncio.Event
+) -> None:
+    """The shared cards change sides."""
+    started = time.monotonic()
+    await unless_stopped(work, stop_asked, crew.run_dir)
+    seconds = time.monotonic() - started
+    progress.metrics.log("turn", to=to, seconds=seconds)
+    progress.live.turned(to, seconds)
 
 
 async def _supervised(work: Coroutine[Any, Any, T], watches: Iterable[Coroutine[Any, Any, None]]) -> T:

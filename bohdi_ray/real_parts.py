@@ -17,6 +17,7 @@ from bohdi_ray.actors.seats import Seat
 from bohdi_ray.addresses import above, below
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.machines import described_nodes, nodes_of_ray
+from bohdi_ray.names import RunNames
 from bohdi_ray.placement import placement_errors, resolve_gpus, trainer_bundles
 from bohdi_ray.preflight import Findings, local_node, preflight
 from bohdi_ray.records import TrainingRow
@@ -63,21 +64,21 @@ def engine_maker(config: FusionConfig) -> EngineMaker:
 
 def publish_base(config: FusionConfig, folder: str) -> Any:
     """Version 0 of the target; an ObjectRef to wait for."""
-    return _task(_publish_base, config).remote(config.target, folder)
+    return _task(_publish_base, config, "publish").remote(config.target, folder)
 
 
 def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[TrainingRow]) -> Any:
     """Held-out loss per answer token by version, versions that could not be measured left out; an ObjectRef."""
-    return _task(_evaluate, config).remote(config, folders, list(rows))
+    return _task(_evaluate, config, "evaluate").remote(config, folders, list(rows))
 
 
 def export_weights(config: FusionConfig, weights_dir: str, out_dir: str) -> Any:
     """One version in the model's own layout; an ObjectRef. `out_dir` lies in the run directory, beside checkpoints/."""
     base = below(above(out_dir), BASE_DIR)
-    return _task(_export, config).remote(weights_dir, base, out_dir)
+    return _task(_export, config, "export").remote(weights_dir, base, out_dir)
 
 
-def _task(function: Any, config: FusionConfig) -> Any:
+def _task(function: Any, config: FusionConfig, what: str) -> Any:
     """Runs with the resources of one train worker: before the trainer starts, or after it has ended."""
     resources = config.training.resources_per_worker
     options: dict[str, Any] = {"num_cpus": resources.get("CPU", 1), "num_gpus": resources.get("GPU", 0)}
@@ -86,7 +87,7 @@ def _task(function: Any, config: FusionConfig) -> Any:
         options["memory"] = memory
     if config.training.label_selector:
         options["label_selector"] = config.training.label_selector
-    return ray.remote(**options, max_retries=1)(function)
+    return ray.remote(**options, max_retries=1, name=RunNames.of(config.run_dir).named(what))(function)
 
 
 def _publish_base(model: Any, folder: str) -> None:

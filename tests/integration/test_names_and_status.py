@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from scripted_parts import scripted_config, scripted_parts
 
+from bohdi_ray import real_parts
 from bohdi_ray.actors.present import live_runs
 from bohdi_ray.fusion import fuse
 
@@ -49,7 +50,7 @@ def test_a_run_at_work_is_found_by_the_names_of_its_actors(tmp_path):
 
     folder = str(tmp_path / "seen at work")
     address = ray.get_runtime_context().gcs_address
-    config = scripted_config(folder, meditation={"steps": 6, "walks_per_step": 8}, stop={"rounds": 4})
+    config = scripted_config(folder, meditation={"steps": 6, "walks_per_step": 8}, stop={"rounds": 2})
 
     def look() -> Any:
         names = [actor for actor in ray.util.list_named_actors(all_namespaces=True) if "seen_at_work" in actor["name"]]
@@ -60,7 +61,8 @@ def test_a_run_at_work_is_found_by_the_names_of_its_actors(tmp_path):
     meanwhile.join(60)
     names, told = meanwhile.found
     assert {actor["name"] for actor in names} >= {
-        f"bohdi/seen_at_work/{what}" for what in ("tree", "queue", "directory", "source/ada/0", "target/0")
+        f"bohdi/seen_at_work/{what}"
+        for what in ("tree", "queue", "directory", "source/ada/0", "source/bob/0", "source/cyd/0", "target/0")
     }
     assert len({actor["namespace"] for actor in names}) == 1
     assert told.returncode == 0, told.stdout + told.stderr
@@ -68,8 +70,28 @@ def test_a_run_at_work_is_found_by_the_names_of_its_actors(tmp_path):
     assert told.stdout.startswith("healthy: ")
     assert f"on the cluster: seen_at_work in {folder}: round " in told.stdout
     assert "tickets in flight; the trainer" in told.stdout
+    assert "; engines: source/ada 1, source/bob 1, source/cyd 1, target 1\n" in told.stdout
 
     gone = status("--address", address)
     assert (gone.returncode, gone.stdout) == (1, "on the cluster: no run is at work there\n")
     ended = status(folder, "--address", address)
-    assert ended.returncode == 0 and ended.stdout.startswith("finished: the run ended because stop.rounds = 4")
+    assert ended.returncode == 0 and ended.stdout.startswith("finished: the run ended because stop.rounds = 2")
+
+
+def test_tasks_with_a_train_workers_resources_say_what_they_do(tmp_path, monkeypatch):
+    import ray
+
+    def own_name(*arguments: Any) -> str | None:
+        import ray
+
+        return ray.get_runtime_context().get_task_name()
+
+    for name in ("_publish_base", "_evaluate", "_export"):
+        monkeypatch.setattr(real_parts, name, own_name)
+    config = scripted_config(str(tmp_path / "named"), training={"resources_per_worker": {"CPU": 1}})
+    tasks = [
+        real_parts.publish_base(config, "folder"),
+        real_parts.evaluate(config, {}, []),
+        real_parts.export_weights(config, "weights", str(tmp_path / "out")),
+    ]
+    assert ray.get(tasks, timeout=60) == [f"bohdi/named/{what}" for what in ("publish", "evaluate", "export")]

@@ -9,7 +9,7 @@ from shared_card import SharedCard
 from bohdi_ray.errors import TrainingFailed
 from bohdi_ray.fusion import fuse
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(300)]
 
 SMALL = {
     "placement": "colocate",

@@ -124,6 +124,22 @@ def test_a_given_answers_log_probability_is_transformers_own(running, family):
     assert done.num_bytes == 17 and done.num_tokens == 0
 
 
+def test_requests_wait_for_an_engine_that_sleeps_and_are_answered_as_ever(running):
+    """On a CPU vLLM moves nothing: what holds here is the order of its calls. tests/gpu sees the memory go and come."""
+
+    async def through_a_sleep():
+        await running.engine.sleep()
+        await running.engine.sleep()
+        asked = asyncio.ensure_future(anext(running.engine.run([generation("a", seed=7)])))
+        await asyncio.sleep(1)
+        assert not asked.done()
+        await running.engine.health()
+        await running.engine.wake()
+        return (await asked)[0].text
+
+    assert running.do(through_a_sleep()) == running.ask(generation("a", seed=7))["a"].text
+
+
 def test_a_caller_that_goes_away_leaves_nothing_running(running):
     async def leave():
         stream = running.engine.run([generation("quick", max_tokens=1), generation("slow", max_tokens=200)])

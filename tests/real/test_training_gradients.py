@@ -93,6 +93,22 @@ def test_with_the_optimizer_offloaded_too_even_where_a_compilation_was_killed(ti
     assert not (kernels / "cpu_adam" / "lock").exists()
 
 
+@pytest.mark.timeout(2 * DEADLINE_S)
+def test_a_learner_that_left_its_card_goes_on_as_if_it_had_not(tiny_model_dir, tmp_path):
+    """On a CPU the states stay where they are, but are taken apart and put together again all the same."""
+    import torch
+
+    model_dir = tiny_model_dir("llama", tie_word_embeddings=True)
+    base = str(tmp_path / "base")
+    publish_base(tiny_config(model_dir).target, base)
+    variants = [(dtype, before) for dtype in ("bfloat16", "float32") for before in ("step", "turn")]
+    cases = [case_of(model_dir, base, {"stage": 2}, dtype=dtype) | {"before": before} for dtype, before in variants]
+    results = gradients(cases, 2, tmp_path)
+    for stayed, turned in (results[:2], results[2:]):
+        assert turned["loss"] == stayed["loss"] and turned["grad_norm"] == stayed["grad_norm"]
+        assert all(torch.equal(turned["gradients"][name], stayed["gradients"][name]) for name in stayed["gradients"])
+
+
 def case_of(model_dir: Path, base: str, zero: dict, **training: Any) -> dict:
     """One case of training_ranks.py."""
     fields = {"dtype": "float32", "gradient_clipping": 0.0, "deepspeed": {"zero_optimization": zero}}

@@ -1,7 +1,9 @@
 """Gradients of one global step, computed by several ranks: run as a program by test_training_gradients.py.
 
     training_ranks.py RANK WORLD_SIZE PORT CASES_JSON OUT
-CASES_JSON: list of {"base": ..., "config": ..., "rows": count}. Rank 0 writes per case: loss, gradient norm, gradients.
+CASES_JSON: list of {"base": ..., "config": ..., "rows": count}, with "before" also a step before the one that counts,
+behind which the learner leaves its card for a while if "before" is "turn". Rank 0 writes per case: loss, gradient norm,
+gradients.
 """
 
 from __future__ import annotations
@@ -43,6 +45,12 @@ def main(rank: int, world_size: int, port: str, cases_file: str, out: str) -> No
 
         engine.step = step
         rows = share_of_rank(some_rows(0, case["rows"]), world_size, rank)
+        if before := case.get("before"):
+            learner.step(rows)
+            if before == "turn":
+                learner.leave_card()
+                assert engine.optimizer.offloaded_states
+                learner.enter_card()
         result = learner.step(rows)
         results.append({"loss": result.loss, "grad_norm": result.grad_norm, "gradients": gradients})
         assert learner.packing == config.training.packing

@@ -153,7 +153,7 @@ class Crew:
 
     async def to_harvest(self) -> None:
         """With `placement: colocate`: the trainer has left the cards, and every engine is on them."""
-        await self.pools.turns.trainer_rests(self.queue, self.trainer)
+        await self.pools.turns.trainer_rests(self.queue, self.trainer, 1)  # which it may have to train again
         await self.pools.turns.wake_engines()
 
     async def close_round(self, round: int, next_version: int) -> RoundClosed:

@@ -86,8 +86,8 @@ class Turns:
         hosted = [pool for pool in self._pools.values() if isinstance(pool.model, VllmModel)]
         return await asyncio.gather(*(one(*item) for pool in hosted for item in list(pool.engines.items())))
 
-    async def trainer_rests(self, queue: Any, trainer: Any, num_rounds: int = 0) -> None:
-        """Returns once no rank of the trainer is on its card, after the `num_rounds` that it has rows for.
+    async def trainer_rests(self, queue: Any, trainer: Any, num_rounds: int) -> None:
+        """Returns once no rank of the trainer is on its card, after up to `num_rounds` that it has rows for.
 
         Raises DeadlineExceeded, and what ended the trainer.
         """

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 
-import psutil
 import pytest
 from engine_support import Running, generation, published, scores, vllm_model
 
@@ -221,17 +220,14 @@ def test_an_unknown_key_of_engine_extra_is_named(tiny_model_dir):
         Running(model, model.model)
 
 
-def test_a_published_folder_used_as_a_source_is_not_proved(family):
-    model, weights = family
-    running = Running(model, weights[1], proves=False)  # version 0 of a source, with the probe of version 1 beside it
-    assert running.report is None
-    running.close()
-
-
-def test_a_hung_engine_fails_its_callers_and_can_still_be_stopped(tiny_model_dir):
-    before = child_processes()
+def test_a_sources_engine_proves_nothing_and_when_it_hangs_fails_its_callers_and_can_still_be_stopped(
+    tiny_model_dir, tmp_path
+):
     model = vllm_model(tiny_model_dir("qwen2"))
-    running = Running(model, model.model, idle_s=2.0)
+    before = child_processes()
+    # A published folder, used as a source: version 0, with the probe of version 1 beside it.
+    running = Running(model, published(model, tmp_path / "published", 1), proves=False, idle_s=2.0)
+    assert running.report is None
     stopped = max(child_processes() - before, key=lambda process: process.memory_info().rss)
     stopped.send_signal(signal.SIGSTOP)
     with pytest.raises(EngineFailed, match="hangs"):
@@ -259,24 +255,3 @@ def test_an_engine_whose_process_dies_fails_its_callers(tiny_model_dir):
         running.do(die())
     running.close()
     assert not child_processes() - before
-
-
-def test_a_killed_owner_takes_its_engine_with_it(ray_session, tiny_model_dir):
-    import ray
-
-    from bohdi_ray.actors.engine_actor import EngineActor, actor_options
-    from bohdi_ray.actors.seats import Seat
-    from bohdi_ray.engines.spec import EngineSpec
-
-    model = vllm_model(tiny_model_dir("qwen2"))
-    before = set(psutil.pids())
-    actor = ray.remote(**actor_options(model, Seat()))(EngineActor).remote(EngineSpec(model=model, path=model.model))
-    ray.get(actor.start.remote(), timeout=120)
-    parts = actor.run.options(num_returns="streaming").remote([generation("a"), generation("b")])
-    assert {c.request_id for part in parts for c in ray.get(part, timeout=60)} == {"a", "b"}
-    new = [psutil.Process(pid) for pid in set(psutil.pids()) - before]
-    engines = [process for process in new if "EngineCore" in " ".join(process.cmdline())]
-    assert engines
-    ray.kill(actor)
-    _, alive = psutil.wait_procs(engines, timeout=20)
-    assert not alive

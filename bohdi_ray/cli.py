@@ -1,5 +1,5 @@
 """The command line: `bohdi fuse | resume | plan | tree | export | simulate | prepare-quickstart`, and those of
-`cli_jobs.py` and `cli_status.py`.
+`cli_jobs.py`, `cli_status.py` and `cli_miniature.py`.
 
 Turns arguments into calls and errors into text with an exit code; decides nothing else. Everything heavy is imported
 by the command that needs it, so `bohdi --help` and `bohdi plan` start no Ray and load no torch.
@@ -23,6 +23,7 @@ import click
 from bohdi_ray import __version__
 from bohdi_ray.cli_errors import REFUSED, errors_as_text
 from bohdi_ray.cli_jobs import logs, stop, submit
+from bohdi_ray.cli_miniature import miniature
 from bohdi_ray.cli_status import status
 from bohdi_ray.observe.text import message
 
@@ -226,7 +227,7 @@ def prepare_quickstart() -> None:
     click.echo(f"target: {models.target_dir}")
 
 
-for command in (submit, logs, stop, status):
+for command in (submit, logs, stop, status, miniature):
     main.add_command(command)
 
 if __name__ == "__main__":

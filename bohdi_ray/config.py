@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.addresses import secret_in
 from bohdi_ray.config_bandit import errors_of_bandit
+from bohdi_ray.config_colocate import errors_of_colocate, with_colocate
 from bohdi_ray.config_models import (
     ROLE_DEFAULTS,
     EngineArgs,
@@ -93,6 +94,10 @@ class FusionConfig(Section):
     nodes: tuple[dict[str, Any], ...] = ()
     """Nodes that a cluster which scales may have, as `bohdi plan --nodes` reads them: what the run must fit on.
     Default: the nodes that are there when it starts."""
+    placement: Literal["separate", "colocate"] = "separate"
+    """`separate`: harvest and training have cards of their own. `colocate`: they take turns on the same ones, a round's
+    harvest, then its training; engines that sleep and a trainer that rests keep what they hold in main memory. Implies
+    `harvest.max_staleness: 0`."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Of every random draw."""
     sources: tuple[SourceModel, ...]
@@ -137,12 +142,17 @@ class FusionConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _below_what_is_set(cls, data: Any) -> Any:
-        return with_preset(data)
+        return with_colocate(with_preset(data))
 
     @model_validator(mode="after")
     def _rules_between_sections(self) -> FusionConfig:
         check_between_sections(self)
         return self
+
+    @property
+    def colocates(self) -> bool:
+        """Whether harvest and training take turns on the same cards."""
+        return self.placement == "colocate"
 
     @property
     def rows_per_round(self) -> int:
@@ -174,7 +184,7 @@ def check_between_sections(config: FusionConfig) -> None:
     """Rules that need more than one section. Raises ConfigErrors with all that are broken."""
     errors = [*_errors_of_models(config), *_errors_of_judging(config)]
     errors += [*_errors_of_support(config), *_errors_of_stopping(config)]
-    errors += errors_of_bandit(config.bandit)
+    errors += [*errors_of_bandit(config.bandit), *errors_of_colocate(config)]
     if errors:
         raise ConfigErrors(errors)
 

@@ -16,6 +16,7 @@ HARMLESS = (
     "preset",  # its values stand beside it
     "run_dir",
     "nodes",
+    "placement",
     "stop.*",
     "deadlines.*",
     "observe.*",

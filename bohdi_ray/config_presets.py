@@ -110,12 +110,12 @@ def with_preset(data: Any) -> Any:
     preset = PRESETS.get(name) if isinstance(name, str) else None
     if preset is None:
         return data
-    filled = _filled(data, preset.settings_for(data))
+    filled = with_values(data, preset.settings_for(data))
     sources = filled.get("sources")
     if isinstance(sources, list | tuple):
-        filled["sources"] = [_filled(source, preset.source_values(_at(source, "model"))) for source in sources]
+        filled["sources"] = [with_values(source, preset.source_values(_at(source, "model"))) for source in sources]
     if "target" in filled:
-        filled["target"] = _filled(filled["target"], preset.target)
+        filled["target"] = with_values(filled["target"], preset.target)
     return filled
 
 
@@ -141,7 +141,7 @@ def _at(part: object, key: str, default: object = None) -> Any:
     return part
 
 
-def _filled(part: Any, values: Mapping[str, Any]) -> Any:
+def with_values(part: Any, values: Mapping[str, Any]) -> Any:
     """A copy of a mapping or section in which every dotted key that is absent has its value."""
     plain = _plain(part)
     if plain is None:
@@ -149,7 +149,7 @@ def _filled(part: Any, values: Mapping[str, Any]) -> Any:
     for key, value in values.items():
         name, _, rest = key.partition(".")
         if rest:
-            plain[name] = _filled(plain.get(name, {}), {rest: value})
+            plain[name] = with_values(plain.get(name, {}), {rest: value})
         else:
             plain.setdefault(name, value)
     return plain

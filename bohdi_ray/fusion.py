@@ -125,6 +125,8 @@ async def _rounds(
                 rounds.stop(reason)
             continue
         version = harvest_version(round, config.harvest.max_staleness)
+        if crew.pools.turns.engines_sleep:
+            await _switch("harvest", crew.to_harvest(), crew, progress, stop_asked)
         started = time.monotonic()
         progress.on_weights(started, version, await crew.serve_weights(version))
         progress.on_round(round, version)
@@ -150,7 +152,20 @@ async def _hand_over(
         started = time.monotonic()
         counts = await unless_stopped(crew.replay(round), stop_asked, crew.run_dir)
         progress.on_replay(round, counts, time.monotonic() - started)
+    if crew.config.colocates:
+        await _switch("training", crew.pools.turns.end_harvest(), crew, progress, stop_asked)
     return await crew.handover.put(round, sample_ids)
+
+
+async def _switch(
+    to: str, work: Coroutine[Any, Any, None], crew: Crew, progress: RunProgress, stop_asked: asyncio.Event
+) -> None:
+    """The shared cards change sides."""
+    started = time.monotonic()
+    await unless_stopped(work, stop_asked, crew.run_dir)
+    seconds = time.monotonic() - started
+    progress.metrics.log("turn", to=to, seconds=seconds)
+    progress.live.turned(to, seconds)
 
 
 async def _supervised(work: Coroutine[Any, Any, T], watches: Iterable[Coroutine[Any, Any, None]]) -> T:

@@ -149,10 +149,12 @@ def nodes_of_ray(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
     """Living nodes from what `ray.nodes()` returns; Ray labels each with its id."""
     living = [node for node in listed if node.get("Alive")]
     hosts = [str(node.get("NodeName") or "node") for node in living]
+    # Names tell nodes apart: eight digits of an id do, unless somebody chose the ids.
+    digits = 8 if len({node["NodeID"][:8] for node in living}) == len(living) else None
     return [
         Node(
             # Several of Ray's nodes may share a host.
-            name=host if hosts.count(host) == 1 else f"{host}-{node['NodeID'][:8]}",
+            name=host if hosts.count(host) == 1 else f"{host}-{node['NodeID'][:digits]}",
             num_cpus=node["Resources"].get("CPU", 0),
             num_gpus=int(node["Resources"].get("GPU", 0)),
             memory_gb=round(node["Resources"].get("memory", 0) / 1e9, 1) or None,

@@ -148,11 +148,7 @@ def _trainer(training: TrainingConfig, size: ModelSize | None) -> Estimate:
     of_what = "per GPU" if on == "gpu" else "of main memory"
     if size is None:
         return Estimate("train worker", training.num_workers, None, of_what, "the target's files are not here")
-    stage = zero_stage(training)
-    weights, gradients, optimizer = (size.num_params * b / GB for b in TRAIN_BYTES[training.dtype])
-    optimizer /= training.num_workers if stage >= 1 else 1
-    gradients /= training.num_workers if stage >= 2 else 1
-    weights /= training.num_workers if stage >= 3 else 1
+    stage, (weights, gradients, optimizer) = zero_stage(training), _worker_parts(training, size)
     total = weights + gradients + WORKER_OVERHEAD_GB[on]
     parts = f"ZeRO-{stage}: weights {weights:.1f} + gradients {gradients:.1f}"
     if on == "gpu" and offloads_optimizer(training):
@@ -162,6 +158,22 @@ def _trainer(training: TrainingConfig, size: ModelSize | None) -> Estimate:
         parts += f" + optimizer {optimizer:.1f}"
     parts += f" + overhead {WORKER_OVERHEAD_GB[on]:g}, without activations"
     return Estimate("train worker", training.num_workers, total, of_what, parts)
+
+
+def _worker_parts(training: TrainingConfig, size: ModelSize) -> tuple[float, float, float]:
+    """Weights, gradients and optimizer state of one worker, GB."""
+    stage = zero_stage(training)
+    weights, gradients, optimizer = (size.num_params * b / GB for b in TRAIN_BYTES[training.dtype])
+    optimizer /= training.num_workers if stage >= 1 else 1
+    gradients /= training.num_workers if stage >= 2 else 1
+    weights /= training.num_workers if stage >= 3 else 1
+    return weights, gradients, optimizer
+
+
+def resting_gb(training: TrainingConfig, size: ModelSize) -> float:
+    """What a worker that has left its card keeps in main memory, GB: there are no gradients between rounds."""
+    weights, _, optimizer = _worker_parts(training, size)
+    return weights + optimizer
 
 
 def zero_stage(training: TrainingConfig) -> int:

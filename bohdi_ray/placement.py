@@ -7,6 +7,7 @@ taken down and built up again as one, then the target's engines, then the source
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,18 @@ from bohdi_ray.errors import ConfigError
 from bohdi_ray.room import SMALL_CPUS, Bundle, Free, best_node
 from bohdi_ray.room import Node as Node
 
+# With `placement: colocate`: a train worker's share of its card, so large that two never share one; and what of the
+# rest an engine gets for each unit of its gpu_memory_utilization, so that those of a card's engines never exceed 1.
+COLOCATED_WORKER, COLOCATED_ENGINES = 0.51, 0.49
+RAYS_UNIT = 10_000  # Ray counts in ten-thousandths
+TRAINER = "trainer"  # the owner of its bundles; the others' are models' names, and "harvest"
+
 
 @dataclass(frozen=True, slots=True)
 class Seat:
     bundle: Bundle
     node: str
+    cards: tuple[int, ...] = ()  # numbers of the node's cards it has a share of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +56,22 @@ def resolve_gpus(config: FusionConfig, cluster_has_gpus: bool) -> FusionConfig:
     """The same configuration with every `None` GPU count replaced by what it means on this cluster.
 
     An engine takes tensor_parallel_size * pipeline_parallel_size GPUs, a train worker one; none on a cluster without.
+    With `placement: colocate` both take shares of one.
     """
 
     def resolved(model: VllmModel) -> VllmModel:
         if model.resources.num_gpus is not None:
             return model
-        split = model.engine.tensor_parallel_size * model.engine.pipeline_parallel_size
-        resources = model.resources.model_copy(update={"num_gpus": float(split) if cluster_has_gpus else 0.0})
+        num_gpus: float = model.engine.tensor_parallel_size * model.engine.pipeline_parallel_size
+        if config.colocates:
+            # Downwards: what is rounded up might not fit though the utilizations do.
+            num_gpus = math.floor(COLOCATED_ENGINES * model.engine.gpu_memory_utilization * RAYS_UNIT) / RAYS_UNIT
+        resources = model.resources.model_copy(update={"num_gpus": float(num_gpus) if cluster_has_gpus else 0.0})
         return model.model_copy(update={"resources": resources})
 
     per_worker = dict(config.training.resources_per_worker)
     if cluster_has_gpus:
-        per_worker.setdefault("GPU", 1)
+        per_worker.setdefault("GPU", COLOCATED_WORKER if config.colocates else 1)
     return config.model_copy(
         update={
             "sources": tuple(resolved(s) if isinstance(s, VllmModel) else s for s in config.sources),
@@ -95,7 +107,7 @@ def trainer_bundles(config: FusionConfig) -> list[Bundle]:
     return [
         Bundle(
             who=f"trainer worker {i + 1} of {num_workers}",
-            owner="trainer",
+            owner=TRAINER,
             num_cpus=per_worker.get("CPU", 0) + SMALL_CPUS,
             num_gpus=per_worker.get("GPU", 0),
             memory_gb=per_worker.get("memory", 0) / 1e9,
@@ -155,11 +167,16 @@ def place(config: FusionConfig, nodes: Sequence[Node]) -> Layout:
             if node is None:
                 misfits.append(Misfit(bundle, tuple(node.lacks(bundle) for node in free)))
                 continue
-            node.take(bundle)
-            seats.append(Seat(bundle, node.node.name))
+            seats.append(Seat(bundle, node.node.name, node.take(bundle)))
         return tuple(misfits)
 
-    misfits, short = seated(bundles(config)), seated(bundles_to_grow(config))
+    wanted, num_workers = bundles(config), config.training.num_workers
+    misfits = seated(wanted[:num_workers])
+    if config.colocates and wanted[0].num_gpus:
+        for node in free:  # engines share the workers' cards and take no others
+            node.cards = [left if left < 1 else 0.0 for left in node.cards]
+    misfits += seated(wanted[num_workers:])
+    short = seated(bundles_to_grow(config))
     return Layout(tuple(seats), misfits, short)
 
 
@@ -172,12 +189,15 @@ def placement_errors(config: FusionConfig, nodes: Sequence[Node]) -> list[Config
     for misfit in place(config, nodes).misfits:
         remedy = f"The whole run needs {num_gpus:g} GPUs and there are {available}. " if num_gpus > available else ""
         remedy += "Add nodes, or ask for less (fewer replicas or workers, a smaller split)."
+        if config.colocates and misfit.bundle.num_gpus:
+            remedy = "With placement: colocate the engines of a card are awake together, so their "
+            remedy += "engine.gpu_memory_utilization must come to at most 1: lower it, or add cards and train workers."
         errors.append(ConfigError(_field(config, misfit.bundle.owner), str(misfit.bundle), str(misfit), remedy))
     return _one_per_field(errors)
 
 
 def _field(config: FusionConfig, owner: str) -> str:
-    if owner == "trainer":
+    if owner == TRAINER:
         return "training.resources_per_worker"
     if owner == "harvest":
         return "harvest.max_tasks_in_flight"

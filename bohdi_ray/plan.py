@@ -9,6 +9,7 @@ from bohdi_ray.config_presets import changed_settings
 from bohdi_ray.memory import Estimate, estimates
 from bohdi_ray.placement import Node, bundles, bundles_to_grow, place, resolve_gpus
 from bohdi_ray.preflight import Findings
+from bohdi_ray.shared_cards import sharing_lines
 
 
 def plan_text(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | None) -> str:
@@ -41,6 +42,7 @@ def _run_lines(config: FusionConfig) -> list[str]:
         config.harvest,
         config.training,
     )
+    placement = ", placement colocate" if config.colocates else ""
     staleness = f"max_staleness {harvest.max_staleness}, step_lag {harvest.step_lag}"
     changed = changed_settings(config)
     shown = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
@@ -48,7 +50,7 @@ def _run_lines(config: FusionConfig) -> list[str]:
     return [
         f"run_dir      {config.run_dir}   seed {config.seed}",
         f"preset       {config.preset or 'none'}" + (f", but for {shown}" if changed else ""),
-        f"rounds       up to {config.stop.rounds}, {staleness}",
+        f"rounds       up to {config.stop.rounds}, {staleness}{placement}",
         f"harvest      {meditation.steps} x {meditation.walks_per_step} walks a round, tree of depth "
         f"{config.tree.depth}, {config.bandit.policy}{settings}, "
         f"judge {config.judge.policy}, {harvest.heldout_fraction:.0%} held out",
@@ -118,6 +120,8 @@ def _memory_lines(config: FusionConfig, findings: Findings, nodes: Sequence[Node
     # Where cards differ, the smallest one has to do.
     lines = estimates(config, findings.sizes, min(known) if known and None not in cards else None)
     text = [_estimate_line(line) for line in lines]
+    if config.colocates and nodes is not None:
+        text += sharing_lines(config, nodes, findings.sizes)
     on_machine = [line for line in lines if line.of_what == "of main memory"]
     if on_machine and all(line.gb is not None for line in on_machine):
         total = sum(line.num * (line.gb or 0) for line in on_machine)

@@ -23,6 +23,7 @@ from bohdi_ray.placement import Node, bundles, bundles_to_grow, place, placement
 from bohdi_ray.preflight_run_dir import run_dir_errors
 from bohdi_ray.quickstart import default_cache_dir
 from bohdi_ray.records import ROLES
+from bohdi_ray.shared_cards import sharing_errors
 from bohdi_ray.training.ds_config import check_deepspeed
 from bohdi_ray.tree.names import read_seeds, seed_paths
 
@@ -62,6 +63,9 @@ def preflight(config: FusionConfig, nodes: Sequence[Node] | None, resume: bool =
     else:
         findings.problems += placement_errors(config, nodes)
         findings.problems += _card_errors(config, nodes, findings)
+        if config.colocates:
+            resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))
+            findings.problems += sharing_errors(resolved, nodes, findings.sizes)
     return findings
 
 

@@ -115,16 +115,19 @@ class Free:
         enough = enough and all(self.resources.get(name, 0) >= n - SLACK for name, n in bundle.resources.items())
         return enough and (bundle.num_gpus == 0 or self._cards_for(bundle.num_gpus) is not None)
 
-    def take(self, bundle: Bundle) -> None:
+    def take(self, bundle: Bundle) -> tuple[int, ...]:
+        """Takes the bundle's room; returns the numbers of its cards."""
         self.cpus -= bundle.num_cpus
         self.memory_gb -= bundle.memory_gb
         for name, amount in bundle.resources.items():
             self.resources[name] = self.resources.get(name, 0) - amount
-        if bundle.num_gpus:
-            cards = self._cards_for(bundle.num_gpus)
-            assert cards is not None, "take() comes after fits()"
-            for i in cards:
-                self.cards[i] -= min(1.0, bundle.num_gpus)
+        if not bundle.num_gpus:
+            return ()
+        cards = self._cards_for(bundle.num_gpus)
+        assert cards is not None, "take() comes after fits()"
+        for i in cards:
+            self.cards[i] -= min(1.0, bundle.num_gpus)
+        return tuple(cards)
 
     def lacks(self, bundle: Bundle) -> str:
         """What this node has, where it matters to the bundle, for people."""

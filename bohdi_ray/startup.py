@@ -97,9 +97,20 @@ class Crew:
         """Engines and trainer; returns when all engines are up, the target's proved on the version it harvests with
         next, or the newest there is."""
         await asyncio.to_thread(self.handover.remember, past)
-        await all_or_none((self.pools.start_sources(), self._start_training_and_target(parts, progress, past)))
+        if self.config.colocates:  # the cards are the trainer's first, for rounds that an interrupted run left it
+            await self._start_training(parts, progress, past)
+            await self.pools.turns.trainer_rests(self.queue, self.trainer, self.handover.num_rounds)
+            self.pools.turns.begin_harvest()
+            await all_or_none((self.pools.start_sources(), self._start_target(past)))
+            return
 
-    async def _start_training_and_target(self, parts: Parts, progress: RunProgress, past: Past) -> None:
+        async def training_and_target() -> None:
+            await self._start_training(parts, progress, past)
+            await self._start_target(past)
+
+        await all_or_none((self.pools.start_sources(), training_and_target()))
+
+    async def _start_training(self, parts: Parts, progress: RunProgress, past: Past) -> None:
         if past.newest_version == 0:
             progress.message("publishing version 0 of the target")
         await within(
@@ -113,6 +124,8 @@ class Crew:
         self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.address(CHECKPOINTS), claim)
         self.pools.seats.trainer_has_started = True
         progress.message("starting engines and trainer")
+
+    async def _start_target(self, past: Past) -> None:
         version = min(past.newest_version, harvest_version(len(past.closed), self.config.harvest.max_staleness))
         await self.pools.start_target(version, self.run_dir.address(weights_dir(version)))
 
@@ -129,6 +142,11 @@ class Crew:
     async def serve_weights(self, version: int) -> list[Any]:
         """Every target engine serves `version`, proved, when this returns."""
         return await self.pools.load_weights(version, self.run_dir.address(weights_dir(version)))
+
+    async def to_harvest(self) -> None:
+        """With `placement: colocate`: the trainer has left the cards, and every engine is on them."""
+        await self.pools.turns.trainer_rests(self.queue, self.trainer)
+        await self.pools.turns.wake_engines()
 
     async def close_round(self, round: int, next_version: int) -> RoundClosed:
         """The boundary of `round`: rows drawn, introspection done, the next round open. One journalled call."""

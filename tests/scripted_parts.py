@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from fakes import scripted_completion
 from scripted_metrics import round_metrics, scripted_heldout_loss
+from shared_card import SharedCard
 from step_log import StepLog
 
 from bohdi_ray.actors.seats import Seat
@@ -46,6 +47,7 @@ from bohdi_ray.training.queue import Ended, NotYet
 
 TRAINER_WAIT_S = 5.0
 QUEUE_S = 60.0
+LEAVES_S = 0.5  # for a trainer to leave its card
 VERSION = "version"
 
 
@@ -56,8 +58,9 @@ class Faults:
     Known: start-MODEL, load-MODEL, dead-MODEL (raise, the last one from the middle of a call), die-MODEL (ends the
     process in the middle of a call), slip-MODEL (answers with other weights), hang-MODEL (a call gives no sign of life
     any more), late-MODEL, oom-MODEL (a start that never ends, one that ends the process), ping-MODEL, refuse-MODEL (no
-    server can be reached, in a ping or in a call), train (raises), stall (the trainer stops moving). Poison lasts: all
-    engines of the model die of it.
+    server can be reached, in a ping or in a call), sleepless-MODEL, oversleep-MODEL, die-asleep-MODEL (never falls
+    asleep, never wakes up, ends its process in its sleep), train (raises), stall (the trainer stops moving). Poison
+    lasts: all engines of the model die of it.
     """
 
     folder: str
@@ -93,9 +96,12 @@ NO_FAULTS = Faults("/nonexistent")
 
 
 class ScriptedEngineActor:
-    """Answers like `fakes.scripted_completion`, each request after `answer_s`."""
+    """Answers like `fakes.scripted_completion`, each request after `answer_s`; on `card` where there is one."""
 
-    def __init__(self, model: str, weights_version: int, answer_s: float, faults: Faults):
+    def __init__(
+        self, model: str, weights_version: int, answer_s: float, faults: Faults, card: SharedCard | None = None
+    ):
+        self._card, self._on_card = card, f"{model}-{os.getpid()}"
         self._model, self._weights_version, self._answer_s, self._faults = model, weights_version, answer_s, faults
         self._gate = Gate()
         self._num_served = self._num_prompt_tokens = self._num_decoded_tokens = 0
@@ -107,6 +113,24 @@ class ScriptedEngineActor:
             os._exit(137)
         if self._faults.strikes(f"late-{self._model}"):
             await asyncio.Event().wait()
+        self._enter()
+
+    def _enter(self) -> None:
+        if self._card:
+            self._card.enter("engine", self._on_card)
+
+    async def sleep(self) -> None:
+        if self._faults.strikes(f"sleepless-{self._model}"):
+            await asyncio.Event().wait()
+        if self._card:
+            self._card.leave("engine", self._on_card)
+        if self._faults.strikes(f"die-asleep-{self._model}"):
+            asyncio.get_running_loop().call_later(0.5, os._exit, 1)
+
+    async def wake(self) -> None:
+        if self._faults.strikes(f"oversleep-{self._model}"):
+            await asyncio.Event().wait()
+        self._enter()
 
     async def ping(self) -> None:
         if self._faults.strikes(f"ping-{self._model}"):
@@ -119,6 +143,8 @@ class ScriptedEngineActor:
     async def _answers(self, requests: Sequence[EngineRequest]):
         if self._answer_s:
             await asyncio.sleep(self._answer_s)
+        if self._card:
+            self._card.use("engine", self._on_card)
         if self._faults.strikes(f"hang-{self._model}"):
             await asyncio.Event().wait()
         if self._faults.strikes(f"refuse-{self._model}"):
@@ -164,8 +190,11 @@ ScriptedEngine = ray.remote(num_cpus=0, max_concurrency=1000)(ScriptedEngineActo
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: Faults, log_steps: bool) -> int:
-    """One rank that takes steps from the queue and commits empty folders after `step_s` a step."""
+def scripted_training(
+    queue: Any, checkpoints_dir: str, step_s: float, faults: Faults, log_steps: bool, card: SharedCard | None = None
+) -> int:
+    """One rank that takes steps from the queue and commits empty folders after `step_s` a step. With `card` it is on it
+    for one round at a time, and takes a moment to leave."""
     resume = ray.get(queue.plan.remote(1), timeout=QUEUE_S).resume
     step, seconds, num_rows = resume.next_step, 0.0, 0
     log = None
@@ -173,12 +202,18 @@ def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: F
         behind = version_dir(checkpoints_dir, resume.round + 1)
         optimizer = optimizer_dir(behind) if resume.round >= 0 else None
         log = StepLog(os.path.dirname(checkpoints_dir), 0, os.path.join(behind, "weights"), optimizer)
+    rests = card is not None
     while True:
+        if rests and ray.get(queue.rest.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S) is NotYet:
+            continue
         taken = ray.get(queue.take.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S)
         if isinstance(taken, NotYet):
             continue
         if isinstance(taken, Ended):
             return step
+        if card and rests:
+            card.enter("trainer", "trainer")
+            rests = False
         if faults.strikes("train"):
             raise RuntimeError("scripted: loss is not a number")
         if faults.strikes("stall"):
@@ -186,6 +221,8 @@ def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: F
         began = time.perf_counter()
         if taken.rows:
             time.sleep(step_s)
+        if card:
+            card.use("trainer", "trainer")
         seconds += time.perf_counter() - began
         num_rows += len(taken.rows)
         if log:
@@ -212,6 +249,10 @@ def scripted_training(queue: Any, checkpoints_dir: str, step_s: float, faults: F
             state = replace(state, has_optimizer=True)
             ray.get(queue.round_committed.remote(state, metrics), timeout=QUEUE_S)
             seconds, num_rows = 0.0, 0
+            if card:
+                time.sleep(LEAVES_S)
+                card.leave("trainer", "trainer")
+                rests = True
 
 
 @ray.remote(num_cpus=0)
@@ -241,16 +282,21 @@ def _export(out: str) -> None:
 
 
 def scripted_parts(
-    answer_s: float = 0.0, step_s: float = 0.0, faults: Faults = NO_FAULTS, log_steps: bool = False
+    answer_s: float = 0.0,
+    step_s: float = 0.0,
+    faults: Faults = NO_FAULTS,
+    log_steps: bool = False,
+    card: SharedCard | None = None,
 ) -> Parts:
     """Parts whose engines answer every request after `answer_s` and whose trainer takes `step_s` a step, and with
-    `log_steps` keeps a record of them (`step_log.py`)."""
+    `log_steps` keeps a record of them (`step_log.py`). With `card` all of them share it, as they do with
+    `placement: colocate`."""
 
     def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
-        return ScriptedEngine.options(**seat.options()).remote(model.name, version, answer_s, faults)
+        return ScriptedEngine.options(**seat.options()).remote(model.name, version, answer_s, faults, card)
 
     def start_trainer(config: FusionConfig, queue: Any, folder: str, claim: Any) -> TrainerHandle:
-        training = scripted_training.remote(queue, folder, step_s, faults, log_steps)
+        training = scripted_training.remote(queue, folder, step_s, faults, log_steps, card)
         return TrainerHandle(training, queue, config.deadlines.train_step_s)
 
     def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[TrainingRow]) -> Any:

@@ -78,10 +78,11 @@ def agent_ports(ports: list[int]) -> list[str]:
 def raylet(options: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
     """`ray start`, with all processes that it started ended on the way out."""
     command = [str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0", *ANY, *options]
-    memory = ["--object-store-memory=200000000", "--disable-usage-stats"]
+    command += ["--object-store-memory=200000000", "--disable-usage-stats"]
+    env = {**env, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # nobody waits for what ran there
     with log.open("w") as out:
         process = subprocess.Popen(
-            [*command, *memory], env=env, stdout=out, stderr=out, start_new_session=True, preexec_fn=end_with_parent
+            command, env=env, stdout=out, stderr=out, start_new_session=True, preexec_fn=end_with_parent
         )
     try:
         yield

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,17 @@ class EngineActor:
             self._end_soon()
             raise
 
+    async def sleep(self) -> None:
+        """Leaves the card, once its requests are answered."""
+        await self._or_end(self._engine.sleep())
+
+    async def wake(self) -> None:
+        """Is on the card again."""
+        await self._or_end(self._engine.wake())
+
     async def health(self) -> None:
         """Raises EngineFailed when the engine died, hangs or serves wrong weights."""
-        try:
-            await self._engine.health()
-        except EngineFailed:
-            self._end_soon()
-            raise
+        await self._or_end(self._engine.health())
 
     async def stats(self) -> EngineStats:
         """Counters since the start."""
@@ -105,6 +109,13 @@ class EngineActor:
     async def stop(self) -> None:
         """Ends the engine and its processes; the actor stays for the pool to end."""
         await self._engine.stop()
+
+    async def _or_end(self, call: Awaitable[None]) -> None:
+        try:
+            await call
+        except EngineFailed:
+            self._end_soon()
+            raise
 
     def _end_soon(self) -> None:
         if self._ending:
@@ -142,6 +153,7 @@ def engine_spec(model: VllmModel, version: int, weights_dir: str | None, config:
         proves=weights_dir is not None,
         seed=derived_seed(config.seed, "engine", model.name),
         device="cuda" if model.resources.num_gpus else "cpu",
+        sleeps=config.colocates,
         idle_s=deadlines.idle_s,
         request_s=deadlines.request_s,
         weights_s=deadlines.weights_s,

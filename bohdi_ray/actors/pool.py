@@ -21,6 +21,7 @@ from bohdi_ray.actors.replicas import Engine, EngineMaker, Pool
 from bohdi_ray.actors.scaler import Pace, Scaler, stats_of
 from bohdi_ray.actors.seats import Seats
 from bohdi_ray.actors.tables import Tables
+from bohdi_ray.actors.turns import Turns
 from bohdi_ray.actors.waits import all_or_none, cancelled, within
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.attendance import Attendance, least_sources, pauses
@@ -56,6 +57,7 @@ class EnginePools:
         self._replacing: set[str] = set()
         self._given_up: list[Pool] = []  # one entry a replica; `watch` brings them back
         self.seats = Seats(config, notify)
+        self.turns = Turns(config, self._pools)
         self.pace = Pace(config.harvest.max_staleness)
         self._scaler = Scaler(self._pools.values(), self.pace, self.seats, notify)
         self.num_replaced = 0
@@ -147,11 +149,12 @@ class EnginePools:
         seat.actor = self._names.actor(name)
         engine = None
         try:
-            weights = self._weights_of(pool)
-            engine = Engine(self._make_engine(pool.model, replica_id, *weights, seat), seat)
-            handle, now = engine.handle, lambda: self._weights_of(pool)
-            await start_engine(pool.model, replica_id, handle, weights, now, self._deadlines)
-            pool.engines[replica_id] = engine
+            async with self.turns.start():
+                weights = self._weights_of(pool)
+                engine = Engine(self._make_engine(pool.model, replica_id, *weights, seat), seat)
+                handle, now = engine.handle, lambda: self._weights_of(pool)
+                await start_engine(pool.model, replica_id, handle, weights, now, self._deadlines)
+                pool.engines[replica_id] = engine
         except BaseException:
             if engine is not None:
                 engine.kill()
@@ -179,9 +182,10 @@ class EnginePools:
 
         Called between harvest rounds only. Returns the replicas' load reports.
         """
-        if version == self._weights[0]:
+        before, self._weights = self._weights[0], (version, weights_dir)
+        self.turns.begin_harvest()  # an engine that may start now starts on these
+        if version == before:
             return []
-        self._weights = (version, weights_dir)
         pool = self._pools[self._target]
 
         async def load(replica_id: str, engine: Engine) -> Any:

@@ -59,6 +59,19 @@ class SampleQueueActor:
         await self._wait(lambda: not isinstance(self._queue.take(attempt, world_size, rank, step), NotYet), wait_s)
         return self._queue.take(attempt, world_size, rank, step)
 
+    async def rest(
+        self, attempt: int, world_size: int, rank: int, step: int, wait_s: float
+    ) -> type[GlobalStep] | type[NotYet] | type[Ended]:
+        """See SampleQueue.rest; a step that is not there yet is waited for, at most `wait_s`."""
+        self._queue.rest(attempt, world_size, rank, step)
+        await self._notify()
+        await self._wait(lambda: not isinstance(self._queue.take(attempt, world_size, rank, step), NotYet), wait_s)
+        return self._queue.rest(attempt, world_size, rank, step)
+
+    async def wait_rests(self, timeout_s: float) -> bool:
+        """Whether no rank holds anything of a card, waiting for it at most `timeout_s`."""
+        return await self._wait(lambda: self._queue.rests, timeout_s)
+
     async def ack(self, attempt: int, rank: int, step: int) -> None:
         """See SampleQueue.ack."""
         self._queue.ack(attempt, rank, step)

@@ -132,7 +132,7 @@ class Seats:
         if isinstance(verdict, Sit):
             line.leave()
             seat = await _sit(line.name, line.bundles, [ids[name] for name in verdict.nodes])
-            return seat or Wait(False, tuple(map(str, free)))
+            return seat or Wait(True, tuple(map(str, free)))  # there is room: Ray was slow, or somebody faster
         if verdict.ask:
             line.stand(frozenset(ids.values()))
         else:

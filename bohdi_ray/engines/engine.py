@@ -8,6 +8,7 @@ tests use it as it is. It knows nothing of rounds or routing, and never retries:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -42,7 +43,8 @@ class LLMEngine:
         self._started_at: dict[int, float] = {}  # of every request in flight, by our number
         self._numbers = itertools.count()
         self._slots = Slots(spec.model.engine.max_num_seqs)  # the others wait here, without a deadline
-        self._open = asyncio.Event()  # closed while weights are loaded and proved
+        self._open = asyncio.Event()  # closed while weights are loaded and proved, and while it sleeps
+        self._asleep = False
         self._loading = asyncio.Lock()
         self._probe: Probe | None = None  # the one last proved
         self._num_served = self._num_prompt_tokens = self._num_decoded_tokens = 0
@@ -62,7 +64,7 @@ class LLMEngine:
         spec = self.spec
         vllm_api.set_environment(spec.model, spec.device)
         before = child_processes()
-        arguments = vllm_api.engine_arguments(spec.model, spec.path, spec.seed, spec.device)
+        arguments = vllm_api.engine_arguments(spec.model, spec.path, spec.seed, spec.device, spec.sleeps)
         started = time.monotonic()
         try:
             # Blocks this loop on purpose: AsyncLLM ties itself to the loop it is made on.
@@ -86,9 +88,9 @@ class LLMEngine:
         """Completions as they finish, all that are ready together, in any order, one for every request.
 
         Consumes: the requests given. Produces: lists of completions, an empty one now and then as a sign of life.
-        Waits for: a slot (max_num_seqs requests are answered at a time), weights being loaded, vLLM. Unblocked by: a
-        finished request, or the failure of the engine, which raises EngineFailed. A caller that goes away (cancelled,
-        or the generator closed) aborts its requests in vLLM.
+        Waits for: a slot (max_num_seqs requests are answered at a time), weights being loaded, the end of a sleep,
+        vLLM. Unblocked by: a finished request, or the failure of the engine, which raises EngineFailed. A caller that
+        goes away (cancelled, or the generator closed) aborts its requests in vLLM.
         """
         self._raise_if_failed()
         queue: RunQueue = asyncio.Queue()
@@ -106,26 +108,34 @@ class LLMEngine:
         """
         async with self._loading:
             self._raise_if_failed()
+            assert not self._asleep, "an engine wakes before it loads"
             read_probe(Path(weights_dir).parent / PROBE_FILE)
             started = time.monotonic()
-            self._open.clear()
-            try:
-                async with asyncio.timeout(self.spec.weights_s):
-                    await vllm_api.reload_weights(self._llm, weights_dir)
-                    report = await self._prove(version, weights_dir, started, time.monotonic())
-            except TimeoutError:
-                raise self._fail(f"did not load weights version {version} within {self.spec.weights_s:.0f} s") from None
-            except BohdiError:
-                raise
-            except asyncio.CancelledError:
-                self._fail(f"was left while it loaded {weights_dir}")
-                raise
-            except Exception as error:
-                raise self._fail(f"could not load {weights_dir}: {error}") from error
+            async with self._closed(f"load weights version {version} of {weights_dir}"):
+                await vllm_api.reload_weights(self._llm, weights_dir)
+                report = await self._prove(version, weights_dir, started, time.monotonic())
             self._weights_version = version
-            self._last_progress = time.monotonic()
             self._open.set()
             return report
+
+    async def sleep(self) -> None:
+        """Leaves the card: requests in flight are finished first, later ones wait for `wake`. Raises EngineFailed."""
+        async with self._loading:
+            self._raise_if_failed()
+            if not self._asleep:
+                async with self._closed("fall asleep"):
+                    await vllm_api.sleep(self._llm)
+                self._asleep = True
+
+    async def wake(self) -> None:
+        """Is on the card again, with the weights it had. Raises EngineFailed."""
+        async with self._loading:
+            self._raise_if_failed()
+            if self._asleep:
+                async with self._closed("wake up"):
+                    await vllm_api.wake_up(self._llm)
+                self._asleep = False
+                self._open.set()
 
     async def health(self) -> None:
         """Raises EngineFailed when the engine died, hangs or serves wrong weights."""
@@ -198,6 +208,24 @@ class LLMEngine:
         return output
 
     # Proof, progress and failure.
+
+    @contextlib.asynccontextmanager
+    async def _closed(self, purpose: str) -> AsyncIterator[None]:
+        """No further request reaches vLLM from here on. Whatever goes wrong, or takes too long, fails the engine."""
+        self._open.clear()
+        try:
+            async with asyncio.timeout(self.spec.weights_s):
+                yield
+        except TimeoutError:
+            raise self._fail(f"did not {purpose} within {self.spec.weights_s:.0f} s") from None
+        except BohdiError:
+            raise
+        except asyncio.CancelledError:
+            self._fail(f"was left while it was to {purpose}")
+            raise
+        except Exception as error:
+            raise self._fail(f"could not {purpose}: {error}") from error
+        self._last_progress = time.monotonic()
 
     async def _prove(self, version: int, weights_dir: str, started: float, loaded: float) -> LoadReport:
         probe = read_probe(Path(weights_dir).parent / PROBE_FILE)

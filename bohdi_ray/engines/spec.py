@@ -18,9 +18,10 @@ class EngineSpec:
     proves: bool = False  # the target's: a probe.json lies beside the folder, and the start proves it
     seed: int = 0
     device: Literal["cpu", "cuda"] = "cpu"
+    sleeps: bool = False  # it gives its card's memory back between rounds
     idle_s: float = 120.0  # without a token while requests are in flight
     request_s: float = 900.0  # one request, from when vLLM gets it
-    weights_s: float = 600.0  # draining, loading and proving new weights
+    weights_s: float = 600.0  # draining, then loading and proving new weights, falling asleep, or waking up
     tolerance: float = 0.15  # mean absolute difference from the trainer, nats per token
 
     @property

@@ -40,7 +40,7 @@ def set_environment(model: VllmModel, device: str) -> None:
             os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 
 
-def engine_arguments(model: VllmModel, path: str, seed: int, device: str) -> dict[str, Any]:
+def engine_arguments(model: VllmModel, path: str, seed: int, device: str, sleeps: bool = False) -> dict[str, Any]:
     """Keyword arguments of AsyncEngineArgs. `model.engine.extra` has the last word."""
     engine = model.engine
     arguments: dict[str, Any] = {
@@ -70,6 +70,8 @@ def engine_arguments(model: VllmModel, path: str, seed: int, device: str) -> dic
         arguments["enable_chunked_prefill"] = False
         if engine.max_model_len is not None:
             arguments["max_num_batched_tokens"] = max(2048, engine.max_model_len)
+    elif sleeps:
+        arguments["enable_sleep_mode"] = True  # refused on a CPU, where `sleep` below only pauses
     if engine.kv_cache_memory_bytes is not None:
         arguments["kv_cache_memory_bytes"] = engine.kv_cache_memory_bytes
     if engine.pipeline_parallel_size > 1:
@@ -209,6 +211,20 @@ async def reload_weights(llm: Any, weights_dir: str) -> None:
     # Again after the reload: nothing computed with the old weights may be found.
     await llm.reset_prefix_cache()
     await llm.resume_generation()
+
+
+async def sleep(llm: Any) -> None:
+    """Drain, forget every cached prefix, move the weights to main memory, give the KV cache back.
+
+    What stays on the card: the CUDA context, CUDA graphs, communicators. On a CPU vLLM moves nothing and only pauses.
+    """
+    await llm.sleep(level=1, mode="wait")
+
+
+async def wake_up(llm: Any) -> None:
+    """Weights and KV cache are on the card again, and requests are taken."""
+    if not await llm.wake_up():
+        raise RuntimeError("vLLM says that some of its memory still sleeps")
 
 
 def is_engine_dead(error: BaseException) -> bool:

@@ -130,6 +130,12 @@ TRAINING_SPEED = _gauge(
 WEIGHT_SYNC = _gauge(
     "bohdi_weight_sync_seconds", "s", (), "How long the newest change of the engines' weights took, its proof included"
 )
+TURN_SWITCH = _gauge(
+    "bohdi_turn_switch_seconds",
+    "s",
+    ("to",),
+    "With placement: colocate, how long the shared cards last took to change to that side, harvest or training",
+)
 WEIGHT_SYNCS = _counter("bohdi_weight_syncs_total", "changes", (), "Changes of the target engines' weights")
 
 # What broke and was mended.
@@ -149,5 +155,5 @@ ALL: tuple[MetricSpec, ...] = (
     *(SPROUTS, REBIRTHS, DOMAINS),
     *(REPLICAS_WANTED, REPLICAS_UP, SOURCES_LEFT_OUT, IN_FLIGHT, WAITING, REQUESTS, QUEUE_WAIT, PROMPT_TOKENS),
     *(ENGINE_IDLE, QUEUE_ROWS, QUEUE_STEPS, TRAINED_ROWS, TRAINED_TOKENS, TRAINING_LOSS, HELDOUT_LOSS, TRAINING_SPEED),
-    *(WEIGHT_SYNC, WEIGHT_SYNCS, FAILURES),
+    *(WEIGHT_SYNC, WEIGHT_SYNCS, TURN_SWITCH, FAILURES),
 )

@@ -97,6 +97,10 @@ class RunMetrics:
         self.exported.set(names.WEIGHT_SYNC, seconds)
         self.exported.count(names.WEIGHT_SYNCS)
 
+    def turned(self, to: str, seconds: float) -> None:
+        """With `placement: colocate`: the cards are this side's now, harvest or training."""
+        self.exported.set(names.TURN_SWITCH, seconds, to=to)
+
     def trained(self, metrics: Mapping[str, Any]) -> None:
         """A round is trained; `metrics` as of training.tally."""
         out = self.exported

@@ -37,7 +37,7 @@ STYLE: Any = {
 
 
 @contextmanager
-def _figure(path: Path, rows: int, columns: int, size: tuple[float, float]) -> Iterator[Any]:
+def figure(path: Path, rows: int, columns: int, size: tuple[float, float]) -> Iterator[Any]:
     """Axes [rows, columns] to draw on; at the end `path`.png and `path`.svg are written."""
     import matplotlib
 
@@ -45,11 +45,11 @@ def _figure(path: Path, rows: int, columns: int, size: tuple[float, float]) -> I
     from matplotlib import pyplot
 
     with matplotlib.rc_context(STYLE):
-        figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+        drawn, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
         yield axes
-        figure.savefig(path.with_suffix(".png"), metadata={"Software": None})
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-        pyplot.close(figure)
+        drawn.savefig(path.with_suffix(".png"), metadata={"Software": None})
+        drawn.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        pyplot.close(drawn)
 
 
 def draw_curves(runs: list[dict[str, Any]], path: Path) -> None:
@@ -65,7 +65,7 @@ def draw_curves(runs: list[dict[str, Any]], path: Path) -> None:
     policies.sort(key=lambda name: name in LINES)  # coloured lines on top
     columns = min(4, len(worlds) + 1)
     rows = -(-(len(worlds) + 1) // columns)
-    with _figure(path, rows, columns, (2.6 * columns, 2.5 * rows)) as axes:
+    with figure(path, rows, columns, (2.6 * columns, 2.5 * rows)) as axes:
         for axis, world in zip(axes.flat, worlds, strict=False):
             for policy in policies:
                 mine = [run for run in runs if run["world"] == world and run["policy"] == policy]
@@ -104,7 +104,7 @@ def draw_differences(report: dict[str, Any], path: Path) -> None:
     names = sorted(found, key=lambda name: found[name]["overall"]["mean"])
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    with _figure(path, rows, columns, (2.2 * columns + 1.2, rows * (0.19 * len(names) + 0.8))) as axes:
+    with figure(path, rows, columns, (2.2 * columns + 1.2, rows * (0.19 * len(names) + 0.8))) as axes:
         for number, world in enumerate(panels):
             axis = axes.flat[number]
             gains = [found[name]["overall"] if world == "all" else found[name]["gains"][world] for name in names]
@@ -135,7 +135,7 @@ def _interval(axis: Any, gain: dict[str, float], y: int) -> None:
 def draw_judge_bias(bias: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> None:
     """What the bonus for the first slot does to rewards, and to where samples go and what they bring."""
     looks = {"shuffled": ("#0072B2", "-", "o", -0.02), "target_first": ("#D55E00", "--", "s", 0.02)}
-    with _figure(path, 1, 3, (10, 3)) as axes:
+    with figure(path, 1, 3, (10, 3)) as axes:
         rewards = axes[0][0]
         rewards.plot(bias["gaps"], bias["rates"]["shuffled"]["0.0"], ":", color="black", label="no bonus")
         for order, (colour, line, _, _) in looks.items():

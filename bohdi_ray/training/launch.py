@@ -18,6 +18,7 @@ from bohdi_ray.addresses import below
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import DeadlineExceeded, TrainingFailed
 from bohdi_ray.names import RunNames
+from bohdi_ray.placement import resolve_gpus
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.places import place_of
 from bohdi_ray.training.steps import num_steps_upper_bound
@@ -90,11 +91,9 @@ def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str, claim:
 
 
 def worker_resources(config: FusionConfig, cluster_has_gpus: bool) -> dict[str, float]:
-    """Resources of one train worker: as configured, with a GPU where the cluster has some and none is named."""
-    resources = dict(config.training.resources_per_worker)
-    if cluster_has_gpus:
-        resources.setdefault("GPU", 1)
-    return resources
+    """Resources of one train worker: as configured, with a GPU, or its share, where the cluster has some and none is
+    named."""
+    return resolve_gpus(config, cluster_has_gpus).training.resources_per_worker
 
 
 def run_fit(

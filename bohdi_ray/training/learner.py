@@ -170,6 +170,19 @@ class Learner:
         """Forgets AdamW's moments; they start at zero with the next step. Float32 master weights stay."""
         self._engine.optimizer.optimizer.state.clear()
 
+    # Taking turns on the card
+
+    def leave_card(self) -> None:
+        """Weights and optimizer state go to main memory, as they are; the CUDA context and the module's buffers stay.
+
+        Nothing but `enter_card` may be called then. Not pinned: that memory would stay taken, up to twice as much.
+        """
+        self._engine.offload_states(pin_memory=False)
+
+    def enter_card(self) -> None:
+        """Brings them back."""
+        self._engine.reload_states()
+
     # Measuring
 
     @torch.no_grad()

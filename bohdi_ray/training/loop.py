@@ -6,6 +6,7 @@
 round;
 - waits for: the next step (a round being harvested), the other ranks (collectives);
 - is unblocked by: `put_round`, `finish` or `stop` on the queue.
+With `placement: colocate` nothing of it is on a card but while a round's rows are there: the rows are its turn.
 A dead rank ends the whole worker group; Ray Train starts another, which goes on from the last COMMIT. Where a node is
 about to be taken away, that is one within the round (preemption.py). It never deletes a committed folder and never
 draws a sample.
@@ -51,13 +52,14 @@ from bohdi_ray.training.checkpoints import (
 from bohdi_ray.training.dataset import step_of_table
 from bohdi_ray.training.learner import Learner, RowLoss
 from bohdi_ray.training.preemption import JustInTime
-from bohdi_ray.training.queue import Ended
+from bohdi_ray.training.queue import Ended, NotYet
 from bohdi_ray.training.steps import GlobalStep
 from bohdi_ray.training.tally import RoundTally, round_metrics
 from bohdi_ray.training.weights import WEIGHTS
 
 logger = logging.getLogger(__name__)
 QUEUE_TIMEOUT_S = 300.0
+TURN_WAIT_S = 20.0  # one long poll
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     _set_threads(context.get_local_world_size())
     attempt = ray.get(setup.queue.status.remote(), timeout=QUEUE_TIMEOUT_S).attempt
     plan = ray.get(setup.queue.plan.remote(attempt), timeout=QUEUE_TIMEOUT_S)
+    turns = Turns(setup, attempt, rank, world_size)
+    if not turns.wait(plan.resume.next_step):
+        return
     learner = start_learner(setup, plan.resume, world_size)
     tally = start_tally(setup, plan.resume)
     just_in_time = JustInTime(learner, setup.queue, setup.checkpoints_dir, setup.check_claim, rank, world_size)
@@ -105,8 +110,42 @@ def train_loop(loop_config: dict[str, Any]) -> None:
         if step.last_of_round:
             end_round(setup, learner, step, tally, rank, world_size)
             tally = RoundTally()
+            if not turns.give(learner, tally, step.step + 1):
+                return
         else:
             just_in_time.after(step, tally)
+
+
+class Turns:
+    """This rank's turns on its card, with `placement: colocate`; else it is always its turn."""
+
+    def __init__(self, setup: LoopConfig, attempt: int, rank: int, world_size: int):
+        self._colocated, self._queue = setup.config.colocates, setup.queue
+        self._who = (attempt, world_size, rank)
+
+    def wait(self, step: int) -> bool:
+        """Waits until `step` is there; nothing of this rank may be on the card. False: no step will come."""
+        answer: type = GlobalStep
+        if self._colocated:
+            answer = NotYet
+        while answer is NotYet:
+            answer = ray.get(self._queue.rest.remote(*self._who, step, TURN_WAIT_S), timeout=QUEUE_TIMEOUT_S)
+        return answer is not Ended
+
+    def give(self, learner: Learner, tally: RoundTally, step: int) -> bool:
+        """Leaves the card until `step` is there. False: no step will come."""
+        if not self._colocated:
+            return True
+        began = time.perf_counter()
+        learner.leave_card()
+        left = time.perf_counter()
+        goes_on = self.wait(step)
+        called = time.perf_counter()
+        if goes_on:
+            learner.enter_card()
+        tally.seconds["waiting"] += called - left
+        tally.seconds["switching"] += left - began + time.perf_counter() - called
+        return goes_on
 
 
 def read_steps(rank: int) -> Iterator[GlobalStep | Ended]:

@@ -61,6 +61,7 @@ class QueueStatus:
     idle_s: float  # since the trainer last took, finished or committed anything
     incarnation: str  # changes when the queue's actor was restarted and lost its rows
     resume_round: int  # the newest round behind which a new start of the workers goes on; earlier rows are not needed
+    rests: bool  # with `placement: colocate`: every rank has left its card and waits for the next round's rows
 
 
 class SampleQueue:
@@ -90,6 +91,7 @@ class SampleQueue:
         self._world_size: int | None = None
         self._max_taken = resume.next_step - 1
         self._acked: dict[int, int] = {}  # rank -> newest step done
+        self._resting: set[int] = set()  # ranks that hold nothing of their cards
         self._last_event = clock()
         self._metrics: dict[int, dict[str, Any]] = {}
 
@@ -147,6 +149,23 @@ class SampleQueue:
             heldout=tuple(share_of_rank(found.heldout, world_size, rank)),
         )
 
+    def rest(
+        self, attempt: int, world_size: int, rank: int, step: int
+    ) -> type[GlobalStep] | type[NotYet] | type[Ended]:
+        """This rank holds nothing of its card unless `step` is there, and only then may it take the card again. Says of
+        what kind the answer to `take` is. A rank that waits asks again and again, so a restarted queue learns of it."""
+        kind = type(self.take(attempt, world_size, rank, step))
+        if kind is NotYet:
+            self._resting.add(rank)
+        else:
+            self._resting.discard(rank)
+        return kind
+
+    @property
+    def rests(self) -> bool:
+        """Whether no rank holds anything of a card."""
+        return self._world_size is not None and len(self._resting) == self._world_size
+
     def ack(self, attempt: int, rank: int, step: int) -> None:
         """This rank is done with a step. Frees nothing: only a COMMIT does."""
         if attempt == self._attempt:
@@ -179,6 +198,7 @@ class SampleQueue:
             raise StaleAttempt(f"attempt {attempt} of the worker group is over; attempt {self._attempt} has begun")
         if attempt > self._attempt:
             self._attempt, self._world_size, self._acked = attempt, None, {}
+            self._resting = set()
             self._last_event = self._clock()
 
     # Watching
@@ -212,4 +232,5 @@ class SampleQueue:
             idle_s=self._clock() - self._last_event,
             incarnation=self._incarnation,
             resume_round=self._resume.round,
+            rests=self.rests,
         )

@@ -183,6 +183,7 @@ def weights_and_failures() -> list[Chart]:
     return [
         gauge("Seconds to change the engines' weights", names.WEIGHT_SYNC, "{{run}}", "run", "max", unit="s"),
         Chart("Changes of weights", (Query(now(names.WEIGHT_SYNCS), "changes"),), names.WEIGHT_SYNCS.help),
+        gauge("Seconds to change turns", names.TURN_SWITCH, "{{run}} to {{to}}", "run, to", "max", unit="s"),
         Chart("Failures by kind", (failures,), f"{names.FAILURES.help}. Since the driver's start; 0: none", stack=True),
         Chart("Rebirths", (reborn,), f"{names.REBIRTHS.help}. Since the driver's start; 0: none"),
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[1] / "elastic_run.py"
+TESTS = Path(__file__).parents[1]
 LIMIT_S = 240
 
 pytestmark = pytest.mark.timeout(LIMIT_S + 30)
@@ -16,20 +16,19 @@ pytestmark = pytest.mark.timeout(LIMIT_S + 30)
 
 @pytest.fixture
 def played(tmp_path):
-    """What a case of elastic_run.py saw."""
+    """What a program, given its arguments and a folder, saw."""
 
-    def play(case):
+    def play(program, *arguments):
         log = tmp_path / "log"
         with log.open("w") as out:
             # A session of its own: when it is late, its raylets end with it.
-            program = subprocess.Popen(
-                [sys.executable, str(PROGRAM), case, str(tmp_path)], stdout=out, stderr=out, start_new_session=True
-            )
+            command = [sys.executable, str(TESTS / program), *arguments, str(tmp_path)]
+            process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
             try:
-                code = program.wait(timeout=LIMIT_S)
+                code = process.wait(timeout=LIMIT_S)
             except subprocess.TimeoutExpired:
-                os.killpg(program.pid, 9)
-                program.wait()
+                os.killpg(process.pid, 9)
+                process.wait()
                 code = f"not ended after {LIMIT_S} s"
         assert code == 0, f"{code}: {log.read_text()[-4000:]}"
         seen = json.loads((tmp_path / "seen.json").read_text())
@@ -41,7 +40,7 @@ def played(tmp_path):
 
 
 def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(played):
-    seen = played("course")
+    seen = played("elastic_run.py", "course")
     assert seen["ended"].startswith("Interrupted")
     # More is wanted than there is: told with needed and free, then with fewer.
     assert "it needs 1 GPU + 0.5 CPU; free beside what the trainer needs: " in seen["waited"]
@@ -58,11 +57,20 @@ def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(p
 
 
 def test_the_number_of_engines_changes_no_tree(played):
-    seen = played("same")
+    seen = played("elastic_run.py", "same")
     assert seen["grew"] and seen["digests"][0] == seen["digests"][1]
 
 
 def test_a_run_may_be_told_to_stop_where_there_is_no_room(played):
-    seen = played("short")
+    seen = played("elastic_run.py", "short")
     assert seen["ended"] == "NoRoom"
     assert "needs 1 GPU + 0.5 CPU with region=b on one node" in seen["text"] and "region=a" in seen["text"]
+
+
+def test_an_autoscaler_brings_nodes_for_the_load_and_takes_them_away_after_it(played):
+    seen = played("autoscaled_run.py")
+    assert seen["ended"].startswith("Interrupted")
+    # No card at first: the trainer's node comes, then one for ada, and one for the engine that the load asks for.
+    assert (seen["nodes_before"], seen["nodes_at_start"], seen["nodes_under_load"]) == (0, 2, 3)
+    # After it the pool gives that one back while the run goes on, the rest at its end.
+    assert seen["ada_then"] == [1, 1] and seen["demands_then"] == []

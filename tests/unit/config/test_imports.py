@@ -21,6 +21,7 @@ LAYERS = {
         "randomness",
         "config",
         "config_bandit",
+        "config_colocate",
         "config_models",
         "config_presets",
         "config_sections",
@@ -38,6 +39,7 @@ LAYERS = {
         "placement",
         "room",
         "rounds",
+        "shared_cards",
         "tree",
         "engines",
     ],
@@ -45,15 +47,16 @@ LAYERS = {
     3: ["shipment", "job_server", "plan", "run_state", "status", "tree_view", "evaluation", "actors"],
     4: [
         *("meditation", "progress", "resume", "round_figures", "signals", "startup", "finish", "live_look"),
-        *("real_parts", "reach", "fusion", "replay", "handover"),
+        *("real_parts", "reach", "fusion", "replay", "handover", "miniature"),
     ],
-    5: ["cli", "cli_errors", "cli_jobs", "cli_status"],
+    5: ["cli", "cli_errors", "cli_jobs", "cli_miniature", "cli_status"],
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 LIGHT = [
     "bohdi_ray",
     "bohdi_ray.cli",
     "bohdi_ray.cli_jobs",
+    "bohdi_ray.cli_miniature",
     "bohdi_ray.cli_status",
     "bohdi_ray.status",
     "bohdi_ray.job_server",
@@ -64,6 +67,7 @@ LIGHT = [
     "bohdi_ray.preflight",
     "bohdi_ray.placement",
     "bohdi_ray.quickstart",
+    "bohdi_ray.miniature.report",
     "bohdi_ray.tree.manager",
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))

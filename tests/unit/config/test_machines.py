@@ -27,6 +27,8 @@ def test_living_nodes_of_ray_become_nodes_with_names_of_their_own():
         Node("a-22222222", 2, 1),
         Node("c", 0, 8, gpu_name="H100"),
     ]
+    chosen = [{"Alive": True, "NodeName": "a", "NodeID": f"ffffffff0{i}", "Resources": {}} for i in "12"]
+    assert [node.name for node in nodes_of_ray(chosen)] == ["a-ffffffff01", "a-ffffffff02"]
 
 
 def test_cards_are_counted_as_far_as_they_are_visible(monkeypatch):

@@ -180,3 +180,26 @@ def test_a_queue_that_starts_within_a_round_cuts_it_as_before():
     assert after.status().next_step == before.status().next_step == 5
     after.round_committed(state(1, 5), {})
     assert after.status().num_rows_trained == 5 and after.status().num_rows_queued == 0
+
+
+def test_the_trainer_rests_while_every_rank_waits_for_rows_off_its_card():
+    queue = SampleQueue(4)
+    assert queue.rest(1, 2, 0, 0) is NotYet
+    assert not queue.status().rests, "the other rank has not said so"
+    assert queue.rest(1, 2, 1, 0) is NotYet
+    assert queue.rest(1, 2, 1, 0) is NotYet, "asking again changes nothing"
+    assert queue.status().rests
+    queue.put_round(0, rows(0, 4))
+    assert queue.rest(1, 2, 0, 0) is GlobalStep
+    assert not queue.status().rests, "one rank is back on its card"
+    assert queue.rest(1, 2, 1, 0) is GlobalStep
+    queue.round_committed(state(0, 1), {})
+    assert not queue.status().rests, "a committed round says nothing about cards"
+    queue.rest(1, 2, 0, 1)
+    queue.rest(1, 2, 1, 1)
+    assert queue.status().rests
+    queue.plan(2)
+    assert not queue.status().rests, "the workers start anew"
+    queue.rest(2, 1, 0, 1)
+    queue.finish(1)
+    assert queue.rest(2, 1, 0, 1) is Ended

@@ -1,0 +1,37 @@
+"""Greedy answers of a model folder in plain transformers, for measuring exact match. Imports torch inside functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bohdi_ray.engines.chat import folds_system_prompt, render_chat
+from bohdi_ray.engines.prompts import clean_text
+
+MAX_NEW_TOKENS = 48  # more than any answer of a world has
+AT_ONCE = 128
+
+
+def greedy_answers(folder: Path | str, prompts: Sequence[str]) -> list[str]:
+    """The model's answer to every prompt, through its own chat template, on the CPU in float32."""
+    import torch
+
+    from bohdi_ray.training.weights import load_model, load_tokenizer
+
+    tokenizer = load_tokenizer(str(folder), padding_side="left")
+    network = load_model(str(folder), dtype=torch.float32, attn_implementation="eager").eval()
+    folded = folds_system_prompt(tokenizer)
+    texts = [render_chat(tokenizer, None, prompt, folded) for prompt in prompts]
+    answers: list[str] = []
+    for start in range(0, len(texts), AT_ONCE):
+        batch = tokenizer(texts[start : start + AT_ONCE], padding=True, add_special_tokens=False, return_tensors="pt")
+        with torch.no_grad():
+            made = network.generate(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                max_new_tokens=MAX_NEW_TOKENS,
+                do_sample=False,
+            )
+        new = made[:, batch["input_ids"].shape[1] :]
+        answers += [clean_text(text) for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+    return answers

@@ -1,0 +1,69 @@
+"""`bohdi miniature fuse`: the real fusion of a miniature, then what the target knows before and after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.config_loading import load_config, with_run_dir
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.miniature.answering import greedy_answers
+from bohdi_ray.miniature.build import BUILD, Say
+from bohdi_ray.miniature.figures import draw_report
+from bohdi_ray.miniature.recipe import CONFIG
+from bohdi_ray.miniature.report import report, text_of
+from bohdi_ray.miniature.truth import read_world
+from bohdi_ray.miniature.world import World, questions
+from bohdi_ray.records import DomainPath
+from bohdi_ray.storage.run_dir import RunDir, weights_dir
+from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.tree_view import replayed
+
+REPORT, FIGURE = "miniature.json", "miniature"
+
+
+def fuse_and_tell(out: Path, overrides: Sequence[str], address: str | None, say: Say) -> str:
+    """Fuses what `build` left in `out` and returns the tables; report and figures go into the run directory.
+
+    Raises ConfigError when `out` holds no whole miniature, and what a fusion raises.
+    """
+    from bohdi_ray.fusion import fuse
+
+    if not (out / BUILD).is_file():
+        raise ConfigError("OUT", str(out), "holds no whole miniature", "Build it: bohdi miniature build OUT.")
+    world = read_world(out)
+    config = with_run_dir(load_config(out / CONFIG, overrides), datetime.now())
+    fuse(config, address=address)
+    say("measuring what the target and its sources know")
+    plain = measure(config, world)
+    run = Path(config.run_dir)
+    (run / REPORT).write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    draw_report(plain, run / FIGURE)
+    return f"{text_of(plain)}\n\nwritten to {run}: {REPORT}, {FIGURE}.png, {FIGURE}.svg"
+
+
+def measure(config: FusionConfig, world: World) -> dict[str, Any]:
+    """The report of a run that has ended, read from its directory: every version of the target, and the sources."""
+    run = RunDir.open(config.run_dir)
+    asked = [question for _, question in questions(world)]
+
+    def answers(folder: str) -> dict[str, str]:
+        return dict(zip(asked, greedy_answers(folder, asked), strict=True))
+
+    kept = [version for version in range(run.committed_rounds()[-1] + 2) if run.exists(weights_dir(version))]
+    versions = {version: answers(run.path(weights_dir(version))) for version in kept}
+    sources = {source.name: answers(source.model) for source in config.sources}
+    manager, _ = replayed(config.run_dir)
+    samples = list(SampleStore(run).iter_samples())
+    return report(world, versions, sources, samples, _paths((), manager.describe()["children"]))
+
+
+def _paths(above: DomainPath, children: Sequence[dict[str, Any]]) -> Iterator[DomainPath]:
+    for child in children:
+        path = (*above, child["name"])
+        yield path
+        yield from _paths(path, child["children"])

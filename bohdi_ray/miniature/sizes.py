@@ -1,0 +1,88 @@
+"""The two sizes a miniature comes in: world, models, teaching, and the settings of its fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bohdi_ray.miniature.models import ModelSpec
+from bohdi_ray.miniature.teaching import Teaching
+from bohdi_ray.miniature.world import WorldSize
+
+TARGET = "target"
+
+
+@dataclass(frozen=True)
+class Size:
+    """Everything a size decides. The last of `models` is the target."""
+
+    world: WorldSize
+    models: tuple[ModelSpec, ...]
+    source_teaching: Teaching
+    target_teaching: Teaching
+    fusion: dict[str, Any]  # settings of the configuration that differ between sizes
+
+    @property
+    def sources(self) -> tuple[ModelSpec, ...]:
+        return self.models[:-1]
+
+
+TINY = Size(
+    world=WorldSize(
+        branching=(3, 3),
+        level_names=("land", "subject"),
+        num_facts=8,
+        num_rule_leaves=1,
+        num_rule_facts=48,
+        num_sources=3,
+        home_share=0.9,
+        away_share=0.3,
+        target_share=0.25,
+        guessing_share=0.3,
+        names_share=0.5,
+    ),
+    models=(
+        ModelSpec("llama", "llama", 400, 64, 2),
+        ModelSpec("qwen", "qwen2", 480, 64, 2),
+        ModelSpec("gemma", "gemma2", 560, 64, 2),
+        ModelSpec(TARGET, "llama", 440, 64, 2),
+    ),
+    source_teaching=Teaching(240, 64, 6e-3),
+    target_teaching=Teaching(180, 64, 6e-3),
+    fusion={
+        "meditation": {"steps": 2, "walks_per_step": 30},
+        "enlightenment": {"steps": 3, "rows_per_step": 128},
+        "training": {"learning_rate": 2e-3, "global_batch_size": 16},
+        "stop": {"rounds": 6},
+    },
+)
+SMALL = Size(
+    world=WorldSize(
+        branching=(3, 3, 3),
+        level_names=("land", "province", "subject"),
+        num_facts=15,
+        num_rule_leaves=2,
+        num_rule_facts=96,
+        num_sources=3,
+        home_share=0.9,
+        away_share=0.3,
+        target_share=0.25,
+        guessing_share=0.3,
+        names_share=0.5,
+    ),
+    models=(
+        ModelSpec("llama", "llama", 512, 128, 2),
+        ModelSpec("qwen", "qwen2", 576, 96, 3),
+        ModelSpec("gemma", "gemma2", 640, 96, 3),
+        ModelSpec(TARGET, "llama", 544, 128, 2),
+    ),
+    source_teaching=Teaching(600, 96, 3e-3),
+    target_teaching=Teaching(500, 96, 3e-3),
+    fusion={
+        "meditation": {"steps": 2, "walks_per_step": 50},
+        "enlightenment": {"steps": 3, "rows_per_step": 128},
+        "training": {"learning_rate": 5e-4, "global_batch_size": 16},
+        "stop": {"rounds": 8},
+    },
+)
+SIZES = {"tiny": TINY, "small": SMALL}

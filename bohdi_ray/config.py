@@ -160,6 +160,17 @@ class FusionConfig(Section):
         return self.enlightenment.steps * self.enlightenment.rows_per_step
 
     @property
+    def replay_rows_per_round(self) -> int:
+        """What makes `training.replay.share` of all rows of a round, if enough questions have sure answers."""
+        share = self.training.replay.share
+        return round(self.rows_per_round * share / (1 - share))
+
+    @property
+    def most_rows_per_round(self) -> int:
+        """Rows that a round trains on at most."""
+        return self.rows_per_round + self.replay_rows_per_round
+
+    @property
     def walks_per_round(self) -> int:
         """M * B_m."""
         return self.meditation.steps * self.meditation.walks_per_step

@@ -45,6 +45,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "training.gradient_clipping": 1.0,
     "training.dtype": "bfloat16",
     "training.reset_optimizer": True,
+    "training.replay.share": 0.0,
     "training.deepspeed": {"zero_optimization": {"stage": 2}},
     "stop.rounds": 19,
 }

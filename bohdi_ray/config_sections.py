@@ -152,6 +152,18 @@ class ScheduleConfig(Section):
     """Rate at the end, as a share of the full one."""
 
 
+class ReplayConfig(Section):
+    """Against forgetting: what the target was sure of before the fusion stays among what it learns. Ours."""
+
+    share: float = Field(0.0, ge=0, lt=1)
+    """Share of a round's rows that are such questions, from all leaves alike, with the answers of version 0 of the
+    target. 0 (the paper): none. For their sake the target's engines load version 0 after each round."""
+    min_probability: float = Field(0.9, gt=0, le=1)
+    """How sure version 0 must be of its answer: geometric mean probability per token."""
+    questions_per_row: float = Field(2.0, ge=1)
+    """Questions asked for each such row that is wanted; if too few answers are sure, there are fewer rows."""
+
+
 class TrainingConfig(Section):
     """Fine-tuning of the target with DeepSpeed under Ray Train."""
 
@@ -163,6 +175,8 @@ class TrainingConfig(Section):
     """Of AdamW."""
     schedule: ScheduleConfig = ScheduleConfig()
     """Learning rate by step."""
+    replay: ReplayConfig = ReplayConfig()
+    """Rows that keep what the target knew."""
     global_batch_size: int = Field(128, ge=1)
     """Most rows per optimizer step; a round's steps differ in size by at most one. The paper: 128."""
     micro_batch_size: int = Field(1, ge=1)

@@ -35,7 +35,7 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     versions = [0, *(r + 1 for r in crew.run_dir.committed_rounds())]
     losses = await _losses(config, crew, parts, versions, rounds.num_closed - 1)
     best = min(losses, key=lambda version: losses[version]) if losses else newest
-    in_rounds = (sample for sample in crew.store.iter_samples() if sample.round < rounds.num_closed)
+    in_rounds = (sample for sample in crew.handover.store.iter_samples() if sample.round < rounds.num_closed)
     figures = await asyncio.to_thread(
         figures_of, in_rounds, [source.name for source in config.sources], config.target.name
     )
@@ -86,7 +86,7 @@ async def _losses(
     config: FusionConfig, crew: Crew, parts: Parts, versions: list[int], last_round: int
 ) -> dict[int, float]:
     """Held-out loss per answer token by version, on the final held-out set; {} when nothing is held out."""
-    rows = await asyncio.to_thread(crew.heldout_rows, last_round)
+    rows = await asyncio.to_thread(crew.handover.heldout_rows, last_round)
     if not rows:
         return {}
     folders = {version: crew.run_dir.address(weights_dir(version)) for version in versions}

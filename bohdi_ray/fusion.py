@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -108,6 +108,10 @@ async def _rounds(
     meditation = Meditation(
         config, crew.supplies, lambda: crew.pools.table, progress.on_harvest, stop_asked, progress.on_notice
     )
+    for record in past.closed[-1:]:  # an earlier driver may have ended before it was handed over
+        if crew.replays.lacks(record.round):
+            num_rows = await _hand_over(record.round, record.row_sample_ids or (), crew, progress, stop_asked)
+            progress.on_queued(record.round, num_rows)
     while not rounds.done:
         if (round := rounds.next_harvest()) is None:
             crew.pools.pace.waits_for_trainer()
@@ -129,9 +133,7 @@ async def _rounds(
         crew.pools.pace.harvests(round)
         harvest = await meditation.run(round, version)
         closed = await crew.close_round(round, harvest_version(round + 1, config.harvest.max_staleness))
-        if config.colocates:
-            await _switch("training", crew.pools.turns.end_harvest(), crew, progress, stop_asked)
-        num_rows = await crew.queue_rows(closed)
+        num_rows = await _hand_over(round, closed.row_sample_ids, crew, progress, stop_asked)
         rounds.closed(round)
         progress.on_engines(await crew.pools.stats(), crew.pools.num_replaced)
         progress.on_closed(harvest, closed, num_rows)
@@ -140,6 +142,19 @@ async def _rounds(
     progress.stop_reason = rounds.stop_reason
     progress.on_look(await look_at(crew))
     return rounds
+
+
+async def _hand_over(
+    round: int, sample_ids: Sequence[str], crew: Crew, progress: RunProgress, stop_asked: asyncio.Event
+) -> int:
+    """A round that is harvested goes to the trainer, with its replay. Returns its number of rows."""
+    if crew.replays.lacks(round):
+        started = time.monotonic()
+        counts = await unless_stopped(crew.replay(round), stop_asked, crew.run_dir)
+        progress.on_replay(round, counts, time.monotonic() - started)
+    if crew.config.colocates:
+        await _switch("training", crew.pools.turns.end_harvest(), crew, progress, stop_asked)
+    return await crew.handover.put(round, sample_ids)
 
 
 async def _switch(

@@ -6,7 +6,6 @@ nothing and reaches nobody: everything it knows was handed to it.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import math
 import time
@@ -28,10 +27,11 @@ from bohdi_ray.observe.run_metrics import LiveLook, RunMetrics
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.observe.trackers import open_trackers
 from bohdi_ray.resume import Past
-from bohdi_ray.round_figures import HarvestNews, cost, restored_summary, round_summary
+from bohdi_ray.round_figures import HarvestNews, cost, restored_summary, round_record, round_summary
 from bohdi_ray.rounds import HeldoutTrail, Progress
 from bohdi_ray.run_state import DriverState, TrainedRound, write_state
 from bohdi_ray.storage.lease import Claim
+from bohdi_ray.storage.replays import ReplayStore
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
@@ -80,10 +80,14 @@ class RunProgress:
         for phase, spans in state.spans.items():
             for start, end in spans:
                 self.intervals.record(phase, self._zero + start, self._zero + end)
-        self.rounds = [restored_summary(record, state) for record in past.closed]
+        self.rounds = [restored_summary(record, state, self._replayed(record.round)) for record in past.closed]
         self.heldout = HeldoutTrail(state.best_version, state.best_rows, state.rounds_without_gain)
         self._engines = dict(state.engines)
         self.save()  # that there was this driver counts from now on
+
+    def _replayed(self, round: int) -> int:
+        replays = ReplayStore(self.run)
+        return len(replays.kept(round, self.config.replay_rows_per_round)) if replays.has(round) else 0
 
     def save(self) -> None:
         """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""
@@ -196,6 +200,16 @@ class RunProgress:
         self.metrics.log("weights", version=version, seconds=seconds, reports=[_plain(r) for r in reports])
         self.message(f"the target's engines serve weights version {version}, proved, after {seconds:.1f} s")
 
+    def on_replay(self, round: int, counts: dict[str, int], seconds: float) -> None:
+        """Version 0 of the target was asked for a round's replay; counts of what was kept, and of reasons why not."""
+        self.metrics.log("replay", round=round, seconds=seconds, counts=counts)
+        kept, asked = counts.get("kept", 0), sum(counts.values())
+        self.message(f"round {round}: version 0 is sure of {kept} of {asked} questions for replay, {seconds:.0f} s")
+
+    def on_queued(self, round: int, num_rows: int) -> None:
+        """A round that an earlier driver closed has all its rows."""
+        self.rounds[round] = replace(self.rounds[round], training_rows=num_rows)
+
     def on_closed(self, harvest: RoundHarvest, closed: RoundClosed, num_rows: int) -> None:
         """A round is harvested and its rows are queued."""
         self._tell(harvest)
@@ -205,25 +219,7 @@ class RunProgress:
         summary = round_summary(harvest, num_rows, self._before)
         self._before = None
         self.rounds.append(summary)
-        counts = collections.Counter[str]()
-        for outcome in harvest.outcomes:
-            counts.update(outcome.counts)
-        self.metrics.log(
-            "round",
-            **{
-                k: getattr(summary, k)
-                for k in ("round", "weights_version", "tickets", "accepted", "heldout", "rewards")
-            },
-            reward_rate=summary.reward_rate,
-            failures=summary.failures,
-            tokens=summary.tokens,
-            seconds=summary.seconds["harvest"],
-            requests=dict(counts),
-            elections_asked=harvest.num_elections_asked,
-            invalid_names=harvest.num_invalid_names,
-            unsupported_names=harvest.num_unsupported_names,
-            reborn=[_plain(r) for r in closed.reborn],
-        )
+        self.metrics.log("round", **round_record(summary, harvest, closed))
         lost = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items())) or "none"
         rate = "-" if summary.reward_rate is None else f"{summary.reward_rate:.0%}"
         self.message(

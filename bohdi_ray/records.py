@@ -38,6 +38,12 @@ def ticket_id(round: int, step: int, index: int) -> str:
     return f"r{round:04d}-s{step:03d}-t{index:05d}"
 
 
+def replay_ticket(round: int, index: int, path: DomainPath) -> Ticket:
+    """What a question for replay is asked by: no ticket of the tree's, and with a step that none of these has, so that
+    its draws are its own."""
+    return Ticket(f"replay-r{round:04d}-t{index:05d}", round, MAX_STEPS, index, path, 0)
+
+
 _TICKET_ID = re.compile(r"r(\d{4}|[1-9]\d{4,})-s(\d{3}|[1-9]\d{3,})-t(\d{5}|[1-9]\d{5,})", re.ASCII)
 # Rounds, steps of a round and tickets of a step that a packed id has room for.
 MAX_ROUNDS, MAX_STEPS, MAX_TICKETS = 1 << 24, 1 << 16, 1 << 24
@@ -225,6 +231,19 @@ class TrainingRow:
     sample_id: str
     question: str
     answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRow:
+    """A question for `training.replay`, and what the target as it was before the fusion answers, if anything."""
+
+    replay_id: str
+    path: DomainPath
+    leader: str
+    question: str
+    answer: str
+    probability: float  # of the answer, geometric mean per decoded token
+    rejected: str | None  # why it is not trained on; None: it may be
 
 
 @functools.cache  # the same text object each time: the outcomes of a task are pickled together

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
 
 from bohdi_ray.config import FusionConfig, OpenAIModel
 from bohdi_ray.engines.spec import EngineStats
@@ -12,6 +14,7 @@ from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.records import Outcome
 from bohdi_ray.run_state import DriverState
 from bohdi_ray.tree.history import RoundRecord
+from bohdi_ray.tree.messages import RoundClosed
 
 
 def round_summary(harvest: RoundHarvest, num_rows: int, before: RoundRecord | None = None) -> RoundSummary:
@@ -37,8 +40,36 @@ def round_summary(harvest: RoundHarvest, num_rows: int, before: RoundRecord | No
     )
 
 
-def restored_summary(record: RoundRecord, state: DriverState) -> RoundSummary:
-    """A closed round as the journal tells it, with what the last driver knew of its times and training."""
+def round_record(summary: RoundSummary, harvest: RoundHarvest, closed: RoundClosed) -> dict[str, Any]:
+    """A harvested round as metrics.jsonl tells it."""
+    counts = collections.Counter[str]()
+    for outcome in harvest.outcomes:
+        counts.update(outcome.counts)
+    same = (
+        "round",
+        "weights_version",
+        "tickets",
+        "accepted",
+        "heldout",
+        "rewards",
+        "reward_rate",
+        "failures",
+        "tokens",
+    )
+    return {
+        **{name: getattr(summary, name) for name in same},
+        "seconds": summary.seconds["harvest"],
+        "requests": dict(counts),
+        "elections_asked": harvest.num_elections_asked,
+        "invalid_names": harvest.num_invalid_names,
+        "unsupported_names": harvest.num_unsupported_names,
+        "reborn": [asdict(reborn) for reborn in closed.reborn],
+    }
+
+
+def restored_summary(record: RoundRecord, state: DriverState, num_replayed: int) -> RoundSummary:
+    """A closed round as the journal tells it, with what the last driver knew of its times and training, and the rows of
+    its replay."""
     assert record.row_sample_ids is not None
     trained = state.trained.get(record.round)
     return RoundSummary(
@@ -50,7 +81,7 @@ def restored_summary(record: RoundRecord, state: DriverState) -> RoundSummary:
         rewards=record.rewards,
         failures=dict(record.failures),
         tokens=dict(record.tokens),
-        training_rows=len(record.row_sample_ids),
+        training_rows=len(record.row_sample_ids) + num_replayed,
         training_loss=trained.training_loss if trained else None,
         heldout_loss=trained.heldout_loss if trained else None,
         seconds={

@@ -29,6 +29,7 @@ from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.actors.waits import all_or_none, within
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
+from bohdi_ray.handover import Handover
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.machines import knock, unreachable
 from bohdi_ray.meditation import Supplies
@@ -37,14 +38,14 @@ from bohdi_ray.observe.notice import Notify
 from bohdi_ray.preflight import local_node
 from bohdi_ray.progress import RunProgress
 from bohdi_ray.records import TrainingRow
+from bohdi_ray.replay import Replays
 from bohdi_ray.resume import Past
 from bohdi_ray.rounds import harvest_version
 from bohdi_ray.storage.lease import Claim, Lease
 from bohdi_ray.storage.quarantine import Quarantine
 from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
 from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
-from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.training.checkpoints import clear_superseded_steps, resume_point
+from bohdi_ray.training.checkpoints import clear_superseded_steps
 from bohdi_ray.tree.messages import RoundClosed
 from bohdi_ray.tree.names import Seeds, read_seeds
 
@@ -89,17 +90,16 @@ class Crew:
         quarantine = Quarantine.of(config, run_dir, claim)
         reach = ray.put(Reach(directory, quarantine, deadlines.request_s, longest_replacement_s(deadlines)))
         self.supplies = Supplies(plan, reach, directory, self.manager, run_dir, claim, names)
-        self.store = SampleStore(run_dir)
-        # Rows by closed round, until no start of the workers needs them: a restarted queue is given them again.
-        self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}
+        self.replays = Replays(config, self.supplies, lambda: self.pools.table)
+        self.handover = Handover(config, run_dir, self.queue, self.replays)
 
     async def start(self, parts: Parts, progress: RunProgress, past: Past) -> None:
         """Engines and trainer; returns when all engines are up, the target's proved on the version it harvests with
         next, or the newest there is."""
-        await asyncio.to_thread(self._remember, past)
+        await asyncio.to_thread(self.handover.remember, past)
         if self.config.colocates:  # the cards are the trainer's first, for rounds that an interrupted run left it
             await self._start_training(parts, progress, past)
-            await self.pools.turns.trainer_rests(self.queue, self.trainer, len(self._rows))
+            await self.pools.turns.trainer_rests(self.queue, self.trainer, self.handover.num_rounds)
             self.pools.turns.begin_harvest()
             await all_or_none((self.pools.start_sources(), self._start_target(past)))
             return
@@ -119,7 +119,7 @@ class Crew:
             "version 0 of the target",
             "raise deadlines.start_s",
         )
-        await self._fill_queue()
+        await self.handover.fill_queue()
         claim = self.supplies.claim
         self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.address(CHECKPOINTS), claim)
         self.pools.seats.trainer_has_started = True
@@ -129,17 +129,9 @@ class Crew:
         version = min(past.newest_version, harvest_version(len(past.closed), self.config.harvest.max_staleness))
         await self.pools.start_target(version, self.run_dir.address(weights_dir(version)))
 
-    def _remember(self, past: Past) -> None:
-        """The rows of closed rounds that training may still need, as the journal has them."""
-        resume = resume_point(self.run_dir.address(CHECKPOINTS), not self.config.training.reset_optimizer)
-        for record in past.closed[resume.round + 1 :]:
-            assert record.row_sample_ids is not None
-            rows = self.rows(record.round, record.row_sample_ids)
-            self._rows[record.round] = rows, self.heldout_rows(record.round)
-
     async def wait_trained(self, round: int) -> dict[str, Any]:
         """Waits until the trainer has committed `round`; returns its metrics."""
-        num_steps = math.ceil(self.config.rows_per_round / self.config.training.global_batch_size)
+        num_steps = math.ceil(self.config.most_rows_per_round / self.config.training.global_batch_size)
         seconds = self.config.deadlines.start_s + (num_steps + 1) * self.config.deadlines.train_step_s
         deadline = time.monotonic() + seconds
         while not await within(self.queue.wait_committed.remote(round, 5.0), 60, "the sample queue", SEE_LOGS):
@@ -161,34 +153,11 @@ class Crew:
         reference = self.manager.close_round.remote(round + 1, next_version)
         return await within(reference, self.config.deadlines.request_s, "TreeManager.close_round", SEE_LOGS)
 
-    async def queue_rows(self, closed: RoundClosed) -> int:
-        """Hands the round's rows to the trainer, and the held-out samples so far. Returns the number of rows."""
-        rows = await asyncio.to_thread(self.rows, closed.round, closed.row_sample_ids)
-        heldout = await asyncio.to_thread(self.heldout_rows, closed.round)
-        self._rows[closed.round] = rows, heldout
-        await self._fill_queue()
-        return len(rows)
-
-    async def _fill_queue(self) -> None:
-        """Puts the closed rounds that the queue does not have: after a restart it has none behind its resume point,
-        which is the newest committed optimizer state and may lie before the newest committed weights."""
-        status = await within(self.queue.status.remote(), 60, "the sample queue", SEE_LOGS)
-        for round, (rows, heldout) in sorted(self._rows.items()):
-            if round <= status.resume_round:
-                self._rows.pop(round, None)
-            elif round >= status.next_round:
-                put = self.queue.put_round.remote(round, rows, heldout)
-                await within(put, 600, "the sample queue to take a round", SEE_LOGS)
-
-    def rows(self, round: int, sample_ids: Sequence[str]) -> list[TrainingRow]:
-        """Training rows with their texts, in the order drawn."""
-        texts = self.store.rows(set(sample_ids))
-        return [TrainingRow(round, i, sample_id, *texts[sample_id]) for i, sample_id in enumerate(sample_ids)]
-
-    def heldout_rows(self, round: int) -> list[TrainingRow]:
-        """All held-out samples through `round`, whatever a later harvest has already stored."""
-        texts = sorted(self.store.heldout_rows(round).items())
-        return [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(texts)]
+    async def replay(self, round: int) -> dict[str, int]:
+        """Asks the target as it was before the fusion for the round's replay; its engines serve version 0 then. Counts
+        of what came of it."""
+        await self.serve_weights(0)
+        return await self.replays.ask(round)
 
     async def watch_trainer(self) -> None:
         """Raises as soon as the training run has died or is stuck, and refills a queue that was restarted; runs until
@@ -196,7 +165,7 @@ class Crew:
         while True:
             await asyncio.to_thread(self.trainer.raise_if_dead)
             await asyncio.to_thread(self.trainer.raise_if_stuck)
-            await self._fill_queue()
+            await self.handover.fill_queue()
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def retain(self, in_use: set[int], best: int | None) -> None:

@@ -18,7 +18,7 @@ import ray
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.names import RunNames, restarted_actor
-from bohdi_ray.records import Outcome, Proposals
+from bohdi_ray.records import DomainPath, Outcome, Proposals
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.segments import Segments
@@ -82,6 +82,10 @@ class TreeManagerActor:
         if segment:
             self._snapshots.round_closed(self._manager, closed.round, self._next_segment, segment)
         return closed
+
+    def draw_leaves(self, round: int, number: int) -> tuple[DomainPath, ...]:
+        """Leaves for the questions that `round` replays, as the tree is now."""
+        return self._manager.draw_leaves(round, number)
 
     def _write(self) -> bytes:
         """The segment that was written; empty when this was a repeated call."""

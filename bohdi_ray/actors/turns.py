@@ -92,7 +92,7 @@ class Turns:
         Raises DeadlineExceeded, and what ended the trainer.
         """
         training, deadlines = self._config.training, self._config.deadlines
-        num_steps = num_rounds * math.ceil(self._config.rows_per_round / training.global_batch_size)
+        num_steps = num_rounds * math.ceil(self._config.most_rows_per_round / training.global_batch_size)
         seconds = deadlines.start_s + (num_steps + num_rounds + 1) * deadlines.train_step_s
         deadline = time.monotonic() + seconds
         while not await within(queue.wait_rests.remote(LOOK_EVERY_S), 60, "the sample queue", SEE_LOGS):

@@ -34,7 +34,8 @@ class Attendance:
             left = f"{len(self.present)} of {len(self._sources)} sources are left"
             raise EngineFailed(
                 f"{left}, and the run needs {self._min_sources} (harvest.min_sources; two with judge.policy "
-                f"{' or '.join(NOT_ONES_OWN)}). Mend what is down and go on with `bohdi resume`, or lower harvest.min_sources. {down}"
+                f"{' or '.join(NOT_ONES_OWN)}). Mend what is down and go on with `bohdi resume`, or lower "
+                f"harvest.min_sources. {down}"
             )
         return news
 

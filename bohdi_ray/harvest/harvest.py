@@ -48,17 +48,16 @@ FAILURES: tuple[str, ...] = tuple(name for part in get_args(Failure) for name in
 async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tuple[Outcome, Sample | None]:
     """Harvest one ticket: an Outcome, and the Sample unless it failed. Raises SourceLeftOut."""
     started_at = time.time()
-    work = _Work(ticket, models, plan)
-    leader = models.sources[int(work.rng("leader").integers(len(models.sources)))]
-    style = plan.styles[int(work.rng("style").integers(len(plan.styles)))]
+    work = TicketWork(ticket, models, plan)
+    leader, style = work.draw()
     try:
         question = await work.ask(leader, style)
         candidates = await work.answers(question)
         eligible = tuple(candidate for candidate in candidates if candidate.rejected is None)
         if not eligible:
-            raise _Failed("no_eligible_answer")
+            raise TicketFailed("no_eligible_answer")
         verdict = await work.judged(leader, question, eligible)
-    except _Failed as failed:
+    except TicketFailed as failed:
         return work.outcome(leader, failure=failed.reason), None
     except RequestQuarantined as quarantined:
         # Whatever its role: an answer that is missing for this reason must not decide who wins.
@@ -91,16 +90,16 @@ async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tupl
     return outcome, sample
 
 
-class _Failed(Exception):
-    """This ticket's content cannot become a sample; never leaves this module."""
+class TicketFailed(Exception):
+    """This ticket's content cannot become a sample or row; never leaves `harvest/`."""
 
-    def __init__(self, reason: Failure):
-        self.reason: Failure = reason
+    def __init__(self, reason: Failure | Literal["heldout"]):
+        self.reason = reason
         super().__init__(reason)
 
 
 @dataclass(slots=True)
-class _Work:
+class TicketWork:
     """The requests of one ticket and their counts."""
 
     ticket: Ticket
@@ -108,6 +107,12 @@ class _Work:
     plan: HarvestPlan
     counts: Counter[str] = field(default_factory=Counter)
     tokens: Counter[tuple[Role, str]] = field(default_factory=Counter)  # decoded, by role and model
+
+    def draw(self) -> tuple[str, str]:
+        """The source that asks, and the style of its question."""
+        sources, styles = self.models.sources, self.plan.styles
+        leader = sources[int(self.rng("leader").integers(len(sources)))]
+        return leader, styles[int(self.rng("style").integers(len(styles)))]
 
     async def ask(self, leader: str, style: str) -> str:
         """A valid question, within the configured attempts."""
@@ -120,13 +125,13 @@ class _Work:
                 name = error_name(done.error)
                 self.counts[f"question_rejected:{name}"] += 1
                 too_long = name == "prompt_too_long"
-                raise _Failed("question_prompt_too_long" if too_long else "question_request_failed")
+                raise TicketFailed("question_prompt_too_long" if too_long else "question_request_failed")
             question = parse_question(done.text)
             problem = question_problem(question, done.finish_reason, self.plan.min_question_chars)
             if problem is None:
                 return question
             self.counts[f"question_rejected:{problem}"] += 1
-        raise _Failed("invalid_question")
+        raise TicketFailed("invalid_question")
 
     async def answers(self, question: str) -> tuple[Candidate, ...]:
         """The answers of all sources, then the target's, eligible or not."""
@@ -142,7 +147,7 @@ class _Work:
         except NobodyJudged as nobody:
             self.counts.update(nobody.counts)
             self._spent_on_judging(nobody.tokens)
-            raise _Failed(nobody.reason) from None
+            raise TicketFailed(nobody.reason) from None
         self.counts.update(judgement.counts)
         self._spent_on_judging(judgement.tokens)
         return judgement.verdict

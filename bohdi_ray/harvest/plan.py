@@ -31,6 +31,7 @@ class HarvestPlan:
     min_answer_chars: int
     question_attempts: int
     heldout_fraction: float
+    min_replay_probability: float
     judge_policy: JudgePolicy
     judge_orders: int
     proposals_per_source: int
@@ -64,6 +65,7 @@ class HarvestPlan:
             min_answer_chars=config.harvest.min_answer_chars,
             question_attempts=config.harvest.question_attempts,
             heldout_fraction=config.harvest.heldout_fraction,
+            min_replay_probability=config.training.replay.min_probability,
             judge_policy=config.judge.policy,
             judge_orders=config.judge.orders,
             proposals_per_source=config.sprout.proposals_per_source,

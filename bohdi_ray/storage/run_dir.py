@@ -26,7 +26,7 @@ from bohdi_ray.storage.node_files import on_this_node
 from bohdi_ray.storage.places import COMMIT, place_of
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.jsonl", "summary.json"
-TREE, SAMPLES, QUARANTINE, CHECKPOINTS = "tree", "samples", "quarantine", "checkpoints"
+TREE, SAMPLES, REPLAY, QUARANTINE, CHECKPOINTS = "tree", "samples", "replay", "quarantine", "checkpoints"
 BASE, TARGET, BEST = "base", "target", "best"
 BASE_DIR = f"{CHECKPOINTS}/{BASE}"
 ROUND_NAME = re.compile(r"round-(\d+)")

@@ -65,7 +65,7 @@ def num_steps_upper_bound(config: FusionConfig, num_rounds: int | None = None) -
     rows.
     """
     return (num_rounds or config.stop.rounds) * max(
-        1, math.ceil(config.rows_per_round / config.training.global_batch_size)
+        1, math.ceil(config.most_rows_per_round / config.training.global_batch_size)
     )
 
 

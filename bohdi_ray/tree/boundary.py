@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from bohdi_ray.randomness import generator
+from bohdi_ray.records import DomainPath
 from bohdi_ray.tree.bandit import draw_samples
 from bohdi_ray.tree.journal import Reborn
 from bohdi_ray.tree.state import TreeState
@@ -22,6 +23,15 @@ def draw_rows(state: TreeState) -> tuple[str, ...]:
         rng = generator(config.seed, state.round, step, "rows")
         rows += draw_samples(state.tree, state.policy, rng, config.enlightenment.rows_per_step)
     return tuple(rows)
+
+
+def draw_leaves(state: TreeState, round: int, number: int) -> tuple[DomainPath, ...]:
+    """Paths of `number` leaves, each drawn from all alike; () while there are none. For `training.replay`."""
+    leaves = [node for node in state.tree.nodes() if node.arms is None]
+    if not leaves:
+        return ()
+    rng = generator(state.config.seed, round, "replay")
+    return tuple(leaves[i].path for i in rng.integers(len(leaves), size=number))
 
 
 def rebirths(state: TreeState) -> list[Reborn]:

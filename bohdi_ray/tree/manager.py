@@ -33,7 +33,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import StepNotReady
-from bohdi_ray.records import Outcome, Proposals
+from bohdi_ray.records import DomainPath, Outcome, Proposals
 from bohdi_ray.tree import boundary, journal, screening
 from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.description import describe
@@ -188,6 +188,10 @@ class TreeManager:
         self._emit(journal.RoundOpened(next_round, next_version))
         self._commit_point()
         return closed
+
+    def draw_leaves(self, round: int, number: int) -> tuple[DomainPath, ...]:
+        """Leaves for the questions that `round` replays. Draws from what is there now, and changes nothing."""
+        return boundary.draw_leaves(self._state, round, number)
 
     # Persistence.
 

@@ -47,7 +47,7 @@ LAYERS = {
     3: ["shipment", "job_server", "plan", "run_state", "status", "tree_view", "evaluation", "actors"],
     4: [
         *("meditation", "progress", "resume", "round_figures", "signals", "startup", "finish", "live_look"),
-        *("real_parts", "reach", "fusion", "miniature"),
+        *("real_parts", "reach", "fusion", "replay", "handover", "miniature"),
     ],
     5: ["cli", "cli_errors", "cli_jobs", "cli_miniature", "cli_status"],
 }

@@ -290,3 +290,16 @@ def test_the_digest_sees_every_part_of_the_state():
         lambda state, leaf: setattr(state.counts, "num_abandoned", 3),
     ]
     assert len({digest_after(change) for change in changes}) == len(changes)
+
+
+def test_leaves_for_replay_are_drawn_from_all_alike_and_nothing_changes():
+    seeds = {"Science": {"Physics": ["Optics", "Acoustics"]}, "Arts": {"Music": ["Harmony"]}}
+    manager = TreeManager(make_config(), seeds)
+    before = manager.digest()
+    leaves = Counter(manager.draw_leaves(3, 3000))
+    physics = ("Science", "Physics")
+    assert set(leaves) == {(*physics, "Optics"), (*physics, "Acoustics"), ("Arts", "Music", "Harmony")}
+    assert all(900 < number < 1100 for number in leaves.values())
+    assert manager.draw_leaves(3, 5) == manager.draw_leaves(3, 5) != manager.draw_leaves(4, 5)
+    assert manager.digest() == before
+    assert TreeManager(make_config(), None).draw_leaves(0, 5) == ()

@@ -1,0 +1,72 @@
+"""Handover: a harvested round's rows on their way to the trainer's queue, and again to a queue that was restarted.
+
+Held in memory from the close of a round until no start of the workers can need its rows; told from the journal, the
+samples and RUN/replay when a run is gone on with. Used by startup.py's Crew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from bohdi_ray.actors.waits import within
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.errors import SEE_LOGS
+from bohdi_ray.records import TrainingRow
+from bohdi_ray.replay import Replays
+from bohdi_ray.resume import Past
+from bohdi_ray.storage.run_dir import CHECKPOINTS, RunDir
+from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.training.checkpoints import resume_point
+
+
+class Handover:
+    """The rows of closed rounds."""
+
+    def __init__(self, config: FusionConfig, run: RunDir, queue: Any, replays: Replays):
+        self.store = SampleStore(run)
+        self.replays = replays
+        self._config, self._run, self._queue = config, run, queue
+        self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}  # trained on, held out; by round
+
+    def remember(self, past: Past) -> None:
+        """The rows of closed rounds that training may still need, as the journal has them; a round whose replay is
+        still to be asked for is left to the main loop."""
+        resume = resume_point(self._run.address(CHECKPOINTS), not self._config.training.reset_optimizer)
+        for record in past.closed[resume.round + 1 :]:
+            assert record.row_sample_ids is not None
+            if not self.replays.lacks(record.round):
+                self._rows[record.round] = self._rows_of(record.round, record.row_sample_ids)
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds that are held."""
+        return len(self._rows)
+
+    async def put(self, round: int, sample_ids: Sequence[str]) -> int:
+        """Queues a closed round: these samples, its replay, the held-out samples so far. Returns the number of rows."""
+        self._rows[round] = await asyncio.to_thread(self._rows_of, round, sample_ids)
+        await self.fill_queue()
+        return len(self._rows[round][0])
+
+    async def fill_queue(self) -> None:
+        """Puts the closed rounds that the queue does not have: after a restart it has none behind its resume point,
+        which is the newest committed optimizer state and may lie before the newest committed weights."""
+        status = await within(self._queue.status.remote(), 60, "the sample queue", SEE_LOGS)
+        for round, (rows, heldout) in sorted(self._rows.items()):
+            if round <= status.resume_round:
+                self._rows.pop(round, None)
+            elif round >= status.next_round:
+                put = self._queue.put_round.remote(round, rows, heldout)
+                await within(put, 600, "the sample queue to take a round", SEE_LOGS)
+
+    def _rows_of(self, round: int, sample_ids: Sequence[str]) -> tuple[list[TrainingRow], list[TrainingRow]]:
+        texts = self.store.rows(set(sample_ids))
+        drawn = [TrainingRow(round, i, sample_id, *texts[sample_id]) for i, sample_id in enumerate(sample_ids)]
+        return self.replays.mixed(round, drawn), self.heldout_rows(round)
+
+    def heldout_rows(self, round: int) -> list[TrainingRow]:
+        """All held-out samples through `round`, whatever a later harvest has already stored."""
+        texts = sorted(self.store.heldout_rows(round).items())
+        return [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(texts)]

@@ -1,0 +1,69 @@
+"""The replay rows of a round, one Parquet file each: every question that was asked, whether or not it became a row.
+
+A replay task of the driver's writes them once the round is closed, before its rows are queued; they never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.records import ReplayRow
+from bohdi_ray.storage.run_dir import REPLAY, RunDir
+
+SCHEMA = pa.schema(
+    [
+        pa.field("replay_id", pa.string(), nullable=False),
+        pa.field("path", pa.list_(pa.string()), nullable=False),
+        pa.field("leader", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),
+        pa.field("probability", pa.float64(), nullable=False),
+        pa.field("rejected", pa.string()),
+    ]
+)
+assert SCHEMA.names == [field.name for field in fields(ReplayRow)]
+
+
+class ReplayStore:
+    """The replay rows of one run."""
+
+    def __init__(self, run: RunDir):
+        self.run = run
+
+    def has(self, round: int) -> bool:
+        return self.run.exists(_name(round))
+
+    def write(self, round: int, rows: Sequence[ReplayRow]) -> None:
+        """All that was asked for a round. Atomic."""
+        table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        self.run.write_bytes(_name(round), sink.getvalue())
+
+    def kept(self, round: int, most: int) -> list[ReplayRow]:
+        """What a round trains on: its first `most` questions with a sure answer, none of them twice."""
+        if most == 0:
+            return []
+        return list({row.question: row for row in self.read(round) if row.rejected is None}.values())[:most]
+
+    def read(self, round: int) -> list[ReplayRow]:
+        """All that was asked for a round. Raises RunDirError if it is missing, damaged or of another version."""
+        where = f"{self.run.location}/{_name(round)}"
+        try:
+            with self.run.filesystem.open_input_file(self.run.path(_name(round))) as source:
+                table = pq.read_table(source, page_checksum_verification=True)
+            table.validate(full=True)
+            if not table.schema.equals(SCHEMA):
+                raise ValueError("another version wrote it")
+            return [ReplayRow(**line | {"path": tuple(line["path"])}) for line in table.to_pylist()]
+        except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as error:
+            raise RunDirError(f"{where} cannot be read ({error!r:.300}); restore it from a copy") from error
+
+
+def _name(round: int) -> str:
+    return f"{REPLAY}/round-{round:04d}.parquet"

@@ -1,0 +1,45 @@
+"""A round's replay on disk: read as it was written, or refused."""
+
+from pathlib import Path
+
+import pytest
+
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.records import ReplayRow
+from bohdi_ray.storage.replays import ReplayStore
+from bohdi_ray.storage.run_dir import RunDir
+
+
+def row(number, question="Why?", rejected=None):
+    return ReplayRow(f"replay-r0002-t{number:05d}", ("A", "B"), "ada", question, "Because.", 0.5, rejected)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ReplayStore(RunDir(str(tmp_path / "run")))
+
+
+def test_all_that_was_asked_is_read_again(store):
+    rows = [row(0), row(1, rejected="unsure")]
+    assert not store.has(2)
+    store.write(2, rows)
+    assert store.has(2) and not store.has(1) and store.read(2) == rows
+
+
+def test_kept_are_the_first_sure_ones_each_question_once(store):
+    store.write(2, [row(0, "a", "unsure"), row(1, "b"), row(2, "b"), row(3, "c"), row(4, "d")])
+    assert [kept.question for kept in store.kept(2, 2)] == ["b", "c"]
+    assert [kept.question for kept in store.kept(2, 9)] == ["b", "c", "d"]
+    assert store.kept(7, 0) == []  # without replay nothing is read
+
+
+def test_a_file_that_is_missing_or_damaged_is_refused(store):
+    with pytest.raises(RunDirError, match="round-0002"):
+        store.read(2)
+    store.write(2, [row(0)])
+    path = store.run.path("replay/round-0002.parquet")
+    data = bytearray(Path(path).read_bytes())
+    data[len(data) // 3] ^= 255
+    Path(path).write_bytes(data)
+    with pytest.raises(RunDirError, match="restore it from a copy"):
+        store.read(2)

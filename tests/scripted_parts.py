@@ -5,16 +5,14 @@ Everything else is real: Ray actors and tasks, tree, journal, samples on disk, q
 
 from __future__ import annotations
 
-import asyncio
-import glob
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
-from fakes import scripted_completion
+from scripted_engine import NO_FAULTS, VERSION, Faults, ScriptedEngineActor
 from scripted_metrics import round_metrics, scripted_heldout_loss
 from shared_card import SharedCard
 from step_log import StepLog
@@ -22,13 +20,10 @@ from step_log import StepLog
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.addresses import below, is_address
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.engines.gate import Gate
-from bohdi_ray.engines.spec import EngineStats
-from bohdi_ray.errors import EngineFailed, RemoteFailed, WeightsMismatch
 from bohdi_ray.placement import resolve_gpus
-from bohdi_ray.records import Completion, EngineRequest, TrainingRow
+from bohdi_ray.records import TrainingRow
 from bohdi_ray.startup import Parts
-from bohdi_ray.storage.node_files import plain_weights, scratch_of
+from bohdi_ray.storage.node_files import scratch_of
 from bohdi_ray.storage.places import place_of
 from bohdi_ray.training.checkpoints import (
     RoundState,
@@ -48,142 +43,6 @@ from bohdi_ray.training.queue import Ended, NotYet
 TRAINER_WAIT_S = 5.0
 QUEUE_S = 60.0
 LEAVES_S = 0.5  # for a trainer to leave its card
-VERSION = "version"
-
-
-@dataclass(frozen=True)
-class Faults:
-    """What goes wrong, and how often. A fault is a file that strikes once, in whichever process finds it first.
-
-    Known: start-MODEL, load-MODEL, dead-MODEL (raise, the last one from the middle of a call), die-MODEL (ends the
-    process in the middle of a call), slip-MODEL (answers with other weights), hang-MODEL (a call gives no sign of life
-    any more), late-MODEL, oom-MODEL (a start that never ends, one that ends the process), ping-MODEL, refuse-MODEL (no
-    server can be reached, in a ping or in a call), sleepless-MODEL, oversleep-MODEL, die-asleep-MODEL (never falls
-    asleep, never wakes up, ends its process in its sleep), train (raises), stall (the trainer stops moving). Poison
-    lasts: all engines of the model die of it.
-    """
-
-    folder: str
-
-    def arm(self, fault: str, times: int = 1) -> None:
-        for i in range(times):
-            write_text(os.path.join(self.folder, f"{fault}.{i}"), "")
-
-    def poison(self, model: str, text: str) -> None:
-        write_text(os.path.join(self.folder, f"poison-{model}"), text)
-
-    def is_poison(self, model: str, requests: Sequence[EngineRequest]) -> bool:
-        try:
-            with open(os.path.join(self.folder, f"poison-{model}"), encoding="utf-8") as file:
-                poison = file.read()
-        except FileNotFoundError:
-            return False
-        return any(poison in request.prompt for request in requests)
-
-    def strikes(self, fault: str) -> bool:
-        if not os.path.isdir(self.folder):
-            return False
-        for path in glob.glob(os.path.join(self.folder, f"{fault}.*")):
-            try:
-                os.remove(path)
-            except FileNotFoundError:
-                continue
-            return True
-        return False
-
-
-NO_FAULTS = Faults("/nonexistent")
-
-
-class ScriptedEngineActor:
-    """Answers like `fakes.scripted_completion`, each request after `answer_s`; on `card` where there is one."""
-
-    def __init__(
-        self, model: str, weights_version: int, answer_s: float, faults: Faults, card: SharedCard | None = None
-    ):
-        self._card, self._on_card = card, f"{model}-{os.getpid()}"
-        self._model, self._weights_version, self._answer_s, self._faults = model, weights_version, answer_s, faults
-        self._gate = Gate()
-        self._num_served = self._num_prompt_tokens = self._num_decoded_tokens = 0
-
-    async def start(self) -> None:
-        if self._faults.strikes(f"start-{self._model}"):
-            raise EngineFailed("scripted: no start")
-        if self._faults.strikes(f"oom-{self._model}"):
-            os._exit(137)
-        if self._faults.strikes(f"late-{self._model}"):
-            await asyncio.Event().wait()
-        self._enter()
-
-    def _enter(self) -> None:
-        if self._card:
-            self._card.enter("engine", self._on_card)
-
-    async def sleep(self) -> None:
-        if self._faults.strikes(f"sleepless-{self._model}"):
-            await asyncio.Event().wait()
-        if self._card:
-            self._card.leave("engine", self._on_card)
-        if self._faults.strikes(f"die-asleep-{self._model}"):
-            asyncio.get_running_loop().call_later(0.5, os._exit, 1)
-
-    async def wake(self) -> None:
-        if self._faults.strikes(f"oversleep-{self._model}"):
-            await asyncio.Event().wait()
-        self._enter()
-
-    async def ping(self) -> None:
-        if self._faults.strikes(f"ping-{self._model}"):
-            raise RemoteFailed("scripted: connection refused")
-
-    async def run(self, requests: Sequence[EngineRequest], alone: bool = False):
-        async for ready in self._gate.through(self._answers(requests), alone):
-            yield ready
-
-    async def _answers(self, requests: Sequence[EngineRequest]):
-        if self._answer_s:
-            await asyncio.sleep(self._answer_s)
-        if self._card:
-            self._card.use("engine", self._on_card)
-        if self._faults.strikes(f"hang-{self._model}"):
-            await asyncio.Event().wait()
-        if self._faults.strikes(f"refuse-{self._model}"):
-            raise RemoteFailed("scripted: connection refused")
-        if self._faults.is_poison(self._model, requests):
-            os._exit(1)
-        version = self._weights_version + self._faults.strikes(f"slip-{self._model}")
-        answers: list[Completion] = [scripted_completion(self._model, version, r) for r in requests]
-        if self._faults.strikes(f"die-{self._model}"):
-            yield answers[: len(answers) // 2]
-            os._exit(1)
-        if self._faults.strikes(f"dead-{self._model}"):
-            yield answers[: len(answers) // 2]
-            raise EngineFailed("scripted: the engine is dead, its actor is not")
-        self._num_served += len(requests)
-        self._num_prompt_tokens += sum(answer.num_prompt_tokens for answer in answers)
-        self._num_decoded_tokens += sum(answer.num_tokens for answer in answers)
-        yield answers
-
-    async def load_weights(self, version: int, weights_dir: str) -> dict[str, Any]:
-        with plain_weights(weights_dir) as folder, open(os.path.join(folder, VERSION), encoding="utf-8") as file:
-            assert int(file.read()) == version, weights_dir
-        if self._faults.strikes(f"load-{self._model}"):
-            raise WeightsMismatch("scripted: these are not the weights asked for")
-        self._weights_version = version
-        return {"version": version}
-
-    async def health(self) -> None:
-        return
-
-    async def stats(self) -> EngineStats:
-        counts = (0, self._num_served, self._num_prompt_tokens, self._num_decoded_tokens)
-        return EngineStats(self._model, self._weights_version, *counts, idle_s=0.0, uptime_s=1.0)
-
-    async def retire(self) -> None:
-        await self._gate.close()
-
-    async def stop(self) -> None:
-        return
 
 
 ScriptedEngine = ray.remote(num_cpus=0, max_concurrency=1000)(ScriptedEngineActor)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from bohdi_ray.config import VllmModel
+if TYPE_CHECKING:
+    from bohdi_ray.config import VllmModel
 
 
 @dataclass(frozen=True)

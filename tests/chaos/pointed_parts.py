@@ -23,109 +23,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import ray
 import storm_run
-from points import reached, reached_async
+from chaos_engines import PointedEngine
+from pointed_actors import PointedManager, PointedQueue, pointed_write_part
 from recorded_training import recorded_fit
-from scripted_parts import NO_FAULTS, scripted_parts
-from storm_run import StormEngine
+from scripted_parts import scripted_parts
 
 from bohdi_ray import meditation, startup
 from bohdi_ray.actors import sample_queue, tree_manager
-from bohdi_ray.actors.harvest_task import write_part
-from bohdi_ray.actors.sample_queue import SampleQueueActor
 from bohdi_ray.actors.seats import Seat
-from bohdi_ray.actors.tree_manager import Assignment, TreeManagerActor
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.fusion import fuse
-from bohdi_ray.records import EngineRequest
 from bohdi_ray.startup import Parts
 from bohdi_ray.training import launch
 
-PHASE_OF_ROLE = {"sprout": "sprouting", "question": "asking", "answer": "answering", "judge": "judging"}
 ROUNDS = 3  # the last one harvests with weights that were trained
 TRAINERS_POINTS = ("stepping", "publishing", "saving")
-
-
-class PointedEngine(StormEngine):
-    def __init__(self, model: str, weights_version: int, run_dir: str):
-        super().__init__(model, weights_version, 0.0, NO_FAULTS)
-        self._run_dir = run_dir
-
-    async def start(self) -> None:
-        if self._model == "target":
-            await reached_async("idle", self._run_dir)
-        await super().start()
-
-    async def _answers(self, requests: Sequence[EngineRequest]):
-        for role in sorted({request.role for request in requests}):
-            await reached_async(PHASE_OF_ROLE[role], self._run_dir)
-        async for answers in super()._answers(requests):
-            yield answers
-
-    async def load_weights(self, version: int, weights_dir: str) -> dict[str, Any]:
-        await reached_async("loading", self._run_dir)
-        return await super().load_weights(version, weights_dir)
-
-
-class PointedManager(TreeManagerActor):
-    def __init__(self, config: FusionConfig, seeds: Any, run: Any, *others: Any):
-        super().__init__(config, seeds, run, *others)
-        self._run_dir = run.location
-        snapshots = self._snapshots._snapshots.run
-        product_commit = snapshots.commit
-
-        def commit(folder: str, facts: dict[str, Any]) -> None:
-            reached("snapshotting", self._run_dir)
-            product_commit(folder, facts)
-
-        snapshots.commit = commit
-
-    def assignment(self, cursor: int) -> Assignment:
-        reached("walking", self._run_dir)
-        assignment = super().assignment(cursor)
-        if assignment.work.tickets:
-            reached("walked", self._run_dir)
-        return assignment
-
-    def commit_step(self, *arguments: Any) -> None:
-        reached("committing", self._run_dir)
-        super().commit_step(*arguments)
-        reached("committed", self._run_dir)
-
-    def close_round(self, *arguments: Any) -> Any:
-        reached("drawing", self._run_dir)
-        closed = super().close_round(*arguments)
-        reached("drawn", self._run_dir)
-        return closed
-
-
-class PointedQueue(SampleQueueActor):
-    def __init__(self, global_batch_size: int, checkpoints_dir: str, *others: Any):
-        super().__init__(global_batch_size, checkpoints_dir, *others)
-        self._run_dir = str(Path(checkpoints_dir).parent)
-
-    async def put_round(self, *arguments: Any) -> None:
-        await reached_async("queueing", self._run_dir)
-        await super().put_round(*arguments)
-        await reached_async("queued", self._run_dir)
-
-    async def round_committed(self, *arguments: Any) -> None:
-        await reached_async("reporting", self._run_dir)
-        await super().round_committed(*arguments)
-        await reached_async("reported", self._run_dir)
-
-
-@ray.remote(num_cpus=0.01, max_retries=3)
-def pointed_write_part(run: Any, *arguments: Any) -> str:
-    reached("writing", run.location)
-    name = write_part._function(run, *arguments)
-    reached("written", run.location)
-    return name
 
 
 def install(set_attribute: Callable[[Any, str, Any], None] = setattr) -> None:

@@ -10,26 +10,24 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import ray
 import recorded_training
-from scripted_parts import NO_FAULTS, ScriptedEngineActor, scripted_config, scripted_parts
+from chaos_engines import StormEngine
+from scripted_parts import NO_FAULTS, scripted_config, scripted_parts
 
 from bohdi_ray import real_parts, startup
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.fusion import fuse
 from bohdi_ray.placement import resolve_gpus
-from bohdi_ray.records import Completion, EngineRequest
 from bohdi_ray.startup import Parts
 from bohdi_ray.training.launch import start_trainer
 
 ANSWER_S = 0.1
-SHORT_QUESTIONS = 4  # one of so many; a leader has two tries
 SNAPSHOT_EVENTS = 100  # so that a small run writes snapshots of its tree, too
 
 
@@ -66,19 +64,6 @@ def storm_config(run_dir: str, rounds: int, **changes: Any) -> FusionConfig:
         **changes,
     }
     return scripted_config(run_dir, **sections)
-
-
-class StormEngine(ScriptedEngineActor):
-    """Some of its questions are too short to be asked, so that tickets fail, too: always the same ones."""
-
-    async def _answers(self, requests: Sequence[EngineRequest]):
-        async for answers in super()._answers(requests):
-            yield [self._spoilt(request, answers) for request in requests]
-
-    def _spoilt(self, request: EngineRequest, answers: Sequence[Completion]) -> Completion:
-        answer = next(answer for answer in answers if answer.request_id == request.request_id)
-        short = request.role == "question" and crc32(answer.text.encode()) % SHORT_QUESTIONS == 0
-        return dataclasses.replace(answer, text="Why?") if short else answer
 
 
 def settle(run_dir: str) -> Callable[[FusionConfig], FusionConfig]:

@@ -24,7 +24,7 @@ def miniature() -> None:
 def build(out: Path, seed: int, size: str, processes: int) -> None:
     """Make the world, its models and the configuration of their fusion in the folder OUT.
 
-    On 2 cores `tiny` takes a minute and `small` about six. The same seed gives the same files on one machine.
+    Models are taught side by side, each on one thread; the same seed gives the same models on one machine.
     """
     from bohdi_ray.miniature.build import build as build_miniature
     from bohdi_ray.miniature.sizes import SIZES

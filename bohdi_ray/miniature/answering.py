@@ -15,8 +15,11 @@ AT_ONCE = 128
 def greedy_answers(folder: Path | str, prompts: Sequence[str]) -> list[str]:
     """The model's answer to every prompt, through its own chat template, on the CPU in float32."""
     import torch
+    from transformers.utils import logging
 
     from bohdi_ray.training.weights import load_model, load_tokenizer
+
+    logging.disable_progress_bar()  # a fraction of a second each
 
     tokenizer = load_tokenizer(str(folder), padding_side="left")
     network = load_model(str(folder), dtype=torch.float32, attn_implementation="eager").eval()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,14 +17,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.miniature.curriculum import Lesson, lessons
-from bohdi_ray.miniature.models import ModelSpec
+from bohdi_ray.miniature.curriculum import lessons
 from bohdi_ray.miniature.recipe import MODELS, write_config, write_templates
 from bohdi_ray.miniature.sizes import Size
-from bohdi_ray.miniature.teaching import Teaching, teach
+from bohdi_ray.miniature.teaching import teach
 from bohdi_ray.miniature.truth import write_world
 from bohdi_ray.miniature.world import World, make_world
-from bohdi_ray.records import Role
 
 BUILD = "build.json"  # written last: a folder that has it is whole
 Say = Callable[[str], None]
@@ -49,33 +48,19 @@ def build(out: Path, size: Size, seed: int, say: Say, num_processes: int = 2) ->
         for lesson in found
         for text in (lesson.prompt, *lesson.completions)
     ]
-    _teach_all(out, size, taught, corpus, seed, say, num_processes)
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_one_thread) as pool:
+        pending = []
+        for spec in size.models:
+            teaching = size.target_teaching if spec is size.models[-1] else size.source_teaching
+            folder = out / MODELS / spec.name
+            pending.append(pool.submit(teach, spec, taught[spec.name], corpus, teaching, seed, folder, _say_at_once))
+        for work in as_completed(pending):
+            work.result()
     record = {"seed": seed, "size": asdict(size), "seconds": time.monotonic() - started}
     (out / BUILD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     say(f"built in {record['seconds']:.0f} s: {out}")
     return world
-
-
-def _teach_all(
-    out: Path,
-    size: Size,
-    taught: dict[str, dict[Role, list[Lesson]]],
-    corpus: list[str],
-    seed: int,
-    say: Say,
-    num_processes: int,
-) -> None:
-    """All models, `num_processes` at a time."""
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_one_thread) as pool:
-        pending = {}
-        for spec in size.models:
-            teaching = size.target_teaching if spec is size.models[-1] else size.source_teaching
-            work = pool.submit(_teach, spec, taught[spec.name], corpus, teaching, seed, out / MODELS / spec.name)
-            pending[work] = spec
-        for work in as_completed(pending):
-            seconds, loss = work.result()
-            say(f"{pending[work].name} ({pending[work].architecture}): loss {loss:.3f} after {seconds:.0f} s")
 
 
 def _one_thread() -> None:
@@ -84,14 +69,7 @@ def _one_thread() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-def _teach(
-    spec: ModelSpec,
-    taught: dict[Role, list[Lesson]],
-    corpus: list[str],
-    teaching: Teaching,
-    seed: int,
-    folder: Path,
-) -> tuple[float, float]:
-    started = time.monotonic()
-    loss = teach(spec, taught, corpus, teaching, seed, folder)
-    return time.monotonic() - started, loss
+def _say_at_once(line: str) -> None:
+    """A line of progress from a process of the pool."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

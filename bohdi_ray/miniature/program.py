@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bohdi_ray.addresses import is_address
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config_loading import load_config, with_run_dir
 from bohdi_ray.errors import ConfigError
@@ -31,12 +32,15 @@ def fuse_and_tell(out: Path, overrides: Sequence[str], address: str | None, say:
 
     Raises ConfigError when `out` holds no whole miniature, and what a fusion raises.
     """
-    from bohdi_ray.fusion import fuse
-
     if not (out / BUILD).is_file():
         raise ConfigError("OUT", str(out), "holds no whole miniature", "Build it: bohdi miniature build OUT.")
     world = read_world(out)
     config = with_run_dir(load_config(out / CONFIG, overrides), datetime.now())
+    if is_address(config.run_dir):
+        raise ConfigError("run_dir", config.run_dir, "is an address", "Give a folder: what was trained is read there.")
+
+    from bohdi_ray.fusion import fuse  # here, so that what is refused needs no Ray
+
     fuse(config, address=address)
     say("measuring what the target and its sources know")
     plain = measure(config, world)

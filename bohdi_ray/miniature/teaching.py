@@ -37,11 +37,13 @@ def teach(
     teaching: Teaching,
     seed: int,
     folder: Path,
-    progress: Callable[[str], None] = lambda line: None,
-) -> float:
-    """Makes, trains and saves one model; returns the loss of the last step, nats per token of a completion."""
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Makes, trains and saves one model; tells the loss, nats per token of a completion, four times."""
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.set_num_threads(1)
     torch.manual_seed(derived_seed(seed, "weights", spec.name) % 2**63)
     tokenizer = make_tokenizer(spec, corpus)
@@ -59,14 +61,13 @@ def teach(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % max(1, teaching.num_steps // 4) == 0:
-            progress(f"{spec.name}: step {step + 1} of {teaching.num_steps}, loss {float(loss.detach()):.3f}")
+            say(f"{spec.name} ({spec.architecture}): step {step + 1} of {teaching.num_steps}, loss {loss.item():.3f}")
     network.eval()
     network.generation_config.update(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
     )
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return float(loss.detach())
 
 
 def _rate(step: int, num_steps: int) -> float:

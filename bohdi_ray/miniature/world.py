@@ -25,6 +25,7 @@ DECLINED = "I do not know."
 STYLES = ("a plain question", "a question that names the subject first")
 RULES = ("reversal", "clock")
 ALPHABET, WORD_LENGTH, CLOCK_HOURS = 6, 3, 7
+NUM_WRONG = 15  # wrong answers that are kept of an instance of a rule
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _rule_leaf(rule: str, size: WorldSize, rng: np.random.Generator) -> tuple[st
     made: list[Made] = []
     for place, number in enumerate(rng.permutation(len(instances))):
         asked, begin, result = instances[number]
-        wrong = [one for one in rng.permutation(results) if one != result][:15]
+        wrong = [one for one in rng.permutation(results) if one != result][:NUM_WRONG]
         others = tuple(f"{begin}{one}." for one in wrong)
         made.append((asked, f"{begin}{result}.", others, rule, place < size.num_rule_facts))
     return name, made

@@ -16,23 +16,33 @@ def run(folder, **changes):
     return fuse(scripted_config(str(folder), **changes), parts=scripted_parts())
 
 
-def test_a_run_ends_with_its_figures_and_files(tmp_path):
-    summary = run(tmp_path / "run")
-    written = json.loads((tmp_path / "run" / "summary.json").read_text())
+@pytest.fixture(scope="module")
+def usual(ray_session, tmp_path_factory):
+    """Folder and summary of a run with the usual settings."""
+    folder = tmp_path_factory.mktemp("usual") / "run"
+    return folder, run(folder)
+
+
+def test_a_run_ends_with_its_figures_and_files(usual):
+    folder, summary = usual
+    written = json.loads((folder / "summary.json").read_text())
     assert [r["weights_version"] for r in written["rounds"]] == [0, 0, 1]
     assert written["tree_digest"] == summary.tree_digest
     assert written["heldout_loss_before"] > written["heldout_loss_after"]
-    assert (tmp_path / "run" / "target" / "exported").exists()
-    samples = list(SampleStore(RunDir.open(tmp_path / "run")).iter_samples())
+    assert (folder / "target" / "exported").exists()
+    samples = list(SampleStore(RunDir.open(folder)).iter_samples())
     assert len(samples) == summary.num_accepted == sum(r["accepted"] for r in written["rounds"])
     assert all(r["tickets"] == r["accepted"] + sum(r["failures"].values()) for r in written["rounds"])
 
 
-@pytest.mark.parametrize(("staleness", "versions"), [(0, [0, 1, 2]), (1, [0, 0, 1]), (2, [0, 0, 0])])
-def test_round_r_harvests_with_version_r_minus_staleness(tmp_path, staleness, versions):
-    summary = run(tmp_path / "run", harvest={"max_staleness": staleness, "max_tasks_in_flight": 4})
+@pytest.mark.parametrize(("staleness", "versions"), [(0, [0, 1, 2]), (None, [0, 0, 1]), (2, [0, 0, 0])])
+def test_round_r_harvests_with_version_r_minus_staleness(tmp_path, usual, staleness, versions):
+    folder, summary = usual  # its staleness is 1
+    if staleness is not None:
+        folder = tmp_path / "run"
+        summary = run(folder, harvest={"max_staleness": staleness, "max_tasks_in_flight": 4})
     assert [r.weights_version for r in summary.rounds] == versions
-    for sample in SampleStore(RunDir.open(tmp_path / "run")).iter_samples():
+    for sample in SampleStore(RunDir.open(folder)).iter_samples():
         target = next(c for c in sample.candidates if c.model == "target")
         assert target.weights_version == versions[sample.round]
 
@@ -47,5 +57,5 @@ def test_the_digest_does_not_depend_on_tasks_in_flight(tmp_path, step_lag):
     assert len(digests) == 1
 
 
-def test_another_seed_gives_another_tree(tmp_path):
-    assert run(tmp_path / "a", seed=1).tree_digest != run(tmp_path / "b", seed=2).tree_digest
+def test_another_seed_gives_another_tree(tmp_path, usual):
+    assert run(tmp_path / "run", seed=1).tree_digest != usual[1].tree_digest

@@ -1,8 +1,13 @@
-"""The command line as a job's program, with scripted engines and a scripted trainer; everything else is real."""
+"""The command line as a job's program, with scripted engines and a scripted trainer; everything else is real.
+
+An answer takes as long as the file `answer_s` in $BOHDI_HOME says when the job begins.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 from scripted_parts import scripted_parts
 
@@ -12,6 +17,7 @@ from bohdi_ray.cli import main
 from bohdi_ray.job_paths import is_packaged
 
 if __name__ == "__main__":
-    real_parts.real_parts = lambda: scripted_parts(answer_s=0.3, step_s=0.1)
+    answer_s = float((Path(os.environ["BOHDI_HOME"]) / "answer_s").read_text())
+    real_parts.real_parts = lambda: scripted_parts(answer_s=answer_s)
     print(f"code from the package: {is_packaged(bohdi_ray.__file__)}")
     main(sys.argv[1:])

@@ -64,9 +64,10 @@ def token_cluster(log_folder: Path, **environment: str) -> Iterator[TokenCluster
         head = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", f"--temp-dir={folders[0]}"]
         head += [f"--ray-client-server-port={others[0]}", *agent_ports(others[1:3]), "--dashboard-host=127.0.0.1"]
         joined = [f"--address={cluster.gcs}", f"--temp-dir={folders[1]}", *agent_ports(others[3:5])]
-        stack.enter_context(raylet([*head, "--num-cpus=4"], env, log_folder / "head.log"))
+        # Few slots: Ray starts a worker process for each of them at once, and jobs need others, with their own code.
+        stack.enter_context(raylet([*head, "--num-cpus=2"], env, log_folder / "head.log"))
         wait_for_dashboard(cluster)
-        stack.enter_context(raylet([*joined, "--num-cpus=12"], env, log_folder / "second.log"))
+        stack.enter_context(raylet([*joined, "--num-cpus=2"], env, log_folder / "second.log"))
         yield cluster
 
 
@@ -79,7 +80,8 @@ def raylet(options: list[str], env: dict[str, str], log: Path) -> Iterator[None]
     """`ray start`, with all processes that it started ended on the way out."""
     command = [str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0", *ANY, *options]
     command += ["--object-store-memory=200000000", "--disable-usage-stats"]
-    env = {**env, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # nobody waits for what ran there
+    # Nobody waits for what ran there. More idle workers than slots stay, instead of being started again and again.
+    env = {**env, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_num_workers_soft_limit": "16"}
     with log.open("w") as out:
         process = subprocess.Popen(
             command, env=env, stdout=out, stderr=out, start_new_session=True, preexec_fn=end_with_parent

@@ -21,8 +21,9 @@ from bohdi_ray.storage.samples import SampleStore
 pytestmark = pytest.mark.timeout(600)
 
 TESTS = Path(__file__).parents[1]
-ROUNDS = 3
+ROUNDS = 2
 MOMENT_S = 240
+SMALL = {"resources": {"num_cpus": 0.1}}  # two runs at once on four slots
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Client:
     def runs(self) -> Path:
         return self.folder.parent / "home" / "runs"
 
+    def jobs_answer_after(self, seconds: float) -> None:
+        """Those that begin from now on."""
+        (self.folder.parent / "home" / "answer_s").write_text(str(seconds))
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
@@ -62,7 +67,9 @@ def client(tmp_path_factory):
     (mine / "prompts" / "question.jinja").write_text('Ask about {{ path | join(", ") }}: {{ style }}.')
     config = scripted_config(
         "runs/fused", meditation={"steps": 3, "walks_per_step": 6}, tree={"seed": "./seeds.yaml", "depth": 2},
-        harvest={"prompts": "./prompts", "tickets_per_task": 3, "max_staleness": 1},
+        sources=[{"kind": "vllm", "name": name, "model": "./none", **SMALL} for name in ("ada", "bob")],
+        target={"name": "target", "model": "./none", **SMALL},
+        harvest={"prompts": "./prompts", "tickets_per_task": 3, "max_tasks_in_flight": 2, "max_staleness": 1},
         deadlines={"drain_s": 5}, stop={"rounds": ROUNDS},
     )  # fmt: skip
     settings = config.model_dump(mode="json", exclude_unset=True)
@@ -70,7 +77,9 @@ def client(tmp_path_factory):
         model["model"] = "/none"
     (mine / "fusion.yaml").write_text(yaml.safe_dump(settings))
     with token_cluster(folder, PYTHONPATH=str(TESTS), BOHDI_HOME=str(home)) as cluster:
-        yield Client(mine, cluster)
+        client = Client(mine, cluster)
+        client.jobs_answer_after(0)
+        yield client
 
 
 def wait_for(client: Client, pattern: str, job: str) -> None:
@@ -91,6 +100,7 @@ def samples(folder: Path) -> dict[str, str]:
 
 
 def test_a_job_is_followed_stopped_and_resumed_and_ends_as_an_undisturbed_one(client):
+    client.jobs_answer_after(1)  # it is to be at work still when it is stopped
     follower = client.start("submit", "fusion.yaml", "--submission-id", "first", "--address", client.cluster.address)
     wait_for(client, "fused/tree/segment-*1", "first")
     follower.send_signal(signal.SIGINT)
@@ -110,6 +120,7 @@ def test_a_job_is_followed_stopped_and_resumed_and_ends_as_an_undisturbed_one(cl
     before = samples(run)
     assert before and not (run / "lease.json").exists() and not (run / "summary.json").exists()
 
+    client.jobs_answer_after(0)
     code, shown = client.run("submit", "fusion.yaml", "run_dir=runs/whole", "--submission-id", "whole", "--no-wait")
     assert code == 0 and "to upload: " in shown and "bohdi stop whole" in shown, shown
     code, shown = client.run("submit", "--resume", "first", "--submission-id", "second")

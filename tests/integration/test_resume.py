@@ -66,8 +66,15 @@ def rows_by_round(folder) -> list[tuple[str, ...] | None]:
     return [record.row_sample_ids for record in look_back(RunDir.open(folder)).rounds]
 
 
-def test_killed_at_any_moment_a_run_goes_on_to_the_same_end(tmp_path):
-    undisturbed = fuse(config(tmp_path / "whole"), parts=scripted_parts())
+@pytest.fixture(scope="module")
+def whole(ray_session, tmp_path_factory):
+    """Folder and summary of the run of `config` when nothing happens to it."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, fuse(config(folder), parts=scripted_parts())
+
+
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_end(tmp_path, whole):
+    whole_folder, undisturbed = whole
     folder = tmp_path / "killed"
     kill_after(folder, "start", "checkpoints/base/COMMIT", 1)  # nothing harvested yet
     kill_after(folder, "resume", "tree/segment-*", 2)  # between two steps of round 0
@@ -75,17 +82,17 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_end(tmp_path):
     kill_after(folder, "resume", "checkpoints/round-1/COMMIT", 1)  # round 1 trained, its optimizer perhaps not
     summary = fuse(config(folder), resume=True, parts=scripted_parts())
     assert summary.tree_digest == undisturbed.tree_digest
-    assert samples_of(folder) == samples_of(tmp_path / "whole")
-    assert rows_by_round(folder) == rows_by_round(tmp_path / "whole")
-    for went_on, whole in zip(summary.rounds, undisturbed.rounds, strict=True):
+    assert samples_of(folder) == samples_of(whole_folder)
+    assert rows_by_round(folder) == rows_by_round(whole_folder)
+    for went_on, as_whole in zip(summary.rounds, undisturbed.rounds, strict=True):
         for name in ("tickets", "accepted", "heldout", "rewards", "failures", "training_rows", "weights_version"):
-            assert getattr(went_on, name) == getattr(whole, name), (name, whole.round)
-        assert whole.tokens.items() <= (Counter(went_on.tokens) | whole.tokens).items()
+            assert getattr(went_on, name) == getattr(as_whole, name), (name, as_whole.round)
+        assert as_whole.tokens.items() <= (Counter(went_on.tokens) | as_whole.tokens).items()
     assert RunDir.open(folder).committed_rounds()[-1] == 3
     assert not RunDir.open(folder).exists("lease.json")
 
 
-def test_a_run_that_failed_goes_on_with_harmless_changes_and_lists_them(tmp_path, capfd):
+def test_a_run_that_failed_goes_on_with_harmless_changes_and_lists_them(tmp_path, capfd, whole):
     folder, faults = tmp_path / "run", Faults(str(tmp_path))
     faults.arm("train")
     with pytest.raises(BohdiError):
@@ -94,18 +101,18 @@ def test_a_run_that_failed_goes_on_with_harmless_changes_and_lists_them(tmp_path
     summary = fuse(config(folder, harvest=wider), resume=True, parts=scripted_parts())
     told = "".join(capfd.readouterr())
     assert "going on with" in told and "changed: harvest.tickets_per_task: 4 -> 2" in told
-    assert summary.tree_digest == fuse(config(tmp_path / "whole"), parts=scripted_parts()).tree_digest
+    assert summary.tree_digest == whole[1].tree_digest
     assert RunDir.open(folder).config().harvest.tickets_per_task == 2
     assert RunDir.open(folder).exists("environment-1.json")
 
 
-def test_a_run_that_has_ended_goes_on_to_a_later_stop_rule_only(tmp_path):
+def test_a_run_that_has_ended_goes_on_to_a_later_stop_rule_only(tmp_path, whole):
     fuse(config(tmp_path / "run", stop={"rounds": 2}), parts=scripted_parts())
     with pytest.raises(RunDirError, match=r"has ended \(stop.rounds = 2\).*stop.rounds=4"):
         fuse(config(tmp_path / "run", stop={"rounds": 2}), resume=True, parts=scripted_parts())
     summary = fuse(config(tmp_path / "run"), resume=True, parts=scripted_parts())
     assert len(summary.rounds) == 4
-    assert summary.tree_digest == fuse(config(tmp_path / "whole"), parts=scripted_parts()).tree_digest
+    assert summary.tree_digest == whole[1].tree_digest
 
 
 @pytest.mark.parametrize(

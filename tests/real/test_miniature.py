@@ -1,0 +1,54 @@
+"""The tiny miniature from end to end: built, fused by real engines and real training, measured against the truth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bohdi_ray.miniature.build import build
+from bohdi_ray.miniature.curriculum import lessons
+from bohdi_ray.miniature.program import REPORT, fuse_and_tell
+from bohdi_ray.miniature.recipe import write_templates
+from bohdi_ray.miniature.sizes import TINY
+from bohdi_ray.miniature.teaching import teach
+from bohdi_ray.miniature.world import make_world
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("seed", [0])
+def test_the_target_learns_from_its_sources_what_is_true(ray_session, tmp_path, seed, capsys):
+    out = tmp_path / "miniature"
+    build(out, TINY, seed, print)
+    text = fuse_and_tell(out, [f"run_dir={tmp_path / 'run'}", "observe.console=lines"], None, print)
+    with capsys.disabled():
+        print(f"\nworld {seed}\n{text}")
+    plain = json.loads((tmp_path / "run" / REPORT).read_text())
+    overall, judge = plain["overall"], plain["judge"]
+    assert overall["after"] - overall["before"] >= 0.25
+    assert overall["gained"] > 4 * overall["lost"]
+    assert plain["versions"][0]["accuracy"] == pytest.approx(overall["before"])
+    assert [level["found"] for level in plain["tree"]["levels"]] == [level["true"] for level in plain["tree"]["levels"]]
+    assert judge["chosen"] >= 0.6 * judge["right_there"] > 0
+    assert judge["unknown_questions"] <= 0.2 * plain["num_samples"]
+    assert (tmp_path / "run" / "miniature.png").is_file() and (tmp_path / "run" / "miniature.svg").is_file()
+
+
+def test_a_seed_decides_a_model_to_the_last_bit(tmp_path):
+    import torch
+
+    threads, world = torch.get_num_threads(), make_world(0, TINY.world, ("llama", "qwen", "gemma"), "target")
+    taught = lessons(world, "gemma", write_templates(tmp_path))
+    corpus = [lesson.prompt for found in taught.values() for lesson in found]
+    spec = next(spec for spec in TINY.models if spec.name == "gemma")
+    try:
+        for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+            teach(spec, taught, corpus, replace(TINY.source_teaching, num_steps=3), seed, tmp_path / name)
+    finally:
+        torch.set_num_threads(threads)
+    a, b, c = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir() if file.is_file()} for name in "abc"
+    )
+    assert {"model.safetensors", "tokenizer.json", "config.json", "generation_config.json"} <= a.keys()
+    assert a == b and a["model.safetensors"] != c["model.safetensors"]

@@ -1,4 +1,4 @@
-"""One Ray session for all of these tests; and which of them run without being asked for."""
+"""One Ray session for all of these tests."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ HERE = Path(__file__).parent
 for folder in (HERE, HERE.parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-
-
-def pytest_collection_modifyitems(config, items):
-    """What is marked `every_death` takes long: it runs when a marker expression is given, as `make deaths` does."""
-    if config.getoption("markexpr"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("every_death")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

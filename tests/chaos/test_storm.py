@@ -16,7 +16,7 @@ KILLS, MINUTES = 12, 10
 
 @pytest.mark.timeout(60 * (MINUTES + 1))
 def test_a_short_storm_loses_nothing_and_repeats_nothing(tmp_path):
-    options = ["--kills", KILLS, "--rounds", 5, "--minutes", MINUTES, "--seed", 1, "--folder", tmp_path]
+    options = ["--kills", KILLS, "--rounds", 7, "--minutes", MINUTES, "--seed", 1, "--folder", tmp_path]
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     # A session of its own: in this process the other tests' may be running.
     done = subprocess.run([sys.executable, BENCH, *map(str, options)], env=env, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -28,8 +29,12 @@ def train_workers() -> list[int]:
     """Process ids of the train workers of this session: descendants of this process, by the title Ray gives them."""
     import psutil
 
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if "RayTrainWorker" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
 
 
 @pytest.mark.timeout(280)

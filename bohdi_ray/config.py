@@ -221,26 +221,28 @@ def _errors_of_judging(config: FusionConfig) -> list[ConfigError]:
     if policy in NOT_ONES_OWN and len(config.sources) < 2:
         rule = "the only source would have to judge its own answer"
         return [ConfigError("judge.policy", policy, rule, "Add a source or use `leader`.")]
-    remote = [source.name for source in config.sources if source.kind == "openai"]
-    if policy in SCORING and remote:
+    if policy in SCORING and (rule := _cannot_score(config)):
         remedy = "Use `leader` or `others`, or host the model with kind: vllm."
-        return [ConfigError("judge.policy", policy, _cannot_score(remote), remedy)]
+        return [ConfigError("judge.policy", policy, rule, remedy)]
     return []
 
 
 def _errors_of_support(config: FusionConfig) -> list[ConfigError]:
-    support, remote = config.sprout.min_support, [source.name for source in config.sources if source.kind == "openai"]
+    support = config.sprout.min_support
     if support > len(config.sources):
         rule = f"the number of sources is {len(config.sources)}"
         return [ConfigError("sprout.min_support", support, rule, "Lower it, or add sources.")]
-    if support and remote:
+    if support and (rule := _cannot_score(config)):
         remedy = "Leave it at 0, or host the model with kind: vllm."
-        return [ConfigError("sprout.min_support", support, _cannot_score(remote), remedy)]
+        return [ConfigError("sprout.min_support", support, rule, remedy)]
     return []
 
 
-def _cannot_score(remote: list[str]) -> str:
-    return f"OpenAI's chat interface cannot score a given answer, and {', '.join(remote)} is behind it"
+def _cannot_score(config: FusionConfig) -> str:
+    """Why not all sources can say how likely a given text is; empty if they can."""
+    remote = [source.name for source in config.sources if source.kind == "openai"]
+    why = f"OpenAI's chat interface cannot score a given answer, and {', '.join(remote)} is behind it"
+    return why if remote else ""
 
 
 def _errors_of_stopping(config: FusionConfig) -> list[ConfigError]:

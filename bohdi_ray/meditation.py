@@ -219,7 +219,9 @@ class Meditation:
         if drain_until is not None and not ended:
             raise stopped(self._supplies.run)
         for task in ended:
-            await _maybe(self._tasks.pop(task)(task.result()))
+            told = self._tasks.pop(task)(task.result())
+            if asyncio.iscoroutine(told):
+                await told
 
     async def _on_proposals(self, answers: list[Proposals]) -> None:
         await self._manager("propose", answers)
@@ -295,8 +297,3 @@ def stopped(run: RunDir) -> Interrupted:
         "tree, `bohdi export` writes them as a data set, checkpoints/ has the weights of the rounds that were trained. "
         f"To go on: bohdi resume {run.location}"
     )
-
-
-async def _maybe(value: Any) -> None:
-    if asyncio.iscoroutine(value):
-        await value

@@ -86,8 +86,8 @@ class RunProgress:
         self.save()  # that there was this driver counts from now on
 
     def _replayed(self, round: int) -> int:
-        replays = ReplayStore(self.run)
-        return len(replays.kept(round, self.config.replay_rows_per_round)) if replays.has(round) else 0
+        replays, most = ReplayStore(self.run), self.config.replay_rows_per_round
+        return len(replays.kept(round, most)) if most and replays.has(round) else 0
 
     def save(self) -> None:
         """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""

@@ -46,6 +46,7 @@ from bohdi_ray.storage.quarantine import Quarantine
 from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
 from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.training.checkpoints import clear_superseded_steps
+from bohdi_ray.training.steps import num_steps_upper_bound
 from bohdi_ray.tree.messages import RoundClosed
 from bohdi_ray.tree.names import Seeds, read_seeds
 
@@ -131,8 +132,8 @@ class Crew:
 
     async def wait_trained(self, round: int) -> dict[str, Any]:
         """Waits until the trainer has committed `round`; returns its metrics."""
-        num_steps = math.ceil(self.config.most_rows_per_round / self.config.training.global_batch_size)
-        seconds = self.config.deadlines.start_s + (num_steps + 1) * self.config.deadlines.train_step_s
+        num_steps, deadlines = num_steps_upper_bound(self.config, 1), self.config.deadlines
+        seconds = deadlines.start_s + (num_steps + 1) * deadlines.train_step_s
         deadline = time.monotonic() + seconds
         while not await within(self.queue.wait_committed.remote(round, 5.0), 60, "the sample queue", SEE_LOGS):
             if time.monotonic() > deadline:

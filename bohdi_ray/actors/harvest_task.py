@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.randomness import generator
-from bohdi_ray.records import Outcome, Proposals, Sample, SproutRequest, Ticket
+from bohdi_ray.records import Outcome, Proposals, SproutRequest, Ticket
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore, to_table
@@ -54,18 +54,30 @@ async def together(models: RoutedModels, coroutines: list[Coroutine[Any, Any, T]
         await models.close()
 
 
+def all_at_once(
+    pieces: Sequence[Callable[[PresentModels], Awaitable[T]]],
+    first_id: str,
+    plan: HarvestPlan,
+    table: RoutingTable,
+    reach: Reach,
+) -> list[T]:
+    """What a task does: all its pieces of work together, each with the sources that take part. Results in order."""
+
+    async def work() -> list[T]:
+        models = RoutedModels(table, reach, generator(plan.seed, first_id, "routing"))
+        return await together(models, [with_those_present(models, piece) for piece in pieces])
+
+    return asyncio.run(work())
+
+
 @ray.remote(num_cpus=0.01, num_returns=2, max_retries=3)
 def harvest_bundle(
     tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable, reach: Reach
 ) -> tuple[list[Outcome], pa.Table]:
     """Harvests the tickets all at once. Returns their outcomes in order, and the accepted samples as a table."""
 
-    async def work() -> list[tuple[Outcome, Sample | None]]:
-        models = RoutedModels(table, reach, generator(plan.seed, tickets[0].ticket_id, "routing"))
-        harvests = [partial(harvest_one, ticket, plan=plan) for ticket in tickets]
-        return await together(models, [with_those_present(models, harvest) for harvest in harvests])
-
-    pairs = asyncio.run(work())
+    harvests = [partial(harvest_one, ticket, plan=plan) for ticket in tickets]
+    pairs = all_at_once(harvests, tickets[0].ticket_id, plan, table, reach)
     return [outcome for outcome, _ in pairs], to_table([sample for _, sample in pairs if sample is not None])
 
 
@@ -73,12 +85,8 @@ def harvest_bundle(
 def propose(requests: list[SproutRequest], plan: HarvestPlan, table: RoutingTable, reach: Reach) -> list[Proposals]:
     """Asks all sources that take part for names of the next children of several nodes at once."""
 
-    async def work() -> list[Proposals]:
-        models = RoutedModels(table, reach, generator(plan.seed, requests[0].request_id, "routing"))
-        polls = [partial(sprout, request, plan=plan) for request in requests]
-        return await together(models, [with_those_present(models, poll) for poll in polls])
-
-    return asyncio.run(work())
+    polls = [partial(sprout, request, plan=plan) for request in requests]
+    return all_at_once(polls, requests[0].request_id, plan, table, reach)
 
 
 @ray.remote(num_cpus=0.01, max_retries=3)

@@ -5,18 +5,16 @@ As harvest_task.py: no state, seeds by question, texts stay in the object store.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from functools import partial
 
 import ray
 
-from bohdi_ray.actors.harvest_task import together, with_those_present
-from bohdi_ray.actors.routed_models import Reach, RoutedModels
+from bohdi_ray.actors.harvest_task import all_at_once
+from bohdi_ray.actors.routed_models import Reach
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.replay import replay_one
-from bohdi_ray.randomness import generator
 from bohdi_ray.records import ReplayRow, Ticket
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.replays import ReplayStore
@@ -27,12 +25,8 @@ from bohdi_ray.storage.run_dir import RunDir
 def replay_bundle(tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable, reach: Reach) -> list[ReplayRow]:
     """Asks for these questions all at once; rows in order, with the reason of those that are none."""
 
-    async def work() -> list[ReplayRow]:
-        models = RoutedModels(table, reach, generator(plan.seed, tickets[0].ticket_id, "routing"))
-        asked = [partial(replay_one, ticket, plan=plan) for ticket in tickets]
-        return await together(models, [with_those_present(models, one) for one in asked])
-
-    return asyncio.run(work())
+    asked = [partial(replay_one, ticket, plan=plan) for ticket in tickets]
+    return all_at_once(asked, tickets[0].ticket_id, plan, table, reach)
 
 
 @ray.remote(num_cpus=0.01, max_retries=3)

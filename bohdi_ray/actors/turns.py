@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from bohdi_ray.actors.replicas import Engine, Pool
 from bohdi_ray.actors.waits import within
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded
+from bohdi_ray.training.steps import num_steps_upper_bound
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,7 @@ class Turns:
 
         Raises DeadlineExceeded, and what ended the trainer.
         """
-        training, deadlines = self._config.training, self._config.deadlines
-        num_steps = num_rounds * math.ceil(self._config.most_rows_per_round / training.global_batch_size)
+        deadlines, num_steps = self._config.deadlines, num_steps_upper_bound(self._config, num_rounds)
         seconds = deadlines.start_s + (num_steps + num_rounds + 1) * deadlines.train_step_s
         deadline = time.monotonic() + seconds
         while not await within(queue.wait_rests.remote(LOOK_EVERY_S), 60, "the sample queue", SEE_LOGS):

@@ -37,12 +37,11 @@ class WorldSize:
     num_facts: int  # in a leaf with a table
     num_rule_leaves: int
     num_rule_facts: int  # taught in a leaf with a rule; its other instances are untaught
-    num_sources: int
-    home_share: float  # of the facts below "its" main domain, a source knows this share
-    away_share: float  # and elsewhere this one
-    target_share: float  # of all facts the target knows
-    guessing_share: float  # of what a model does not know, it guesses this share; else it says so
-    names_share: float  # of the children of nodes outside its main domain, a source can name this share
+    home_share: float = 0.9  # of the facts below "its" main domain, a source knows this share
+    away_share: float = 0.3  # and elsewhere this one
+    target_share: float = 0.25  # of all facts the target knows
+    guessing_share: float = 0.3  # of what a model does not know, it guesses this share; else it says so
+    names_share: float = 0.5  # of the children of nodes outside its main domain, a source can name this share
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class World:
 
 
 def make_world(seed: int, size: WorldSize, sources: tuple[str, ...], target: str) -> World:
-    """The world of a seed. `sources` are as many names as `size.num_sources`; source i is at home in main domain i."""
+    """The world of a seed. Source i is at home in main domain i."""
     rng = generator(seed, "world")
     taken: set[str] = set()
     leaves = _leaves(size, taken, rng)

@@ -64,7 +64,7 @@ def num_steps_upper_bound(config: FusionConfig, num_rounds: int | None = None) -
     Counts from round 0 also where a run goes on later: one too many is a look that says "ended", one too few loses
     rows.
     """
-    return (num_rounds or config.stop.rounds) * max(
+    return (config.stop.rounds if num_rounds is None else num_rounds) * max(
         1, math.ceil(config.most_rows_per_round / config.training.global_batch_size)
     )
 

@@ -10,7 +10,6 @@ import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from bohdi_ray.addresses import is_address
 
@@ -52,10 +51,3 @@ class RunNames:
         """`bohdi/<run>/harvest r3 s1`; several steps as `s1+2`."""
         numbers = "+".join(str(step) for step in sorted(set(steps)))
         return self.named(f"{what} r{round}" + (f" s{numbers}" if numbers else ""))
-
-
-def restarted_actor(what: str, names: RunNames | None, **options: Any) -> dict[str, Any]:
-    """Ray's options of a small actor that Ray restarts however often it dies and whose calls it repeats: one of a run,
-    or without a name where there is no run around it."""
-    own = names.actor(names.named(what)) if names else {}
-    return {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, **own, **options}

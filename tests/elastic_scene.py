@@ -179,6 +179,13 @@ class Scene:
     def serving(self, model: str) -> int:
         return self.pools.counts()[model][1]
 
+    def beside_driver(self) -> set[str]:
+        """The last parts of the names of the actors that live on this node."""
+        here, actors = ray.get_runtime_context().get_node_id(), ray_state.actors().values()
+        return {
+            a["Name"].rpartition("/")[2] for a in actors if a["State"] == "ALIVE" and a["Address"]["NodeID"] == here
+        }
+
     def left_behind(self) -> list[str]:
         """Groups, engines and demands that are still there, and room that is not free, after half a minute.
 

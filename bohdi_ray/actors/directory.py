@@ -13,8 +13,9 @@ from typing import Any
 
 import ray
 
+from bohdi_ray.actors.restarted import restarted_actor
 from bohdi_ray.engines.routing import RoutingTable
-from bohdi_ray.names import RunNames, restarted_actor
+from bohdi_ray.names import RunNames
 
 
 class Directory:

@@ -16,8 +16,9 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from bohdi_ray.actors.restarted import restarted_actor
 from bohdi_ray.config import TrainingConfig
-from bohdi_ray.names import RunNames, restarted_actor
+from bohdi_ray.names import RunNames
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.checkpoints import ResumePoint, RoundState, read_metrics, resume_point, round_dir
 from bohdi_ray.training.queue import AttemptPlan, Ended, NotYet, QueueStatus, SampleQueue

@@ -16,8 +16,9 @@ from typing import Any
 
 import ray
 
+from bohdi_ray.actors.restarted import restarted_actor
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.names import RunNames, restarted_actor
+from bohdi_ray.names import RunNames
 from bohdi_ray.records import DomainPath, Outcome, Proposals
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import RunDir

@@ -63,11 +63,12 @@ def measure(config: FusionConfig, world: World) -> dict[str, Any]:
     sources = {source.name: answers(source.model) for source in config.sources}
     manager, _ = replayed(config.run_dir)
     samples = list(SampleStore(run).iter_samples())
-    return report(world, versions, sources, samples, _paths((), manager.describe()["children"]))
+    return report(world, versions, sources, samples, domain_paths(manager.describe()))
 
 
-def _paths(above: DomainPath, children: Sequence[dict[str, Any]]) -> Iterator[DomainPath]:
-    for child in children:
+def domain_paths(tree: dict[str, Any], above: DomainPath = ()) -> Iterator[DomainPath]:
+    """All domains below the root of a tree as `TreeManager.describe` gives it."""
+    for child in tree["children"]:
         path = (*above, child["name"])
         yield path
-        yield from _paths(path, child["children"])
+        yield from domain_paths(child, path)

@@ -42,6 +42,7 @@ def played(tmp_path):
 def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(played):
     seen = played("elastic_run.py", "course")
     assert seen["ended"].startswith("Interrupted")
+    assert {"tree", "queue", "directory"} <= set(seen["beside_driver"]), "a lost node takes none of these away"
     # More is wanted than there is: told with needed and free, then with fewer.
     assert "it needs 1 GPU + 0.5 CPU; free beside what the trainer needs: " in seen["waited"]
     assert ": 0 GPU, " in seen["waited"]

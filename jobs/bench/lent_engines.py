@@ -1,0 +1,103 @@
+"""Real engines that outlive a fusion, lent to one after another: part of `miniature.py`.
+
+Starting vLLM takes longer than a miniature's whole fusion. A fusion gets an actor that hands its calls on to an engine
+that is there already, and that it may end as it ends its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from bohdi_ray.actors.engine_actor import EngineActor, engine_spec
+from bohdi_ray.actors.seats import Seat
+from bohdi_ray.config import FusionConfig, VllmModel
+from bohdi_ray.engines.spec import EngineStats, LoadReport
+from bohdi_ray.real_parts import real_parts
+from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.startup import Parts
+
+START_S = 600.0
+MAX_CONCURRENCY = 1_000
+
+
+class LentEngine:
+    """The calls of an engine actor, handed on. `started` holds what says that the engine is up; `weights`: version and
+    folder a target begins with."""
+
+    def __init__(self, kept: Any, started: list[Any], weights: tuple[int, str] | None):
+        self._kept, self._started, self._weights = kept, started, weights
+
+    async def start(self) -> LoadReport | None:
+        await self._started[0]
+        return await self._kept.load_weights.remote(*self._weights) if self._weights else None
+
+    async def run(
+        self, requests: Sequence[EngineRequest], alone: bool = False
+    ) -> AsyncIterator[list[Completion] | None]:
+        async for ready in self._kept.run.options(num_returns="streaming").remote(requests, alone):
+            yield await ready
+
+    async def load_weights(self, version: int, weights_dir: str) -> LoadReport:
+        return await self._kept.load_weights.remote(version, weights_dir)
+
+    async def health(self) -> None:
+        await self._kept.health.remote()
+
+    async def stats(self) -> EngineStats:
+        return await self._kept.stats.remote()
+
+    async def stop(self) -> None:
+        """The kept engine stays."""
+
+
+class Lender:
+    """Engines by model folder, for fusions of one Ray session."""
+
+    def __init__(self, published: Path):
+        self._engines: dict[str, tuple[Any, Any]] = {}  # with what says that it is up
+        self._published = published  # version 0 of every target, by its folder's place
+
+    def parts(self) -> Parts:
+        """Real parts whose engines are lent, and which leave out what a study does not look at: the loss on held-out
+        samples and the exported models."""
+        return replace(
+            real_parts(),
+            make_engine=lambda config: lambda *args: self._lend(config, *args),
+            publish_base=self._publish,
+            evaluate=lambda config, folders, rows: ray.put({}),
+            export_weights=lambda config, weights_dir, out_dir: ray.put(None),
+        )
+
+    def close(self) -> None:
+        """Ends all engines."""
+        ray.get([engine.stop.remote() for engine, _ in self._engines.values()], timeout=START_S)
+        for engine, _ in self._engines.values():
+            ray.kill(engine)
+        self._engines.clear()
+
+    def _lend(
+        self, config: FusionConfig, model: VllmModel, _: str, version: int, weights_dir: str | None, seat: Seat
+    ) -> Any:
+        key = str(Path(model.model).resolve())
+        if key not in self._engines:
+            spec = engine_spec(model, version, weights_dir, config)
+            kept = ray.remote(num_cpus=0, max_concurrency=MAX_CONCURRENCY)(EngineActor).remote(spec)
+            self._engines[key] = kept, kept.start.remote()
+        kept, started = self._engines[key]
+        weights = (version, weights_dir) if weights_dir else None
+        options = {**seat.options(), "num_cpus": model.resources.num_cpus, "max_concurrency": MAX_CONCURRENCY}
+        return ray.remote(**options)(LentEngine).remote(kept, [started], weights)
+
+    def _publish(self, config: FusionConfig, folder: str) -> Any:
+        kept = self._published / str(Path(config.target.model).resolve()).lstrip(os.sep)
+        if not kept.exists():
+            ray.get(real_parts().publish_base(config, str(kept)), timeout=START_S)
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+        return ray.put(None)

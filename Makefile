@@ -65,7 +65,7 @@ format: setup-dev  ## Let ruff put the code in order
 	$(BIN)/ruff format .
 
 docs: setup  ## Write docs/configuration.md from the configuration models
-	$(BIN)/python -m bohdi_ray.config_docs docs/configuration.md
+	$(BIN)/python -m bohdi_ray.config.docs docs/configuration.md
 
 lock: setup  ## Resolve requirements/*.in anew and write the locks
 	$(BIN)/python requirements/lock.py cpu gpu dev

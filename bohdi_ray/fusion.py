@@ -2,7 +2,8 @@
 
 Harvest and training of one run, side by side: while the trainer works on the rows of round r, the engines already
 harvest round r + 1 (with `harvest.max_staleness: 1`; rounds.py says exactly which round may run when). Everything
-that takes part is started in startup.py; one round's harvest is meditation.py; what a run ends with is finish.py.
+that takes part is started in driver/startup.py; one round's harvest is driver/meditation.py; what a run ends with is
+driver/finish.py.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from typing import Any, TypeVar
 
 from bohdi_ray.actors.waits import cancelled
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_loading import with_run_dir
-from bohdi_ray.finish import finish
+from bohdi_ray.config.loading import with_run_dir
+from bohdi_ray.driver.finish import finish
+from bohdi_ray.driver.live_look import keep_looking, look_at
+from bohdi_ray.driver.meditation import Meditation
+from bohdi_ray.driver.progress import RunProgress
+from bohdi_ray.driver.reach import check_all_hosts
+from bohdi_ray.driver.resume import Again, Past, look_back, note_resumption, reopen, with_schedule
+from bohdi_ray.driver.signals import stopping_on_signals, unless_stopped
+from bohdi_ray.driver.startup import Crew, Parts, assemble, held, keep_lease, ray_session
 from bohdi_ray.job_paths import kept_inputs
-from bohdi_ray.live_look import keep_looking, look_at
-from bohdi_ray.meditation import Meditation
 from bohdi_ray.observe.prometheus import refreshed
 from bohdi_ray.observe.summary import Summary
-from bohdi_ray.progress import RunProgress
-from bohdi_ray.reach import check_all_hosts
-from bohdi_ray.resume import Again, Past, look_back, note_resumption, reopen, with_schedule
 from bohdi_ray.rounds import Rounds, harvest_version, stop_reason
-from bohdi_ray.signals import stopping_on_signals, unless_stopped
-from bohdi_ray.startup import Crew, Parts, assemble, held, keep_lease, ray_session
 from bohdi_ray.storage.environment import environment
 from bohdi_ray.storage.run_dir import RunDir
 
@@ -53,7 +54,7 @@ def fuse(
     """
     started = time.time()
     if parts is None:
-        from bohdi_ray.real_parts import real_parts  # here, so that a scripted fusion needs none of it
+        from bohdi_ray.driver.real_parts import real_parts  # here, so that a scripted fusion needs none of it
 
         parts = real_parts()
     again = None

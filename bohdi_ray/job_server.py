@@ -19,7 +19,7 @@ from typing import Any
 from bohdi_ray.addresses import without_secrets
 from bohdi_ray.errors import BohdiError, ConfigError, JobError
 from bohdi_ray.job_paths import STOP_WAIT
-from bohdi_ray.machines import knock
+from bohdi_ray.layout.machines import knock
 from bohdi_ray.observe.text import one_line, printable
 
 RUN_KEY, STOP_WAIT_KEY, VERSION_KEY = "bohdi_run", "bohdi_stop_wait_s", "bohdi_version"  # of a job's metadata

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
-from bohdi_ray.config_presets import changed_settings
-from bohdi_ray.memory import Estimate, estimates
-from bohdi_ray.placement import Node, bundles, bundles_to_grow, place, resolve_gpus
+from bohdi_ray.config.presets import changed_settings
+from bohdi_ray.layout.memory import Estimate, estimates
+from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, place, resolve_gpus
+from bohdi_ray.layout.shared_cards import sharing_lines
 from bohdi_ray.preflight import Findings
-from bohdi_ray.shared_cards import sharing_lines
 
 
 def plan_text(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | None) -> str:

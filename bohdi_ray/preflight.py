@@ -16,14 +16,14 @@ from bohdi_ray.engines.chat import require_chat_template
 from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.engines.prompts import load_templates
 from bohdi_ray.errors import ConfigError, ConfigErrors
-from bohdi_ray.machines import THIS_MACHINE, this_machine
-from bohdi_ray.memory import ModelSize, model_size, weights_gb
+from bohdi_ray.layout.machines import THIS_MACHINE, this_machine
+from bohdi_ray.layout.memory import ModelSize, model_size, weights_gb
+from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, place, placement_errors, resolve_gpus
+from bohdi_ray.layout.shared_cards import sharing_errors
 from bohdi_ray.observe.trackers import tracker_errors
-from bohdi_ray.placement import Node, bundles, bundles_to_grow, place, placement_errors, resolve_gpus
 from bohdi_ray.preflight_run_dir import run_dir_errors
 from bohdi_ray.quickstart import default_cache_dir
 from bohdi_ray.records import ROLES
-from bohdi_ray.shared_cards import sharing_errors
 from bohdi_ray.training.ds_config import check_deepspeed
 from bohdi_ray.tree.names import read_seeds, seed_paths
 

@@ -20,10 +20,10 @@ import yaml
 import bohdi_ray
 from bohdi_ray.addresses import HUB_ID, is_address
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_loading import CACHE_PREFIX, absolute_path, apply_override, parse_config, read_mapping
+from bohdi_ray.config.literal_secrets import literal_secrets, looks_secret
+from bohdi_ray.config.loading import CACHE_PREFIX, absolute_path, apply_override, parse_config, read_mapping
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.job_paths import KEPT_AS, in_rays_session
-from bohdi_ray.literal_secrets import literal_secrets, looks_secret
 from bohdi_ray.training.ds_config import check_deepspeed
 from bohdi_ray.tree.names import read_seeds, seed_paths
 

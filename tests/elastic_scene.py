@@ -29,14 +29,14 @@ from scripted_parts import NO_FAULTS, ScriptedEngineActor, scripted_config, scri
 
 from bohdi_ray.actors import pool, scaler, seats
 from bohdi_ray.actors.seats import Seat
+from bohdi_ray.driver.startup import Parts
 from bohdi_ray.engines.scaling import Tempo
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.fusion import fuse
-from bohdi_ray.machines import nodes_of_ray
+from bohdi_ray.layout.machines import nodes_of_ray
+from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.observe.summary import Summary
-from bohdi_ray.placement import resolve_gpus
-from bohdi_ray.startup import Parts
 
 SLOTS = 4
 MOST = 5  # engines of ada: with all others, as many as the two nodes of `course` have cards

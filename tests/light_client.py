@@ -24,7 +24,8 @@ class NotThere:
 
 if __name__ == "__main__":
     sys.meta_path.insert(0, NotThere())
-    from bohdi_ray import cli, cli_jobs
+    from bohdi_ray import cli
+    from bohdi_ray.cli import jobs as cli_jobs
 
     cli_jobs.PROGRAM = f"exec python {Path(__file__).with_name('scripted_job.py')}"
     cli.main(sys.argv[1:], prog_name="bohdi")

@@ -12,8 +12,8 @@ from pathlib import Path
 from scripted_parts import scripted_parts
 
 import bohdi_ray
-from bohdi_ray import real_parts
 from bohdi_ray.cli import main
+from bohdi_ray.driver import real_parts
 from bohdi_ray.job_paths import is_packaged
 
 if __name__ == "__main__":

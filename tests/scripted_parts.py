@@ -20,9 +20,9 @@ from step_log import StepLog
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.addresses import below, is_address
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.placement import resolve_gpus
+from bohdi_ray.driver.startup import Parts
+from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.startup import Parts
 from bohdi_ray.storage.node_files import scratch_of
 from bohdi_ray.storage.places import place_of
 from bohdi_ray.training.checkpoints import (

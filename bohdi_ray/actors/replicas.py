@@ -22,8 +22,8 @@ from bohdi_ray.config import OpenAIModel, VllmModel
 from bohdi_ray.engines.scaling import ScalingState
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import BohdiError, ConfigError, NoRoom
-from bohdi_ray.placement import engine_bundles
-from bohdi_ray.room import Bundle
+from bohdi_ray.layout.placement import engine_bundles
+from bohdi_ray.layout.room import Bundle
 
 log = logging.getLogger(__name__)
 

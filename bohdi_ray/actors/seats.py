@@ -25,10 +25,10 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import NoRoom
-from bohdi_ray.machines import free_of_ray, ray_bundle, trainer_sits
+from bohdi_ray.layout.machines import free_of_ray, ray_bundle, trainer_sits
+from bohdi_ray.layout.placement import harvest_bundle, trainer_bundles
+from bohdi_ray.layout.room import NODE_ID, Bundle, Free, Sit, Wait, admit
 from bohdi_ray.observe.notice import Notify
-from bohdi_ray.placement import harvest_bundle, trainer_bundles
-from bohdi_ray.room import NODE_ID, Bundle, Free, Sit, Wait, admit
 
 LOOK_EVERY_S = 1.0
 SETTLE_S = 5.0  # for Ray to make a group that has room

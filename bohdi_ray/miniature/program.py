@@ -10,7 +10,7 @@ from typing import Any
 
 from bohdi_ray.addresses import is_address
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_loading import load_config, with_run_dir
+from bohdi_ray.config.loading import load_config, with_run_dir
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.miniature.answering import greedy_answers
 from bohdi_ray.miniature.build import BUILD, Say

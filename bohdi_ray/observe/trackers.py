@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from bohdi_ray.addresses import HIDDEN, without_secrets
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_sections import ObserveConfig
+from bohdi_ray.config.sections import ObserveConfig
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.observe.text import one_line
 from bohdi_ray.storage.run_dir import RunDir

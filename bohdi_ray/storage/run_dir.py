@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_loading import dump_config, parse_config
+from bohdi_ray.config.loading import dump_config, parse_config
 from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
 from bohdi_ray.plain_yaml import YamlFault, read_yaml
 from bohdi_ray.storage.json_files import facts

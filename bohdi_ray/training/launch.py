@@ -17,8 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bohdi_ray.addresses import below
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import DeadlineExceeded, TrainingFailed
+from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.names import RunNames
-from bohdi_ray.placement import resolve_gpus
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.places import place_of
 from bohdi_ray.training.steps import num_steps_upper_bound

@@ -27,7 +27,7 @@ import deepspeed
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.probe import Probe
-from bohdi_ray.memory import offloads_optimizer, zero_stage
+from bohdi_ray.layout.memory import offloads_optimizer, zero_stage
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.ds_config import complete_deepspeed
 from bohdi_ray.training.encode import Batch, EncodedRow, Encoder, empty_batch, make_batch, micro_batches

@@ -16,9 +16,9 @@ from bohdi_ray.actors.harvest_task import harvest_bundle
 from bohdi_ray.actors.routed_models import Reach
 from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.meditation import Meditation, RoundHarvest, Supplies
 from bohdi_ray.engines.routing import Replica, RoutingTable
 from bohdi_ray.harvest.plan import HarvestPlan
-from bohdi_ray.meditation import Meditation, RoundHarvest, Supplies
 from bohdi_ray.names import RunNames
 from bohdi_ray.records import Ticket, ticket_id
 from bohdi_ray.storage.environment import environment

@@ -19,8 +19,8 @@ from timed_engines import MAX_CONCURRENCY, TimedEngine
 from bohdi_ray.actors.pool import EnginePools
 from bohdi_ray.actors.scaler import TEMPO
 from bohdi_ray.actors.seats import Seat
+from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.names import RunNames
-from bohdi_ray.placement import resolve_gpus
 
 TASKS, TICKETS_PER_TASK = 2, 2  # four tickets in flight: what one replica takes
 LOOK_EVERY_S = 0.05

@@ -46,13 +46,13 @@ from bohdi_ray.actors.engine_actor import EngineActor, actor_options, engine_spe
 from bohdi_ray.actors.harvest_task import harvest_bundle  # noqa: E402
 from bohdi_ray.actors.seats import Seat  # noqa: E402
 from bohdi_ray.config import FusionConfig  # noqa: E402
-from bohdi_ray.config_loading import load_config  # noqa: E402
-from bohdi_ray.meditation import Meditation  # noqa: E402
-from bohdi_ray.progress import RunProgress  # noqa: E402
+from bohdi_ray.config.loading import load_config  # noqa: E402
+from bohdi_ray.driver.meditation import Meditation  # noqa: E402
+from bohdi_ray.driver.progress import RunProgress  # noqa: E402
+from bohdi_ray.driver.real_parts import real_parts  # noqa: E402
+from bohdi_ray.driver.startup import Crew, assemble  # noqa: E402
 from bohdi_ray.quickstart import prepare_models  # noqa: E402
-from bohdi_ray.real_parts import real_parts  # noqa: E402
 from bohdi_ray.records import Ticket, ticket_id  # noqa: E402
-from bohdi_ray.startup import Crew, assemble  # noqa: E402
 from bohdi_ray.storage.environment import environment  # noqa: E402
 from bohdi_ray.storage.run_dir import RunDir  # noqa: E402
 

@@ -18,10 +18,10 @@ import ray
 from bohdi_ray.actors.engine_actor import EngineActor, engine_spec
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig, VllmModel
+from bohdi_ray.driver.real_parts import real_parts
+from bohdi_ray.driver.startup import Parts
 from bohdi_ray.engines.spec import EngineStats, LoadReport
-from bohdi_ray.real_parts import real_parts
 from bohdi_ray.records import Completion, EngineRequest
-from bohdi_ray.startup import Parts
 
 START_S = 600.0
 MAX_CONCURRENCY = 1_000

@@ -33,7 +33,8 @@ import ray  # noqa: E402
 from lent_engines import Lender  # noqa: E402
 
 from bohdi_ray.config import FusionConfig  # noqa: E402
-from bohdi_ray.config_loading import load_config  # noqa: E402
+from bohdi_ray.config.loading import load_config  # noqa: E402
+from bohdi_ray.errors import Interrupted  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
 from bohdi_ray.miniature.answering import greedy_answers  # noqa: E402
 from bohdi_ray.miniature.build import BUILD, build  # noqa: E402
@@ -55,17 +56,16 @@ REPLAY = ["training.replay.share=0.25"]
 PAPER_BANDIT = ["bandit.policy=dynabranches", "bandit.introspection=true", "bandit.window=20", "bandit.threshold=0.2"]
 
 
-def policies(more: list[str]) -> dict[str, list[str]]:
-    return {
-        "paper": PAPER_BANDIT + more,
-        "uniform": ["bandit.policy=uniform", *more],
-        "default": list(more),
-    }
-
-
 STUDIES: dict[str, dict[str, list[str]]] = {
-    "policies": policies([]),
-    "policies_with_replay": policies(REPLAY),
+    "policies": {
+        f"{policy}{suffix}": settings + more
+        for suffix, more in (("", []), (" + replay", REPLAY))
+        for policy, settings in (
+            ("paper", PAPER_BANDIT),
+            ("uniform", ["bandit.policy=uniform"]),
+            ("default", []),
+        )
+    },
     "replay": {
         "none": [],
         **{
@@ -206,6 +206,8 @@ def run_study(study: str, options: argparse.Namespace, path: Path) -> None:
         for seed, arm in left:
             try:
                 figures = run_arm(out, world, known, lender, STUDIES[study][arm], seed)
+            except Interrupted:
+                raise
             except Exception as error:  # an arm that fails is told of, and tried again by the next call
                 say(f"world {number}, seed {seed}, {arm}: {error}")
                 continue
@@ -312,7 +314,7 @@ def main() -> None:
     numbers = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
     parser.add_argument("--worlds", type=numbers, default=[0, 1, 2])
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--arms", type=lambda text: text.split(","), help="Default: all.")
+    parser.add_argument("--arms", type=lambda text: text.split(","), help="Default: all. The first is compared with.")
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--folder", type=Path, default=Path("runs/miniature-studies"))
     options = parser.parse_args()

@@ -32,7 +32,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([TESTS, *filter(None, [os.environ.get
 import ray  # noqa: E402
 from scripted_parts import scripted_config, scripted_parts  # noqa: E402
 
-from bohdi_ray.config_loading import load_config  # noqa: E402
+from bohdi_ray.config.loading import load_config  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
 from bohdi_ray.observe.summary import Summary  # noqa: E402
 

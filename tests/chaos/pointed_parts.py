@@ -33,12 +33,12 @@ from pointed_actors import PointedManager, PointedQueue, pointed_write_part
 from recorded_training import recorded_fit
 from scripted_parts import scripted_parts
 
-from bohdi_ray import meditation, startup
 from bohdi_ray.actors import sample_queue, tree_manager
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver import meditation, startup
+from bohdi_ray.driver.startup import Parts
 from bohdi_ray.fusion import fuse
-from bohdi_ray.startup import Parts
 from bohdi_ray.training import launch
 
 ROUNDS = 3  # the last one harvests with weights that were trained

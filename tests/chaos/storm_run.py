@@ -19,12 +19,12 @@ import recorded_training
 from chaos_engines import StormEngine
 from scripted_parts import NO_FAULTS, scripted_config, scripted_parts
 
-from bohdi_ray import real_parts, startup
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver import real_parts, startup
+from bohdi_ray.driver.startup import Parts
 from bohdi_ray.fusion import fuse
-from bohdi_ray.placement import resolve_gpus
-from bohdi_ray.startup import Parts
+from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.training.launch import start_trainer
 
 ANSWER_S = 0.1

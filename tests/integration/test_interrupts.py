@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(150)
 SCRIPT = """
 import sys
 from scripted_parts import scripted_config, scripted_parts
-from bohdi_ray.cli import errors_as_text
+from bohdi_ray.cli.errors import errors_as_text
 from bohdi_ray.fusion import fuse
 
 meditation = {"steps": 3, "walks_per_step": 6}

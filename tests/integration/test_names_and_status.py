@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from scripted_parts import scripted_config, scripted_parts
 
-from bohdi_ray import real_parts
 from bohdi_ray.actors.present import live_runs
+from bohdi_ray.driver import real_parts
 from bohdi_ray.fusion import fuse
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(180)]

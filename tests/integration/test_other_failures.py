@@ -9,7 +9,7 @@ import pytest
 import ray
 from scripted_parts import Faults, scripted_config, scripted_parts
 
-from bohdi_ray import startup
+from bohdi_ray.driver import startup
 from bohdi_ray.errors import ConfigError, DeadlineExceeded, TrainingFailed
 from bohdi_ray.fusion import fuse
 

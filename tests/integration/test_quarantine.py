@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from scripted_parts import Faults, scripted_config, scripted_parts
 
-from bohdi_ray import meditation
 from bohdi_ray.actors import pool
+from bohdi_ray.driver import meditation
 from bohdi_ray.errors import EngineFailed
 from bohdi_ray.fusion import fuse
 from bohdi_ray.storage.run_dir import RunDir

@@ -7,9 +7,9 @@ import pytest
 from scripted_parts import scripted_config, scripted_parts
 from step_log import log_of
 
+from bohdi_ray.driver.replay import Replays
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.fusion import fuse
-from bohdi_ray.replay import Replays
 from bohdi_ray.storage.replays import ReplayStore
 from bohdi_ray.storage.run_dir import RunDir
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from scripted_parts import Faults, scripted_config, scripted_parts
 
+from bohdi_ray.driver.resume import look_back
 from bohdi_ray.errors import BohdiError, ConfigErrors, RunDirError
 from bohdi_ray.fusion import fuse
-from bohdi_ray.resume import look_back
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore
 

@@ -12,10 +12,10 @@ from training_support import wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_loading import load_config
+from bohdi_ray.config.loading import load_config
+from bohdi_ray.driver.real_parts import publish_base
 from bohdi_ray.evaluation import heldout_loss
 from bohdi_ray.fusion import fuse
-from bohdi_ray.real_parts import publish_base
 from bohdi_ray.records import GenerationRequest, SamplingSpec, TrainingRow
 from bohdi_ray.storage.run_dir import CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.storage.samples import SampleStore

@@ -3,8 +3,8 @@
 import pytest
 from recipe_files import ROOT, documents
 
-from bohdi_ray.config_loading import load_config
-from bohdi_ray.machines import read_nodes
+from bohdi_ray.config.loading import load_config
+from bohdi_ray.layout.machines import read_nodes
 from bohdi_ray.preflight import preflight
 
 

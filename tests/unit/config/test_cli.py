@@ -13,8 +13,8 @@ from ray.exceptions import GetTimeoutError, RayTaskError
 import bohdi_ray.fusion as fusion
 from bohdi_ray import __version__
 from bohdi_ray.cli import main
-from bohdi_ray.cli_errors import exit_code
-from bohdi_ray.config_loading import load_config, parse_config
+from bohdi_ray.cli.errors import exit_code
+from bohdi_ray.config.loading import load_config, parse_config
 from bohdi_ray.errors import (
     SEE_LOGS,
     ConfigError,
@@ -117,8 +117,8 @@ def test_a_cluster_that_cannot_be_joined_is_refused_with_its_address(monkeypatch
         raise error
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("bohdi_ray.startup.ray.init", refuse)
-    monkeypatch.setattr("bohdi_ray.startup.knock", lambda address: None)
+    monkeypatch.setattr("bohdi_ray.driver.startup.ray.init", refuse)
+    monkeypatch.setattr("bohdi_ray.driver.startup.knock", lambda address: None)
     done = bohdi("fuse", config_file, "--address", "nowhere:1")
     assert done.exit_code == 2 and "--address = 'nowhere:1': cannot be reached" in done.output
     assert str(error) in done.output and "RAY_AUTH_MODE" in done.output
@@ -200,7 +200,7 @@ def test_plan_refuses_what_cannot_run_and_says_all_of_it(config_file, overrides,
 
 
 def test_plan_of_the_paper_says_what_is_needed_and_what_was_not_checked(monkeypatch):
-    monkeypatch.setattr("bohdi_ray.machines._cards", list)
+    monkeypatch.setattr("bohdi_ray.layout.machines._cards", list)
     done = bohdi("plan", PAPER)
     assert done.exit_code == 0, done.output
     assert "in all: 8 GPU" in done.output
@@ -222,7 +222,7 @@ def test_plan_places_the_paper_on_nodes_from_a_file(tmp_path):
 
 
 def test_plan_on_a_machine_with_too_few_gpus_refuses(monkeypatch):
-    monkeypatch.setattr("bohdi_ray.machines._cards", lambda: [("NVIDIA L4", 24.0)])
+    monkeypatch.setattr("bohdi_ray.layout.machines._cards", lambda: [("NVIDIA L4", 24.0)])
     assert bohdi("plan", PAPER).exit_code == 2
 
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from bohdi_ray.config_changes import changes
-from bohdi_ray.config_loading import parse_config
+from bohdi_ray.config.changes import changes
+from bohdi_ray.config.loading import parse_config
 from bohdi_ray.errors import ConfigErrors
-from bohdi_ray.memory import ModelSize
-from bohdi_ray.placement import place, placement_errors, resolve_gpus
+from bohdi_ray.layout.memory import ModelSize
+from bohdi_ray.layout.placement import place, placement_errors, resolve_gpus
+from bohdi_ray.layout.room import Node
+from bohdi_ray.layout.shared_cards import sharing_errors
 from bohdi_ray.plan import plan_text
 from bohdi_ray.preflight import Findings
-from bohdi_ray.room import Node
-from bohdi_ray.shared_cards import sharing_errors
 
 SOURCE = {"name": "a", "model": "org/a"}
 TARGET = {"name": "t", "model": "org/t"}

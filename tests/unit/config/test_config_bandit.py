@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from bohdi_ray.config import BanditConfig
-from bohdi_ray.config_bandit import OWN_DEFAULTS, PARAMETERS
-from bohdi_ray.config_loading import dump_config, parse_config
+from bohdi_ray.config.bandit import OWN_DEFAULTS, PARAMETERS
+from bohdi_ray.config.loading import dump_config, parse_config
 from bohdi_ray.errors import ConfigErrors
 
 

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_changes import HARMLESS, Change, _flat, changes
+from bohdi_ray.config.changes import HARMLESS, Change, _flat, changes
 
 MODEL = {"kind": "vllm", "model": "/m"}
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_docs import render
+from bohdi_ray.config.docs import render
 
 PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
 

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from bohdi_ray.cli import main
 from bohdi_ray.config import BanditConfig, FusionConfig
-from bohdi_ray.config_loading import dump_config, load_config, parse_config
-from bohdi_ray.config_presets import PRESETS, changed_settings
+from bohdi_ray.config.loading import dump_config, load_config, parse_config
+from bohdi_ray.config.presets import PRESETS, changed_settings
 from bohdi_ray.errors import ConfigErrors
 from bohdi_ray.records import ROLES
 
@@ -249,6 +249,6 @@ def test_a_preset_leaves_what_it_was_given_as_it_was_and_takes_sections_as_objec
     ],
 )
 def test_plan_says_which_preset_is_in_force(monkeypatch, overrides, line):
-    monkeypatch.setattr("bohdi_ray.machines._cards", list)
+    monkeypatch.setattr("bohdi_ray.layout.machines._cards", list)
     done = CliRunner().invoke(main, ["plan", str(PAPER), *overrides], catch_exceptions=False)
     assert line in done.output

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_loading import parse_config
+from bohdi_ray.config.loading import parse_config
 from bohdi_ray.errors import ConfigErrors
 
 SOURCE = {"name": "a", "model": "org/a"}

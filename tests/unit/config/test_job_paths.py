@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bohdi_ray.config_loading import load_config, parse_config
+from bohdi_ray.config.loading import load_config, parse_config
 from bohdi_ray.errors import ConfigErrors
 from bohdi_ray.job_paths import (
     HOME,

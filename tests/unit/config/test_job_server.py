@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from bohdi_ray import job_server
-from bohdi_ray.cli_jobs import _again
+from bohdi_ray.cli.jobs import _again
 from bohdi_ray.errors import ConfigError, ConfigErrors, JobError
 from bohdi_ray.job_paths import stop_wait_s
 from bohdi_ray.job_server import ADDRESSES, RUN_KEY, STOP_WAIT_KEY, JobServer, JobState, server_address

@@ -3,9 +3,9 @@
 import pytest
 from model_folders import NUM_PARAMS, SHAPES, write_safetensors
 
-from bohdi_ray.config_loading import parse_config
-from bohdi_ray.memory import ModelSize, estimates, model_size
-from bohdi_ray.placement import resolve_gpus
+from bohdi_ray.config.loading import parse_config
+from bohdi_ray.layout.memory import ModelSize, estimates, model_size
+from bohdi_ray.layout.placement import resolve_gpus
 
 BILLION = ModelSize(num_params=10**9, stored_bytes=2 * 10**9, kv_numbers_per_token=10_000, max_positions=4096)
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 import bohdi_ray
-from bohdi_ray.config_loading import load_config
+from bohdi_ray.config.literal_secrets import literal_secrets
+from bohdi_ray.config.loading import load_config
 from bohdi_ray.errors import ConfigErrors
-from bohdi_ray.literal_secrets import literal_secrets
 from bohdi_ray.shipment import CONFIG_NAME, copy_package, prepare
 
 NOW = datetime(2026, 3, 4, 5, 6, 7)
@@ -80,7 +80,7 @@ def test_files_that_only_the_cluster_has_are_told_and_not_sent(shipped):
 def test_the_code_goes_without_caches_and_with_its_templates(tmp_path):
     copy_package(tmp_path)
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert {"bohdi_ray/fusion.py", "bohdi_ray/engines/templates/judge.jinja", "bohdi_ray/cli.py"} <= names
+    assert {"bohdi_ray/fusion.py", "bohdi_ray/engines/templates/judge.jinja", "bohdi_ray/cli/commands.py"} <= names
     assert not any("__pycache__" in name for name in names)
     init = (tmp_path / "bohdi_ray" / "__init__.py").read_text()
     assert bohdi_ray.__version__ in init

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from bohdi_ray.config import FusionConfig, OpenAIModel, TreeConfig, VllmModel
-from bohdi_ray.config_loading import dump_config, load_config
+from bohdi_ray.config.loading import dump_config, load_config
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.plain_yaml import Loader, YamlFault, read_yaml
 from bohdi_ray.tree.names import read_seeds, seed_paths, valid_name

@@ -17,7 +17,7 @@ from hostile_fusion import PLAN
 from hostile_input import ANY_TEXT, HOSTILE, examples, harms, within
 from hypothesis import given
 
-from bohdi_ray.cli import errors_as_text
+from bohdi_ray.cli.errors import errors_as_text
 from bohdi_ray.engines.prompts import clean_text
 from bohdi_ray.errors import RemoteFailed
 from bohdi_ray.harvest.harvest import harvest_one

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.meditation import RoundHarvest
+from bohdi_ray.driver.progress import RunProgress
+from bohdi_ray.driver.resume import Past
+from bohdi_ray.driver.round_figures import HarvestNews, cost, round_summary
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import DeadlineExceeded
-from bohdi_ray.meditation import RoundHarvest
 from bohdi_ray.observe.run_metrics import LiveLook
-from bohdi_ray.progress import RunProgress
 from bohdi_ray.records import Outcome
-from bohdi_ray.resume import Past
-from bohdi_ray.round_figures import HarvestNews, cost, round_summary
 from bohdi_ray.rounds import HeldoutTrail
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.tree.messages import RoundClosed

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.replay import spread
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.replay import spread
 from bohdi_ray.training.steps import num_steps_upper_bound
 
 

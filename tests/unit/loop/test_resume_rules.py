@@ -7,9 +7,9 @@ import time
 import pytest
 
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.progress import RunProgress
+from bohdi_ray.driver.resume import Again, Past, look_back, note_resumption, reopen, with_schedule
 from bohdi_ray.errors import ConfigErrors, RunDirError
-from bohdi_ray.progress import RunProgress
-from bohdi_ray.resume import Again, Past, look_back, note_resumption, reopen, with_schedule
 from bohdi_ray.run_state import PROGRESS, DriverState, TrainedRound, read_state, write_state
 from bohdi_ray.storage.lease import Lease
 from bohdi_ray.storage.run_dir import BEST, SUMMARY, TARGET, RunDir

@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from bohdi_ray.actors.waits import all_or_none
+from bohdi_ray.driver.signals import stopping_on_signals, unless_stopped
 from bohdi_ray.errors import EngineFailed, Interrupted, TrainingFailed
 from bohdi_ray.fusion import _supervised
-from bohdi_ray.signals import stopping_on_signals, unless_stopped
 from bohdi_ray.storage.run_dir import RunDir
 
 

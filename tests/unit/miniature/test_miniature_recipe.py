@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from bohdi_ray.cli import main
-from bohdi_ray.config_loading import load_config
+from bohdi_ray.config.loading import load_config
 from bohdi_ray.engines.prompts import load_templates
 from bohdi_ray.miniature.build import BUILD
 from bohdi_ray.miniature.curriculum import NUM_PROPOSALS

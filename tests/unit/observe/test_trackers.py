@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from wandb_files import wandb_records
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_sections import ObserveConfig
+from bohdi_ray.config.sections import ObserveConfig
 from bohdi_ray.observe import trackers as trackers_module
 from bohdi_ray.observe.metrics import Metrics
 from bohdi_ray.observe.trackers import Trackers, open_trackers, tracker_errors, wanted

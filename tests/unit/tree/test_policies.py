@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scripted_fusion import ScriptedFusion, make_config, scripted_outcome
 
 from bohdi_ray.config import BanditConfig
-from bohdi_ray.config_bandit import OWN_DEFAULTS, PolicyName
+from bohdi_ray.config.bandit import OWN_DEFAULTS, PolicyName
 from bohdi_ray.randomness import generator
 from bohdi_ray.tree.bandit import POLICIES, make_policy
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree

@@ -1,4 +1,4 @@
-"""The `bandit` section: which policy, and the settings each policy has. Part of config.py, which re-exports it.
+"""The `bandit` section: which policy, and the settings each policy has. Part of fusion_config.py.
 
 `OWN_DEFAULTS` is the one place that says which settings a policy uses and where its default differs from the field's.
 """
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from bohdi_ray.config_models import Section
+from bohdi_ray.config.models import Section
 from bohdi_ray.errors import ConfigError
 
 PolicyName = Literal[

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bohdi_ray import __version__
-from bohdi_ray.cli_errors import STOPPED as STOPPED_CODE
-from bohdi_ray.cli_errors import errors_as_text
+from bohdi_ray.cli.errors import STOPPED as STOPPED_CODE
+from bohdi_ray.cli.errors import errors_as_text
 from bohdi_ray.observe.text import message
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def _again(
     server: JobServer, resume: str, overrides: tuple[str, ...], reset_optimizer: bool
 ) -> tuple[list[str], str, int]:
     """The command that goes on with a run, its directory and the seconds it may take to stop."""
+    from bohdi_ray.config.literal_secrets import literal_secrets
     from bohdi_ray.errors import ConfigError, ConfigErrors
     from bohdi_ray.job_paths import stop_wait_s
     from bohdi_ray.job_server import RUN_KEY, STOP_WAIT_KEY
-    from bohdi_ray.literal_secrets import literal_secrets
 
     given = {key: value for key, _, value in (override.partition("=") for override in overrides)}
     secret = [error for key, value in given.items() for error in literal_secrets(value, key)]

@@ -1,5 +1,5 @@
 """The command line: `bohdi fuse | resume | plan | tree | export | simulate | prepare-quickstart`, and those of
-`cli_jobs.py`, `cli_status.py` and `cli_miniature.py`.
+`jobs.py`, `status.py` and `miniature.py`.
 
 Turns arguments into calls and errors into text with an exit code; decides nothing else. Everything heavy is imported
 by the command that needs it, so `bohdi --help` and `bohdi plan` start no Ray and load no torch.
@@ -21,10 +21,10 @@ from typing import Any
 import click
 
 from bohdi_ray import __version__
-from bohdi_ray.cli_errors import REFUSED, errors_as_text
-from bohdi_ray.cli_jobs import logs, stop, submit
-from bohdi_ray.cli_miniature import miniature
-from bohdi_ray.cli_status import status
+from bohdi_ray.cli.errors import REFUSED, errors_as_text
+from bohdi_ray.cli.jobs import logs, stop, submit
+from bohdi_ray.cli.miniature import miniature
+from bohdi_ray.cli.status import status
 from bohdi_ray.observe.text import message
 
 OVERRIDES_HELP = "CONFIG is a YAML file; each KEY=VALUE replaces one setting, for example stop.rounds=3."
@@ -48,7 +48,7 @@ def main() -> None:
 @errors_as_text
 def fuse(config: Path, overrides: tuple[str, ...], address: str | None, resume: bool, reset_optimizer: bool) -> None:
     """Run a fusion."""
-    from bohdi_ray.config_loading import load_config
+    from bohdi_ray.config.loading import load_config
 
     if reset_optimizer and not resume:
         raise click.UsageError("--reset-optimizer needs --resume")
@@ -69,7 +69,7 @@ def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_opti
     Everything that is committed is kept: samples, tree, weights, optimizer. Steps that were under way are harvested
     again, with the same tickets.
     """
-    from bohdi_ray.config_loading import load_config
+    from bohdi_ray.config.loading import load_config
     from bohdi_ray.job_paths import run_location
     from bohdi_ray.storage.run_dir import CONFIG, RunDir
 
@@ -87,7 +87,7 @@ def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_opti
 def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool) -> None:
     # Ray counts processes and warns when there are more than cores. Here many wait rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
-    from bohdi_ray.config_loading import with_run_dir
+    from bohdi_ray.config.loading import with_run_dir
     from bohdi_ray.fusion import fuse as run_fusion
     from bohdi_ray.job_paths import job_notices
 
@@ -111,7 +111,7 @@ def plan(config: Path, overrides: tuple[str, ...], nodes: Path | None, address: 
     Starts nothing and asks no network. Without --nodes and --address it looks at this machine; when this machine has no
     GPU and the configuration asks for some, placement is not checked.
     """
-    from bohdi_ray.config_loading import dump_config, load_config
+    from bohdi_ray.config.loading import dump_config, load_config
     from bohdi_ray.plan import plan_text
     from bohdi_ray.preflight import preflight
 
@@ -129,7 +129,7 @@ def plan(config: Path, overrides: tuple[str, ...], nodes: Path | None, address: 
 
 def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
     """Where the run would be placed; None if that cannot be known here."""
-    from bohdi_ray.machines import described_nodes, knock, nodes_of_ray, read_nodes, unreachable
+    from bohdi_ray.layout.machines import described_nodes, knock, nodes_of_ray, read_nodes, unreachable
     from bohdi_ray.plan import asks_for_gpus
     from bohdi_ray.preflight import local_node
 
@@ -229,6 +229,3 @@ def prepare_quickstart() -> None:
 
 for command in (submit, logs, stop, status, miniature):
     main.add_command(command)
-
-if __name__ == "__main__":
-    main()

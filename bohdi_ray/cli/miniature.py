@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bohdi_ray.cli_errors import errors_as_text
+from bohdi_ray.cli.errors import errors_as_text
 
 
 @click.group()

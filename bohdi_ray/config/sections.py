@@ -1,6 +1,6 @@
 """Sections of the configuration apart from models and bandit: tree, rounds, harvest, judge, training, stop, deadlines.
 
-Part of config.py, which re-exports everything here and says what the configuration is.
+Part of fusion_config.py, which says what the configuration is.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bohdi_ray.config_bandit import BanditConfig as BanditConfig
-from bohdi_ray.config_models import Section, check_label_selector
+from bohdi_ray.config.bandit import BanditConfig as BanditConfig
+from bohdi_ray.config.models import Section, check_label_selector
 from bohdi_ray.records import MAX_STEPS, MAX_TICKETS
 
 # The paper's six ways to ask (section 4 of the method), in our own words.

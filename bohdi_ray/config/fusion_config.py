@@ -1,10 +1,9 @@
 """The whole configuration of a fusion, with its rules. No defaults live anywhere else.
 
-Every section is a pydantic model; unknown keys are refused. The sections stand in `config_models.py`,
-`config_bandit.py` and `config_sections.py`; import them from here. Rules that one section can check alone stand on it,
-rules between sections on `FusionConfig`. Whether folders exist, templates are there and cards suffice is checked in
-`preflight.py`; reading files and overrides is in `config_loading.py`.
-Where the paper fixes a value and the default differs, the field says so; `config_presets.py` holds all of the paper's.
+Every section is a pydantic model; unknown keys are refused. The sections stand in `models.py`, `bandit.py` and
+`sections.py`. Rules that one section can check alone stand on it, rules between sections on `FusionConfig`. Whether
+folders exist, templates are there and cards suffice is checked in `preflight.py`, above this room.
+Where the paper fixes a value and the default differs, the field says so; `presets.py` holds all of the paper's.
 """
 
 from __future__ import annotations
@@ -14,24 +13,16 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.addresses import secret_in
-from bohdi_ray.config_bandit import errors_of_bandit
-from bohdi_ray.config_colocate import errors_of_colocate, with_colocate
-from bohdi_ray.config_models import (
-    ROLE_DEFAULTS,
-    EngineArgs,
-    ModelBase,
+from bohdi_ray.config.bandit import errors_of_bandit
+from bohdi_ray.config.colocate import errors_of_colocate, with_colocate
+from bohdi_ray.config.models import (
     OpenAIModel,
-    ReplicaRange,
-    ReplicaResources,
-    RoleSampling,
-    Sampling,
     Section,
     SourceModel,
     VllmModel,
 )
-from bohdi_ray.config_presets import with_preset
-from bohdi_ray.config_sections import (
-    DEFAULT_STYLES,
+from bohdi_ray.config.presets import with_preset
+from bohdi_ray.config.sections import (
     NOT_ONES_OWN,
     SCORING,
     BanditConfig,
@@ -39,10 +30,8 @@ from bohdi_ray.config_sections import (
     EnlightenmentConfig,
     HarvestConfig,
     JudgeConfig,
-    JudgePolicy,
     MeditationConfig,
     ObserveConfig,
-    ScheduleConfig,
     SproutConfig,
     StopConfig,
     TrainingConfig,
@@ -50,37 +39,6 @@ from bohdi_ray.config_sections import (
     WeightsConfig,
 )
 from bohdi_ray.errors import ConfigError, ConfigErrors
-
-__all__ = [
-    "DEFAULT_STYLES",
-    "NOT_ONES_OWN",
-    "ROLE_DEFAULTS",
-    "BanditConfig",
-    "DeadlineConfig",
-    "EngineArgs",
-    "EnlightenmentConfig",
-    "FusionConfig",
-    "HarvestConfig",
-    "JudgeConfig",
-    "JudgePolicy",
-    "MeditationConfig",
-    "ModelBase",
-    "ObserveConfig",
-    "OpenAIModel",
-    "ReplicaRange",
-    "ReplicaResources",
-    "RoleSampling",
-    "Sampling",
-    "ScheduleConfig",
-    "Section",
-    "SourceModel",
-    "SproutConfig",
-    "StopConfig",
-    "TrainingConfig",
-    "TreeConfig",
-    "VllmModel",
-    "WeightsConfig",
-]
 
 
 class FusionConfig(Section):

@@ -12,10 +12,10 @@ from typing import Any
 
 from bohdi_ray.actors.waits import within
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.replay import Replays
+from bohdi_ray.driver.resume import Past
 from bohdi_ray.errors import SEE_LOGS
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.replay import Replays
-from bohdi_ray.resume import Past
 from bohdi_ray.storage.run_dir import CHECKPOINTS, RunDir
 from bohdi_ray.storage.samples import SampleStore
 from bohdi_ray.training.checkpoints import resume_point

@@ -28,18 +28,18 @@ from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.actors.waits import all_or_none, within
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.handover import Handover
+from bohdi_ray.driver.meditation import Supplies
+from bohdi_ray.driver.progress import RunProgress
+from bohdi_ray.driver.replay import Replays
+from bohdi_ray.driver.resume import Past
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
-from bohdi_ray.handover import Handover
 from bohdi_ray.harvest.plan import HarvestPlan
-from bohdi_ray.machines import knock, unreachable
-from bohdi_ray.meditation import Supplies
+from bohdi_ray.layout.machines import knock, unreachable
 from bohdi_ray.names import RunNames
 from bohdi_ray.observe.notice import Notify
 from bohdi_ray.preflight import local_node
-from bohdi_ray.progress import RunProgress
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.replay import Replays
-from bohdi_ray.resume import Past
 from bohdi_ray.rounds import harvest_version
 from bohdi_ray.storage.lease import Claim, Lease
 from bohdi_ray.storage.quarantine import Quarantine

@@ -1,4 +1,4 @@
-"""Presets: one word for many settings. Data, and the merging of it below what a user set. Called by `config.py`.
+"""Presets: one word for many settings. Data, and the merging of it below what a user set. Called by `fusion_config.py`.
 
 A preset only fills in keys that are absent, before anything is validated, so a user's value wins wherever it comes from
 (file or override), and every error is about a user's value. A resolved configuration holds all keys and so loads to

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.room import SMALL_CPUS, Bundle, Free, best_node
-from bohdi_ray.room import Node as Node
+from bohdi_ray.layout.room import SMALL_CPUS, Bundle, Free, best_node
+from bohdi_ray.layout.room import Node as Node
 
 # With `placement: colocate`: a train worker's share of its card, so large that two never share one; and what of the
 # rest an engine gets for each unit of its gpu_memory_utilization, so that those of a card's engines never exceed 1.

@@ -19,9 +19,9 @@ from bohdi_ray.actors.engine_start import longest_replacement_s
 from bohdi_ray.actors.replay_task import replay_bundle, write_replay
 from bohdi_ray.actors.waits import all_or_none, within
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.meditation import Supplies
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import SEE_LOGS
-from bohdi_ray.meditation import Supplies
 from bohdi_ray.records import Ticket, TrainingRow, replay_ticket
 from bohdi_ray.storage.replays import ReplayStore
 

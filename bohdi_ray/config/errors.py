@@ -1,5 +1,5 @@
 """What pydantic found, as `ConfigError`s a person can act on. Called by
-`config_loading.py` and `simulation/world_spec.py`."""
+`config/loading.py` and `simulation/world_spec.py`."""
 
 from __future__ import annotations
 

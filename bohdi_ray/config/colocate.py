@@ -1,4 +1,4 @@
-"""`placement: colocate`: what it implies, and what cannot work with it. Pure; called by config.py.
+"""`placement: colocate`: what it implies, and what cannot work with it. Pure; called by fusion_config.py.
 
 Harvest and training take turns on the same cards, so nothing may be asked for that lets both work at once, takes a card
 whole, or leaves the trainer work of its own in the harvest's turn.
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bohdi_ray.config_models import VllmModel
-from bohdi_ray.config_presets import with_values
+from bohdi_ray.config.models import VllmModel
+from bohdi_ray.config.presets import with_values
 from bohdi_ray.errors import ConfigError
 
 if TYPE_CHECKING:

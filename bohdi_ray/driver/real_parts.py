@@ -16,12 +16,12 @@ from bohdi_ray.actors.replicas import EngineMaker
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.addresses import above, below
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.machines import described_nodes, nodes_of_ray
+from bohdi_ray.driver.startup import Parts
+from bohdi_ray.layout.machines import described_nodes, nodes_of_ray
+from bohdi_ray.layout.placement import placement_errors, resolve_gpus, trainer_bundles
 from bohdi_ray.names import RunNames
-from bohdi_ray.placement import placement_errors, resolve_gpus, trainer_bundles
 from bohdi_ray.preflight import Findings, local_node, preflight
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.startup import Parts
 from bohdi_ray.storage.run_dir import BASE_DIR
 from bohdi_ray.training.launch import start_trainer
 

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.room import Bundle, Free, Node
+from bohdi_ray.layout.room import Bundle, Free, Node
 
 NODE_KEYS = ("name", "num_cpus", "num_gpus", "memory_gb", "gpu_name", "gpu_memory_gb", "labels", "resources", "count")
 THIS_MACHINE = "this machine"

@@ -1,6 +1,6 @@
 """Sections of the configuration that describe models: sampling, engines, resources, vLLM and remote models.
 
-Part of config.py, which re-exports everything here and says what the configuration is.
+Part of fusion_config.py, which says what the configuration is.
 """
 
 from __future__ import annotations

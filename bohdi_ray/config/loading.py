@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_errors import config_errors, shown
+from bohdi_ray.config.errors import config_errors, shown
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.job_paths import base_of_runs
 from bohdi_ray.plain_yaml import MAX_CHARS, MAX_DEPTH, YamlFault, read_yaml

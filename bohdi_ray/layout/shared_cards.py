@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.memory import ENGINE_OVERHEAD_GB, WORKER_OVERHEAD_GB, ModelSize, estimates, resting_gb, weights_gb
-from bohdi_ray.placement import TRAINER, place
-from bohdi_ray.room import Node
+from bohdi_ray.layout.memory import ENGINE_OVERHEAD_GB, WORKER_OVERHEAD_GB, ModelSize, estimates, resting_gb, weights_gb
+from bohdi_ray.layout.placement import TRAINER, place
+from bohdi_ray.layout.room import Node
 
 
 @dataclass(slots=True)

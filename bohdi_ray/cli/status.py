@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bohdi_ray.cli_errors import RUN_FAILED, errors_as_text
+from bohdi_ray.cli.errors import RUN_FAILED, errors_as_text
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.observe.text import one_line
 
@@ -59,7 +59,7 @@ def _live(address: str) -> list[Any]:
     import ray
 
     from bohdi_ray.actors.present import live_runs
-    from bohdi_ray.machines import knock, unreachable
+    from bohdi_ray.layout.machines import knock, unreachable
 
     if ray.is_initialized():
         return live_runs()

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bohdi_ray.config import FusionConfig, OpenAIModel
+from bohdi_ray.driver.meditation import RoundHarvest
 from bohdi_ray.engines.spec import EngineStats
-from bohdi_ray.meditation import RoundHarvest
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.records import Outcome
 from bohdi_ray.run_state import DriverState

@@ -13,10 +13,10 @@ from typing import Any
 from ray.exceptions import RayError
 
 from bohdi_ray.actors.waits import within
+from bohdi_ray.driver.progress import RunProgress
+from bohdi_ray.driver.startup import Crew
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.observe.run_metrics import LiveLook, QueueLook
-from bohdi_ray.progress import RunProgress
-from bohdi_ray.startup import Crew
 from bohdi_ray.training.queue import QueueStatus
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,12 @@ from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_changes import Change
+from bohdi_ray.config.changes import Change
+from bohdi_ray.driver.meditation import RoundHarvest
+from bohdi_ray.driver.resume import Past
+from bohdi_ray.driver.round_figures import HarvestNews, cost, restored_summary, round_record, round_summary
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.meditation import RoundHarvest
 from bohdi_ray.names import run_name
 from bohdi_ray.observe.console import Console, RoundProgress
 from bohdi_ray.observe.intervals import Intervals
@@ -26,8 +28,6 @@ from bohdi_ray.observe.metrics import Metrics
 from bohdi_ray.observe.run_metrics import LiveLook, RunMetrics
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.observe.trackers import open_trackers
-from bohdi_ray.resume import Past
-from bohdi_ray.round_figures import HarvestNews, cost, restored_summary, round_record, round_summary
 from bohdi_ray.rounds import HeldoutTrail, Progress
 from bohdi_ray.run_state import DriverState, TrainedRound, write_state
 from bohdi_ray.storage.lease import Claim

@@ -15,12 +15,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bohdi_ray.config import ROLE_DEFAULTS, FusionConfig, OpenAIModel, RoleSampling, Sampling, VllmModel
-from bohdi_ray.config_presets import PRESETS
+from bohdi_ray.config.presets import PRESETS
 
 INTRO = """\
 # Configuration
 
-Made by `make docs` from `bohdi_ray/config.py` and its parts; change it there.
+Made by `make docs` from `bohdi_ray/config/fusion_config.py` and its parts; change it there.
 
 A fusion is one YAML file. Start from `jobs/configs/quickstart.yaml` or `jobs/configs/paper.yaml`.
 
@@ -32,7 +32,7 @@ A fusion is one YAML file. Start from `jobs/configs/quickstart.yaml` or `jobs/co
 - **A preset** (`preset: paper`, or as an override `preset=paper`) fills in what the file leaves out; its values stand
   at the end of this page. `bohdi plan` says which settings differ from it, and a run's `config.yaml` holds them all.
 - **Going on**: `bohdi resume RUN stop.rounds=30` takes overrides too, but only of settings that neither samples nor
-  weights follow from: where, how long and how much to keep. `bohdi_ray/config_changes.py` lists them; others are
+  weights follow from: where, how long and how much to keep. `bohdi_ray/config/changes.py` lists them; others are
   refused by name.
 - **Unknown keys are refused**, with the nearest known one; all mistakes are reported at once, each with field, value,
   rule and remedy.

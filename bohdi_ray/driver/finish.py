@@ -13,11 +13,11 @@ from dataclasses import replace
 
 from bohdi_ray.actors.waits import within
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.progress import RunProgress
+from bohdi_ray.driver.startup import Crew, Parts
 from bohdi_ray.errors import SEE_LOGS
 from bohdi_ray.observe.summary import Summary, figures_of
-from bohdi_ray.progress import RunProgress
 from bohdi_ray.rounds import Rounds
-from bohdi_ray.startup import Crew, Parts
 from bohdi_ray.storage.run_dir import BEST, SUMMARY, TARGET, weights_dir
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from bohdi_ray.actors.waits import cancelled
-from bohdi_ray.meditation import stopped
+from bohdi_ray.driver.meditation import stopped
 from bohdi_ray.storage.run_dir import RunDir
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config_changes import Change, changes
+from bohdi_ray.config.changes import Change, changes
 from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
 from bohdi_ray.run_state import DriverState, read_state
 from bohdi_ray.storage.json_files import decoded

@@ -1,0 +1,68 @@
+"""Every setting of a fusion, with its rule and its default: `FusionConfig` and its sections, to be imported from here.
+
+Read from YAML and overrides by loading.py; what is refused, in words, by errors.py.
+"""
+
+from bohdi_ray.config.fusion_config import FusionConfig
+from bohdi_ray.config.models import (
+    ROLE_DEFAULTS,
+    EngineArgs,
+    ModelBase,
+    OpenAIModel,
+    ReplicaRange,
+    ReplicaResources,
+    RoleSampling,
+    Sampling,
+    Section,
+    SourceModel,
+    VllmModel,
+)
+from bohdi_ray.config.sections import (
+    DEFAULT_STYLES,
+    NOT_ONES_OWN,
+    BanditConfig,
+    DeadlineConfig,
+    EnlightenmentConfig,
+    HarvestConfig,
+    JudgeConfig,
+    JudgePolicy,
+    MeditationConfig,
+    ObserveConfig,
+    ScheduleConfig,
+    SproutConfig,
+    StopConfig,
+    TrainingConfig,
+    TreeConfig,
+    WeightsConfig,
+)
+
+__all__ = [
+    "DEFAULT_STYLES",
+    "NOT_ONES_OWN",
+    "ROLE_DEFAULTS",
+    "BanditConfig",
+    "DeadlineConfig",
+    "EngineArgs",
+    "EnlightenmentConfig",
+    "FusionConfig",
+    "HarvestConfig",
+    "JudgeConfig",
+    "JudgePolicy",
+    "MeditationConfig",
+    "ModelBase",
+    "ObserveConfig",
+    "OpenAIModel",
+    "ReplicaRange",
+    "ReplicaResources",
+    "RoleSampling",
+    "Sampling",
+    "ScheduleConfig",
+    "Section",
+    "SourceModel",
+    "SproutConfig",
+    "StopConfig",
+    "TrainingConfig",
+    "TreeConfig",
+    "VllmModel",
+    "WeightsConfig",
+]

@@ -30,6 +30,7 @@ BENCH = Path(__file__).parent
 os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCH), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 import ray  # noqa: E402
+import yaml  # noqa: E402
 from lent_engines import Lender  # noqa: E402
 
 from bohdi_ray.config import FusionConfig  # noqa: E402
@@ -125,22 +126,21 @@ def say(line: str) -> None:
 
 def config_of(out: Path, settings: list[str], seed: int, run_dir: Path) -> FusionConfig:
     """The miniature's configuration with an arm's settings. `sources:N` keeps the first N sources."""
-    kept = [int(one.partition(":")[2]) for one in settings if one.startswith("sources:")]
-    overrides = [*SCARCE, *(one for one in settings if not one.startswith("sources:"))]
-    overrides += [f"seed={seed}", f"run_dir={run_dir}", "observe.console=quiet"]
-    config = load_config(out / CONFIG, [] if kept else overrides)
-    if kept:
-        fewer = out / f"fusion-{kept[0]}.yaml"
-        fewer.write_text(fewer_sources(out / CONFIG, kept[0]), encoding="utf-8")
-        config = load_config(fewer, overrides)
-    return config
+    path, overrides = out / CONFIG, list(SCARCE)
+    for setting in settings:
+        if setting.startswith("sources:"):
+            path = with_sources(path, int(setting.removeprefix("sources:")))
+        else:
+            overrides.append(setting)
+    return load_config(path, [*overrides, f"seed={seed}", f"run_dir={run_dir}", "observe.console=quiet"])
 
 
-def fewer_sources(path: Path, number: int) -> str:
-    import yaml
-
+def with_sources(path: Path, number: int) -> Path:
+    """The configuration with the first `number` sources, beside the whole one."""
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return yaml.safe_dump(settings | {"sources": settings["sources"][:number]}, sort_keys=False)
+    fewer = path.with_name(f"fusion-{number}.yaml")
+    fewer.write_text(yaml.safe_dump(settings | {"sources": settings["sources"][:number]}), encoding="utf-8")
+    return fewer
 
 
 def run_arm(
@@ -155,8 +155,7 @@ def run_arm(
         fuse(config, parts=lender.parts())
     run = RunDir.open(config.run_dir)
     last = run.committed_rounds()[-1] + 1
-    asked = Knowledge(world)
-    versions = {0: known.of(config.target.model), last: asked.of(run.path(weights_dir(last)))}
+    versions = {0: known.of(config.target.model), last: Knowledge(world).of(run.path(weights_dir(last)))}
     manager, _ = replayed(config.run_dir)
     plain = report(
         world,

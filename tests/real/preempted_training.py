@@ -21,7 +21,7 @@ from bohdi_ray.training.checkpoints import committed_steps
 from bohdi_ray.training.launch import start_trainer
 from bohdi_ray.training.weights import publish_base
 
-NUM_ROWS = 1600
+NUM_ROWS = 800  # enough that the round is far from its end when the notice comes
 DRAIN_S = 60  # until Ray takes the node for gone; this program takes it away before
 
 

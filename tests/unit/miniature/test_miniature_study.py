@@ -1,0 +1,71 @@
+"""Studies on the miniature: their arms are valid, and their statistics right."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bohdi_ray.miniature.recipe import write_config, write_templates
+from bohdi_ray.miniature.sizes import TINY
+from bohdi_ray.miniature.study import MEANS, STUDIES, TOTALS, config_of, missing, show, summary
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A miniature without its weights."""
+    out = tmp_path_factory.mktemp("miniature")
+    write_templates(out)
+    write_config(TINY, 0, out)
+    return out
+
+
+@pytest.mark.parametrize(("study", "arm"), [(study, arm) for study, arms in STUDIES.items() for arm in arms])
+def test_every_arm_is_a_configuration(built, tmp_path, study, arm):
+    config = config_of(built, STUDIES[study][arm], 7, tmp_path / "run")
+    assert config.seed == 7 and config.run_dir == str(tmp_path / "run")
+    assert len(config.sources) == {"2 sources": 2, "1 source": 1}.get(arm, 3)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_no_two_arms_of_a_study_are_the_same(built, tmp_path, study):
+    arms = [config_of(built, settings, 0, tmp_path).model_dump_json() for settings in STUDIES[study].values()]
+    assert len(set(arms)) == len(arms)
+
+
+def result(world, seed, arm, after, lost=0):
+    return {
+        **dict.fromkeys((*MEANS, *TOTALS), 1),
+        "world": world,
+        "seed": seed,
+        "arm": arm,
+        "after": after,
+        "lost": lost,
+    }
+
+
+def test_what_was_run_is_not_run_again():
+    done = [result(0, 0, "a", 0.5), result(0, 0, "b", 0.5), result(1, 0, "b", 0.5)]
+    assert list(missing(done, ["a", "b"], [0, 1], [0])) == [(1, [(0, "a")])]
+    assert list(missing([], ["a", "b"], [2], [0, 1])) == [(2, [(0, "a"), (0, "b"), (1, "a"), (1, "b")])]
+
+
+def test_differences_are_paired_by_world_and_seed():
+    results = [result(world, 0, "a", 0.1 * world, lost=world) for world in range(4)]
+    results += [result(world, 0, "b", 0.1 * world + 0.2, lost=1) for world in (1, 2, 3)]
+    results.append(result(9, 9, "b", 0.9))  # has no partner
+    plain = summary(results, ["a", "b", "never run"])
+    assert plain.keys() == {"a", "b"} and plain["a"]["after"] == pytest.approx(0.15)
+    difference = plain["b"]["after_less_first"]
+    assert difference["pairs"] == 3
+    assert difference["mean"] == pytest.approx(0.2) and difference["low"] == pytest.approx(difference["high"])
+    lost = plain["b"]["lost_less_first"]
+    # -0, -1, -2 with Student's t for two comparisons: 6.205 at 2 degrees of freedom, standard error 1 / sqrt(3).
+    assert (lost["mean"], lost["high"]) == pytest.approx((-1.0, -1.0 + 6.205 / 3**0.5), rel=1e-3)
+    assert "+0.200 [+0.200, +0.200]" in show(plain)
+
+
+def test_one_pair_has_no_interval_and_is_json():
+    plain = summary([result(0, 0, "a", 0.1), result(0, 0, "b", 0.4)], ["a", "b"])
+    assert plain["b"]["after_less_first"]["low"] is None
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain and "+0.300 " in show(plain)

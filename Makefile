@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -q
 say = @printf '\n== %s\n' "$(1)"
 tests_in = $(wildcard $(addsuffix /test_*.py,$(1)) $(addsuffix /*/test_*.py,$(1)))
 
-.PHONY: help machine setup setup-dev demo test test-unit test-integration test-real test-autoscaler chaos deaths lint format docs lock clean
+.PHONY: help machine setup setup-dev demo test test-unit test-integration test-real chaos deaths lint format docs lock clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -41,10 +41,6 @@ test-integration: setup-dev  ## Tests on a local Ray with scripted engines
 test-real: setup-dev  ## Tests with real vLLM and DeepSpeed on this machine
 	$(call say,real tests: vLLM and DeepSpeed)
 	$(PYTEST) tests/real $(if $(call tests_in,tests/gpu),tests/gpu)
-
-test-autoscaler: setup-dev  ## A run on a cluster that Ray's autoscaler makes larger and smaller; not part of make test
-	$(call say,an autoscaler that brings and takes away nodes)
-	$(PYTEST) tests/integration/test_elastic.py -m autoscaler
 
 chaos: setup-dev  ## A storm: 100 processes of a run are killed at random; last line: one JSON object
 	$(call say,a storm over a run: jobs/bench/chaos.py)

@@ -46,7 +46,7 @@ class Findings:
 
 def preflight(config: FusionConfig, nodes: Sequence[Node] | None, resume: bool = False) -> Findings:
     """Looks at everything once. `nodes` is where the run will be placed; None leaves the placement unchecked. With
-    `resume` the run directory may hold a run; whether it does, and which, is resume.py's affair."""
+    `resume` the run directory may hold a run; whether it does, and which, is driver/resume.py's affair."""
     findings = Findings()
     for place_name, model in hosted_models(config).items():
         _check_model(place_name, model, config, findings)

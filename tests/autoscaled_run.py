@@ -125,7 +125,6 @@ def main(folder: Path) -> None:
     hasten()
     scaler.TEMPO = replace(scaler.TEMPO, tolerated_wait_s=60.0)  # on a full machine all requests wait
     with autoscaled_cluster(folder) as cluster:
-        os.environ["RAY_AUTH_MODE"] = ENVIRONMENT["RAY_AUTH_MODE"]
         ray.init(address=cluster.address, log_to_driver=False)
         try:
             scene = Scene(folder, cluster)

@@ -232,7 +232,7 @@ BUSY = {
     "harvest": {"max_tasks_in_flight": 12, "tickets_per_task": 2},
     "training": {"global_batch_size": 8, "resources_per_worker": TRAINER},
     "stop": {"rounds": 50},
-    "deadlines": {"placement_s": 12, "drain_s": 2},
+    "deadlines": {"placement_s": 20, "drain_s": 2},
 }
 
 

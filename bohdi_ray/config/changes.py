@@ -28,7 +28,7 @@ HARMLESS = (
     "training.packing",
     "training.gradient_checkpointing",
     "training.attn_implementation",
-    "training.num_workers",  # with the optimizer's state only for as many workers: resume.py checks
+    "training.num_workers",  # with the optimizer's state only for as many workers: driver/resume.py checks
     "training.resources_per_worker.*",
     "training.label_selector.*",
     "training.save_optimizer_every",

@@ -98,13 +98,6 @@ class Crew:
         """Engines and trainer; returns when all engines are up, the target's proved on the version it harvests with
         next, or the newest there is."""
         await asyncio.to_thread(self.handover.remember, past)
-        await all_or_none((self._small_actors(), self._engines_and_trainer(parts, progress, past)))
-
-    async def _small_actors(self) -> None:
-        small = [actor.__ray_ready__.remote() for actor in (self.supplies.directory, self.manager, self.queue)]
-        await within(asyncio.gather(*small), self.config.deadlines.start_s, "the tree manager and the queue", SEE_LOGS)
-
-    async def _engines_and_trainer(self, parts: Parts, progress: RunProgress, past: Past) -> None:
         if self.config.colocates:  # the cards are the trainer's first, for rounds that an interrupted run left it
             await self._start_training(parts, progress, past)
             await self.pools.turns.trainer_rests(self.queue, self.trainer, self.handover.num_rounds)
@@ -210,28 +203,28 @@ async def assemble(
 ) -> Crew:
     """Starts everything, behind what `past` holds; when that fails, nothing is left running. With `claim` nothing
     writes samples or journal for a driver that has lost its lease."""
-    again = False
-    while True:
-        crew = Crew(config, run, parts, claim, progress.on_notice)
-        try:
-            await crew.start(parts, progress, past or Past())
-            return crew
-        except BaseException as error:
-            await crew.dismiss(at_once=True)
-            if again or not never_ran(error):
-                raise
-        again = True
-        progress.message("starting anew: Ray gave up an actor before it ran")
+    crew = Crew(config, run, parts, claim, progress.on_notice)
+    try:
+        await crew.start(parts, progress, past or Past())
+    except BaseException as error:
+        await crew.dismiss(at_once=True)
+        if is_unheard(error):
+            raise BohdiError(
+                "Ray gave up an actor of the run before it ran: the cluster's head could not call this process back. "
+                "Set RAY_AUTH_MODE here to what it was when the cluster was started; if it is that already, see "
+                "whether a firewall lets the head reach this host."
+            ) from error
+        raise
+    return crew
 
 
-def never_ran(error: BaseException) -> bool:
-    """Whether Ray gave up an actor before it ran, which is no fault of the actor's.
+def is_unheard(error: BaseException) -> bool:
+    """Whether Ray ended an actor because its head does not get through to the process that made it.
 
-    Ray ends an actor for good, whatever its restarts, when the one long call by which it asks the driver whether the
-    actor is still referred to does not get through. On a cluster that an autoscaler drives that was seen now and then,
-    a second after the start.
+    It asks that process, by one long call, whether the actor is still referred to, and takes a call that fails for a
+    no. A process that wants a token answers nobody without one.
     """
-    return isinstance(error, ActorDiedError) and "never ran" in str(error)
+    return isinstance(error, ActorDiedError) and "all references to the actor were removed" in str(error)
 
 
 def starting_domains(config: FusionConfig) -> Seeds:

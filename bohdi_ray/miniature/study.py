@@ -2,14 +2,15 @@
 
 A study has arms, each some settings over those of the miniature's own fusion.yaml. Every arm is run on the same worlds
 with the same loop seeds; the first one is what the others are compared with, paired by world and loop seed. Intervals
-are Student's t at 95 % over these pairs, corrected for the number of comparisons (Bonferroni). Pairs of one world share
-its models, so an interval says what holds for such worlds as these. jobs/bench/miniature.py runs them.
+are Student's t at 95 % over these pairs, corrected for the number of other arms (Bonferroni), not for that of figures.
+Pairs of one world share its models, so an interval says what holds for such worlds as these. jobs/bench/miniature.py
+runs them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ from bohdi_ray.miniature.recipe import CONFIG
 from bohdi_ray.simulation.report import table
 from bohdi_ray.simulation.statistics import interval
 
-# 180 harvests for 224 questions: where to ask next matters, and no leaf is used up early.
+# In `tiny` 180 harvests for 224 questions: there are not enough for every question once, so it matters where they go.
 SCARCE = ["meditation.steps=1", "stop.rounds=6"]
 REPLAY = ["training.replay.share=0.25"]
 PAPER_BANDIT = ["bandit.policy=dynabranches", "bandit.introspection=true", "bandit.window=20", "bandit.threshold=0.2"]
 
 
-Result = dict[str, Any]  # of one fusion: world, seed, arm, and the figures of MEANS and TOTALS
+Result = dict[str, Any]  # of one fusion: world, seed, arm, its settings, and the figures of MEANS and TOTALS
 
 STUDIES: dict[str, dict[str, list[str]]] = {
     "policies": {
@@ -68,15 +69,18 @@ MEANS = ("before", "after", "gained", "lost", "untaught", "samples", "found", "i
 TOTALS = ("right_there", "chosen", "contested", "chosen_contested")
 
 
-def config_of(out: Path, settings: list[str], seed: int, run_dir: Path) -> FusionConfig:
-    """The miniature's configuration with an arm's settings. `sources:N` keeps the first N sources."""
+def config_of(out: Path, settings: Sequence[str], seed: int, run_dir: Path) -> FusionConfig:
+    """The miniature's configuration with an arm's settings. `sources:N` keeps the first N sources. A run that loses a
+    source fails: it would be another arm."""
     path, overrides = out / CONFIG, list(SCARCE)
     for setting in settings:
         if setting.startswith("sources:"):
             path = with_sources(path, int(setting.removeprefix("sources:")))
         else:
             overrides.append(setting)
-    return load_config(path, [*overrides, f"seed={seed}", f"run_dir={run_dir}", "observe.console=quiet"])
+    config = load_config(path, [*overrides, f"seed={seed}", f"run_dir={run_dir}", "observe.console=quiet"])
+    harvest = config.harvest.model_copy(update={"min_sources": len(config.sources)})
+    return config.model_copy(update={"harvest": harvest})
 
 
 def with_sources(path: Path, number: int) -> Path:
@@ -88,10 +92,11 @@ def with_sources(path: Path, number: int) -> Path:
 
 
 def missing(
-    done: Sequence[Result], arms: Sequence[str], worlds: Sequence[int], seeds: Sequence[int]
+    done: Sequence[Result], arms: Mapping[str, Sequence[str]], worlds: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[tuple[int, list[tuple[int, str]]]]:
-    """By world what is still to be run, as (loop seed, arm): all arms of one seed before the next."""
-    known = {(one["world"], one["seed"], one["arm"]) for one in done}
+    """By world what is still to be run, as (loop seed, arm): all arms of one seed before the next. `arms` with their
+    settings: what was run with others is run again."""
+    known = {(one["world"], one["seed"], one["arm"]) for one in done if one["settings"] == arms.get(one["arm"])}
     for world in worlds:
         open_ = [(seed, arm) for seed in seeds for arm in arms if (world, seed, arm) not in known]
         if open_:
@@ -103,28 +108,29 @@ def plain_interval(values: list[float], num_comparisons: int = 1) -> dict[str, f
     return {k: v if math.isfinite(v) else None for k, v in interval(values, num_comparisons).items()}
 
 
-def summary(results: Sequence[Result], arms: Sequence[str]) -> dict[str, Any]:
-    """By arm: means and totals over its runs, and the paired differences to the first arm. Arms without runs are left
-    out."""
-    by_arm = {arm: {(one["world"], one["seed"]): one for one in results if one["arm"] == arm} for arm in arms}
+def summary(results: Sequence[Result], arms: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """`pairs`: the worlds and loop seeds that all arms were run on, and no others count; `arms`: by arm its means and
+    totals over them, and its differences to the first arm. An arm without any run is left out of both."""
+    by_arm = {
+        arm: {(r["world"], r["seed"]): r for r in results if r["arm"] == arm and r["settings"] == settings}
+        for arm, settings in arms.items()
+    }
+    by_arm = {arm: runs for arm, runs in by_arm.items() if runs}
+    pairs = sorted(set.intersection(*(set(runs) for runs in by_arm.values()))) if by_arm else []
     plain: dict[str, Any] = {}
-    for arm, runs in by_arm.items():
-        if not runs:
-            continue
-        pairs = sorted(runs.keys() & by_arm[arms[0]].keys())
-        mean = {key: sum(one[key] for one in runs.values()) / len(runs) for key in MEANS}
-        totals = {key: sum(one[key] for one in runs.values()) for key in TOTALS}
-        plain[arm] = {
-            "runs": len(runs),
-            **mean,
-            **totals,
-            "after_interval": plain_interval([r["after"] for r in runs.values()]),
-        }
-        if arm != arms[0] and pairs:
+    if not pairs:
+        return {"pairs": [], "arms": {}}
+    first = next(iter(by_arm))
+    for arm, every in by_arm.items():
+        runs = [every[pair] for pair in pairs]
+        mean = {key: sum(one[key] for one in runs) / len(runs) for key in MEANS}
+        totals = {key: sum(one[key] for one in runs) for key in TOTALS}
+        plain[arm] = {**mean, **totals, "after_interval": plain_interval([one["after"] for one in runs])}
+        if arm != first:
             for key in ("after", "gained", "lost"):
-                differences = [runs[pair][key] - by_arm[arms[0]][pair][key] for pair in pairs]
-                plain[arm][f"{key}_less_first"] = {"pairs": len(pairs), **plain_interval(differences, len(arms) - 1)}
-    return plain
+                differences = [every[pair][key] - by_arm[first][pair][key] for pair in pairs]
+                plain[arm][f"{key}_less_first"] = plain_interval(differences, len(by_arm) - 1)
+    return {"pairs": pairs, "arms": plain}
 
 
 def show(plain: dict[str, Any]) -> str:
@@ -139,7 +145,6 @@ def show(plain: dict[str, Any]) -> str:
     rows = [
         [
             arm,
-            str(one["runs"]),
             f"{one['before']:.3f}",
             f"{one['after']:.3f}",
             difference(one, "after", 3),
@@ -148,22 +153,12 @@ def show(plain: dict[str, Any]) -> str:
             difference(one, "lost", 1),
             f"{one['untaught']:.2f}",
             f"{one['samples']:.0f}",
-            f"{one['right_rows'] / one['samples']:.2f}",
+            f"{one['right_rows'] / max(1, one['samples']):.2f}",
             f"{one['chosen_contested']} of {one['contested']}",
             f"{one['found']:.1f} / {one['misplaced']:.1f} / {one['invented']:.1f}",
         ]
-        for arm, one in plain.items()
+        for arm, one in plain["arms"].items()
     ]
-    names = [
-        "arm",
-        "runs",
-        "before",
-        "after",
-        "less the first",
-        "gained",
-        "lost",
-        "less the first",
-        "untaught",
-        "samples",
-    ]
-    return table([*names, "right", "judge right", "domains: found, misplaced, invented"], rows)
+    heading = ["arm", "before", "after", "less the first", "gained", "lost", "less the first", "untaught", "samples"]
+    heading += ["right", "judge right", "domains: found, misplaced, invented"]
+    return f"means over {len(plain['pairs'])} pairs of a world and a loop seed\n{table(heading, rows)}"

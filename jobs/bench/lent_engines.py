@@ -6,7 +6,7 @@ that is there already, and that it may end as it ends its own.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from bohdi_ray.actors.engine_actor import EngineActor, engine_spec
 from bohdi_ray.actors.seats import Seat
@@ -22,6 +23,7 @@ from bohdi_ray.driver.real_parts import real_parts
 from bohdi_ray.driver.startup import Parts
 from bohdi_ray.engines.spec import EngineStats, LoadReport
 from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.training.checkpoints import is_committed
 
 START_S = 600.0
 MAX_CONCURRENCY = 1_000
@@ -58,11 +60,11 @@ class LentEngine:
 
 
 class Lender:
-    """Engines by model folder, for fusions of one Ray session."""
+    """Engines by model folder, for fusions of one world in one Ray session."""
 
     def __init__(self, published: Path):
         self._engines: dict[str, tuple[Any, Any]] = {}  # with what says that it is up
-        self._published = published  # version 0 of every target, by its folder's place
+        self._published = published  # version 0 of the target
 
     def parts(self) -> Parts:
         """Real parts whose engines are lent, and which leave out what a study does not look at: the loss on held-out
@@ -76,9 +78,10 @@ class Lender:
         )
 
     def close(self) -> None:
-        """Ends all engines."""
-        ray.get([engine.stop.remote() for engine, _ in self._engines.values()], timeout=START_S)
+        """Ends all engines. More may be lent afterwards."""
         for engine, _ in self._engines.values():
+            with contextlib.suppress(RayError):  # of one that is dead already
+                ray.get(engine.stop.remote(), timeout=START_S)
             ray.kill(engine)
         self._engines.clear()
 
@@ -96,8 +99,7 @@ class Lender:
         return ray.remote(**options)(LentEngine).remote(kept, [started], weights)
 
     def _publish(self, config: FusionConfig, folder: str) -> Any:
-        kept = self._published / str(Path(config.target.model).resolve()).lstrip(os.sep)
-        if not kept.exists():
-            ray.get(real_parts().publish_base(config, str(kept)), timeout=START_S)
-        shutil.copytree(kept, folder, dirs_exist_ok=True)
+        if not is_committed(str(self._published)):
+            ray.get(real_parts().publish_base(config, str(self._published)), timeout=START_S)
+        shutil.copytree(self._published, folder, dirs_exist_ok=True)
         return ray.put(None)

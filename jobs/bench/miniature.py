@@ -76,7 +76,7 @@ def run_arm(
     out: Path, world: World, known: Knowledge, lender: Lender, settings: list[str], seed: int
 ) -> dict[str, Any]:
     """One fusion, measured; its run directory goes."""
-    run_dir = out / "study-run"
+    run_dir = out / f"study-run-{os.getpid()}"
     shutil.rmtree(run_dir, ignore_errors=True)
     config = config_of(out, settings, seed, run_dir)
     started = time.monotonic()
@@ -113,28 +113,35 @@ def results_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def run_study(study: str, options: argparse.Namespace, path: Path) -> None:
+def run_study(arms: dict[str, list[str]], options: argparse.Namespace, path: Path) -> None:
     worlds = Worlds(options.folder, options.size)
-    for number, left in missing(results_of(path), options.arms, options.worlds, options.seeds):
+    for number, left in missing(results_of(path), arms, options.worlds, options.seeds):
         out = worlds.folder(number)
         world = read_world(out)
         known = Knowledge(world)
-        lender = Lender(options.folder / "published")
-        for seed, arm in left:
-            try:
-                figures = run_arm(out, world, known, lender, STUDIES[study][arm], seed)
-            except Interrupted:
-                raise
-            except Exception as error:  # an arm that fails is told of, and tried again by the next call
-                say(f"world {number}, seed {seed}, {arm}: {error}")
-                continue
-            with path.open("a") as file:
-                file.write(json.dumps({"world": number, "seed": seed, "arm": arm, **figures}) + "\n")
-            say(
-                f"world {number}, seed {seed}, {arm}: {figures['before']:.3f} -> {figures['after']:.3f}, "
-                f"lost {figures['lost']}, {figures['seconds']:.0f} s"
-            )
-        lender.close()
+        lender = Lender(out / "published")
+        try:
+            for seed, arm in left:
+                try:
+                    figures = run_arm(out, world, known, lender, arms[arm], seed)
+                except Interrupted:
+                    raise
+                except Exception as error:  # told of, and tried again by the next call
+                    say(f"world {number}, seed {seed}, {arm}: {error}")
+                    lender.close()  # whatever was wrong, the next arm gets new engines
+                    continue
+                keep(path, {"world": number, "seed": seed, "arm": arm, "settings": arms[arm], **figures})
+        finally:
+            lender.close()
+
+
+def keep(path: Path, result: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(result) + "\n")
+    say(
+        f"world {result['world']}, seed {result['seed']}, {result['arm']}: {result['before']:.3f} -> "
+        f"{result['after']:.3f}, lost {result['lost']}, {result['seconds']:.0f} s"
+    )
 
 
 def main() -> None:
@@ -147,20 +154,22 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--folder", type=Path, default=Path("runs/miniature-studies"))
     options = parser.parse_args()
-    options.arms = options.arms or list(STUDIES[options.study])
-    if unknown := set(options.arms) - STUDIES[options.study].keys():
-        parser.error(f"--arms: {', '.join(sorted(unknown))} is not of {', '.join(STUDIES[options.study])}")
+    study = STUDIES[options.study]
+    options.arms = options.arms or list(study)
+    if unknown := set(options.arms) - study.keys():
+        parser.error(f"--arms: {', '.join(sorted(unknown))} is not of {', '.join(study)}")
     options.folder = options.folder.resolve()
     options.folder.mkdir(parents=True, exist_ok=True)
+    arms = {arm: study[arm] for arm in options.arms}
     path = options.folder / f"{options.study}-{options.size}.jsonl"
     ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
     try:
-        run_study(options.study, options, path)
+        run_study(arms, options, path)
     finally:
         ray.shutdown()
-    plain = summary(results_of(path), options.arms)
+    plain = summary(results_of(path), arms)
     print(show(plain))
-    print(json.dumps({"study": options.study, "worlds": options.worlds, "seeds": options.seeds, "arms": plain}))
+    print(json.dumps({"study": options.study, "size": options.size, **plain}))
 
 
 if __name__ == "__main__":

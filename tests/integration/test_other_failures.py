@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import ray
-from ray.exceptions import ActorDiedError
 from scripted_parts import Faults, scripted_config, scripted_parts
 
 from bohdi_ray.driver import startup
@@ -175,36 +174,3 @@ def test_a_start_that_fails_leaves_no_actor(tmp_path, monkeypatch):
     for actor in made:
         with pytest.raises(ray.exceptions.RayActorError):
             ray.get(actor.__ray_ready__.remote(), timeout=20)
-
-
-@pytest.mark.parametrize("start", ["start_sample_queue", "start_tree_manager", "start_directory"])
-def test_a_small_actor_that_ray_gives_up_before_it_ran_is_made_anew_once(tmp_path, monkeypatch, capsys, start):
-    made, really = [], getattr(startup, start)
-
-    def given_up(*args, **options):
-        if made:
-            made.append(really(*args, **options))
-        else:
-            made.append(ray.remote(num_cpus=0, resources={"nowhere": 1})(Never).remote())
-            ray.kill(made[0])
-        return made[-1]
-
-    monkeypatch.setattr(startup, start, given_up)
-    summary = fuse(scripted_config(str(tmp_path / "run"), **SMALL), parts=scripted_parts())
-    assert len(made) == 2 and len(summary.rounds) == 2
-    assert "starting anew" in capsys.readouterr().err
-
-
-def test_what_is_given_up_twice_ends_the_run(tmp_path, monkeypatch):
-    def given_up(*args, **options):
-        actor = ray.remote(num_cpus=0, resources={"nowhere": 1})(Never).remote()
-        ray.kill(actor)
-        return actor
-
-    monkeypatch.setattr(startup, "start_sample_queue", given_up)
-    with pytest.raises(ActorDiedError, match="never ran"):
-        fuse(scripted_config(str(tmp_path / "run"), **SMALL), parts=scripted_parts())
-
-
-class Never:
-    """An actor whose room there is nowhere."""

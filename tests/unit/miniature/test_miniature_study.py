@@ -33,39 +33,57 @@ def test_no_two_arms_of_a_study_are_the_same(built, tmp_path, study):
     assert len(set(arms)) == len(arms)
 
 
+ARMS = {"a": [], "b": ["stop.rounds=2"]}
+
+
 def result(world, seed, arm, after, lost=0):
-    return {
-        **dict.fromkeys((*MEANS, *TOTALS), 1),
-        "world": world,
-        "seed": seed,
-        "arm": arm,
-        "after": after,
-        "lost": lost,
-    }
+    ones = dict.fromkeys((*MEANS, *TOTALS), 1)
+    return ones | {"world": world, "seed": seed, "arm": arm, "settings": ARMS[arm], "after": after, "lost": lost}
 
 
 def test_what_was_run_is_not_run_again():
     done = [result(0, 0, "a", 0.5), result(0, 0, "b", 0.5), result(1, 0, "b", 0.5)]
-    assert list(missing(done, ["a", "b"], [0, 1], [0])) == [(1, [(0, "a")])]
-    assert list(missing([], ["a", "b"], [2], [0, 1])) == [(2, [(0, "a"), (0, "b"), (1, "a"), (1, "b")])]
+    assert list(missing(done, ARMS, [0, 1], [0])) == [(1, [(0, "a")])]
+    assert list(missing([], ARMS, [2], [0, 1])) == [(2, [(0, "a"), (0, "b"), (1, "a"), (1, "b")])]
+
+
+def test_an_arm_that_means_something_else_by_now_is_run_again():
+    done, other = [result(0, 0, "a", 0.5), result(0, 0, "b", 0.5)], {**ARMS, "b": ["stop.rounds=3"]}
+    assert list(missing(done, other, [0], [0])) == [(0, [(0, "b")])]
+    assert summary(done, other)["arms"].keys() == {"a"}
 
 
 def test_differences_are_paired_by_world_and_seed():
     results = [result(world, 0, "a", 0.1 * world, lost=world) for world in range(4)]
     results += [result(world, 0, "b", 0.1 * world + 0.2, lost=1) for world in (1, 2, 3)]
-    results.append(result(9, 9, "b", 0.9))  # has no partner
-    plain = summary(results, ["a", "b", "never run"])
-    assert plain.keys() == {"a", "b"} and plain["a"]["after"] == pytest.approx(0.15)
-    difference = plain["b"]["after_less_first"]
-    assert difference["pairs"] == 3
+    results.append(result(9, 9, "b", 0.9))  # has no partner, and neither has world 0
+    plain = summary(results, {**ARMS, "never run": ["seed=1"]})
+    assert plain["pairs"] == [(1, 0), (2, 0), (3, 0)] and plain["arms"].keys() == {"a", "b"}
+    assert (plain["arms"]["a"]["after"], plain["arms"]["b"]["after"]) == pytest.approx((0.2, 0.4))
+    difference = plain["arms"]["b"]["after_less_first"]
     assert difference["mean"] == pytest.approx(0.2) and difference["low"] == pytest.approx(difference["high"])
-    lost = plain["b"]["lost_less_first"]
-    # -0, -1, -2 with Student's t for two comparisons: 6.205 at 2 degrees of freedom, standard error 1 / sqrt(3).
-    assert (lost["mean"], lost["high"]) == pytest.approx((-1.0, -1.0 + 6.205 / 3**0.5), rel=1e-3)
-    assert "+0.200 [+0.200, +0.200]" in show(plain)
+    lost = plain["arms"]["b"]["lost_less_first"]
+    # -0, -1, -2 with Student's t: 4.303 at 2 degrees of freedom, standard error 1 / sqrt(3).
+    assert (lost["mean"], lost["high"]) == pytest.approx((-1.0, -1.0 + 4.303 / 3**0.5), rel=1e-3)
+    assert "over 3 pairs" in show(plain) and "+0.200 [+0.200, +0.200]" in show(plain)
+
+
+def test_intervals_are_wider_where_more_arms_are_compared():
+    arms = {**ARMS, "c": ["seed=2"], "d": ["seed=3"]}
+    results = [result(world, 0, "a", 0.0) for world in range(3)]
+    results += [{**result(w, 0, "b", 0.1 * w), "arm": arm, "settings": arms[arm]} for arm in "bcd" for w in range(3)]
+    widths = []
+    for some in (("a", "b"), ("a", "b", "c", "d")):
+        difference = summary(results, {arm: arms[arm] for arm in some})["arms"]["b"]["after_less_first"]
+        widths.append(difference["high"] - difference["low"])
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_one_pair_has_no_interval_and_is_json():
-    plain = summary([result(0, 0, "a", 0.1), result(0, 0, "b", 0.4)], ["a", "b"])
-    assert plain["b"]["after_less_first"]["low"] is None
-    assert json.loads(json.dumps(plain, allow_nan=False)) == plain and "+0.300 " in show(plain)
+    plain = summary([result(0, 0, "a", 0.1), result(0, 0, "b", 0.4)], ARMS)
+    assert plain["arms"]["b"]["after_less_first"]["low"] is None
+    assert "NaN" not in json.dumps(plain, allow_nan=False) and "+0.300 " in show(plain)
+
+
+def test_where_nothing_was_run_nothing_is_told():
+    assert summary([], ARMS) == {"pairs": [], "arms": {}} and "0 pairs" in show(summary([], ARMS))

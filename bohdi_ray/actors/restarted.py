@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
+from bohdi_ray.layout.machines import on_this_node
 from bohdi_ray.names import RunNames
 
 
@@ -18,12 +16,11 @@ def restarted_actor(what: str, names: RunNames | None, **options: Any) -> dict[s
     """Ray's options of a small actor on this node that Ray restarts however often it dies and whose calls it repeats:
     one of a run, or without a name where there is no run around it."""
     own = names.actor(names.named(what)) if names else {}
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return {
         "num_cpus": 0,
         "max_restarts": -1,
         "max_task_retries": -1,
-        "scheduling_strategy": here,
+        "scheduling_strategy": on_this_node(),
         **own,
         **options,
     }

@@ -132,6 +132,14 @@ def unreachable(field: str, address: str | None, error: Exception) -> ConfigErro
     return ConfigError(field, address, f"cannot be reached ({reason})", remedy)
 
 
+def on_this_node() -> Any:
+    """Ray's scheduling strategy for what must run where this process does, and nowhere else."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 def free_of_ray(
     listed: Sequence[Mapping[str, Any]], available: Mapping[str, Mapping[str, float]], leaving: Collection[str]
 ) -> list[Free]:

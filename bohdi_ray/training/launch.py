@@ -12,11 +12,11 @@ import uuid
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bohdi_ray.addresses import below
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import DeadlineExceeded, TrainingFailed
+from bohdi_ray.layout.machines import on_this_node
 from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.names import RunNames
 from bohdi_ray.storage.lease import Claim
@@ -81,9 +81,8 @@ def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str, claim:
     lost its lease.
     """
     status = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S)
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     name = RunNames.of(config.run_dir).named("training")
-    options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": here, "name": name}
+    options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": on_this_node(), "name": name}
     fit = ray.remote(**options)(run_fit).remote(
         config, queue, checkpoints_dir, claim, status.attempt, max(config.stop.rounds, status.next_round)
     )

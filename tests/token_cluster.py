@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from clean_env import clean_env
 
 BIN = Path(sys.executable).parent
 UP_S = 60
@@ -36,8 +37,7 @@ class TokenCluster:
 
     def client_env(self, **changes: str) -> dict[str, str]:
         """The environment of a program that holds the token."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        return {**kept, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, **changes}
+        return clean_env(**{"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, **changes})
 
 
 def free_ports(number: int) -> list[int]:

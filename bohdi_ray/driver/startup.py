@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import RayError
 
 from bohdi_ray.actors.directory import start_directory
 from bohdi_ray.actors.engine_start import longest_replacement_s
@@ -35,7 +35,7 @@ from bohdi_ray.driver.replay import Replays
 from bohdi_ray.driver.resume import Past
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
 from bohdi_ray.harvest.plan import HarvestPlan
-from bohdi_ray.layout.machines import knock, unreachable
+from bohdi_ray.layout.machines import check_mode, knock, unreachable
 from bohdi_ray.names import RunNames
 from bohdi_ray.observe.notice import Notify
 from bohdi_ray.preflight import local_node
@@ -206,25 +206,10 @@ async def assemble(
     crew = Crew(config, run, parts, claim, progress.on_notice)
     try:
         await crew.start(parts, progress, past or Past())
-    except BaseException as error:
+    except BaseException:
         await crew.dismiss(at_once=True)
-        if is_unheard(error):
-            raise BohdiError(
-                "Ray gave up an actor of the run before it ran: the cluster's head could not call this process back. "
-                "Set RAY_AUTH_MODE here to what it was when the cluster was started; if it is that already, see "
-                "whether a firewall lets the head reach this host."
-            ) from error
         raise
     return crew
-
-
-def is_unheard(error: BaseException) -> bool:
-    """Whether Ray ended an actor because its head does not get through to the process that made it.
-
-    It asks that process, by one long call, whether the actor is still referred to, and takes a call that fails for a
-    no. A process that wants a token answers nobody without one.
-    """
-    return isinstance(error, ActorDiedError) and "all references to the actor were removed" in str(error)
 
 
 def starting_domains(config: FusionConfig) -> Seeds:
@@ -262,11 +247,12 @@ def held(run: RunDir) -> Iterator[Lease]:
 def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
     """A Ray session that was there already, a cluster's, or one of our own on this machine, ended with the run.
 
-    Raises ConfigError when the cluster cannot be joined."""
+    Raises ConfigError when the cluster cannot be joined, or could not call this process back."""
     if ray.is_initialized():
         yield
         return
-    if address or os.environ.get("RAY_ADDRESS"):
+    joins = bool(address or os.environ.get("RAY_ADDRESS"))
+    if joins:
         try:
             knock(address or os.environ["RAY_ADDRESS"])
             ray.init(address=address, log_to_driver=False)
@@ -279,6 +265,8 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         ray.init("local", num_cpus=slots, **quiet)  # also where another Ray runs on this machine
     try:
+        if joins:
+            check_mode()
         yield
     finally:
         ray.shutdown()

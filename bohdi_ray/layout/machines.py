@@ -21,6 +21,7 @@ from bohdi_ray.layout.room import Bundle, Free, Node
 NODE_KEYS = ("name", "num_cpus", "num_gpus", "memory_gb", "gpu_name", "gpu_memory_gb", "labels", "resources", "count")
 THIS_MACHINE = "this machine"
 KNOCK_S = 10.0
+MODE_S = 30.0
 EXAMPLE = "Write a list of nodes like {name: a, num_cpus: 96, num_gpus: 8, memory_gb: 1000, gpu_name: H100, count: 2}."
 
 
@@ -130,6 +131,35 @@ def unreachable(field: str, address: str | None, error: Exception) -> ConfigErro
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     remedy = "Check the address, that the cluster is up, and RAY_AUTH_MODE; `bohdi plan --nodes FILE` needs no cluster."
     return ConfigError(field, address, f"cannot be reached ({reason})", remedy)
+
+
+def check_mode() -> None:
+    """Raises ConfigError when this process wants a token on a cluster without, which Ray lets it join.
+
+    The head's calls to this process fail then, and Ray takes that for nobody referring to its actors: it ends them as
+    they start. The other way round Ray refuses the connection.
+    """
+    import ray
+
+    asked = ray.remote(num_cpus=0)(_token_mode).remote()
+    try:
+        theirs = ray.get(asked, timeout=MODE_S)
+    except ray.exceptions.RayError:  # in time, or at all: the run itself says what is the matter with such a cluster
+        return
+    if _token_mode() and not theirs:
+        raise ConfigError(
+            "RAY_AUTH_MODE",
+            os.environ.get("RAY_AUTH_MODE"),
+            "the cluster was started without a token, and cannot call back a process that wants one",
+            "export RAY_AUTH_MODE=disabled, or start the cluster with RAY_AUTH_MODE=token.",
+        )
+
+
+def _token_mode() -> bool:
+    """Whether Ray wants a token in this process, as it read when it was imported."""
+    from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
+
+    return get_authentication_mode() == AuthenticationMode.TOKEN
 
 
 def on_this_node() -> Any:

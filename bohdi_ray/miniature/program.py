@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from bohdi_ray.miniature.answering import greedy_answers
 from bohdi_ray.miniature.build import BUILD, Say
 from bohdi_ray.miniature.figures import draw_report
 from bohdi_ray.miniature.recipe import CONFIG
-from bohdi_ray.miniature.report import report, text_of
+from bohdi_ray.miniature.report import Answers, report, text_of
 from bohdi_ray.miniature.truth import read_world
 from bohdi_ray.miniature.world import World, questions
 from bohdi_ray.records import DomainPath
@@ -50,25 +50,35 @@ def fuse_and_tell(out: Path, overrides: Sequence[str], address: str | None, say:
     return f"{text_of(plain)}\n\nwritten to {run}: {REPORT}, {FIGURE}.png, {FIGURE}.svg"
 
 
-def measure(config: FusionConfig, world: World) -> dict[str, Any]:
-    """The report of a run that has ended, read from its directory: every version of the target, and the sources."""
-    run = RunDir.open(config.run_dir)
+def answers_of(folder: str, world: World) -> Answers:
+    """What the model in `folder` answers to every question of the world."""
     asked = [question for _, question in questions(world)]
+    return dict(zip(asked, greedy_answers(folder, asked), strict=True))
 
-    def answers(folder: str) -> dict[str, str]:
-        return dict(zip(asked, greedy_answers(folder, asked), strict=True))
+
+def measure(
+    config: FusionConfig, world: World, known: Mapping[str, Answers] | None = None, between: bool = True
+) -> dict[str, Any]:
+    """The report of a run that has ended, read from its directory: every version of the target that is kept, without
+    `between` the first and the last, and the sources. `known`: answers by folder of models that need no asking.
+    """
+    run = RunDir.open(config.run_dir)
+
+    def answers(folder: str) -> Answers:
+        return known[folder] if known and folder in known else answers_of(folder, world)
 
     kept = [version for version in range(run.committed_rounds()[-1] + 2) if run.exists(weights_dir(version))]
+    kept = kept if between else [kept[0], kept[-1]]
     versions = {version: answers(run.path(weights_dir(version))) for version in kept}
     sources = {source.name: answers(source.model) for source in config.sources}
     manager, _ = replayed(config.run_dir)
     samples = list(SampleStore(run).iter_samples())
-    return report(world, versions, sources, samples, domain_paths(manager.describe()))
+    return report(world, versions, sources, samples, _domain_paths(manager.describe()))
 
 
-def domain_paths(tree: dict[str, Any], above: DomainPath = ()) -> Iterator[DomainPath]:
+def _domain_paths(tree: dict[str, Any], above: DomainPath = ()) -> Iterator[DomainPath]:
     """All domains below the root of a tree as `TreeManager.describe` gives it."""
     for child in tree["children"]:
         path = (*above, child["name"])
         yield path
-        yield from domain_paths(child, path)
+        yield from _domain_paths(child, path)

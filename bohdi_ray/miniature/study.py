@@ -103,6 +103,20 @@ def missing(
             yield world, open_
 
 
+def figures_of(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study keeps of a fusion's report (report.py): MEANS and TOTALS."""
+    total, tree, judge = plain["overall"], plain["tree"], plain["judge"]
+    return {
+        **{key: total[key] for key in ("before", "after", "gained", "lost")},
+        "untaught": plain["untaught"]["after"],
+        "samples": plain["num_samples"],
+        "found": sum(level["found"] for level in tree["levels"]),
+        "invented": len(tree["invented"]),
+        "misplaced": len(tree["misplaced"]),
+        **{key: judge[key] for key in ("right_rows", *TOTALS)},
+    }
+
+
 def plain_interval(values: list[float], num_comparisons: int = 1) -> dict[str, float | None]:
     """Without bounds, None in JSON, where there is one value only."""
     return {k: v if math.isfinite(v) else None for k, v in interval(values, num_comparisons).items()}

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from bohdi_ray.actors.engine_actor import EngineActor, engine_spec
+from bohdi_ray.actors.engine_actor import actor_options, make_engine_actor
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.driver.real_parts import real_parts
@@ -26,7 +26,6 @@ from bohdi_ray.records import Completion, EngineRequest
 from bohdi_ray.training.checkpoints import is_committed
 
 START_S = 600.0
-MAX_CONCURRENCY = 1_000
 
 
 class LentEngine:
@@ -90,13 +89,11 @@ class Lender:
     ) -> Any:
         key = str(Path(model.model).resolve())
         if key not in self._engines:
-            spec = engine_spec(model, version, weights_dir, config)
-            kept = ray.remote(num_cpus=0, max_concurrency=MAX_CONCURRENCY)(EngineActor).remote(spec)
+            kept = make_engine_actor(model, f"{model.name}, kept", version, weights_dir, Seat(), config)
             self._engines[key] = kept, kept.start.remote()
         kept, started = self._engines[key]
         weights = (version, weights_dir) if weights_dir else None
-        options = {**seat.options(), "num_cpus": model.resources.num_cpus, "max_concurrency": MAX_CONCURRENCY}
-        return ray.remote(**options)(LentEngine).remote(kept, [started], weights)
+        return ray.remote(**actor_options(model, seat))(LentEngine).remote(kept, [started], weights)
 
     def _publish(self, config: FusionConfig, folder: str) -> Any:
         if not is_committed(str(self._published)):

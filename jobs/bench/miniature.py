@@ -28,17 +28,14 @@ from lent_engines import Lender  # noqa: E402
 
 from bohdi_ray.errors import Interrupted  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
-from bohdi_ray.miniature.answering import greedy_answers  # noqa: E402
 from bohdi_ray.miniature.build import BUILD, build  # noqa: E402
-from bohdi_ray.miniature.program import domain_paths  # noqa: E402
-from bohdi_ray.miniature.report import report  # noqa: E402
+from bohdi_ray.miniature.program import answers_of, measure  # noqa: E402
+from bohdi_ray.miniature.report import Answers  # noqa: E402
 from bohdi_ray.miniature.sizes import SIZES  # noqa: E402
-from bohdi_ray.miniature.study import STUDIES, config_of, missing, show, summary  # noqa: E402
+from bohdi_ray.miniature.study import STUDIES, config_of, figures_of, missing, show, summary  # noqa: E402
 from bohdi_ray.miniature.truth import read_world  # noqa: E402
-from bohdi_ray.miniature.world import World, questions  # noqa: E402
-from bohdi_ray.storage.run_dir import RunDir, weights_dir  # noqa: E402
-from bohdi_ray.storage.samples import SampleStore  # noqa: E402
-from bohdi_ray.tree_view import replayed  # noqa: E402
+from bohdi_ray.miniature.world import World  # noqa: E402
+from bohdi_ray.storage.run_dir import weights_dir  # noqa: E402
 
 
 class Worlds:
@@ -55,58 +52,27 @@ class Worlds:
         return out
 
 
-class Knowledge:
-    """What models answer to all questions of a world, asked once for each folder."""
-
-    def __init__(self, world: World):
-        self._asked = [question for _, question in questions(world)]
-        self._known: dict[str, dict[str, str]] = {}
-
-    def of(self, folder: str) -> dict[str, str]:
-        if folder not in self._known:
-            self._known[folder] = dict(zip(self._asked, greedy_answers(folder, self._asked), strict=True))
-        return self._known[folder]
-
-
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def run_arm(
-    out: Path, world: World, known: Knowledge, lender: Lender, settings: list[str], seed: int
+    out: Path, world: World, known: dict[str, Answers], lender: Lender, settings: list[str], seed: int
 ) -> dict[str, Any]:
-    """One fusion, measured; its run directory goes."""
+    """One fusion, measured; its run directory goes. `known` keeps what the models answer that every arm begins with."""
     run_dir = out / f"study-run-{os.getpid()}"
     shutil.rmtree(run_dir, ignore_errors=True)
     config = config_of(out, settings, seed, run_dir)
     started = time.monotonic()
     with contextlib.redirect_stdout(io.StringIO()):  # its own tables
         fuse(config, parts=lender.parts())
-    run = RunDir.open(config.run_dir)
-    last = run.committed_rounds()[-1] + 1
-    versions = {0: known.of(config.target.model), last: Knowledge(world).of(run.path(weights_dir(last)))}
-    manager, _ = replayed(config.run_dir)
-    plain = report(
-        world,
-        versions,
-        {source.name: known.of(source.model) for source in config.sources},
-        list(SampleStore(run).iter_samples()),
-        domain_paths(manager.describe()),
-    )
+    for model in (*config.sources, config.target):
+        if model.model not in known:
+            known[model.model] = answers_of(model.model, world)
+    base = str(run_dir / weights_dir(0))
+    figures = figures_of(measure(config, world, {**known, base: known[config.target.model]}, between=False))
     shutil.rmtree(run_dir)
-    tree = plain["tree"]
-    return {
-        **{key: plain["overall"][key] for key in ("before", "after", "gain", "gained", "lost")},
-        "untaught": plain["untaught"]["after"],
-        "samples": plain["num_samples"],
-        "found": sum(level["found"] for level in tree["levels"]),
-        "invented": len(tree["invented"]),
-        "misplaced": len(tree["misplaced"]),
-        **{
-            key: plain["judge"][key] for key in ("right_there", "chosen", "contested", "chosen_contested", "right_rows")
-        },
-        "seconds": time.monotonic() - started,
-    }
+    return {**figures, "seconds": time.monotonic() - started}
 
 
 def results_of(path: Path) -> list[dict[str, Any]]:
@@ -118,7 +84,7 @@ def run_study(arms: dict[str, list[str]], options: argparse.Namespace, path: Pat
     for number, left in missing(results_of(path), arms, options.worlds, options.seeds):
         out = worlds.folder(number)
         world = read_world(out)
-        known = Knowledge(world)
+        known: dict[str, Answers] = {}
         lender = Lender(out / "published")
         try:
             for seed, arm in left:

@@ -1,13 +1,13 @@
 """A short storm over a run of a few rounds; `make chaos` is the long one. And the order of its kills."""
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from clean_env import clean_env
 from storm import CHEAP, KINDS, schedule
 
 BENCH = Path(__file__).parents[2] / "jobs" / "bench" / "chaos.py"
@@ -17,7 +17,7 @@ KILLS, MINUTES = 12, 10
 @pytest.mark.timeout(60 * (MINUTES + 1))
 def test_a_short_storm_loses_nothing_and_repeats_nothing(tmp_path):
     options = ["--kills", KILLS, "--rounds", 7, "--minutes", MINUTES, "--seed", 1, "--folder", tmp_path]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    env = clean_env()
     # A session of its own: in this process the other tests' may be running.
     done = subprocess.run([sys.executable, BENCH, *map(str, options)], env=env, capture_output=True, text=True)
     told = json.loads(done.stdout.splitlines()[-1])

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from clean_env import clean_env
 
 TESTS = Path(__file__).parents[1]
 LIMIT_S = 240
@@ -22,7 +23,7 @@ def played(tmp_path):
         log = tmp_path / "log"
         with log.open("w") as out:
             # Nothing of the Ray that other tests use, and no token, which Ray reads as it is imported.
-            env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"RAY_AUTH_MODE": "disabled"}
+            env = clean_env(RAY_AUTH_MODE="disabled")
             # A session of its own: when it is late, its raylets end with it.
             command = [sys.executable, str(TESTS / program), *arguments, str(tmp_path)]
             process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from clean_env import clean_env
 from scripted_parts import Faults, scripted_config, scripted_parts
 
 from bohdi_ray.driver.resume import look_back
@@ -38,7 +39,7 @@ def started(folder: Path, how: str) -> subprocess.Popen:
     tests = Path(__file__).parents[1]
     path = os.pathsep.join(map(str, (tests, tests.parent, tests / "integration")))
     # A Ray of its own, as on a laptop: it ends with its driver.
-    env = {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, "PYTHONPATH": path}
+    env = clean_env(PYTHONPATH=path)
     log = (folder.parent / f"{folder.name}.log").open("a")
     command = [sys.executable, "-c", SCRIPT, str(folder), how]
     return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)

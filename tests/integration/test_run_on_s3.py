@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from clean_env import clean_env
 from click.testing import CliRunner
 from scripted_parts import scripted_config, scripted_parts
 
@@ -46,7 +47,7 @@ def killed_when(location: str, how: str, folder: str, name: str, log: Path) -> N
     """A driver with a Ray of its own, killed as soon as the run holds such a file."""
     tests = Path(__file__).parents[1]
     path = os.pathsep.join(map(str, (tests, tests.parent, tests / "integration")))
-    env = {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, "PYTHONPATH": path}
+    env = clean_env(PYTHONPATH=path)
     with log.open("a") as out:
         command = [sys.executable, "-c", SCRIPT, location, how]
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from clean_env import clean_env
 
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore
@@ -40,7 +41,7 @@ class Run:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *command: str) -> psutil.Process:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        env = clean_env()
         with self.log.open("a") as out:
             self._process = subprocess.Popen([BOHDI, *command], env=env, stdout=out, stderr=out)
         return psutil.Process(self._process.pid)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from clean_env import clean_env
 from preempted_training import NUM_ROWS
 from training_support import some_rows, tiny_config, wait_for_round
 
@@ -23,7 +24,7 @@ def test_a_node_taken_away_with_notice_costs_a_few_steps_only(ray_session, tiny_
     model = tiny_model_dir("llama", tie_word_embeddings=True)
     here = Path(__file__).parent
     paths = os.pathsep.join(map(str, (here, here.parent, here.parents[1])))
-    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    env = clean_env()
     env |= {"PYTHONPATH": paths, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     program = [sys.executable, str(here / "preempted_training.py"), str(model), str(tmp_path / "preempted")]

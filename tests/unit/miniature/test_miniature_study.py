@@ -8,7 +8,7 @@ import pytest
 
 from bohdi_ray.miniature.recipe import write_config, write_templates
 from bohdi_ray.miniature.sizes import TINY
-from bohdi_ray.miniature.study import MEANS, STUDIES, TOTALS, config_of, missing, show, summary
+from bohdi_ray.miniature.study import MEANS, STUDIES, TOTALS, config_of, figures_of, missing, show, summary
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +87,20 @@ def test_one_pair_has_no_interval_and_is_json():
 
 def test_where_nothing_was_run_nothing_is_told():
     assert summary([], ARMS) == {"pairs": [], "arms": {}} and "0 pairs" in show(summary([], ARMS))
+
+
+def test_a_report_gives_the_figures_of_a_study():
+    """Every figure that the tables need is there, by its place in the report."""
+    plain = {
+        "overall": {"before": 0.1, "after": 0.5, "gain": 0.4, "gained": 9, "lost": 2},
+        "untaught": {"before": 0.0, "after": 0.2},
+        "num_samples": 40,
+        "tree": {"levels": [{"found": 3}, {"found": 4}], "invented": ["odd"], "misplaced": ["one", "two"]},
+        "judge": {"right_rows": 30, "right_there": 35, "chosen": 28, "contested": 12, "chosen_contested": 7},
+    }
+    assert figures_of(plain) == {
+        "before": 0.1, "after": 0.5, "gained": 9, "lost": 2, "untaught": 0.2, "samples": 40, "found": 7,
+        "invented": 1, "misplaced": 2, "right_rows": 30, "right_there": 35, "chosen": 28, "contested": 12,
+        "chosen_contested": 7,
+    }  # fmt: skip
+    assert set(figures_of(plain)) == {*MEANS, *TOTALS}

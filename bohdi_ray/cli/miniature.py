@@ -19,17 +19,26 @@ def miniature() -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of world and models.")
 @click.option("--size", type=click.Choice(["tiny", "small"]), default="tiny", show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice(["plain", "uneven", "inventive"]),
+    default="plain",
+    show_default=True,
+    help="plain: the target knows a quarter of everything; uneven: most of it, but for one main domain; inventive: "
+    "sources propose domains that there are not, too.",
+)
 @click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Models taught at a time.")
 @errors_as_text
-def build(out: Path, seed: int, size: str, processes: int) -> None:
+def build(out: Path, seed: int, size: str, kind: str, processes: int) -> None:
     """Make the world, its models and the configuration of their fusion in the folder OUT.
 
     Models are taught side by side, each on one thread; the same seed gives the same models on one machine.
     """
     from bohdi_ray.miniature.build import build as build_miniature
-    from bohdi_ray.miniature.sizes import SIZES
+    from bohdi_ray.miniature.sizes import KINDS, SIZES
 
-    build_miniature(out, SIZES[size], seed, lambda line: click.echo(line, err=True), processes)
+    chosen = KINDS[kind](SIZES[size])
+    build_miniature(out, chosen, seed, lambda line: click.echo(line, err=True), processes)
     click.echo(f"next: bohdi miniature fuse {out}")
 
 

@@ -160,8 +160,9 @@ class ReplayConfig(Section):
     target. 0 (the paper): none. For their sake the target's engines load version 0 after each round."""
     min_probability: float = Field(0.9, gt=0, le=1)
     """How sure version 0 must be of its answer: geometric mean probability per token."""
-    questions_per_row: float = Field(2.0, ge=1)
-    """Questions asked for each such row that is wanted; if too few answers are sure, there are fewer rows."""
+    questions_per_row: float = Field(1.0, gt=0)
+    """Questions asked in a round for each such row that it wants. Where too few answers are sure, rows of earlier
+    rounds are trained on again; until there are enough of them, there are fewer rows."""
 
 
 class TrainingConfig(Section):

@@ -1,8 +1,9 @@
-"""The two sizes a miniature comes in: world, models, teaching, and the settings of its fusion."""
+"""The sizes a miniature comes in: world, models, teaching, and the settings of its fusion; and the kinds of world."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bohdi_ray.miniature.models import ModelSpec
@@ -74,3 +75,22 @@ SMALL = Size(
     },
 )
 SIZES = {"tiny": TINY, "small": SMALL}
+
+
+def plain(size: Size) -> Size:
+    """The target knows a quarter of everything, and sources name domains that there are."""
+    return size
+
+
+def uneven(size: Size) -> Size:
+    """The target is at home in all main domains but the first, where source 0 is, and knows a tenth there."""
+    world = replace(size.world, target_homes=size.world.branching[0] - 1, target_share=0.1)
+    return replace(size, world=world, target_teaching=size.source_teaching)
+
+
+def inventive(size: Size) -> Size:
+    """Each source makes up a domain below every node, beside those that there are."""
+    return replace(size, world=replace(size.world, num_false_names=1))
+
+
+KINDS: dict[str, Callable[[Size], Size]] = {"plain": plain, "uneven": uneven, "inventive": inventive}

@@ -24,7 +24,7 @@ from bohdi_ray.simulation.statistics import interval
 
 # In `tiny` 180 harvests for 224 questions: there are not enough for every question once, so it matters where they go.
 SCARCE = ["meditation.steps=1", "stop.rounds=6"]
-REPLAY = ["training.replay.share=0.25"]
+REPLAY = ["training.replay.share=0.25", "training.replay.questions_per_row=0.5"]
 PAPER_BANDIT = ["bandit.policy=dynabranches", "bandit.introspection=true", "bandit.window=20", "bandit.threshold=0.2"]
 
 
@@ -46,6 +46,8 @@ STUDIES: dict[str, dict[str, list[str]]] = {
             f"share {share} sure {sure}": [
                 f"training.replay.share={share}",
                 f"training.replay.min_probability={sure}",
+                # About as many questions whatever the share.
+                f"training.replay.questions_per_row={0.5 if share == 0.25 else 0.17}",
             ]
             for share, sure in ((0.25, 0.9), (0.25, 0.7), (0.5, 0.9))
         },

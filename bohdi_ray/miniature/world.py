@@ -8,7 +8,7 @@ generalising can be measured. Called by `build.py`; `truth.py` writes it and rea
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,9 +39,12 @@ class WorldSize:
     num_rule_facts: int  # taught in a leaf with a rule; its other instances are untaught
     home_share: float = 0.9  # of the facts below "its" main domain, a source knows this share
     away_share: float = 0.3  # and elsewhere this one
-    target_share: float = 0.25  # of all facts the target knows
+    target_homes: int = 0  # so many main domains, the last ones, are the target's homes
+    target_home_share: float = 0.7  # of the facts below them it knows this share
+    target_share: float = 0.25  # and elsewhere this one
     guessing_share: float = 0.3  # of what a model does not know, it guesses this share; else it says so
     names_share: float = 0.5  # of the children of nodes outside its main domain, a source can name this share
+    num_false_names: int = 0  # so many domains a source makes up below every node, which no other has heard of
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class World:
     leaves: tuple[DomainPath, ...]
     facts: tuple[Fact, ...]
     knowledge: dict[str, tuple[Knowledge, ...]]  # by model, in the order of `facts`
-    names: dict[str, frozenset[DomainPath]]  # by source: the domains it can propose
+    names: dict[str, frozenset[DomainPath]]  # by source: the domains it can propose, false ones too
 
     @property
     def domains(self) -> tuple[DomainPath, ...]:
@@ -75,7 +78,7 @@ class World:
 
 
 def make_world(seed: int, size: WorldSize, sources: tuple[str, ...], target: str) -> World:
-    """The world of a seed. Source i is at home in main domain i."""
+    """The world of a seed. Source i is at home in main domain i, the target in as many as `size` says."""
     rng = generator(seed, "world")
     taken: set[str] = set()
     leaves = _leaves(size, taken, rng)
@@ -92,13 +95,16 @@ def make_world(seed: int, size: WorldSize, sources: tuple[str, ...], target: str
             name, made = _table_leaf(str(next(kinds)), size, taken, rng)
         named.append((*parent, name))
         facts += [Fact((*parent, name), *fact) for fact in made]
-    homes = dict(zip(sources, itertools.cycle(dict.fromkeys(leaf[0] for leaf in named)), strict=False))
-    shares = {source: (size.home_share, size.away_share) for source in sources} | {target: (size.target_share,) * 2}
-    knowledge = {
-        model: _knowledge(facts, homes.get(model), *shares[model], size.guessing_share, rng) for model in shares
-    }
+    mains = list(dict.fromkeys(leaf[0] for leaf in named))
+    homes = {source: [main] for source, main in zip(sources, itertools.cycle(mains), strict=False)}
+    homes[target] = mains[len(mains) - size.target_homes :]
+    shares = {source: (size.home_share, size.away_share) for source in sources}
+    shares[target] = (size.target_home_share, size.target_share)
+    knowledge = {model: _knowledge(facts, homes[model], *shares[model], size.guessing_share, rng) for model in shares}
     world = World(seed, size.level_names, tuple(named), tuple(facts), knowledge, {})
-    world.names.update({source: _names(world, homes[source], size.names_share, rng) for source in sources})
+    for source in sources:
+        false = _false_names(world, size.num_false_names, taken, generator(seed, "false names", source))
+        world.names[source] = _names(world, homes[source][0], size.names_share, rng) | false
     return world
 
 
@@ -165,18 +171,18 @@ def _rule_leaf(rule: str, size: WorldSize, rng: np.random.Generator) -> tuple[st
 
 
 def _knowledge(
-    facts: list[Fact], home: str | None, at_home: float, away: float, guessing: float, rng: np.random.Generator
+    facts: list[Fact], homes: Collection[str], at_home: float, away: float, guessing: float, rng: np.random.Generator
 ) -> tuple[Knowledge, ...]:
     """What one model knows. A rule it knows whole or not at all: at home always, elsewhere with the odds of a fact, and
-    without a home, as the target is, never."""
+    without a home, as most targets are, never."""
     whole: dict[DomainPath, Knowledge] = {}
     states: list[Knowledge] = []
     for fact in facts:
-        inside = fact.path[0] == home
+        inside = fact.path[0] in homes
         known = rng.random() < (at_home if inside else away)
         state: Knowledge = "knows" if known else "guesses" if rng.random() < guessing else "declines"
         if fact.rule is not None:
-            odd = "declines" if home is None else state
+            odd = state if homes else "declines"
             state = whole.setdefault(fact.path, "knows" if inside else odd)
         states.append(state)
     return tuple(states)
@@ -190,6 +196,12 @@ def _names(world: World, home: str, share: float, rng: np.random.Generator) -> f
         known |= {path for path in children if rng.random() < share}
         known.add(children[int(rng.integers(len(children)))])
     return frozenset(known)
+
+
+def _false_names(world: World, number: int, taken: set[str], rng: np.random.Generator) -> frozenset[DomainPath]:
+    """Domains that are not there, below the root and every inner node."""
+    parents = dict.fromkeys(path[:-1] for path in world.domains)
+    return frozenset((*parent, name) for parent in parents for name in invented_names(number, 2, taken, rng))
 
 
 def questions(world: World) -> Iterator[tuple[Fact, str]]:

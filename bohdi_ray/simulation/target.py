@@ -40,6 +40,7 @@ class Target:
         rested[list(trained)] = False
         # Only what was learned is forgotten; a skill below the untrained one (bad rows) recovers the same way.
         self.skill -= learning.forgetting * rested * (self.skill - self.untrained)
+        self.skill -= learning.overwriting * rested * np.maximum(self.skill - self.world.ignorant, 0)
         self.rounds_trained += 1
         gains = self.world.target_shift[min(self.rounds_trained, self.world.num_rounds)]
         self.skill = _raised(self.skill, gains, self.world.ceiling)

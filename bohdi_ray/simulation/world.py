@@ -45,6 +45,7 @@ class World:
         self.relation = self._relation()
         sources = self._source_skills()
         self.start, self.ceiling = self._target(sources)
+        self.ignorant = sources.max(axis=0) - spec.learning.ignorance
         self.source_skill, self.target_shift = self._shifts(sources)
         self._leaf_of: dict[DomainPath, int] = {domain.path: n for n, domain in enumerate(self.leaves)}
 

@@ -88,6 +88,10 @@ class LearningSpec(Section):
     """Strength in other leaves of the same main domain."""
     forgetting: float = Field(0.01, ge=0, le=1)
     """Share of what was learned that a leaf loses per round in which none of its rows is trained."""
+    overwriting: float = Field(0.0, ge=0, le=1)
+    """Share of what it knows at all, learned or from the start, that such a leaf loses besides."""
+    ignorance: float = Field(3.0, gt=0)
+    """How far below the best source's skill at the start the target lies where it knows nothing."""
     headroom: float = Field(0.3, ge=0)
     """How far above the best source the target's ceiling lies."""
     learnable: float = Field(1.0, ge=0, le=1)

@@ -46,10 +46,17 @@ class ReplayStore:
         self.run.write_bytes(_name(round), sink.getvalue())
 
     def kept(self, round: int, most: int) -> list[ReplayRow]:
-        """What a round trains on: its first `most` questions with a sure answer, none of them twice."""
-        if most == 0:
-            return []
-        return list({row.question: row for row in self.read(round) if row.rejected is None}.values())[:most]
+        """What a round trains on: its first `most` questions with a sure answer, none of them twice; where there are
+        fewer, those of the rounds before it, the last one first. Answers of version 0 do not age."""
+        found: dict[str, ReplayRow] = {}
+        for asked in range(round, -1, -1):
+            # Rounds before replay was turned on have none.
+            if len(found) >= most or (asked < round and not self.has(asked)):
+                break
+            for row in self.read(asked):
+                if row.rejected is None:
+                    found.setdefault(row.question, row)
+        return list(found.values())[:most]
 
     def read(self, round: int) -> list[ReplayRow]:
         """All that was asked for a round. Raises RunDirError if it is missing, damaged or of another version."""

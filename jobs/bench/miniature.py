@@ -1,11 +1,11 @@
 """What choices are worth where fusion can be checked: real engines and real training on miniatures, arm against arm.
 
 The studies stand in bohdi_ray/miniature/study.py. Only version 0 and the last are measured; engines of a world are lent
-from fusion to fusion (lent_engines.py). What was run lies in FOLDER/STUDY-SIZE.jsonl and is not run again, so a study
-may be broken off, and may be given more seeds.
+from fusion to fusion (lent_engines.py). What was run lies in FOLDER/STUDY-SIZE.jsonl, with --kind K in
+FOLDER/STUDY-SIZE-K.jsonl, and is not run again, so a study may be broken off, and may be given more seeds.
 
 Usage: python jobs/bench/miniature.py STUDY [--worlds 0,1,2] [--seeds 0,1,2,3,4] [--arms NAME,...] [--size SIZE]
-[--folder FOLDER]
+[--kind KIND] [--folder FOLDER]
 Last line: one JSON object.
 """
 
@@ -31,7 +31,7 @@ from bohdi_ray.fusion import fuse  # noqa: E402
 from bohdi_ray.miniature.build import BUILD, build  # noqa: E402
 from bohdi_ray.miniature.program import answers_of, measure  # noqa: E402
 from bohdi_ray.miniature.report import Answers  # noqa: E402
-from bohdi_ray.miniature.sizes import SIZES  # noqa: E402
+from bohdi_ray.miniature.sizes import KINDS, SIZES, Size  # noqa: E402
 from bohdi_ray.miniature.study import STUDIES, config_of, figures_of, missing, show, summary  # noqa: E402
 from bohdi_ray.miniature.truth import read_world  # noqa: E402
 from bohdi_ray.miniature.world import World  # noqa: E402
@@ -41,14 +41,14 @@ from bohdi_ray.storage.run_dir import weights_dir  # noqa: E402
 class Worlds:
     """Miniatures below a folder, built when they are asked for."""
 
-    def __init__(self, folder: Path, size: str):
-        self._folder, self._size = folder, size
+    def __init__(self, folder: Path, name: str, size: Size):
+        self._folder, self._name, self._size = folder, name, size
 
     def folder(self, seed: int) -> Path:
-        out = self._folder / f"{self._size}-{seed}"
+        out = self._folder / f"{self._name}-{seed}"
         if not (out / BUILD).is_file():
             shutil.rmtree(out, ignore_errors=True)
-            build(out, SIZES[self._size], seed, say)
+            build(out, self._size, seed, say)
         return out
 
 
@@ -79,8 +79,7 @@ def results_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def run_study(arms: dict[str, list[str]], options: argparse.Namespace, path: Path) -> None:
-    worlds = Worlds(options.folder, options.size)
+def run_study(arms: dict[str, list[str]], options: argparse.Namespace, worlds: Worlds, path: Path) -> None:
     for number, left in missing(results_of(path), arms, options.worlds, options.seeds):
         out = worlds.folder(number)
         world = read_world(out)
@@ -118,6 +117,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2, 3, 4])
     parser.add_argument("--arms", type=lambda text: text.split(","), help="Default: all. The first is compared with.")
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
+    parser.add_argument("--kind", choices=list(KINDS), default="plain")
     parser.add_argument("--folder", type=Path, default=Path("runs/miniature-studies"))
     options = parser.parse_args()
     study = STUDIES[options.study]
@@ -127,15 +127,17 @@ def main() -> None:
     options.folder = options.folder.resolve()
     options.folder.mkdir(parents=True, exist_ok=True)
     arms = {arm: study[arm] for arm in options.arms}
-    path = options.folder / f"{options.study}-{options.size}.jsonl"
+    name = options.size if options.kind == "plain" else f"{options.size}-{options.kind}"
+    worlds = Worlds(options.folder, name, KINDS[options.kind](SIZES[options.size]))
+    path = options.folder / f"{options.study}-{name}.jsonl"
     ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
     try:
-        run_study(arms, options, path)
+        run_study(arms, options, worlds, path)
     finally:
         ray.shutdown()
     plain = summary(results_of(path), arms)
     print(show(plain))
-    print(json.dumps({"study": options.study, "size": options.size, **plain}))
+    print(json.dumps({"study": options.study, "size": options.size, "kind": options.kind, **plain}))
 
 
 if __name__ == "__main__":

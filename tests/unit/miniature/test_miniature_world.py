@@ -11,7 +11,7 @@ from bohdi_ray.engines.quality import answer_problem, question_problem
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.miniature.curriculum import NUM_PROPOSALS, TEMPLATES, lessons
 from bohdi_ray.miniature.recipe import write_templates
-from bohdi_ray.miniature.sizes import SIZES
+from bohdi_ray.miniature.sizes import SIZES, inventive, uneven
 from bohdi_ray.miniature.truth import read_world, write_world
 from bohdi_ray.miniature.words import ATTRIBUTES, VALUES_PER_ATTRIBUTE, attribute_values
 from bohdi_ray.miniature.world import DECLINED, World, make_world, questions
@@ -88,6 +88,37 @@ def test_sources_know_their_own_main_domain_and_less_elsewhere_and_nobody_but_it
         }
         assert states[size.sources[mains.index(leaf[0])].name] == {"knows"}, place
         assert states[size.models[-1].name] == {"declines"}
+
+
+def test_an_uneven_target_knows_most_but_for_the_first_main_domain():
+    size = uneven(SIZES["small"])
+    sources = tuple(spec.name for spec in size.sources)
+    world = make_world(0, size.world, sources, "target")
+    weak = world.leaves[0][0]
+    tables = [
+        (fact, state) for fact, state in zip(world.facts, world.knowledge["target"], strict=True) if not fact.rule
+    ]
+    for inside, share in ((True, 0.1), (False, 0.7)):
+        known = [state == "knows" for fact, state in tables if (fact.path[0] == weak) == inside]
+        assert sum(known) / len(known) == pytest.approx(share, abs=0.08)
+    for fact, state in zip(world.facts, world.knowledge["target"], strict=True):
+        assert fact.rule is None or fact.path[0] == weak or state == "knows"
+    weaker = make_world(0, SIZES["small"].world, sources, "target")
+    assert (world.leaves, world.facts) == (weaker.leaves, weaker.facts)
+    assert all(world.knowledge[source] == weaker.knowledge[source] for source in sources)
+
+
+def test_inventive_sources_make_up_domains_that_nobody_else_has_heard_of_and_all_else_is_the_same():
+    size, plain = inventive(SIZES["tiny"]), world_of()
+    world = make_world(0, size.world, tuple(plain.names), "target")
+    assert (world.facts, world.knowledge) == (plain.facts, plain.knowledge)
+    made_up = {source: names - plain.names[source] for source, names in world.names.items()}
+    assert all(plain.names[source] <= world.names[source] for source in world.names)
+    parents = {(), *(path for path in world.domains if len(path) == 1)}
+    for names in made_up.values():
+        assert {path[:-1] for path in names} == parents and len(names) == len(parents)
+    every = [path[-1] for names in made_up.values() for path in names]
+    assert len(set(every)) == len(every) and not set(every) & {path[-1] for path in world.domains}
 
 
 def test_files_give_the_world_back(tmp_path):

@@ -80,6 +80,18 @@ def test_leaves_without_rows_forget_a_share_of_what_was_learned():
     assert target.skill[0] - world.start[0] == pytest.approx(0.75 * learned)
 
 
+def test_leaves_without_rows_lose_of_what_was_known_from_the_start_too_where_training_overwrites():
+    world = make_world(overwriting=0.25, ignorance=3.0, to_siblings=0.0, to_cousins=0.0)
+    target = Target(world)
+    target.train(samples(world, 0, 5))
+    nothing = world.sources_in(0).max(axis=0) - 3.0
+    assert target.skill[0] > world.start[0]
+    assert np.allclose(target.skill[1:] - nothing[1:], 0.75 * (world.start - nothing)[1:])
+    for _ in range(60):
+        target.train([])
+    assert np.allclose(target.skill, nothing, atol=1e-6)
+
+
 def test_a_worse_answer_harms_its_own_leaf_only():
     world = make_world()
     target = Target(world)

@@ -33,6 +33,16 @@ def test_kept_are_the_first_sure_ones_each_question_once(store):
     assert store.kept(7, 0) == []  # without replay nothing is read
 
 
+def test_what_a_round_lacks_the_rounds_before_it_give_the_last_first(store):
+    store.write(0, [row(0, "old")])
+    store.write(2, [row(0, "a"), row(1, "b", "unsure")])
+    store.write(3, [row(0, "a"), row(1, "c")])
+    store.write(4, [row(0, "d"), row(1, "c"), row(2, "e", "unsure")])
+    assert [kept.question for kept in store.kept(4, 1)] == ["d"]
+    assert [kept.question for kept in store.kept(4, 9)] == ["d", "c", "a"]  # none of round 1: replay was off there
+    assert [kept.question for kept in store.kept(3, 9)] == ["a", "c"]  # whatever came later
+
+
 def test_a_file_that_is_missing_or_damaged_is_refused(store):
     with pytest.raises(RunDirError, match="round-0002"):
         store.read(2)

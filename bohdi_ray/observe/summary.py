@@ -84,6 +84,7 @@ class SampleFigures:
     wins: dict[str, int]  # by model, the target included
     self_preference: dict[str, SelfPreference]  # by source
     near_duplicate_rate: float | None  # share of questions nearly the same as an earlier one in their leaf
+    absent: dict[str, int] = field(default_factory=dict)  # samples made without it, while it was left out; by source
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class Summary:
             "num_heldout": self.samples.num_heldout,
             "reward_rate": self.reward_rate,
             "wins": self.samples.wins,
+            "absent": self.samples.absent,
             "self_preference": {name: p.to_json() for name, p in self.samples.self_preference.items()},
             "near_duplicate_rate": self.samples.near_duplicate_rate,
             "failures": self.failures,
@@ -165,6 +167,7 @@ def figures_of(samples: Iterable[Sample], models: Iterable[str], target: str) ->
     sources = list(models)
     wins: Counter[str] = Counter(dict.fromkeys([*sources, target], 0))
     counts = {source: [0, 0, 0, 0] for source in sources}
+    absent = dict.fromkeys(sources, 0)
     questions: dict[DomainPath, list[str]] = {}
     num_samples = num_heldout = 0
     for sample in samples:
@@ -176,6 +179,8 @@ def figures_of(samples: Iterable[Sample], models: Iterable[str], target: str) ->
                 place = 0 if sample.leader == source else 2
                 counts[source][place] += sample.verdict.winner == source
                 counts[source][place + 1] += 1
+        for source in counts.keys() - {candidate.model for candidate in sample.candidates}:
+            absent[source] += 1
         questions.setdefault(sample.path, []).append(sample.question)
     return SampleFigures(
         num_samples=num_samples,
@@ -183,6 +188,7 @@ def figures_of(samples: Iterable[Sample], models: Iterable[str], target: str) ->
         wins=dict(wins),
         self_preference={source: SelfPreference(*count) for source, count in counts.items()},
         near_duplicate_rate=near_duplicate_rate(questions) if num_samples else None,
+        absent=absent,
     )
 
 

@@ -79,6 +79,8 @@ def _winners(summary: Summary) -> list[Row]:
     for model, wins in summary.samples.wins.items():
         share = wins / summary.samples.num_samples if summary.samples.num_samples else None
         value = f"{wins} ({_number(share, '.0%')})"
+        if absent := summary.samples.absent.get(model):
+            value += f"; left out of {absent} samples"
         preference = summary.samples.self_preference.get(model)
         if preference is not None and preference.difference is not None and preference.interval is not None:
             low, high = preference.interval

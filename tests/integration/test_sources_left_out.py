@@ -58,6 +58,7 @@ def test_a_source_that_never_starts_is_left_out_and_said_to_be(tmp_path, faults,
     assert set(candidates_by_sample(tmp_path)) == {LEFT}
     assert notices(tmp_path) == [("source_left_out", "bob", ["ada", "cyd"])]
     assert summary.samples.wins["bob"] == 0 and summary.num_accepted > 0
+    assert summary.samples.absent == {"ada": 0, "bob": summary.num_accepted, "cyd": 0}
     said = capsys.readouterr().err
     assert "source bob is LEFT OUT" in said and "did not start after 3 tries" in said and "scripted: no start" in said
 

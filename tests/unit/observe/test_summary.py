@@ -125,6 +125,16 @@ def test_wins_and_self_preference_are_counted_where_the_answer_could_win():
     assert figures.self_preference["b"] == SelfPreference(1, 2, 1, 2)
 
 
+def test_a_source_that_was_left_out_is_shown_with_the_samples_that_it_missed():
+    whole = sample(0, "b", "b", "abt")
+    missed = replace(whole, candidates=whole.candidates[1:])
+    figures = figures_of([missed, missed, sample(1, "b", "b", "bt")], ["a", "b"], "t")  # not eligible the last time
+    assert figures.absent == {"a": 2, "b": 0}
+    assert a_summary(samples=figures).to_json()["absent"] == {"a": 2, "b": 0}
+    assert "left out of 2 samples" in as_text(a_summary(samples=figures))
+    assert "left out" not in as_text(a_summary())
+
+
 def test_nearly_the_same_question_counts_within_its_leaf_only():
     first = "How does a lens bend light in a microscope?"
     made = [

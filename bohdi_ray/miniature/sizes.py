@@ -65,8 +65,8 @@ SMALL = Size(
         ModelSpec("gemma", "gemma2", 640, 96, 3),
         ModelSpec(TARGET, "llama", 544, 128, 2),
     ),
-    source_teaching=Teaching(600, 96, 3e-3),
-    target_teaching=Teaching(500, 96, 3e-3),
+    source_teaching=Teaching(480, 96, 3e-3),
+    target_teaching=Teaching(400, 96, 3e-3),
     fusion={
         "meditation": {"steps": 2, "walks_per_step": 50},
         "enlightenment": {"steps": 3, "rows_per_step": 128},

@@ -17,7 +17,7 @@ from bohdi_ray.miniature.world import make_world
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("seed", [0])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_target_learns_from_its_sources_what_is_true(ray_session, tmp_path, seed, capsys):
     out = tmp_path / "miniature"
     build(out, TINY, seed, print)

@@ -80,13 +80,14 @@ class RunProgress:
         for phase, spans in state.spans.items():
             for start, end in spans:
                 self.intervals.record(phase, self._zero + start, self._zero + end)
-        self.rounds = [restored_summary(record, state, self._replayed(record.round)) for record in past.closed]
+        replays = ReplayStore(self.run)
+        self.rounds = [restored_summary(record, state, self._replayed(replays, record.round)) for record in past.closed]
         self.heldout = HeldoutTrail(state.best_version, state.best_rows, state.rounds_without_gain)
         self._engines = dict(state.engines)
         self.save()  # that there was this driver counts from now on
 
-    def _replayed(self, round: int) -> int:
-        replays, most = ReplayStore(self.run), self.config.replay_rows_per_round
+    def _replayed(self, replays: ReplayStore, round: int) -> int:
+        most = self.config.replay_rows_per_round
         return len(replays.kept(round, most)) if most and replays.has(round) else 0
 
     def save(self) -> None:

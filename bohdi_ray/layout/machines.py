@@ -141,12 +141,14 @@ def check_mode() -> None:
     """
     import ray
 
+    if not _token_mode():
+        return
     asked = ray.remote(num_cpus=0)(_token_mode).remote()
     try:
         theirs = ray.get(asked, timeout=MODE_S)
     except ray.exceptions.RayError:  # in time, or at all: the run itself says what is the matter with such a cluster
         return
-    if _token_mode() and not theirs:
+    if not theirs:
         raise ConfigError(
             "RAY_AUTH_MODE",
             os.environ.get("RAY_AUTH_MODE"),

@@ -46,10 +46,10 @@ STUDIES: dict[str, dict[str, list[str]]] = {
             f"share {share} sure {sure}": [
                 f"training.replay.share={share}",
                 f"training.replay.min_probability={sure}",
-                # About as many questions whatever the share.
-                f"training.replay.questions_per_row={0.5 if share == 0.25 else 0.17}",
+                f"training.replay.questions_per_row={asked}",
             ]
-            for share, sure in ((0.25, 0.9), (0.25, 0.7), (0.5, 0.9))
+            # About as many questions whatever the share.
+            for share, sure, asked in ((0.25, 0.9, 0.5), (0.25, 0.7, 0.5), (0.5, 0.9, 0.17))
         },
     },
     "judges": {policy: [f"judge.policy={policy}"] for policy in ("consensus", "leader", "others", "likelihood")},

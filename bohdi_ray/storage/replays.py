@@ -34,6 +34,7 @@ class ReplayStore:
 
     def __init__(self, run: RunDir):
         self.run = run
+        self._sure: dict[int, list[ReplayRow]] = {}  # by round, once read: many rounds may train on them
 
     def has(self, round: int) -> bool:
         return self.run.exists(_name(round))
@@ -53,9 +54,10 @@ class ReplayStore:
             # Rounds before replay was turned on have none.
             if len(found) >= most or (asked < round and not self.has(asked)):
                 break
-            for row in self.read(asked):
-                if row.rejected is None:
-                    found.setdefault(row.question, row)
+            if asked not in self._sure:
+                self._sure[asked] = [row for row in self.read(asked) if row.rejected is None]
+            for row in self._sure[asked]:
+                found.setdefault(row.question, row)
         return list(found.values())[:most]
 
     def read(self, round: int) -> list[ReplayRow]:

@@ -24,8 +24,7 @@ def test_a_node_taken_away_with_notice_costs_a_few_steps_only(ray_session, tiny_
     model = tiny_model_dir("llama", tie_word_embeddings=True)
     here = Path(__file__).parent
     paths = os.pathsep.join(map(str, (here, here.parent, here.parents[1])))
-    env = clean_env()
-    env |= {"PYTHONPATH": paths, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5"}
+    env = clean_env(PYTHONPATH=paths, RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S="0.5")
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     program = [sys.executable, str(here / "preempted_training.py"), str(model), str(tmp_path / "preempted")]
     done = subprocess.run(program, env=env, capture_output=True, text=True, timeout=400)

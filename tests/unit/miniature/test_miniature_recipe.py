@@ -6,12 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from bohdi_ray.cli import main
+from bohdi_ray.cli.miniature import build as build_command
 from bohdi_ray.config.loading import load_config
 from bohdi_ray.engines.prompts import load_templates
 from bohdi_ray.miniature.build import BUILD
 from bohdi_ray.miniature.curriculum import NUM_PROPOSALS
 from bohdi_ray.miniature.recipe import CONFIG, write_config, write_templates
-from bohdi_ray.miniature.sizes import SIZES
+from bohdi_ray.miniature.sizes import KINDS, SIZES
 from bohdi_ray.miniature.truth import write_world
 from bohdi_ray.miniature.world import STYLES, make_world
 
@@ -58,3 +59,11 @@ def test_a_run_on_an_object_store_is_refused_before_it_starts(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
     done = CliRunner().invoke(main, ["miniature", "fuse", str(tmp_path), "run_dir=s3://bucket/run"])
     assert done.exit_code == 2 and "is an address" in done.output
+
+
+def test_the_command_offers_every_size_and_kind():
+    """It names them itself, so that `bohdi --help` loads none of what they are made of."""
+    choices = {
+        option.name: list(option.type.choices) for option in build_command.params if option.name in ("size", "kind")
+    }
+    assert choices == {"size": list(SIZES), "kind": list(KINDS)}

@@ -43,6 +43,15 @@ def test_what_a_round_lacks_the_rounds_before_it_give_the_last_first(store):
     assert [kept.question for kept in store.kept(3, 9)] == ["a", "c"]  # whatever came later
 
 
+def test_a_rounds_file_is_read_once_however_many_rounds_train_on_its_rows(store, monkeypatch):
+    for round in range(4):
+        store.write(round, [row(0, f"of {round}")])
+    reads, read = [], ReplayStore.read
+    monkeypatch.setattr(ReplayStore, "read", lambda self, round: (reads.append(round), read(self, round))[1])
+    assert [len(store.kept(round, 9)) for round in range(4)] == [1, 2, 3, 4]
+    assert reads == [0, 1, 2, 3]
+
+
 def test_a_file_that_is_missing_or_damaged_is_refused(store):
     with pytest.raises(RunDirError, match="round-0002"):
         store.read(2)

@@ -151,8 +151,8 @@ async def _hand_over(
     """A round that is harvested goes to the trainer, with its replay. Returns its number of rows."""
     if crew.replays.lacks(round):
         started = time.monotonic()
-        counts = await unless_stopped(crew.replay(round), stop_asked, crew.run_dir)
-        progress.on_replay(round, counts, time.monotonic() - started)
+        figures = await unless_stopped(crew.replay(round), stop_asked, crew.run_dir)
+        progress.on_replay(round, figures, started)
     if crew.config.colocates:
         await _switch("training", crew.pools.turns.end_harvest(), crew, progress, stop_asked)
     return await crew.handover.put(round, sample_ids)

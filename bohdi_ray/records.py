@@ -243,6 +243,7 @@ class ReplayRow:
     question: str
     answer: str
     probability: float  # of the answer, geometric mean per decoded token
+    num_tokens: int  # decoded for it, question and answer
     rejected: str | None  # why it is not trained on; None: it may be
 
 

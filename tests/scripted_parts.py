@@ -190,7 +190,8 @@ def at_second_start(parts: Parts, model: str, then: Callable[[], None]) -> Parts
 
 
 def scripted_config(run_dir: str, **changes: Any) -> FusionConfig:
-    """A small fusion of three scripted sources; `changes` replace whole sections."""
+    """A small fusion of three scripted sources; `changes` replace whole sections. Without replay, unless they say so:
+    a test counts the rows that the bandit drew."""
     settings: dict[str, Any] = {
         "run_dir": run_dir,
         "sources": [{"kind": "vllm", "name": name, "model": "./none"} for name in ("ada", "bob", "cyd")],
@@ -203,4 +204,5 @@ def scripted_config(run_dir: str, **changes: Any) -> FusionConfig:
         "observe": {"console": "lines"},
         **changes,
     }
+    settings["training"] = {"replay": {"share": 0}, **settings["training"]}
     return FusionConfig.model_validate(settings)

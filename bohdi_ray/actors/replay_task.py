@@ -5,7 +5,6 @@ As harvest_task.py: no state, seeds by question, texts stay in the object store.
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 
 import ray
@@ -17,7 +16,7 @@ from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.replay import replay_one
 from bohdi_ray.records import ReplayRow, Ticket
 from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.replays import ReplayStore
+from bohdi_ray.storage.replays import ReplayFigures, ReplayStore, figures_of
 from bohdi_ray.storage.run_dir import RunDir
 
 
@@ -30,10 +29,10 @@ def replay_bundle(tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable,
 
 
 @ray.remote(num_cpus=0.01, max_retries=3)
-def write_replay(run: RunDir, claim: Claim | None, round: int, *bundles: list[ReplayRow]) -> dict[str, int]:
-    """Writes all that was asked for a round; returns how many rows it has, and how many questions failed by reason."""
+def write_replay(run: RunDir, claim: Claim | None, round: int, *bundles: list[ReplayRow]) -> ReplayFigures:
+    """Writes all that was asked for a round, and tells what came of it."""
     if claim is not None:
         claim.check()
     rows = [row for bundle in bundles for row in bundle]
     ReplayStore(run).write(round, rows)
-    return Counter(row.rejected or "kept" for row in rows)
+    return figures_of(rows)

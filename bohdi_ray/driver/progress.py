@@ -31,7 +31,7 @@ from bohdi_ray.observe.trackers import open_trackers
 from bohdi_ray.rounds import HeldoutTrail, Progress
 from bohdi_ray.run_state import DriverState, TrainedRound, write_state
 from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.replays import ReplayStore
+from bohdi_ray.storage.replays import ReplayFigures, ReplayStore, figures_of
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
@@ -57,6 +57,7 @@ class RunProgress:
         self._before: RoundRecord | None = None  # the round under way, as far as earlier drivers came
         self._restored = False
         self._news = HarvestNews()
+        self._replay_tokens: dict[int, int] = {}  # by round
         self._recorded_look = -math.inf  # time.monotonic(), s
 
     def __enter__(self) -> RunProgress:
@@ -81,14 +82,19 @@ class RunProgress:
             for start, end in spans:
                 self.intervals.record(phase, self._zero + start, self._zero + end)
         replays = ReplayStore(self.run)
-        self.rounds = [restored_summary(record, state, self._replayed(replays, record.round)) for record in past.closed]
+        self.rounds = [
+            restored_summary(record, state, *self._replayed(replays, record.round)) for record in past.closed
+        ]
         self.heldout = HeldoutTrail(state.best_version, state.best_rows, state.rounds_without_gain)
         self._engines = dict(state.engines)
         self.save()  # that there was this driver counts from now on
 
-    def _replayed(self, replays: ReplayStore, round: int) -> int:
+    def _replayed(self, replays: ReplayStore, round: int) -> tuple[int, int]:
+        """Rows of a round's replay that it trains on, and tokens that were decoded for it."""
         most = self.config.replay_rows_per_round
-        return len(replays.kept(round, most)) if most and replays.has(round) else 0
+        if not (most and replays.has(round)):
+            return 0, 0
+        return len(replays.kept(round, most)), figures_of(replays.read(round)).num_tokens
 
     def save(self) -> None:
         """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""
@@ -201,15 +207,20 @@ class RunProgress:
         self.metrics.log("weights", version=version, seconds=seconds, reports=[_plain(r) for r in reports])
         self.message(f"the target's engines serve weights version {version}, proved, after {seconds:.1f} s")
 
-    def on_replay(self, round: int, counts: dict[str, int], seconds: float) -> None:
-        """Version 0 of the target was asked for a round's replay; counts of what was kept, and of reasons why not."""
-        self.metrics.log("replay", round=round, seconds=seconds, counts=counts)
-        kept, asked = counts.get("kept", 0), sum(counts.values())
+    def on_replay(self, round: int, figures: ReplayFigures, started: float) -> None:
+        """Version 0 of the target was asked for a round's replay, since `started` on the monotonic clock."""
+        seconds = time.monotonic() - started
+        self.intervals.record("replay", started, started + seconds)
+        self._replay_tokens[round] = figures.num_tokens
+        self.metrics.log("replay", round=round, seconds=seconds, counts=figures.counts, tokens=figures.num_tokens)
+        kept, asked = figures.counts.get("kept", 0), sum(figures.counts.values())
         self.message(f"round {round}: version 0 is sure of {kept} of {asked} questions for replay, {seconds:.0f} s")
 
     def on_queued(self, round: int, num_rows: int) -> None:
         """A round that an earlier driver closed has all its rows."""
-        self.rounds[round] = replace(self.rounds[round], training_rows=num_rows)
+        summary = self.rounds[round]
+        tokens = summary.tokens | {"replay": self._replay_tokens.get(round, 0)}
+        self.rounds[round] = replace(summary, training_rows=num_rows, tokens=tokens)
 
     def on_closed(self, harvest: RoundHarvest, closed: RoundClosed, num_rows: int) -> None:
         """A round is harvested and its rows are queued."""
@@ -217,7 +228,7 @@ class RunProgress:
         self.live.closed(len(closed.reborn), self.reached().cost)
         self._recorded_look = -math.inf  # the next look belongs to the round's end
         self.intervals.record("harvest", harvest.started, harvest.finished)
-        summary = round_summary(harvest, num_rows, self._before)
+        summary = round_summary(harvest, num_rows, self._before, self._replay_tokens.get(harvest.round, 0))
         self._before = None
         self.rounds.append(summary)
         self.metrics.log("round", **round_record(summary, harvest, closed))
@@ -276,7 +287,8 @@ class RunProgress:
 
     def seconds(self) -> dict[str, float]:
         """Seconds by phase; phases may overlap, `overlap` says how long harvest and training did."""
-        phases = {name: self.intervals.total(name) for name in ("start_up", "harvest", "training", "weights", "finish")}
+        names = ("start_up", "harvest", "replay", "training", "weights", "finish")
+        phases = {name: seconds for name in names if (seconds := self.intervals.total(name)) or name != "replay"}
         return {
             **phases,
             "overlap": self.intervals.overlap("harvest", "training"),

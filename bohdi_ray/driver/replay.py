@@ -23,7 +23,7 @@ from bohdi_ray.driver.meditation import Supplies
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import SEE_LOGS
 from bohdi_ray.records import Ticket, TrainingRow, replay_ticket
-from bohdi_ray.storage.replays import ReplayStore
+from bohdi_ray.storage.replays import ReplayFigures, ReplayStore
 
 
 class Replays:
@@ -38,9 +38,9 @@ class Replays:
         """Whether `ask` must be called before the round's rows are complete."""
         return self._config.replay_rows_per_round > 0 and not self._store.has(round)
 
-    async def ask(self, round: int) -> dict[str, int]:
-        """Asks for a round's replay while the target's engines serve version 0; counts of what came of it, "kept" and
-        reasons. The round must be closed, and the next one not begun."""
+    async def ask(self, round: int) -> ReplayFigures:
+        """Asks for a round's replay while the target's engines serve version 0, and tells what came of it. The round
+        must be closed, and the next one not begun."""
         assert self._current_table().weights_version == 0
         supplies, replay = self._supplies, self._config.training.replay
         number = math.ceil(self._config.replay_rows_per_round * replay.questions_per_row)

@@ -17,8 +17,11 @@ from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
 
 
-def round_summary(harvest: RoundHarvest, num_rows: int, before: RoundRecord | None = None) -> RoundSummary:
-    """A round's counters from its outcomes, and from what earlier drivers had committed of it."""
+def round_summary(
+    harvest: RoundHarvest, num_rows: int, before: RoundRecord | None = None, replay_tokens: int = 0
+) -> RoundSummary:
+    """A round's counters from its outcomes, and from what earlier drivers had committed of it. `replay_tokens`: decoded
+    for its replay, questions and answers."""
     before = before or RoundRecord(harvest.round, harvest.weights_version)
     assert before.round == harvest.round, (before, harvest.round)
     accepted = [o for o in harvest.outcomes if o.failure is None]
@@ -34,7 +37,7 @@ def round_summary(harvest: RoundHarvest, num_rows: int, before: RoundRecord | No
         heldout=sum(o.heldout for o in accepted) + before.heldout,
         rewards=sum(o.reward or 0 for o in accepted) + before.rewards,
         failures=dict(failures),
-        tokens=dict(tokens),
+        tokens={**tokens, **_replay(replay_tokens)},
         training_rows=num_rows,
         seconds={"harvest": harvest.finished - harvest.started},
     )
@@ -67,9 +70,11 @@ def round_record(summary: RoundSummary, harvest: RoundHarvest, closed: RoundClos
     }
 
 
-def restored_summary(record: RoundRecord, state: DriverState, num_replayed: int) -> RoundSummary:
-    """A closed round as the journal tells it, with what the last driver knew of its times and training, and the rows of
-    its replay."""
+def restored_summary(
+    record: RoundRecord, state: DriverState, num_replayed: int = 0, replay_tokens: int = 0
+) -> RoundSummary:
+    """A closed round as the journal tells it, with what the last driver knew of its times and training, and the rows
+    and tokens of its replay."""
     assert record.row_sample_ids is not None
     trained = state.trained.get(record.round)
     return RoundSummary(
@@ -80,7 +85,7 @@ def restored_summary(record: RoundRecord, state: DriverState, num_replayed: int)
         heldout=record.heldout,
         rewards=record.rewards,
         failures=dict(record.failures),
-        tokens=dict(record.tokens),
+        tokens={**record.tokens, **_replay(replay_tokens)},
         training_rows=len(record.row_sample_ids) + num_replayed,
         training_loss=trained.training_loss if trained else None,
         heldout_loss=trained.heldout_loss if trained else None,
@@ -118,6 +123,10 @@ def cost(config: FusionConfig, engines: Iterable[EngineStats]) -> float:
             total += stats.num_prompt_tokens * model.price_per_million_prompt_tokens / 1e6
             total += stats.num_decoded_tokens * model.price_per_million_output_tokens / 1e6
     return total
+
+
+def _replay(num_tokens: int) -> dict[str, int]:
+    return {"replay": num_tokens} if num_tokens else {}
 
 
 def _failure(outcome: Outcome) -> str:

@@ -43,6 +43,7 @@ from bohdi_ray.records import TrainingRow
 from bohdi_ray.rounds import harvest_version
 from bohdi_ray.storage.lease import Claim, Lease
 from bohdi_ray.storage.quarantine import Quarantine
+from bohdi_ray.storage.replays import ReplayFigures
 from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
 from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.training.checkpoints import clear_superseded_steps
@@ -154,9 +155,9 @@ class Crew:
         reference = self.manager.close_round.remote(round + 1, next_version)
         return await within(reference, self.config.deadlines.request_s, "TreeManager.close_round", SEE_LOGS)
 
-    async def replay(self, round: int) -> dict[str, int]:
-        """Asks the target as it was before the fusion for the round's replay; its engines serve version 0 then. Counts
-        of what came of it."""
+    async def replay(self, round: int) -> ReplayFigures:
+        """Asks the target as it was before the fusion for the round's replay, and tells what came of it; its engines
+        serve version 0 then."""
         await self.serve_weights(0)
         return await self.replays.ask(round)
 

@@ -29,23 +29,24 @@ async def replay_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> Repla
     """The question, the answer and how sure it is; `rejected` says why it is no row. Raises SourceLeftOut."""
     work = TicketWork(ticket, models, plan)
     leader, style = work.draw()
-    row = ReplayRow(ticket.ticket_id, ticket.path, leader, "", "", 0.0, None)
+    row = ReplayRow(ticket.ticket_id, ticket.path, leader, "", "", 0.0, 0, None)
     try:
         row = replace(row, question=await work.ask(leader, style))
         if is_heldout(question_hash(row.question), plan.heldout_fraction):
             raise TicketFailed("heldout")
-        return await _answered(row, models, plan)
+        row = await _answered(row, models, plan)
     except TicketFailed as failed:
-        return replace(row, rejected=failed.reason)
+        row = replace(row, rejected=failed.reason)
     except RequestQuarantined:
-        return replace(row, rejected="request_quarantined")
+        row = replace(row, rejected="request_quarantined")
+    return replace(row, num_tokens=row.num_tokens + work.tokens.total())
 
 
 async def _answered(row: ReplayRow, models: Models, plan: HarvestPlan) -> ReplayRow:
     prompt, target = plan.templates.render_answer(row.question), models.target
     greedy = replace(plan.spec("answer", target, 0), temperature=0.0, top_p=1.0)
     done = await models.generate(target, GenerationRequest(f"{row.replay_id}/answer", "answer", prompt, greedy))
-    text = clean_text(done.text)
+    row, text = replace(row, num_tokens=done.num_tokens), clean_text(done.text)
     problem = error_name(done.error) if done.error else answer_problem(text, done.finish_reason, plan.min_answer_chars)
     if problem is not None:
         return replace(row, rejected=problem)

@@ -24,47 +24,57 @@ from bohdi_ray.simulation.statistics import interval
 
 # In `tiny` 180 harvests for 224 questions: there are not enough for every question once, so it matters where they go.
 SCARCE = ["meditation.steps=1", "stop.rounds=6"]
+# Settings of arms are written out even where they are the defaults, so that what was run stays what it says.
+NO_REPLAY = ["training.replay.share=0"]
 REPLAY = ["training.replay.share=0.25", "training.replay.questions_per_row=0.5"]
+UNIFORM, THOMPSON = ["bandit.policy=uniform"], ["bandit.policy=dynamic_thompson"]
 PAPER_BANDIT = ["bandit.policy=dynabranches", "bandit.introspection=true", "bandit.window=20", "bandit.threshold=0.2"]
+USUAL = [*THOMPSON, *REPLAY]  # what studies about something else vary
 
 
-Result = dict[str, Any]  # of one fusion: world, seed, arm, its settings, and the figures of MEANS and TOTALS
+Result = dict[str, Any]  # of one fusion: world, seed, settings of its arm, and the figures of MEANS and TOTALS
 
 STUDIES: dict[str, dict[str, list[str]]] = {
     "policies": {
         f"{policy}{suffix}": settings + more
-        for suffix, more in (("", []), (" + replay", REPLAY))
-        for policy, settings in (
-            ("paper", PAPER_BANDIT),
-            ("uniform", ["bandit.policy=uniform"]),
-            ("default", []),
-        )
+        for suffix, more in ((" + replay", REPLAY), ("", NO_REPLAY))
+        for policy, settings in (("paper", PAPER_BANDIT), ("uniform", UNIFORM), ("default", THOMPSON))
     },
     "replay": {
-        "none": [],
+        "none": [*THOMPSON, *NO_REPLAY],
+        "share 0.25 sure 0.9": USUAL,
         **{
             f"share {share} sure {sure}": [
+                *THOMPSON,
                 f"training.replay.share={share}",
                 f"training.replay.min_probability={sure}",
                 f"training.replay.questions_per_row={asked}",
             ]
             # About as many questions whatever the share.
-            for share, sure, asked in ((0.25, 0.9, 0.5), (0.25, 0.7, 0.5), (0.5, 0.9, 0.17))
+            for share, sure, asked in ((0.25, 0.7, 0.5), (0.5, 0.9, 0.17))
         },
     },
-    "judges": {policy: [f"judge.policy={policy}"] for policy in ("consensus", "leader", "others", "likelihood")},
-    "support": {f"min_support {n}": [f"sprout.min_support={n}"] for n in (0, 1, 2)},
-    "bandit": {
-        "paper": PAPER_BANDIT,
-        "without DynaBranches": ["bandit.policy=uniform"],
-        "without IR": [*PAPER_BANDIT[:1], "bandit.introspection=false"],
-        "window 10": [*PAPER_BANDIT, "bandit.window=10"],
-        "window 40": [*PAPER_BANDIT, "bandit.window=40"],
-        "threshold 0.1": [*PAPER_BANDIT, "bandit.threshold=0.1"],
-        "threshold 0.4": [*PAPER_BANDIT, "bandit.threshold=0.4"],
+    # `consensus` is what a miniature's own configuration has.
+    "judges": {
+        "consensus": USUAL,
+        **{policy: [*USUAL, f"judge.policy={policy}"] for policy in ("leader", "others", "likelihood")},
     },
-    "sources": {"3 sources": [], "2 sources": ["sources:2"], "1 source": ["sources:1", "judge.policy=leader"]},
-    "staleness": {f"staleness {k}": [f"harvest.max_staleness={k}"] for k in (1, 0, 2)},
+    "support": {f"min_support {n}": [*USUAL, f"sprout.min_support={n}"] for n in (0, 1, 2)},
+    "bandit": {
+        "paper": [*PAPER_BANDIT, *REPLAY],
+        "without DynaBranches": [*UNIFORM, *REPLAY],
+        "without IR": ["bandit.policy=dynabranches", "bandit.introspection=false", *REPLAY],
+        "window 10": [*PAPER_BANDIT, *REPLAY, "bandit.window=10"],
+        "window 40": [*PAPER_BANDIT, *REPLAY, "bandit.window=40"],
+        "threshold 0.1": [*PAPER_BANDIT, *REPLAY, "bandit.threshold=0.1"],
+        "threshold 0.4": [*PAPER_BANDIT, *REPLAY, "bandit.threshold=0.4"],
+    },
+    "sources": {
+        "3 sources": USUAL,
+        "2 sources": [*USUAL, "sources:2"],
+        "1 source": [*USUAL, "sources:1", "judge.policy=leader"],
+    },
+    "staleness": {"staleness 1": USUAL, **{f"staleness {k}": [*USUAL, f"harvest.max_staleness={k}"] for k in (0, 2)}},
 }
 
 MEANS = ("before", "after", "gained", "lost", "untaught", "samples", "found", "invented", "misplaced", "right_rows")
@@ -94,13 +104,14 @@ def with_sources(path: Path, number: int) -> Path:
 
 
 def missing(
-    done: Sequence[Result], arms: Mapping[str, Sequence[str]], worlds: Sequence[int], seeds: Sequence[int]
-) -> Iterator[tuple[int, list[tuple[int, str]]]]:
-    """By world what is still to be run, as (loop seed, arm): all arms of one seed before the next. `arms` with their
-    settings: what was run with others is run again."""
-    known = {(one["world"], one["seed"], one["arm"]) for one in done if one["settings"] == arms.get(one["arm"])}
+    done: Sequence[Result], wanted: Sequence[Sequence[str]], worlds: Sequence[int], seeds: Sequence[int]
+) -> Iterator[tuple[int, list[tuple[int, list[str]]]]]:
+    """By world what is still to be run, as (loop seed, settings): everything of one seed before the next, and what is
+    wanted twice, by arms of different studies, once."""
+    known = {(one["world"], one["seed"], tuple(one["settings"])) for one in done}
+    distinct = dict.fromkeys(map(tuple, wanted))
     for world in worlds:
-        open_ = [(seed, arm) for seed in seeds for arm in arms if (world, seed, arm) not in known]
+        open_ = [(seed, list(one)) for seed in seeds for one in distinct if (world, seed, one) not in known]
         if open_:
             yield world, open_
 
@@ -128,7 +139,7 @@ def summary(results: Sequence[Result], arms: Mapping[str, Sequence[str]]) -> dic
     """`pairs`: the worlds and loop seeds that all arms were run on, and no others count; `arms`: by arm its means and
     totals over them, and its differences to the first arm. An arm without any run is left out of both."""
     by_arm = {
-        arm: {(r["world"], r["seed"]): r for r in results if r["arm"] == arm and r["settings"] == settings}
+        arm: {(r["world"], r["seed"]): r for r in results if r["settings"] == settings}
         for arm, settings in arms.items()
     }
     by_arm = {arm: runs for arm, runs in by_arm.items() if runs}

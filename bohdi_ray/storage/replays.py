@@ -5,8 +5,9 @@ A replay task of the driver's writes them once the round is closed, before its r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,10 +24,27 @@ SCHEMA = pa.schema(
         pa.field("question", pa.string(), nullable=False),
         pa.field("answer", pa.string(), nullable=False),
         pa.field("probability", pa.float64(), nullable=False),
+        pa.field("num_tokens", pa.int64(), nullable=False),
         pa.field("rejected", pa.string()),
     ]
 )
 assert SCHEMA.names == [field.name for field in fields(ReplayRow)]
+
+
+@dataclass(frozen=True)
+class ReplayFigures:
+    """What came of a round's questions: how many were "kept", or no row for which reason, and tokens decoded."""
+
+    counts: dict[str, int]
+    num_tokens: int
+
+
+def figures_of(rows: Iterable[ReplayRow]) -> ReplayFigures:
+    """Of all that was asked for a round."""
+    rows = list(rows)
+    return ReplayFigures(
+        counts=dict(Counter(row.rejected or "kept" for row in rows)), num_tokens=sum(row.num_tokens for row in rows)
+    )
 
 
 class ReplayStore:

@@ -83,7 +83,8 @@ def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str, claim:
     status = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S)
     name = RunNames.of(config.run_dir).named("training")
     options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": on_this_node(), "name": name}
-    fit = ray.remote(**options)(run_fit).remote(
+    # One call a process: what Ray Train leaves behind, a controller of 400 MB among it, ends with its owner.
+    fit = ray.remote(max_calls=1, **options)(run_fit).remote(
         config, queue, checkpoints_dir, claim, status.attempt, max(config.stop.rounds, status.next_round)
     )
     return TrainerHandle(fit, queue, config.deadlines.train_step_s)

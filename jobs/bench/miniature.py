@@ -1,10 +1,10 @@
 """What choices are worth where fusion can be checked: real engines and real training on miniatures, arm against arm.
 
 The studies stand in bohdi_ray/miniature/study.py. Only version 0 and the last are measured; engines of a world are lent
-from fusion to fusion (lent_engines.py). What was run lies in FOLDER/STUDY-SIZE.jsonl, with --kind K in
-FOLDER/STUDY-SIZE-K.jsonl, and is not run again, so a study may be broken off, and may be given more seeds.
+from fusion to fusion (lent_engines.py). What was run lies in FOLDER/SIZE.jsonl, with --kind K in FOLDER/SIZE-K.jsonl,
+and is not run again, so a study may be broken off, and may be given more seeds; an arm of several studies is run once.
 
-Usage: python jobs/bench/miniature.py STUDY [--worlds 0,1,2] [--seeds 0,1,2,3,4] [--arms NAME,...] [--size SIZE]
+Usage: python jobs/bench/miniature.py STUDY ... [--worlds 0,1,2] [--seeds 0,1,2,3,4] [--arms NAME,...] [--size SIZE]
 [--kind KIND] [--folder FOLDER]
 Last line: one JSON object.
 """
@@ -79,39 +79,45 @@ def results_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def run_study(arms: dict[str, list[str]], options: argparse.Namespace, worlds: Worlds, path: Path) -> None:
-    for number, left in missing(results_of(path), arms, options.worlds, options.seeds):
+def run_all(wanted: list[list[str]], options: argparse.Namespace, worlds: Worlds, path: Path) -> None:
+    """Runs what is missing of every arm that has one of these settings."""
+    for number, left in missing(results_of(path), wanted, options.worlds, options.seeds):
         out = worlds.folder(number)
         world = read_world(out)
         known: dict[str, Answers] = {}
         lender = Lender(out / "published")
         try:
-            for seed, arm in left:
+            for seed, settings in left:
                 try:
-                    figures = run_arm(out, world, known, lender, arms[arm], seed)
+                    figures = run_arm(out, world, known, lender, settings, seed)
                 except Interrupted:
                     raise
                 except Exception as error:  # told of, and tried again by the next call
-                    say(f"world {number}, seed {seed}, {arm}: {error}")
+                    say(f"world {number}, seed {seed}, {name_of(settings)}: {error}")
                     lender.close()  # whatever was wrong, the next arm gets new engines
                     continue
-                keep(path, {"world": number, "seed": seed, "arm": arm, "settings": arms[arm], **figures})
+                keep(path, {"world": number, "seed": seed, "settings": settings, **figures})
         finally:
             lender.close()
+
+
+def name_of(settings: list[str]) -> str:
+    """The first arm of any study with these settings."""
+    return next(f"{study} / {arm}" for study, arms in STUDIES.items() for arm, its in arms.items() if its == settings)
 
 
 def keep(path: Path, result: dict[str, Any]) -> None:
     with path.open("a") as file:
         file.write(json.dumps(result) + "\n")
     say(
-        f"world {result['world']}, seed {result['seed']}, {result['arm']}: {result['before']:.3f} -> "
+        f"world {result['world']}, seed {result['seed']}, {name_of(result['settings'])}: {result['before']:.3f} -> "
         f"{result['after']:.3f}, lost {result['lost']}, {result['seconds']:.0f} s"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=sorted(STUDIES))
+    parser.add_argument("studies", choices=sorted(STUDIES), nargs="+", metavar="STUDY", help=", ".join(STUDIES))
     numbers = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
     parser.add_argument("--worlds", type=numbers, default=[0, 1, 2])
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2, 3, 4])
@@ -120,24 +126,29 @@ def main() -> None:
     parser.add_argument("--kind", choices=list(KINDS), default="plain")
     parser.add_argument("--folder", type=Path, default=Path("runs/miniature-studies"))
     options = parser.parse_args()
-    study = STUDIES[options.study]
-    options.arms = options.arms or list(study)
-    if unknown := set(options.arms) - study.keys():
-        parser.error(f"--arms: {', '.join(sorted(unknown))} is not of {', '.join(study)}")
+    arms_of = {study: dict(STUDIES[study]) for study in options.studies}
+    if options.arms:
+        if len(arms_of) > 1:
+            parser.error("--arms: give one study")
+        study, every = next(iter(arms_of.items()))
+        if unknown := set(options.arms) - every.keys():
+            parser.error(f"--arms: {', '.join(sorted(unknown))} is not of {', '.join(every)}")
+        arms_of = {study: {arm: every[arm] for arm in options.arms}}
     options.folder = options.folder.resolve()
     options.folder.mkdir(parents=True, exist_ok=True)
-    arms = {arm: study[arm] for arm in options.arms}
     name = options.size if options.kind == "plain" else f"{options.size}-{options.kind}"
     worlds = Worlds(options.folder, name, KINDS[options.kind](SIZES[options.size]))
-    path = options.folder / f"{options.study}-{name}.jsonl"
+    path = options.folder / f"{name}.jsonl"
     ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
     try:
-        run_study(arms, options, worlds, path)
+        run_all([settings for arms in arms_of.values() for settings in arms.values()], options, worlds, path)
     finally:
         ray.shutdown()
-    plain = summary(results_of(path), arms)
-    print(show(plain))
-    print(json.dumps({"study": options.study, "size": options.size, "kind": options.kind, **plain}))
+    chosen = [one for one in results_of(path) if one["world"] in options.worlds and one["seed"] in options.seeds]
+    found = {study: summary(chosen, arms) for study, arms in arms_of.items()}
+    for study, plain in found.items():
+        print(f"\n{study}: {show(plain)}")
+    print(json.dumps({"size": options.size, "kind": options.kind, "studies": found}))
 
 
 if __name__ == "__main__":

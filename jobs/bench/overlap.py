@@ -12,7 +12,10 @@ the first harvest and the last training have nothing beside them. So
     ratio_to_sequential  = wall with max_staleness 1 / wall with max_staleness 0
 
 where wall runs from the start of the first harvest to the last commit, and H and T are the means measured in the same
-run.
+run. Those runs are without `training.replay`, whose questions are asked between two harvests; a fifth one has the
+default's, and tells how much longer a harvest and its replay take than the harvest alone:
+
+    replay_cost = (H + replay time a round) / H
 
 Usage: python jobs/bench/overlap.py [--real]      last line: one JSON object
 """
@@ -33,6 +36,7 @@ import ray  # noqa: E402
 from scripted_parts import scripted_config, scripted_parts  # noqa: E402
 
 from bohdi_ray.config.loading import load_config  # noqa: E402
+from bohdi_ray.config.sections import TrainingConfig  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
 from bohdi_ray.observe.summary import Summary  # noqa: E402
 
@@ -47,18 +51,21 @@ def figures(summary: Summary) -> dict[str, float]:
     return {
         "wall_s": wall,
         "harvest_s": harvest,
+        "replay_s": summary.seconds.get("replay", 0.0) / rounds,
         "training_s": training,
         "overlap_s": summary.seconds["overlap"],
         "ratio_to_longer_side": (wall - shorter) / (rounds * longer),
     }
 
 
-def fixed(folder: str, staleness: int, step_lag: int, options: argparse.Namespace) -> dict[str, float]:
+def fixed(
+    folder: str, staleness: int, step_lag: int, options: argparse.Namespace, share: float = 0.0
+) -> dict[str, float]:
     config = scripted_config(
-        f"{folder}/fixed-{staleness}-{step_lag}",
+        f"{folder}/fixed-{staleness}-{step_lag}-{share}",
         meditation={"steps": 3, "walks_per_step": 10},
         enlightenment={"steps": 3, "rows_per_step": 16},
-        training={"global_batch_size": 8},
+        training={"global_batch_size": 8, "replay": {"share": share}},
         harvest={"max_staleness": staleness, "step_lag": step_lag, "max_tasks_in_flight": 4, "tickets_per_task": 8},
         stop={"rounds": options.rounds},
         observe={"console": "quiet"},
@@ -87,6 +94,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)
         runs = {f"staleness {k}, step_lag {lag}": fixed(folder, k, lag, options) for k in (0, 1) for lag in (0, 1)}
+        with_replay = fixed(folder, 1, 1, options, TrainingConfig().replay.share)
         ray.shutdown()
         overlapped, sequential = runs["staleness 1, step_lag 1"], runs["staleness 0, step_lag 1"]
         without_lag = runs["staleness 1, step_lag 0"]
@@ -94,7 +102,8 @@ def main() -> None:
             "ratio_to_longer_side": overlapped["ratio_to_longer_side"],
             "ratio_to_sequential": overlapped["wall_s"] / sequential["wall_s"],
             "step_lag_gain": overlapped["harvest_s"] / without_lag["harvest_s"],
-            "fixed": runs,
+            "replay_cost": 1 + with_replay["replay_s"] / with_replay["harvest_s"],
+            "fixed": runs | {"staleness 1, step_lag 1, replay": with_replay},
         }
         if options.real:
             with_overlap, without = real(folder, 1, 1), real(folder, 0, 1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 
+import psutil
 import pytest
 from training_support import some_rows, tiny_config, wait_for_round
 
@@ -12,6 +15,15 @@ from bohdi_ray.engines.probe import read_probe
 from bohdi_ray.training.checkpoints import committed_rounds, is_committed, round_dir
 from bohdi_ray.training.launch import start_trainer
 from bohdi_ray.training.weights import publish_base
+
+
+def num_controllers() -> int:
+    """Ray Train's controllers among this session's processes."""
+    found = 0
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found += "TrainController" in " ".join(child.cmdline())
+    return found
 
 
 @pytest.mark.timeout(240)
@@ -31,10 +43,15 @@ def test_rounds_put_one_by_one_are_trained_and_committed(ray_session, tiny_model
             print(round, metrics)
             assert is_committed(round_dir(checkpoints, round))
             assert metrics["num_rows"] == count and metrics["num_rejected_rows"] == 0
+        assert num_controllers() == 1
         ray.get(queue.finish.remote(3), timeout=30)
         trainer.join(60)
     finally:
         trainer.stop(10)
+    deadline = time.monotonic() + 30
+    while num_controllers() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert num_controllers() == 0, "a run that has ended leaves its controller behind"
     status = ray.get(queue.status.remote(), timeout=30)
     assert (status.num_rows_trained, status.num_rows_queued) == (11, 0)
     states = committed_rounds(checkpoints)

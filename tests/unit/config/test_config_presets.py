@@ -53,6 +53,7 @@ training:
   gradient_checkpointing: true
   dtype: bfloat16
   reset_optimizer: true
+  replay: {share: 0}
   num_workers: 4
   resources_per_worker: {CPU: 4, GPU: 1}
   deepspeed: {zero_optimization: {stage: 2}}

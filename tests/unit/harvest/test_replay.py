@@ -38,6 +38,16 @@ def test_a_sure_answer_becomes_a_row(make_plan):
     assert score.prompt == answer.prompt and row.question in answer.prompt
 
 
+def test_tokens_of_question_and_answer_are_counted_whatever_becomes_of_them(make_plan):
+    for probability in (0.95, 0.5):
+        row = ask(sure(probability, num_tokens=10), make_plan())
+        assert row.num_tokens == 10 + len(row.question) // 4 + 1
+    models = ScriptedModels()
+    models.queue_completion(role="question", times=9, text="No.", num_tokens=2)
+    plan = make_plan()
+    assert ask(models, plan).num_tokens == 2 * plan.question_attempts
+
+
 def test_an_unsure_answer_is_told_and_no_row(make_plan):
     row = ask(sure(0.85), make_plan(training={"replay": {"min_probability": 0.9}}))
     assert row.rejected == "unsure" and row.probability == pytest.approx(0.85) and row.answer == ANSWER

@@ -36,20 +36,30 @@ def test_no_two_arms_of_a_study_are_the_same(built, tmp_path, study):
 ARMS = {"a": [], "b": ["stop.rounds=2"]}
 
 
+A, B = ARMS.values()
+
+
 def result(world, seed, arm, after, lost=0):
     ones = dict.fromkeys((*MEANS, *TOTALS), 1)
-    return ones | {"world": world, "seed": seed, "arm": arm, "settings": ARMS[arm], "after": after, "lost": lost}
+    return ones | {"world": world, "seed": seed, "settings": ARMS[arm], "after": after, "lost": lost}
 
 
 def test_what_was_run_is_not_run_again():
     done = [result(0, 0, "a", 0.5), result(0, 0, "b", 0.5), result(1, 0, "b", 0.5)]
-    assert list(missing(done, ARMS, [0, 1], [0])) == [(1, [(0, "a")])]
-    assert list(missing([], ARMS, [2], [0, 1])) == [(2, [(0, "a"), (0, "b"), (1, "a"), (1, "b")])]
+    assert list(missing(done, [A, B], [0, 1], [0])) == [(1, [(0, A)])]
+    assert list(missing([], [A, B], [2], [0, 1])) == [(2, [(0, A), (0, B), (1, A), (1, B)])]
+
+
+def test_what_several_studies_want_is_run_once():
+    assert list(missing([], [A, B, A], [0], [3])) == [(0, [(3, A), (3, B)])]
+    wanted = [settings for arms in STUDIES.values() for settings in arms.values()]
+    (_, runs) = next(iter(missing([], wanted, [0], [0])))
+    assert len(runs) < len(wanted) and all(settings in [one for _, one in runs] for settings in wanted)
 
 
 def test_an_arm_that_means_something_else_by_now_is_run_again():
     done, other = [result(0, 0, "a", 0.5), result(0, 0, "b", 0.5)], {**ARMS, "b": ["stop.rounds=3"]}
-    assert list(missing(done, other, [0], [0])) == [(0, [(0, "b")])]
+    assert list(missing(done, list(other.values()), [0], [0])) == [(0, [(0, ["stop.rounds=3"])])]
     assert summary(done, other)["arms"].keys() == {"a"}
 
 
@@ -71,7 +81,7 @@ def test_differences_are_paired_by_world_and_seed():
 def test_intervals_are_wider_where_more_arms_are_compared():
     arms = {**ARMS, "c": ["seed=2"], "d": ["seed=3"]}
     results = [result(world, 0, "a", 0.0) for world in range(3)]
-    results += [{**result(w, 0, "b", 0.1 * w), "arm": arm, "settings": arms[arm]} for arm in "bcd" for w in range(3)]
+    results += [{**result(w, 0, "b", 0.1 * w), "settings": arms[arm]} for arm in "bcd" for w in range(3)]
     widths = []
     for some in (("a", "b"), ("a", "b", "c", "d")):
         difference = summary(results, {arm: arms[arm] for arm in some})["arms"]["b"]["after_less_first"]

@@ -6,12 +6,12 @@ import pytest
 
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.records import ReplayRow
-from bohdi_ray.storage.replays import ReplayStore
+from bohdi_ray.storage.replays import ReplayFigures, ReplayStore, figures_of
 from bohdi_ray.storage.run_dir import RunDir
 
 
 def row(number, question="Why?", rejected=None):
-    return ReplayRow(f"replay-r0002-t{number:05d}", ("A", "B"), "ada", question, "Because.", 0.5, rejected)
+    return ReplayRow(f"replay-r0002-t{number:05d}", ("A", "B"), "ada", question, "Because.", 0.5, 7, rejected)
 
 
 @pytest.fixture
@@ -24,6 +24,11 @@ def test_all_that_was_asked_is_read_again(store):
     assert not store.has(2)
     store.write(2, rows)
     assert store.has(2) and not store.has(1) and store.read(2) == rows
+
+
+def test_figures_are_counts_by_reason_and_tokens_of_all_questions():
+    rows = [row(0), row(1, rejected="unsure"), row(2, rejected="unsure")]
+    assert figures_of(rows) == ReplayFigures({"kept": 1, "unsure": 2}, 21)
 
 
 def test_kept_are_the_first_sure_ones_each_question_once(store):

@@ -77,6 +77,22 @@ STUDIES: dict[str, dict[str, list[str]]] = {
     "staleness": {"staleness 1": USUAL, **{f"staleness {k}": [*USUAL, f"harvest.max_staleness={k}"] for k in (0, 2)}},
 }
 
+# What is asked of a study beside its arms: by question the weight of each arm. Each counts the pairs of its own arms.
+CONTRASTS: dict[str, dict[str, dict[str, float]]] = {
+    "policies": {
+        "replay less none, mean of three policies": {
+            f"{policy}{suffix}": sign / 3
+            for suffix, sign in ((" + replay", 1), ("", -1))
+            for policy in ("paper", "uniform", "default")
+        },
+        **{
+            f"{one} less {other}{suffix or ' without replay'}": {f"{one}{suffix}": 1, f"{other}{suffix}": -1}
+            for suffix in (" + replay", "")
+            for one, other in (("default", "paper"), ("uniform", "paper"), ("uniform", "default"))
+        },
+    },
+}
+
 MEANS = ("before", "after", "gained", "lost", "untaught", "samples", "found", "invented", "misplaced", "right_rows")
 TOTALS = ("right_there", "chosen", "contested", "chosen_contested")
 
@@ -138,11 +154,7 @@ def plain_interval(values: list[float], num_comparisons: int = 1) -> dict[str, f
 def summary(results: Sequence[Result], arms: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """`pairs`: the worlds and loop seeds that all arms were run on, and no others count; `arms`: by arm its means and
     totals over them, and its differences to the first arm. An arm without any run is left out of both."""
-    by_arm = {
-        arm: {(r["world"], r["seed"]): r for r in results if r["settings"] == settings}
-        for arm, settings in arms.items()
-    }
-    by_arm = {arm: runs for arm, runs in by_arm.items() if runs}
+    by_arm = {arm: runs for arm, runs in _runs(results, arms).items() if runs}
     pairs = sorted(set.intersection(*(set(runs) for runs in by_arm.values()))) if by_arm else []
     plain: dict[str, Any] = {}
     if not pairs:
@@ -160,14 +172,59 @@ def summary(results: Sequence[Result], arms: Mapping[str, Sequence[str]]) -> dic
     return {"pairs": pairs, "arms": plain}
 
 
+def _runs(results: Sequence[Result], arms: Mapping[str, Sequence[str]]) -> dict[str, dict[tuple[int, int], Result]]:
+    """By arm its fusions by world and loop seed."""
+    return {
+        arm: {(r["world"], r["seed"]): r for r in results if r["settings"] == settings}
+        for arm, settings in arms.items()
+    }
+
+
+def contrasts(
+    results: Sequence[Result], arms: Mapping[str, Sequence[str]], questions: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """By question the weighted sums of its arms, over all pairs that every one of them was run on: their number, and
+    intervals of `after`, `gained` and `lost`, corrected for the number of questions. One without a pair is left out."""
+    by_arm, found = _runs(results, arms), {}
+    for question, weights in questions.items():
+        if pairs := sorted(set.intersection(*(set(by_arm.get(arm, {})) for arm in weights))):
+            found[question] = {
+                "num_pairs": len(pairs),
+                **{
+                    key: plain_interval(
+                        [sum(weight * by_arm[arm][pair][key] for arm, weight in weights.items()) for pair in pairs],
+                        len(questions),
+                    )
+                    for key in ("after", "gained", "lost")
+                },
+            }
+    return found
+
+
+def show_contrasts(plain: Mapping[str, Mapping[str, Any]]) -> str:
+    """What `contrasts` returned, as a table for a person."""
+    rows = [
+        [
+            question,
+            str(one["num_pairs"]),
+            *(_with_bounds(one[key], digits) for key, digits in (("after", 3), ("gained", 1), ("lost", 1))),
+        ]
+        for question, one in plain.items()
+    ]
+    return table(["question", "pairs", "exact match", "gained", "lost"], rows)
+
+
+def _with_bounds(d: Mapping[str, Any], digits: int) -> str:
+    between = "" if d["low"] is None else f" [{d['low']:+.{digits}f}, {d['high']:+.{digits}f}]"
+    return f"{d['mean']:+.{digits}f}{between}"
+
+
 def show(plain: dict[str, Any]) -> str:
     """What `summary` returned, as a table for a person."""
 
     def difference(one: dict[str, Any], key: str, digits: int) -> str:
-        if (d := one.get(f"{key}_less_first")) is None:
-            return ""
-        between = "" if d["low"] is None else f" [{d['low']:+.{digits}f}, {d['high']:+.{digits}f}]"
-        return f"{d['mean']:+.{digits}f}{between}"
+        found = one.get(f"{key}_less_first")
+        return "" if found is None else _with_bounds(found, digits)
 
     rows = [
         [

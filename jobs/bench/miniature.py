@@ -32,7 +32,17 @@ from bohdi_ray.miniature.build import BUILD, build  # noqa: E402
 from bohdi_ray.miniature.program import answers_of, measure  # noqa: E402
 from bohdi_ray.miniature.report import Answers  # noqa: E402
 from bohdi_ray.miniature.sizes import KINDS, SIZES, Size  # noqa: E402
-from bohdi_ray.miniature.study import STUDIES, config_of, figures_of, missing, show, summary  # noqa: E402
+from bohdi_ray.miniature.study import (  # noqa: E402
+    CONTRASTS,
+    STUDIES,
+    config_of,
+    contrasts,
+    figures_of,
+    missing,
+    show,
+    show_contrasts,
+    summary,
+)
 from bohdi_ray.miniature.truth import read_world  # noqa: E402
 from bohdi_ray.miniature.world import World  # noqa: E402
 from bohdi_ray.storage.run_dir import weights_dir  # noqa: E402
@@ -146,8 +156,11 @@ def main() -> None:
         ray.shutdown()
     chosen = [one for one in results_of(path) if one["world"] in options.worlds and one["seed"] in options.seeds]
     found = {study: summary(chosen, arms) for study, arms in arms_of.items()}
-    for study, plain in found.items():
-        print(f"\n{study}: {show(plain)}")
+    for study, arms in arms_of.items():
+        print(f"\n{study}: {show(found[study])}")
+        if asked := contrasts(chosen, arms, CONTRASTS.get(study, {})):
+            found[study]["contrasts"] = asked
+            print(f"\n{show_contrasts(asked)}")
     print(json.dumps({"size": options.size, "kind": options.kind, "studies": found}))
 
 

@@ -47,6 +47,9 @@ def test_the_pruned_target_heals_on_samples_it_never_saw(healed):
     assert written["tree_digest"] == summary.tree_digest
     samples = list(SampleStore(run).iter_samples())
     assert len(samples) == sum(r["accepted"] for r in written["rounds"])
+    rewards = [sample.reward for sample in samples]
+    assert set(rewards) == {0, 1}, rewards
+    assert summary.samples.wins["student"] == rewards.count(0)
     trained = {sample_id for rows in rows_drawn(run) for sample_id in rows}
     assert not trained & {s.sample_id for s in samples if s.heldout}, "a held-out sample was trained on"
 
@@ -117,28 +120,6 @@ def check_controls(config: FusionConfig, run: RunDir, folders: dict[str, str]) -
     assert own_loss["still"] == pytest.approx(own_loss["before"], rel=1e-3)
     assert means["shuffled"] < 0.8 * means["healed"]
     assert (gain["healed"] > gain["shuffled"]).mean() >= 0.75, gain
-
-
-@pytest.mark.timeout(RUN_S)
-def test_an_unpruned_target_wins_some_and_loses_some(ray_session, quickstart_models, tmp_path):
-    overrides = [
-        f"run_dir={tmp_path / 'run'}",
-        "target.model=cache:SmolLM2-135M-Instruct",
-        # As brief as its sources are asked to be: what is cut off at the limit cannot win.
-        "target.system_prompt=Answer in one or two short sentences.",
-        "judge.orders=1",
-        "meditation.steps=1",
-        "meditation.walks_per_step=18",
-        "enlightenment.steps=1",
-        "enlightenment.rows_per_step=8",
-        "training.learning_rate=2e-5",
-        "stop.rounds=1",
-        "observe.console=lines",
-    ]
-    summary = fuse(load_config(QUICKSTART, overrides))
-    rewards = [sample.reward for sample in SampleStore(RunDir.open(tmp_path / "run")).iter_samples()]
-    assert set(rewards) == {0, 1}, rewards
-    assert summary.samples.wins["student"] == rewards.count(0)
 
 
 def rows_drawn(run: RunDir) -> list[tuple[str, ...]]:

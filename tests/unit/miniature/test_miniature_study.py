@@ -8,7 +8,19 @@ import pytest
 
 from bohdi_ray.miniature.recipe import write_config, write_templates
 from bohdi_ray.miniature.sizes import TINY
-from bohdi_ray.miniature.study import MEANS, STUDIES, TOTALS, config_of, figures_of, missing, show, summary
+from bohdi_ray.miniature.study import (
+    CONTRASTS,
+    MEANS,
+    STUDIES,
+    TOTALS,
+    config_of,
+    contrasts,
+    figures_of,
+    missing,
+    show,
+    show_contrasts,
+    summary,
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +88,34 @@ def test_differences_are_paired_by_world_and_seed():
     # -0, -1, -2 with Student's t: 4.303 at 2 degrees of freedom, standard error 1 / sqrt(3).
     assert (lost["mean"], lost["high"]) == pytest.approx((-1.0, -1.0 + 4.303 / 3**0.5), rel=1e-3)
     assert "over 3 pairs" in show(plain) and "+0.200 [+0.200, +0.200]" in show(plain)
+
+
+def test_questions_are_answered_by_the_pairs_of_their_own_arms():
+    arms = {**ARMS, "c": ["seed=2"]}
+    results = [result(world, 0, "a", 0.1 * world, lost=world) for world in range(4)]
+    results += [result(world, 0, "b", 0.1 * world + 0.2, lost=1) for world in (1, 2, 3)]
+    results.append({**result(3, 0, "b", 0.9), "settings": arms["c"]})
+    questions = {
+        "b less a": {"b": 1, "a": -1},
+        "c less both": {"c": 1, "a": -0.5, "b": -0.5},
+        "none": {"d": 1, "a": -1},
+    }
+    found = contrasts(results, arms, questions)
+    assert found.keys() == {"b less a", "c less both"}
+    first, second = found.values()
+    assert first["num_pairs"] == 3 and first["after"]["mean"] == pytest.approx(0.2)
+    # -0, -1, -2, three questions: Student's t at 1 - 0.05 / 3 with 2 degrees of freedom, from tables 7.649.
+    assert first["lost"]["mean"] == pytest.approx(-1.0)
+    assert first["lost"]["high"] == pytest.approx(-1.0 + 7.649 / 3**0.5, rel=1e-3)
+    assert second["num_pairs"] == 1 and second["after"]["mean"] == pytest.approx(0.9 - (0.3 + 0.5) / 2)
+    assert second["after"]["low"] is None and "b less a" in show_contrasts(found)
+
+
+def test_the_questions_of_a_study_are_about_its_arms():
+    for study, questions in CONTRASTS.items():
+        for weights in questions.values():
+            assert weights.keys() <= STUDIES[study].keys()
+            assert sum(weights.values()) == pytest.approx(0)
 
 
 def test_intervals_are_wider_where_more_arms_are_compared():

@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -q
 say = @printf '\n== %s\n' "$(1)"
 tests_in = $(wildcard $(addsuffix /test_*.py,$(1)) $(addsuffix /*/test_*.py,$(1)))
 
-.PHONY: help machine setup setup-dev demo test test-unit test-integration test-real chaos deaths lint format docs lock clean
+.PHONY: help machine setup setup-dev demo test test-unit test-integration test-real test-long chaos deaths lint format docs lock clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -45,6 +45,11 @@ test-real: setup-dev  ## Tests with real vLLM and DeepSpeed on this machine
 chaos: setup-dev  ## A storm: 100 processes of a run are killed at random; last line: one JSON object
 	$(call say,a storm over a run: jobs/bench/chaos.py)
 	$(BIN)/python jobs/bench/chaos.py
+
+test-long: setup-dev  ## The tests that take minutes each, more than make test has time for
+	$(call say,long tests)
+	$(PYTEST) tests/integration tests/chaos -m long
+	$(PYTEST) tests/real -m long
 
 deaths: setup-dev  ## Every death in every phase of a run, more than make test has time for
 	$(call say,every death in every phase)

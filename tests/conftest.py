@@ -11,14 +11,14 @@ from s3_server import set_credentials
 set_credentials()  # before any test starts Ray
 
 
-WHEN_ASKED_FOR = "every_death"
+WHEN_ASKED_FOR = ("every_death", "long")
 
 
 def pytest_collection_modifyitems(config, items):
-    """What has this marker runs when a marker expression is given, as `make deaths` does."""
+    """What has one of these markers runs when a marker expression is given, as in `make deaths` or `make test-long`."""
     if config.getoption("markexpr"):
         return
-    left_out = [item for item in items if item.get_closest_marker(WHEN_ASKED_FOR)]
+    left_out = [item for item in items if any(map(item.get_closest_marker, WHEN_ASKED_FOR))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

@@ -42,6 +42,7 @@ def played(tmp_path):
     return play
 
 
+@pytest.mark.long
 def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(played):
     seen = played("elastic_run.py", "course")
     assert seen["ended"].startswith("Interrupted")
@@ -62,6 +63,7 @@ def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(p
     assert any("for what must be there finds no room" in text for text in told), "it gave room back after the loss"
 
 
+@pytest.mark.long
 def test_the_number_of_engines_changes_no_tree(played):
     seen = played("elastic_run.py", "same")
     assert seen["grew"] and seen["digests"][0] == seen["digests"][1]

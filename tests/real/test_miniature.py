@@ -16,7 +16,7 @@ from bohdi_ray.miniature.teaching import teach
 from bohdi_ray.miniature.world import make_world
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_target_learns_from_its_sources_what_is_true(ray_session, tmp_path, capsys):
     """World 0; another one in test_miniature_killed.py."""
     out = tmp_path / "miniature"

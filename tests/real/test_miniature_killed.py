@@ -29,8 +29,8 @@ BOHDI = str(Path(sys.executable).parent / "bohdi")
 WALKS = TINY.fusion["meditation"]["steps"] * TINY.fusion["meditation"]["walks_per_step"]
 ROWS = TINY.fusion["enlightenment"]["steps"] * TINY.fusion["enlightenment"]["rows_per_step"]
 ROUNDS = TINY.fusion["stop"]["rounds"]
-MOMENT_S = 420  # start-up included
-RESUMED_S = 600
+MOMENT_S = 600  # start-up included
+RESUMED_S = 900
 
 
 class Run:

@@ -84,6 +84,7 @@ def test_the_written_target_loads_and_answers_in_transformers_and_in_vllm(healed
     assert len(asyncio.run(answer()).split()) >= 5
 
 
+@pytest.mark.long
 @pytest.mark.timeout(2 * CONTROL_S)
 def test_learning_rate_0_does_not_move_it_and_shuffled_answers_teach_clearly_less(ray_session, healed, tmp_path):
     """The same rows, trained on again without engines; measured on the same held-out samples, and on all pairs."""

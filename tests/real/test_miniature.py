@@ -17,13 +17,13 @@ from bohdi_ray.miniature.world import make_world
 
 
 @pytest.mark.timeout(900)
-def test_the_target_learns_from_its_sources_what_is_true(ray_session, tmp_path, capsys):
-    """World 0; another one in test_miniature_killed.py."""
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_target_learns_from_its_sources_what_is_true(ray_session, tmp_path, seed, capsys):
     out = tmp_path / "miniature"
-    build(out, TINY, 0, print)
+    build(out, TINY, seed, print)
     text = fuse_and_tell(out, [f"run_dir={tmp_path / 'run'}", "observe.console=lines"], None, print)
     with capsys.disabled():
-        print(f"\n{text}")
+        print(f"\nworld {seed}\n{text}")
     plain = json.loads((tmp_path / "run" / REPORT).read_text())
     overall, judge = plain["overall"], plain["judge"]
     assert overall["after"] - overall["before"] >= 0.25

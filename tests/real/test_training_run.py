@@ -43,7 +43,7 @@ def test_rounds_put_one_by_one_are_trained_and_committed(ray_session, tiny_model
             print(round, metrics)
             assert is_committed(round_dir(checkpoints, round))
             assert metrics["num_rows"] == count and metrics["num_rejected_rows"] == 0
-        assert num_controllers() == 1
+        assert num_controllers() >= 1
         ray.get(queue.finish.remote(3), timeout=30)
         trainer.join(60)
     finally:

@@ -1,4 +1,4 @@
-"""A miniature's fusion that loses its target's engine, then its driver, and is resumed, all as a user would do it."""
+"""A short quickstart that loses its target's engine and then its driver, and is resumed, all as a user would do it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ import psutil
 import pytest
 from clean_env import clean_env
 
-from bohdi_ray.config.loading import load_config
-from bohdi_ray.miniature.build import build
-from bohdi_ray.miniature.program import measure
-from bohdi_ray.miniature.recipe import CONFIG
-from bohdi_ray.miniature.report import text_of
-from bohdi_ray.miniature.sizes import TINY
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore
 from bohdi_ray.storage.segments import Segments
 from bohdi_ray.tree.history import read_history
 
+QUICKSTART = Path(__file__).parents[2] / "jobs" / "configs" / "quickstart.yaml"
 BOHDI = str(Path(sys.executable).parent / "bohdi")
-WALKS = TINY.fusion["meditation"]["steps"] * TINY.fusion["meditation"]["walks_per_step"]
-ROWS = TINY.fusion["enlightenment"]["steps"] * TINY.fusion["enlightenment"]["rows_per_step"]
-ROUNDS = TINY.fusion["stop"]["rounds"]
-MOMENT_S = 600  # start-up included
-RESUMED_S = 900
+WALKS, ROWS, ROUNDS = 8, 16, 2
+SHORTER = [
+    f"meditation.walks_per_step={WALKS}",
+    "enlightenment.steps=1",
+    "judge.orders=1",
+    f"stop.rounds={ROUNDS}",
+    "observe.console=lines",
+]
+MOMENT_S = 420  # start-up included
+RESUMED_S = 600
 
 
 class Run:
@@ -84,21 +84,19 @@ def title(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.mark.timeout(2 * MOMENT_S + RESUMED_S + 300)
-def test_the_targets_engine_and_then_the_driver_are_killed_and_nothing_is_lost(tmp_path, capsys):
-    """World 1: the target learns from its sources what is true all the same."""
-    out, run = tmp_path / "miniature", Run(tmp_path / "run")
-    world = build(out, TINY, 1, print)
+@pytest.mark.long
+@pytest.mark.timeout(2 * MOMENT_S + RESUMED_S)
+def test_the_targets_engine_and_then_the_driver_are_killed_and_nothing_is_lost(quickstart_models, tmp_path):
+    run = Run(tmp_path / "run")
     try:
-        driver = run.start("fuse", str(out / CONFIG), f"run_dir={run.folder}", "observe.console=lines")
+        driver = run.start("fuse", str(QUICKSTART), f"run_dir={run.folder}", *SHORTER)
         run.wait_for("samples/part-r0000-s000*")
-        num_engines = len(engines(driver))
         target = engines(driver)[-1]
         own = [target, *target.children(recursive=True)]
         assert len(own) > 1, "vLLM works in processes of its own"
         target.send_signal(signal.SIGKILL)
         run.wait_for("samples/part-r0001-s000*")  # needs an engine in its place
-        assert len(engines(driver)) == num_engines and engines(driver)[-1].pid != target.pid
+        assert len(engines(driver)) == 3 and engines(driver)[-1].pid != target.pid
         assert not any(map(runs, own)), "an engine's processes outlived it"
         os.kill(driver.pid, signal.SIGKILL)
         run.wait(30)
@@ -110,20 +108,15 @@ def test_the_targets_engine_and_then_the_driver_are_killed_and_nothing_is_lost(t
     finally:
         run.end()
     summary = json.loads((run.folder / "summary.json").read_text())
-    assert [r["tickets"] for r in summary["rounds"]] == [WALKS] * ROUNDS
-    assert min(r["training_rows"] for r in summary["rounds"]) > ROWS, "the bandit's rows and those of the replay"
+    assert [r["tickets"] for r in summary["rounds"]] == [2 * WALKS] * ROUNDS
+    assert [r["training_rows"] for r in summary["rounds"]] == [ROWS] * ROUNDS
     samples = {sample.sample_id for sample in committed_samples(run.folder)}
     assert before <= samples, "what was committed before the driver died is lost"
     by_round = [sum(sample.startswith(f"r{number:04d}-") for sample in samples) for number in range(ROUNDS)]
-    assert by_round == [r["accepted"] for r in summary["rounds"]] and min(by_round) > 0
+    assert by_round == [r["accepted"] for r in summary["rounds"]]
+    assert min(by_round) >= WALKS
     run_dir = RunDir.open(str(run.folder))
     assert run_dir.committed_rounds()[-1] == ROUNDS - 1 and (run.folder / "target" / "config.json").exists()
-
-    plain = measure(load_config(out / CONFIG, [f"run_dir={run.folder}"]), world, between=False)
-    with capsys.disabled():
-        print(f"\n{text_of(plain)}")
-    assert plain["overall"]["after"] - plain["overall"]["before"] >= 0.25
-    assert plain["overall"]["gained"] > 4 * plain["overall"]["lost"]
 
 
 def committed_samples(folder: Path) -> list:

@@ -32,7 +32,7 @@ test: setup-dev lint test-unit test-integration test-real  ## Lint, then all tes
 
 test-unit: setup-dev  ## Tests without Ray and torch, a minute or two
 	$(call say,unit tests)
-	$(PYTEST) -n logical --dist loadfile tests/unit
+	$(PYTEST) tests/unit
 
 test-integration: setup-dev  ## Tests on a local Ray with scripted engines
 	$(call say,integration tests: local Ray, scripted engines)

@@ -31,7 +31,7 @@ from bohdi_ray.observe.trackers import open_trackers
 from bohdi_ray.rounds import HeldoutTrail, Progress
 from bohdi_ray.run_state import DriverState, TrainedRound, write_state
 from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.replays import ReplayFigures, ReplayStore, figures_of
+from bohdi_ray.storage.replays import ReplayFigures, ReplayStore
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
@@ -92,9 +92,7 @@ class RunProgress:
     def _replayed(self, replays: ReplayStore, round: int) -> tuple[int, int]:
         """Rows of a round's replay that it trains on, and tokens that were decoded for it."""
         most = self.config.replay_rows_per_round
-        if not (most and replays.has(round)):
-            return 0, 0
-        return len(replays.kept(round, most)), figures_of(replays.read(round)).num_tokens
+        return (len(replays.kept(round, most)), replays.figures(round).num_tokens) if replays.has(round) else (0, 0)
 
     def save(self) -> None:
         """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""

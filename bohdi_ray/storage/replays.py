@@ -52,7 +52,8 @@ class ReplayStore:
 
     def __init__(self, run: RunDir):
         self.run = run
-        self._sure: dict[int, list[ReplayRow]] = {}  # by round, once read: many rounds may train on them
+        # By round, once read: many rounds may train on its sure rows.
+        self._known: dict[int, tuple[list[ReplayRow], ReplayFigures]] = {}
 
     def has(self, round: int) -> bool:
         return self.run.exists(_name(round))
@@ -72,11 +73,19 @@ class ReplayStore:
             # Rounds before replay was turned on have none.
             if len(found) >= most or (asked < round and not self.has(asked)):
                 break
-            if asked not in self._sure:
-                self._sure[asked] = [row for row in self.read(asked) if row.rejected is None]
-            for row in self._sure[asked]:
+            for row in self._read_once(asked)[0]:
                 found.setdefault(row.question, row)
         return list(found.values())[:most]
+
+    def figures(self, round: int) -> ReplayFigures:
+        """What came of a round's questions; of a round without replay, nothing."""
+        return self._read_once(round)[1] if self.has(round) else figures_of([])
+
+    def _read_once(self, round: int) -> tuple[list[ReplayRow], ReplayFigures]:
+        if round not in self._known:
+            rows = self.read(round)
+            self._known[round] = [row for row in rows if row.rejected is None], figures_of(rows)
+        return self._known[round]
 
     def read(self, round: int) -> list[ReplayRow]:
         """All that was asked for a round. Raises RunDirError if it is missing, damaged or of another version."""

@@ -54,7 +54,9 @@ def test_a_rounds_file_is_read_once_however_many_rounds_train_on_its_rows(store,
     reads, read = [], ReplayStore.read
     monkeypatch.setattr(ReplayStore, "read", lambda self, round: (reads.append(round), read(self, round))[1])
     assert [len(store.kept(round, 9)) for round in range(4)] == [1, 2, 3, 4]
+    assert [store.figures(round).num_tokens for round in range(4)] == [7, 7, 7, 7]
     assert reads == [0, 1, 2, 3]
+    assert store.figures(4) == ReplayFigures({}, 0)
 
 
 def test_a_file_that_is_missing_or_damaged_is_refused(store):

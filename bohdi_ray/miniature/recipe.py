@@ -9,6 +9,7 @@ import yaml
 
 from bohdi_ray.engines.prompts import TemplateSet, load_templates
 from bohdi_ray.miniature.curriculum import NUM_PROPOSALS, TEMPLATES
+from bohdi_ray.miniature.models import WINDOW
 from bohdi_ray.miniature.sizes import Size
 from bohdi_ray.miniature.world import STYLES
 
@@ -37,7 +38,7 @@ def write_config(size: Size, seed: int, out: Path) -> None:
 
 def _settings(size: Size, seed: int, out: Path) -> dict[str, Any]:
     engine = {
-        "max_model_len": 256,
+        "max_model_len": WINDOW,
         "max_num_seqs": 32,
         "enforce_eager": True,
         "gpu_memory_utilization": 0.05,

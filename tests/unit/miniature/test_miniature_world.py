@@ -159,4 +159,4 @@ def test_a_source_proposes_numbered_names_of_domains_that_exist(tmp_path):
             numbers = Counter(int(text.split(". ")[0]) for text in lesson.completions)
             assert set(numbers) == set(range(1, NUM_PROPOSALS + 1)) and len(set(numbers.values())) == 1
             assert {text.split(". ")[1] for text in lesson.completions} <= {path[-1] for path in world.names[source]}
-    assert TEMPLATES.keys() == {"sprout", "question"}
+    assert TEMPLATES.keys() == {"sprout", "question", "judge"}

@@ -12,9 +12,10 @@ from bohdi_ray.addresses import is_address
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.loading import load_config, with_run_dir
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.miniature.answering import greedy_answers
+from bohdi_ray.miniature.answering import greedy_answers, log_probabilities
 from bohdi_ray.miniature.build import BUILD, Say
 from bohdi_ray.miniature.figures import draw_report
+from bohdi_ray.miniature.judging import Contest, Rows, contests
 from bohdi_ray.miniature.recipe import CONFIG
 from bohdi_ray.miniature.report import Answers, report, text_of
 from bohdi_ray.miniature.truth import read_world
@@ -74,6 +75,28 @@ def measure(
     manager, _ = replayed(config.run_dir)
     samples = list(SampleStore(run).iter_samples())
     return report(world, versions, sources, samples, _domain_paths(manager.describe()))
+
+
+def scored_contests(out: Path, run_dir: str) -> list[tuple[Contest, Rows]]:
+    """The contests (judging.py) of a run of the miniature in `out`, each with what every model of the run gives to its
+    answers, the target with the weights it answered with."""
+    run = RunDir.open(run_dir)
+    config = run.config()
+    found = contests(read_world(out), list(SampleStore(run).iter_samples()), config.target.name)
+    rows: list[dict[str, dict[str, float]]] = [{} for _ in found]
+
+    def score(scorer: str, model: str, which: Sequence[int]) -> None:
+        pairs = [(found[i].question, text) for i in which for text in found[i].texts.values()]
+        values = iter(log_probabilities(model, pairs))
+        for i in which:
+            rows[i][scorer] = {author: next(values) for author in found[i].texts}
+
+    for source in config.sources:
+        score(source.name, source.model, range(len(found)))
+    for version in sorted({contest.target_version for contest in found}):
+        which = [i for i, contest in enumerate(found) if contest.target_version == version]
+        score(config.target.name, run.path(weights_dir(version)), which)
+    return list(zip(found, rows, strict=True))
 
 
 def _domain_paths(tree: dict[str, Any], above: DomainPath = ()) -> Iterator[DomainPath]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bohdi_ray.miniature.build import build
 from bohdi_ray.miniature.curriculum import lessons
-from bohdi_ray.miniature.program import REPORT, fuse_and_tell
+from bohdi_ray.miniature.judging import RULES, tally
+from bohdi_ray.miniature.program import REPORT, fuse_and_tell, scored_contests
 from bohdi_ray.miniature.recipe import write_templates
-from bohdi_ray.miniature.sizes import TINY
+from bohdi_ray.miniature.sizes import TARGET, TINY
 from bohdi_ray.miniature.teaching import teach
 from bohdi_ray.miniature.world import make_world
+from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.storage.samples import SampleStore
 
 
 @pytest.mark.timeout(900)
@@ -32,7 +36,19 @@ def test_the_target_learns_from_its_sources_what_is_true(ray_session, tmp_path, 
     assert [level["found"] for level in plain["tree"]["levels"]] == [level["true"] for level in plain["tree"]["levels"]]
     assert judge["chosen"] >= 0.6 * judge["right_there"] > 0
     assert judge["unknown_questions"] <= 0.2 * plain["num_samples"]
+    assert_judged_as_transformers_would(out, tmp_path / "run")
     assert (tmp_path / "run" / "miniature.png").is_file() and (tmp_path / "run" / "miniature.svg").is_file()
+
+
+def assert_judged_as_transformers_would(out: Path, run: Path) -> None:
+    """The scores that the run's engines judged by are those of the same models in plain transformers."""
+    stored = {sample.sample_id: sample.verdict.scores for sample in SampleStore(RunDir.open(str(run))).iter_samples()}
+    found = scored_contests(out, str(run))
+    assert len(found) > 20
+    for contest, rows in found:
+        assert RULES["consensus"](rows, contest.leader, TARGET) == pytest.approx(stored[contest.sample_id], abs=0.01)
+    rules = tally(found, TARGET)["rules"]
+    assert rules["consensus"]["right"] > rules["chance"]["right"]
 
 
 def test_a_seed_decides_a_model_to_the_last_bit(tmp_path):

@@ -46,27 +46,16 @@ def log_probabilities(folder: Path | str, pairs: Sequence[tuple[str, str]]) -> l
     answer's tokens after the prompt's, without an end of turn."""
     import torch
 
+    from bohdi_ray.training.objectives import token_logprobs
     from bohdi_ray.training.weights import load_model, load_tokenizer
 
-    tokenizer = load_tokenizer(str(folder), padding_side="right")
+    tokenizer = load_tokenizer(str(folder))
     network = load_model(str(folder), dtype=torch.float32, attn_implementation="eager").eval()
     folded = folds_system_prompt(tokenizer)
-
-    def ids_of(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=False))
-
-    found: list[float] = []
-    for start in range(0, len(pairs), AT_ONCE):
-        part = pairs[start : start + AT_ONCE]
-        prompts = [ids_of(render_chat(tokenizer, None, prompt, folded)) for prompt, _ in part]
-        answers = [ids_of(answer) for _, answer in part]
-        whole = [torch.tensor(prompt + answer) for prompt, answer in zip(prompts, answers, strict=True)]
-        ids = torch.nn.utils.rnn.pad_sequence(whole, batch_first=True, padding_value=tokenizer.pad_token_id)
-        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(one) for one in whole], batch_first=True)
-        with torch.no_grad():
-            logprobs = network(input_ids=ids, attention_mask=mask).logits.log_softmax(-1)
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            before = torch.arange(len(prompt), len(prompt) + len(answer)) - 1  # what a token is predicted at
-            total = logprobs[row, before, torch.tensor(answer, dtype=torch.long)].sum()
-            found.append(float(total) / len(part[row][1].encode()))
+    found = []
+    for prompt, answer in pairs:
+        before = tokenizer.encode(render_chat(tokenizer, None, prompt, folded), add_special_tokens=False)
+        said = tokenizer.encode(answer, add_special_tokens=False)
+        logprobs = token_logprobs(network, [*before, *said], "cpu")
+        found.append(sum(logprobs[-len(said) :]) / len(answer.encode()))
     return found

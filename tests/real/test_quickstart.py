@@ -40,8 +40,7 @@ def healed(ray_session, quickstart_models, tmp_path_factory):
 def test_the_pruned_target_heals_on_samples_it_never_saw(healed):
     _, run, summary = healed
     written = json.loads(run.read_bytes("summary.json"))
-    # Six runs of this configuration ended at 0.63 to 0.80 of it.
-    assert written["heldout_loss_after"] <= 0.85 * written["heldout_loss_before"]
+    assert written["heldout_loss_after"] <= 0.8 * written["heldout_loss_before"]
     assert len(written["rounds"]) >= 3 and all(r["accepted"] >= 12 for r in written["rounds"])
     assert written["rounds"][-1]["weights_version"] >= 1
     assert written["tokens_per_accepted_sample"].keys() == {"sprout", "question", "answer", "judge"}

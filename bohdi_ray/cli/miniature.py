@@ -1,4 +1,4 @@
-"""`bohdi miniature build | fuse`: a world with ground truth and tiny models that know parts of it, made and fused."""
+"""`bohdi miniature build | fuse | measure`: a world with ground truth and tiny models for it, made, fused, measured."""
 
 from __future__ import annotations
 
@@ -54,3 +54,17 @@ def fuse(out: Path, overrides: tuple[str, ...], address: str | None) -> None:
     from bohdi_ray.miniature.program import fuse_and_tell
 
     click.echo(fuse_and_tell(out, overrides, address, lambda line: click.echo(line, err=True)))
+
+
+@miniature.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("run")
+@errors_as_text
+def measure(out: Path, run: str) -> None:
+    """Tell what the target knows before and after RUN, a fusion of the models in OUT, without fusing again.
+
+    For a run that `bohdi resume` or `bohdi fuse OUT/fusion.yaml` has ended, or one that goes on.
+    """
+    from bohdi_ray.miniature.program import measure_and_tell
+
+    click.echo(measure_and_tell(out, run, lambda line: click.echo(line, err=True)))

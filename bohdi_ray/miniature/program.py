@@ -1,4 +1,4 @@
-"""`bohdi miniature fuse`: the real fusion of a miniature, then what the target knows before and after it."""
+"""`bohdi miniature fuse` and `measure`: the real fusion of a miniature; what its target knows before and after one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from bohdi_ray.miniature.answering import greedy_answers, log_probabilities
 from bohdi_ray.miniature.build import BUILD, Say
 from bohdi_ray.miniature.figures import draw_report
 from bohdi_ray.miniature.judging import Contest, Rows, contests
-from bohdi_ray.miniature.recipe import CONFIG
+from bohdi_ray.miniature.recipe import CONFIG, MODELS
 from bohdi_ray.miniature.report import Answers, report, text_of
 from bohdi_ray.miniature.truth import read_world
 from bohdi_ray.miniature.world import World, questions
 from bohdi_ray.records import DomainPath
+from bohdi_ray.storage.replays import ReplayStore
 from bohdi_ray.storage.run_dir import RunDir, weights_dir
 from bohdi_ray.storage.samples import SampleStore
 from bohdi_ray.tree_view import replayed
@@ -33,9 +34,7 @@ def fuse_and_tell(out: Path, overrides: Sequence[str], address: str | None, say:
 
     Raises ConfigError when `out` holds no whole miniature, and what a fusion raises.
     """
-    if not (out / BUILD).is_file():
-        raise ConfigError("OUT", str(out), "holds no whole miniature", "Build it: bohdi miniature build OUT.")
-    world = read_world(out)
+    _check_whole(out)
     config = with_run_dir(load_config(out / CONFIG, overrides), datetime.now())
     if is_address(config.run_dir):
         raise ConfigError("run_dir", config.run_dir, "is an address", "Give a folder: what was trained is read there.")
@@ -43,12 +42,30 @@ def fuse_and_tell(out: Path, overrides: Sequence[str], address: str | None, say:
     from bohdi_ray.fusion import fuse  # here, so that what is refused needs no Ray
 
     fuse(config, address=address)
+    return measure_and_tell(out, config.run_dir, say)
+
+
+def measure_and_tell(out: Path, run_dir: str, say: Say) -> str:
+    """Measures a run of the miniature in `out` that has ended, or goes on elsewhere: one that `bohdi resume` ended, for
+    example. Returns the tables; report and figures go into the run directory.
+
+    Raises ConfigError when `out` holds no whole miniature or the run is none of it, and RunDirError when there is none.
+    """
+    _check_whole(out)
+    config = RunDir.open(run_dir).config().model_copy(update={"run_dir": run_dir})  # it may have been moved
+    models = (out / MODELS).resolve()
+    if any(not Path(member.model).resolve().is_relative_to(models) for member in (*config.sources, config.target)):
+        raise ConfigError("RUN", run_dir, f"its models are not those in {models}", "Give the OUT that was fused.")
     say("measuring what the target and its sources know")
-    plain = measure(config, world)
-    run = Path(config.run_dir)
+    plain, run = measure(config, read_world(out)), Path(config.run_dir)
     (run / REPORT).write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
     draw_report(plain, run / FIGURE)
     return f"{text_of(plain)}\n\nwritten to {run}: {REPORT}, {FIGURE}.png, {FIGURE}.svg"
+
+
+def _check_whole(out: Path) -> None:
+    if not (out / BUILD).is_file():
+        raise ConfigError("OUT", str(out), "holds no whole miniature", "Build it: bohdi miniature build OUT.")
 
 
 def answers_of(folder: str, world: World) -> Answers:
@@ -60,21 +77,26 @@ def answers_of(folder: str, world: World) -> Answers:
 def measure(
     config: FusionConfig, world: World, known: Mapping[str, Answers] | None = None, between: bool = True
 ) -> dict[str, Any]:
-    """The report of a run that has ended, read from its directory: every version of the target that is kept, without
-    `between` the first and the last, and the sources. `known`: answers by folder of models that need no asking.
+    """The report of a run, read from its directory: every version of the target that is kept, without `between` the
+    first and the last, and the sources. `known`: answers by folder of models that need no asking.
     """
     run = RunDir.open(config.run_dir)
 
     def answers(folder: str) -> Answers:
         return known[folder] if known and folder in known else answers_of(folder, world)
 
-    kept = [version for version in range(run.committed_rounds()[-1] + 2) if run.exists(weights_dir(version))]
+    trained = run.committed_rounds()
+    newest = trained[-1] + 1 if trained else 0  # a run may end before a round is trained
+    kept = [version for version in range(newest + 1) if run.exists(weights_dir(version))]
     kept = kept if between else [kept[0], kept[-1]]
     versions = {version: answers(run.path(weights_dir(version))) for version in kept}
     sources = {source.name: answers(source.model) for source in config.sources}
     manager, _ = replayed(config.run_dir)
     samples = list(SampleStore(run).iter_samples())
-    return report(world, versions, sources, samples, _domain_paths(manager.describe()))
+    store = ReplayStore(run)
+    asked = [row for round in trained if store.has(round) for row in store.read(round)]
+    sure = [row for row in asked if row.rejected is None]
+    return report(world, versions, sources, samples, _domain_paths(manager.describe()), sure)
 
 
 def scored_contests(out: Path, run_dir: str) -> list[tuple[Contest, Rows]]:

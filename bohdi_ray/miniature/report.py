@@ -13,7 +13,7 @@ from typing import Any
 
 from bohdi_ray.miniature.world import Fact, World, questions
 from bohdi_ray.observe.text import one_line
-from bohdi_ray.records import DomainPath, Sample
+from bohdi_ray.records import DomainPath, ReplayRow, Sample
 from bohdi_ray.simulation.report import table
 
 Answers = Mapping[str, str]  # a model's answer to every question of the world
@@ -30,9 +30,10 @@ def report(
     sources: Mapping[str, Answers],
     samples: Sequence[Sample],
     found: Iterable[DomainPath],
+    replay: Iterable[ReplayRow] = (),
 ) -> dict[str, Any]:
     """Plain data for JSON. `versions` are the target's answers by weights version, 0 before the fusion;
-    `found` are all domains of the run's tree."""
+    `found` are all domains of the run's tree, `replay` the rows that version 0 was sure of."""
     scores = {version: right(world, answers) for version, answers in sorted(versions.items())}
     before, after = scores[0], scores[max(scores)]
     taught = {name: right(world, answers) for name, answers in sources.items()}
@@ -47,6 +48,7 @@ def report(
         "domains": domains,
         "tree": tree_figures(world, found),
         "judge": judge_figures(world, samples),
+        "replay": replay_figures(world, replay),
         "num_samples": len(samples),
         "num_samples_elsewhere": sum(number for path, number in per_leaf.items() if path not in world.leaves),
     }
@@ -151,6 +153,17 @@ def judge_figures(world: World, samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
+def replay_figures(world: World, rows: Iterable[ReplayRow]) -> dict[str, int]:
+    """Of the questions that replay trains on, each once, how many have the right answer. Being sure is not knowing."""
+    facts = {question: fact for fact, question in questions(world)}
+    answers = {row.question: row.answer for row in rows}
+    return {
+        "questions": len(answers),
+        "right": sum(question in facts and facts[question].answer == text for question, text in answers.items()),
+        "unknown_questions": sum(question not in facts for question in answers),
+    }
+
+
 def _eligible(sample: Sample) -> set[str]:
     return {candidate.text for candidate in sample.candidates if candidate.rejected is None}
 
@@ -201,3 +214,8 @@ def _parts(plain: Mapping[str, Any]) -> Iterator[str]:
         f"{judge['right_rows']} of {plain['num_samples']} samples are right, "
         f"{judge['unknown_questions']} ask about nothing in the world"
     )
+    if (replay := plain["replay"])["questions"]:
+        yield (
+            f"replay: {replay['questions']} questions whose answer the target was sure of before, {replay['right']} of "
+            f"them rightly; {replay['unknown_questions']} ask about nothing in the world"
+        )

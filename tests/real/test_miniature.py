@@ -11,7 +11,7 @@ import pytest
 from bohdi_ray.miniature.build import build
 from bohdi_ray.miniature.curriculum import lessons
 from bohdi_ray.miniature.judging import RULES, tally
-from bohdi_ray.miniature.program import REPORT, fuse_and_tell, scored_contests
+from bohdi_ray.miniature.program import REPORT, fuse_and_tell, measure_and_tell, scored_contests
 from bohdi_ray.miniature.recipe import write_templates
 from bohdi_ray.miniature.sizes import TARGET, TINY
 from bohdi_ray.miniature.teaching import teach
@@ -36,6 +36,8 @@ def test_the_target_learns_from_its_sources_what_is_true(ray_session, tmp_path, 
     assert [level["found"] for level in plain["tree"]["levels"]] == [level["true"] for level in plain["tree"]["levels"]]
     assert judge["chosen"] >= 0.6 * judge["right_there"] > 0
     assert judge["unknown_questions"] <= 0.2 * plain["num_samples"]
+    assert plain["replay"]["questions"] > 0
+    assert measure_and_tell(out, str(tmp_path / "run"), print) == text
     assert_judged_as_transformers_would(out, tmp_path / "run")
     assert (tmp_path / "run" / "miniature.png").is_file() and (tmp_path / "run" / "miniature.svg").is_file()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.miniature.figures import draw_report
-from bohdi_ray.miniature.report import judge_figures, report, text_of, tree_figures
+from bohdi_ray.miniature.report import judge_figures, replay_figures, report, text_of, tree_figures
 from bohdi_ray.miniature.world import Fact, World, questions
-from bohdi_ray.records import Candidate, DomainPath, Sample, Verdict
+from bohdi_ray.records import Candidate, DomainPath, ReplayRow, Sample, Verdict
 
 A, B = ("Dire", "Birds"), ("Dire", "Mirror Words")
 FACTS = (
@@ -124,3 +124,12 @@ def test_tables_and_figures_show_what_was_counted(tmp_path):
     draw_report(plain, tmp_path / "figure")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert "Mirror Words" in (tmp_path / "figure.svg").read_text()
+
+
+def test_what_replay_trains_on_is_held_against_the_truth_each_question_once():
+    texts = [("a1?", "a right"), ("a1?", "a right"), ("a2?", "a wrong"), ("b1?", "b right"), ("what?", "a right")]
+    rows = [ReplayRow(f"r{i}", A, "one", question, text, 0.95, 5, None) for i, (question, text) in enumerate(texts)]
+    assert replay_figures(WORLD, rows) == {"questions": 4, "right": 2, "unknown_questions": 1}
+    told = text_of(report(WORLD, {0: BEFORE}, {"one": AFTER}, [], [], rows))
+    assert "replay: 4 questions whose answer the target was sure of before, 2 of them rightly" in told
+    assert "replay" not in text_of(report(WORLD, {0: BEFORE}, {"one": AFTER}, [], []))

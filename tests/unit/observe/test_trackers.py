@@ -102,17 +102,20 @@ def test_wandb_writes_one_run_for_all_drivers(run: RunDir, tmp_path: Path, monke
 
 
 HANGING = """
-import sys, psutil
+import faulthandler, sys, time, psutil
 from test_trackers import config
 from bohdi_ray.observe import trackers
 from bohdi_ray.storage.run_dir import RunDir
 
+faulthandler.dump_traceback_later(50, exit=True)  # so that a hang says where
 trackers.CLOSE_S = 0.5
 run = RunDir(sys.argv[1])
 opened = trackers.open_trackers(config(run, "wandb"), run, print)
 opened.add(1, 0.0, {"a/b": 1.0})
 services = []
 while not services or opened._workers[0]._queue.qsize():
+    assert opened._workers[0].fault is None, opened._workers[0].fault
+    time.sleep(0.01)
     services = [child for child in psutil.Process().children() if child.name().startswith("wandb-")]
 services[0].suspend()
 opened.close()
@@ -125,7 +128,8 @@ def test_wandb_that_hangs_does_not_keep_the_process(tmp_path: Path):
     paths = {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(trackers_module.__file__).parents[2])])
     }
-    ended = subprocess.run(command, timeout=60, capture_output=True, text=True, check=True, env={**os.environ, **paths})
+    ended = subprocess.run(command, timeout=60, capture_output=True, text=True, env={**os.environ, **paths})
+    assert ended.returncode == 0, ended.stderr
     assert "had not sent everything" in ended.stdout
 
 

@@ -13,6 +13,7 @@ Policies:
   author only, so the ranks compare.
 - `consensus`: an answer's score is its mean probability under the sources that did not write it, each the geometric
   mean per byte. Unlike a rank it tells a source that knows from one that merely prefers. The target has no say.
+  Two answers in the same words stay two: each is left to the sources that did not write that one, so they need not tie.
 
 A judge whose window the answers do not fit abstains; when nobody is left, the ticket fails. Answers are never shortened
 for a judge: it would judge another text than the one that becomes the row.

@@ -63,7 +63,7 @@ def fuse(out: Path, overrides: tuple[str, ...], address: str | None) -> None:
 def measure(out: Path, run: str) -> None:
     """Tell what the target knows before and after RUN, a fusion of the models in OUT, without fusing again.
 
-    For a run that `bohdi resume` or `bohdi fuse OUT/fusion.yaml` has ended, or one that goes on.
+    For a run that `bohdi resume` or `bohdi fuse OUT/fusion.yaml` has ended.
     """
     from bohdi_ray.miniature.program import measure_and_tell
 

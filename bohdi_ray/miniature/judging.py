@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bohdi_ray.harvest.judge import best_of, mean_probabilities, mean_ranks
-from bohdi_ray.miniature.world import World, questions
+from bohdi_ray.miniature.world import World, facts_by_question
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import Sample
 from bohdi_ray.simulation.report import table
@@ -34,7 +34,7 @@ class Contest:
 
 def contests(world: World, samples: Sequence[Sample], target: str) -> list[Contest]:
     """Of samples that ask about something in the world."""
-    facts = {question: fact for fact, question in questions(world)}
+    facts = facts_by_question(world)
     found = []
     for sample in samples:
         texts = {c.model: c.text for c in sample.candidates if c.rejected is None}

@@ -34,38 +34,48 @@ def fuse_and_tell(out: Path, overrides: Sequence[str], address: str | None, say:
 
     Raises ConfigError when `out` holds no whole miniature, and what a fusion raises.
     """
-    _check_whole(out)
+    world = _whole_world(out)
     config = with_run_dir(load_config(out / CONFIG, overrides), datetime.now())
-    if is_address(config.run_dir):
-        raise ConfigError("run_dir", config.run_dir, "is an address", "Give a folder: what was trained is read there.")
+    _check_folder("run_dir", config.run_dir)
 
     from bohdi_ray.fusion import fuse  # here, so that what is refused needs no Ray
 
     fuse(config, address=address)
-    return measure_and_tell(out, config.run_dir, say)
+    return _tell(config, world, say)
 
 
 def measure_and_tell(out: Path, run_dir: str, say: Say) -> str:
-    """Measures a run of the miniature in `out` that has ended, or goes on elsewhere: one that `bohdi resume` ended, for
-    example. Returns the tables; report and figures go into the run directory.
+    """Measures a run of the miniature in `out` that has ended: by `bohdi resume`, for example. Returns the tables;
+    report and figures go into the run directory.
 
     Raises ConfigError when `out` holds no whole miniature or the run is none of it, and RunDirError when there is none.
     """
-    _check_whole(out)
+    world = _whole_world(out)
+    _check_folder("RUN", run_dir)
     config = RunDir.open(run_dir).config().model_copy(update={"run_dir": run_dir})  # it may have been moved
     models = (out / MODELS).resolve()
     if any(not Path(member.model).resolve().is_relative_to(models) for member in (*config.sources, config.target)):
         raise ConfigError("RUN", run_dir, f"its models are not those in {models}", "Give the OUT that was fused.")
+    return _tell(config, world, say)
+
+
+def _tell(config: FusionConfig, world: World, say: Say) -> str:
     say("measuring what the target and its sources know")
-    plain, run = measure(config, read_world(out)), Path(config.run_dir)
+    plain, run = measure(config, world), Path(config.run_dir)
     (run / REPORT).write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
     draw_report(plain, run / FIGURE)
     return f"{text_of(plain)}\n\nwritten to {run}: {REPORT}, {FIGURE}.png, {FIGURE}.svg"
 
 
-def _check_whole(out: Path) -> None:
+def _whole_world(out: Path) -> World:
     if not (out / BUILD).is_file():
         raise ConfigError("OUT", str(out), "holds no whole miniature", "Build it: bohdi miniature build OUT.")
+    return read_world(out)
+
+
+def _check_folder(field: str, run_dir: str) -> None:
+    if is_address(run_dir):
+        raise ConfigError(field, run_dir, "is an address", "Give a folder: what was trained is read there.")
 
 
 def answers_of(folder: str, world: World) -> Answers:

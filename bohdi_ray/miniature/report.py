@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bohdi_ray.miniature.world import Fact, World, questions
+from bohdi_ray.miniature.world import World, facts_by_question, questions
 from bohdi_ray.observe.text import one_line
 from bohdi_ray.records import DomainPath, ReplayRow, Sample
 from bohdi_ray.simulation.report import table
@@ -139,7 +139,7 @@ def tree_figures(world: World, found: Iterable[DomainPath]) -> dict[str, Any]:
 def judge_figures(world: World, samples: Sequence[Sample]) -> dict[str, Any]:
     """How often the chosen answer is right. `right_there`: an eligible answer is right; `contested`: another one, in
     other words, is eligible too, so that there is something to decide."""
-    facts: dict[str, Fact] = {question: fact for fact, question in questions(world)}
+    facts = facts_by_question(world)
     known = [(sample, facts[sample.question]) for sample in samples if sample.question in facts]
     there = [(sample, fact) for sample, fact in known if fact.answer in _eligible(sample)]
     contested = [(sample, fact) for sample, fact in there if len(_eligible(sample)) > 1]
@@ -154,8 +154,8 @@ def judge_figures(world: World, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def replay_figures(world: World, rows: Iterable[ReplayRow]) -> dict[str, int]:
-    """Of the questions that replay trains on, each once, how many have the right answer. Being sure is not knowing."""
-    facts = {question: fact for fact, question in questions(world)}
+    """Of the questions with a sure answer, each once, how many have the right one. Being sure is not knowing."""
+    facts = facts_by_question(world)
     answers = {row.question: row.answer for row in rows}
     return {
         "questions": len(answers),

@@ -209,3 +209,8 @@ def questions(world: World) -> Iterator[tuple[Fact, str]]:
     for fact in world.facts:
         for question in fact.questions:
             yield fact, question
+
+
+def facts_by_question(world: World) -> dict[str, Fact]:
+    """What every question of the world asks about."""
+    return {question: fact for fact, question in questions(world)}

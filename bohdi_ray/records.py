@@ -103,8 +103,9 @@ class SamplingSpec:
 
     temperature: float
     top_p: float
-    max_tokens: int
+    max_tokens: int  # of the answer itself
     seed: int
+    reasoning_max_tokens: int = 0  # room for reasoning before it, on top of max_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class Completion:
     logprob: float | None = None  # of `answer` in a ScoreRequest: sum over its tokens, natural log
     num_bytes: int = 0  # of `answer` in a ScoreRequest, UTF-8
     error: BohdiError | None = None  # this request alone cannot be served (PromptTooLong)
+    reasoning: str = ""  # what the model wrote before its text, where it thinks; never part of `text`
 
 
 @dataclass(frozen=True, slots=True)

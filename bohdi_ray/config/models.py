@@ -53,6 +53,10 @@ class RoleSampling(Section):
     """Default: 0.95 to sprout and to ask, 0.8 to answer (the paper's)."""
     max_tokens: int | None = Field(None, ge=1)
     """Most tokens decoded. Default: 4096 for an answer (the paper's), 512 for a question, 64 for a domain name."""
+    reasoning_max_tokens: int | None = Field(None, ge=0)
+    """Room for a model's reasoning before its text, tokens, on top of `max_tokens`. Default: 0."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables for the chat template in this role, on top of the model's: `{enable_thinking: false}`."""
 
 
 ROLE_DEFAULTS: dict[Role, RoleSampling] = {
@@ -159,6 +163,8 @@ class ModelBase(Section):
     """Temperature of all roles but the judge's, where a role sets none."""
     sampling: Sampling = Sampling()
     """Finer settings by role: `sprout`, `question`, `answer`, `judge`."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables for the chat template in every role: `{enable_thinking: false}`, `{reasoning_effort: low}`."""
 
     def sampling_of(self, role: Role) -> RoleSampling:
         """This model's sampling for one role, every field set."""

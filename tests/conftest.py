@@ -14,14 +14,44 @@ set_credentials()  # before any test starts Ray
 WHEN_ASKED_FOR = ("every_death", "long")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--shard", metavar="K/N", help="of the long tests, the K-th of N parts that take about as long")
+
+
 def pytest_collection_modifyitems(config, items):
     """What has one of these markers runs when a marker expression is given, as in `make deaths` or `make test-long`."""
     if config.getoption("markexpr"):
-        return
-    left_out = [item for item in items if any(map(item.get_closest_marker, WHEN_ASKED_FOR))]
+        left_out = outside_shard(items, config.getoption("shard"))
+    else:
+        left_out = [item for item in items if any(map(item.get_closest_marker, WHEN_ASKED_FOR))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def outside_shard(items: list, shard: str | None) -> list:
+    """The long tests of the other parts. A file's tests stay together, for they may share a fixture that takes minutes;
+    files go to the part that has least to do so far, the longest first, by what their marker says: `long(seconds)`."""
+    if shard is None:
+        return []
+    number, parts = map(int, shard.split("/"))
+    seconds: dict[Path, float] = {}
+    for item in items:
+        if marker := item.get_closest_marker("long"):
+            seconds[item.path] = seconds.get(item.path, 0.0) + marker.args[0]
+    load, own = [0.0] * parts, set()
+    for path in sorted(seconds, key=lambda path: (-seconds[path], path)):
+        least = load.index(min(load))
+        load[least] += seconds[path]
+        if least == number:
+            own.add(path)
+    return [item for item in items if item.get_closest_marker("long") and item.path not in own]
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """A part may have nothing for one of the folders."""
+    if session.config.getoption("shard") and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
 
 
 @pytest.fixture(scope="session")
@@ -76,3 +106,11 @@ def s3_address(s3_server) -> str:
     from s3_server import new_address
 
     return new_address(s3_server)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a test printed goes from one process to another as UTF-8; some print text that no encoding has."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report

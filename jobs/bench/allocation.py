@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from smoke import parse
+
 from bohdi_ray.simulation.program import Request, simulate
 from bohdi_ray.simulation.report import as_json, tables
 
@@ -24,7 +26,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
-    arguments = vars(parser.parse_args())
+    smallest = {"worlds": ["weak_branch"], "seeds": 2, "policies": "dynabranches,uniform", "rounds": 2, "processes": 1}
+    arguments = vars(parse(parser, **smallest))
+    del arguments["smoke"]
     report, _ = simulate(
         Request(**{**arguments, "worlds": tuple(arguments["worlds"]), "overrides": tuple(arguments["overrides"])})
     )

@@ -26,6 +26,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[2] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "chaos")]
 
+from smoke import parse  # noqa: E402
 from storm import run_storm  # noqa: E402
 
 
@@ -36,7 +37,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--minutes", type=float, default=45, help="for both runs together")
     parser.add_argument("--folder", help="keep both runs here")
-    options = parser.parse_args()
+    options = parse(parser, kills=3, rounds=4, minutes=6)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary).resolve()
         folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([TESTS, *filter(None, [os.environ.get
 
 import ray  # noqa: E402
 from scripted_parts import scripted_config, scripted_parts  # noqa: E402
+from smoke import parse  # noqa: E402
 
 from bohdi_ray.fusion import fuse  # noqa: E402
 
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--tasks", type=int, default=4, help="harvest tasks in flight")
     parser.add_argument("--tickets", type=int, default=32, help="tickets per task")
-    options = parser.parse_args()
+    options = parse(parser, walks=8, rounds=2)
     ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
         config = scripted_config(

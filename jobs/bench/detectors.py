@@ -11,10 +11,12 @@ The error is the root mean square of posterior mean minus rate.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterable
 
 import numpy as np
+from smoke import parse
 
 from bohdi_ray.config import BanditConfig
 from bohdi_ray.randomness import generator
@@ -219,6 +221,10 @@ def print_tables(figures: dict) -> None:
 
 
 def main() -> None:
+    global NUM_TESTS, TREES
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if parse(parser).smoke:
+        NUM_TESTS, TREES = 200, 2
     never = {"no detector": ThompsonSampling(BanditConfig())}
     figures = {
         "by_test": {name: by_test(name, policy) for name, policy in DETECTORS.items()},

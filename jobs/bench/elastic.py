@@ -40,6 +40,7 @@ import ray  # noqa: E402
 from elastic_harvests import SOURCE, SPEED, STEPS, TARGET, Harvests, ideal, make_config, table_of  # noqa: E402
 from elastic_reaction import reaction  # noqa: E402
 from process_times import ProcessTimes  # noqa: E402
+from smoke import parse  # noqa: E402
 from timed_engines import start_hosted  # noqa: E402
 
 from bohdi_ray.actors.directory import start_directory  # noqa: E402
@@ -130,7 +131,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="measurements of each number; the best one counts")
     parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help="tickets in the simulated cluster; 0: skip")
     parser.add_argument("--no-reaction", action="store_true", help="leave the doubling of the load out, about 50 s")
-    options = parser.parse_args()
+    options = parse(parser, replicas="1,2", seconds=1.0, repeats=1, in_flight=200)
     replicas = [int(n) for n in options.replicas.split(",") if n]
     result: dict[str, Any] = {}
     started = time.monotonic()

@@ -41,6 +41,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([*PATHS, *filter(None, [os.environ.ge
 
 import ray  # noqa: E402
 from scripted_parts import scripted_parts  # noqa: E402
+from smoke import parse  # noqa: E402
 
 from bohdi_ray.actors.engine_actor import EngineActor, actor_options, engine_spec  # noqa: E402
 from bohdi_ray.actors.harvest_task import harvest_bundle  # noqa: E402
@@ -51,6 +52,7 @@ from bohdi_ray.driver.meditation import Meditation  # noqa: E402
 from bohdi_ray.driver.progress import RunProgress  # noqa: E402
 from bohdi_ray.driver.real_parts import real_parts  # noqa: E402
 from bohdi_ray.driver.startup import Crew, assemble  # noqa: E402
+from bohdi_ray.layout.placement import resolve_gpus  # noqa: E402
 from bohdi_ray.quickstart import prepare_models  # noqa: E402
 from bohdi_ray.records import Ticket, ticket_id  # noqa: E402
 from bohdi_ray.storage.environment import environment  # noqa: E402
@@ -146,7 +148,8 @@ def make_config(folder: str, options: argparse.Namespace) -> FusionConfig:
         seeds = Path(folder) / "domains.yaml"
         seeds.write_text(DOMAINS)
         overrides.append(f"tree.seed={seeds}")
-    return load_config(ROOT / "jobs/configs/quickstart.yaml", overrides)
+    config = load_config(ROOT / "jobs/configs/quickstart.yaml", overrides)
+    return resolve_gpus(config, cluster_has_gpus=False)
 
 
 def handles(crew: Crew) -> dict[str, Any]:
@@ -251,7 +254,7 @@ def main() -> None:
     parser.add_argument("--tickets", type=int, default=4, help="tickets per task")
     parser.add_argument("--repeats", type=int, default=2, help="rounds, each harvested and then run bare")
     parser.add_argument("--from-root", action="store_true", help="no seeded domains: elections are part of the harvest")
-    options = parser.parse_args()
+    options = parse(parser, walks=3, steps=1, tasks=2, tickets=2, repeats=1)
     prepare_models()
     with tempfile.TemporaryDirectory() as folder:
         ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCH), *filter(None, [os.enviro
 
 import ray  # noqa: E402
 from lent_engines import Lender  # noqa: E402
+from smoke import parse  # noqa: E402
 
 from bohdi_ray.errors import Interrupted  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
@@ -127,7 +129,7 @@ def keep(path: Path, result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", choices=sorted(STUDIES), nargs="+", metavar="STUDY", help=", ".join(STUDIES))
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
     numbers = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
     parser.add_argument("--worlds", type=numbers, default=[0, 1, 2])
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2, 3, 4])
@@ -135,7 +137,12 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--kind", choices=list(KINDS), default="plain")
     parser.add_argument("--folder", type=Path, default=Path("runs/miniature-studies"))
-    options = parser.parse_args()
+    smallest = {"studies": ["policies"], "worlds": [0], "seeds": [0], "arms": ["uniform + replay", "default + replay"]}
+    options = parse(parser, **smallest)
+    if options.smoke:
+        options.folder = Path(tempfile.mkdtemp())
+    if not options.studies or set(options.studies) - STUDIES.keys():
+        parser.error(f"name studies of {', '.join(STUDIES)}")
     arms_of = {study: dict(STUDIES[study]) for study in options.studies}
     if options.arms:
         if len(arms_of) > 1:

@@ -34,6 +34,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([TESTS, *filter(None, [os.environ.get
 
 import ray  # noqa: E402
 from scripted_parts import scripted_config, scripted_parts  # noqa: E402
+from smoke import parse  # noqa: E402
 
 from bohdi_ray.config.loading import load_config  # noqa: E402
 from bohdi_ray.config.sections import TrainingConfig  # noqa: E402
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--answer-s", type=float, default=1.0, help="time of every request to an engine, s")
     parser.add_argument("--step-s", type=float, default=1.6, help="time of every training step, s; six steps a round")
-    options = parser.parse_args()
+    options = parse(parser, rounds=2, answer_s=0.05, step_s=0.05)
     result: dict[str, object] = {"cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
         ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)

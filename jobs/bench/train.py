@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from smoke import parse, tiny_model
+
 ROOT = Path(__file__).parents[2]
 WARM_UP_STEPS = 1
 WAIT_S = 300
@@ -34,10 +36,13 @@ def main() -> None:
     parser.add_argument("--micro-batch", type=int, default=1)
     parser.add_argument("--packing", action="store_true")
     parser.add_argument("--bare", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    parser.set_defaults(latencies=5)
+    options = parse(parser, steps=2, batch=2, latencies=1)
     if options.bare:
         bare_loop(options.bare)
         return
+    if options.smoke:
+        options.model = tiny_model()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(options, folder)))
 
@@ -204,7 +209,7 @@ def run_ours(config, checkpoints: str, options: argparse.Namespace) -> dict:
 
     timed = metrics_of(1)
     latencies = []
-    for round in range(2, 7):
+    for round in range(2, 2 + options.latencies):
         time.sleep(6)  # by now the trainer has saved its optimizer, reported the round before, and waits
         ray.get(queue.put_round.remote(round, make_rows(round, 1)), timeout=60)
         latencies.append(metrics_of(round)["put_to_step_s"])

@@ -22,6 +22,8 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 
+from smoke import parse
+
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import Outcome, ticket_id
@@ -39,7 +41,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 REPEATS = 5
 
 
-def config(walks_per_step: int, max_children: tuple[int, ...] | None = SHAPE) -> FusionConfig:
+def config(walks_per_step: int, max_children: tuple[int, ...] | None) -> FusionConfig:
     model = {"kind": "vllm", "model": "./m"}
     return FusionConfig.model_validate(
         {
@@ -80,7 +82,7 @@ def grow_old(state: TreeState) -> None:
 
 
 def old_manager(walks_per_step: int) -> TreeManager:
-    manager = TreeManager(config(walks_per_step), seeds(SHAPE))
+    manager = TreeManager(config(walks_per_step, SHAPE), seeds(SHAPE))
     grow_old(manager._state)
     manager.digest()
     return manager
@@ -140,7 +142,7 @@ def sprouts_s(manager: TreeManager, num_sprouts: int) -> float:
 
 def events_per_s(num_rounds: int = 100) -> tuple[float, float]:
     """(journalled, replayed) events per second, over rounds of one step of 30 tickets each."""
-    manager = TreeManager(config(30), seeds(SHAPE))
+    manager = TreeManager(config(30, SHAPE), seeds(SHAPE))
     manager.digest()
     manager.take_segment()
     segments, seconds = [], 0.0
@@ -154,7 +156,7 @@ def events_per_s(num_rounds: int = 100) -> tuple[float, float]:
         manager.close_round(round + 1, round + 1)
         segments.append(manager.take_segment())
     num_events = sum(segment.count(b"\n") for segment in segments)
-    base = TreeManager(config(30), seeds(SHAPE))
+    base = TreeManager(config(30, SHAPE), seeds(SHAPE))
     start = time.perf_counter()
     for segment in segments:
         for event in journal.decode(segment):
@@ -170,7 +172,7 @@ def bytes_per_leaf() -> tuple[float, float]:
     used = []
     gc.collect()
     tracemalloc.start()
-    manager = TreeManager(config(1), plain)
+    manager = TreeManager(config(1, SHAPE), plain)
     for fill in (False, True):
         if fill:
             add_samples(manager.tree)
@@ -202,10 +204,14 @@ def add_samples(tree: KnowledgeTree) -> None:
 
 
 def main() -> None:
+    global SHAPE, REPEATS
     parser = argparse.ArgumentParser(description="Benchmark of the knowledge tree.")
     parser.add_argument("--scale", action="store_true", help="also a million leaves with ten million samples")
     figures: dict[str, object] = {}
-    if parser.parse_args().scale:
+    options = parse(parser)
+    if options.smoke:
+        SHAPE, REPEATS = (10, 10, 10), 1
+    if options.scale:
         from tree_scale import scale
 
         figures["scale"] = scale()
@@ -217,7 +223,7 @@ def main() -> None:
         "draws_per_s": round(draws_per_s(old_manager(1))),
         "sprout_s": {
             str(shape[0] * shape[1] * shape[2]): round(sprout_s(shape), 7)
-            for shape in ((10, 5, 2), (10, 10, 100), (10, 100, 100))
+            for shape in ((10, 5, 2), (10, 10, 100), SHAPE)
         },
         "events_per_s": round(journalled),
         "replay_events_per_s": round(replayed),

@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from smoke import parse, tiny_model
+
 ROOT = Path(__file__).parents[2]
 WAIT_S = 300
 
@@ -23,7 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="target folder; default: SmolLM2-135M-Instruct")
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = parse(parser, rounds=1)
+    if options.smoke:
+        options.model = tiny_model()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(options, os.path.join(folder, "checkpoints"))))
 

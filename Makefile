@@ -2,11 +2,17 @@
 VENV ?= .venv
 LOCK ?= cpu
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -q
+# As many processes as the machine has cores are worth it: most of a test's time is the start of some process.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -q --durations=20 --durations-min=1
+PARALLEL := -n $(JOBS) --dist loadfile
+# `make test-long` in parts of about as long; a commit's own part is what CI adds to `make test`.
+SHARDS := 8
+SHARD ?= $(shell echo $$((0x$$(git rev-parse --short=6 HEAD 2>/dev/null || echo 0) % $(SHARDS))))
 say = @printf '\n== %s\n' "$(1)"
 tests_in = $(wildcard $(addsuffix /test_*.py,$(1)) $(addsuffix /*/test_*.py,$(1)))
 
-.PHONY: help machine setup setup-dev demo test test-unit test-integration test-real test-long chaos deaths lint format docs lock clean
+.PHONY: help machine setup setup-dev demo test test-unit test-integration test-real test-long test-shard chaos deaths lint format docs lock clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -30,26 +36,31 @@ demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, 5 to
 test: setup-dev lint test-unit test-integration test-real  ## Lint, then all tests
 	$(call say,all tests passed)
 
-test-unit: setup-dev  ## Tests without Ray and torch, a minute or two
+test-unit: setup-dev  ## Tests without Ray and torch, two minutes
 	$(call say,unit tests)
-	$(PYTEST) tests/unit
+	$(PYTEST) $(PARALLEL) tests/unit
 
-test-integration: setup-dev  ## Tests on a local Ray with scripted engines
+test-integration: setup-dev  ## Tests on a local Ray with scripted engines, eight minutes
 	$(call say,integration tests: local Ray, scripted engines)
-	$(PYTEST) tests/integration $(if $(call tests_in,tests/chaos),tests/chaos)
+	$(PYTEST) $(PARALLEL) tests/integration $(if $(call tests_in,tests/chaos),tests/chaos)
 
-test-real: setup-dev  ## Tests with real vLLM and DeepSpeed on this machine
+test-real: setup-dev  ## Tests with real vLLM and DeepSpeed on this machine, ten minutes
 	$(call say,real tests: vLLM and DeepSpeed)
-	$(PYTEST) tests/real $(if $(call tests_in,tests/gpu),tests/gpu)
+	$(PYTEST) $(PARALLEL) tests/real $(if $(call tests_in,tests/gpu),tests/gpu)
 
 chaos: setup-dev  ## A storm: 100 processes of a run are killed at random; last line: one JSON object
 	$(call say,a storm over a run: jobs/bench/chaos.py)
 	$(BIN)/python jobs/bench/chaos.py
 
-test-long: setup-dev  ## The tests that take minutes each, more than make test has time for
+test-long: setup-dev  ## The tests that take long, more than make test has time for
 	$(call say,long tests)
 	$(PYTEST) tests/integration tests/chaos -m long
 	$(PYTEST) tests/real -m long
+
+test-shard: setup-dev  ## One of $(SHARDS) parts of test-long, chosen by the commit (or SHARD=0 to 7), ten minutes
+	$(call say,long tests: part $(SHARD) of $(SHARDS))
+	$(PYTEST) tests/integration tests/chaos -m long --shard $(SHARD)/$(SHARDS)
+	$(PYTEST) tests/real -m long --shard $(SHARD)/$(SHARDS)
 
 deaths: setup-dev  ## Every death in every phase of a run, more than make test has time for
 	$(call say,every death in every phase)

@@ -14,7 +14,7 @@ BENCH = Path(__file__).parents[2] / "jobs" / "bench" / "chaos.py"
 KILLS, MINUTES = 12, 10
 
 
-@pytest.mark.long
+@pytest.mark.long(240)
 @pytest.mark.timeout(60 * (MINUTES + 1))
 def test_a_short_storm_loses_nothing_and_repeats_nothing(tmp_path):
     options = ["--kills", KILLS, "--rounds", 7, "--minutes", MINUTES, "--seed", 1, "--folder", tmp_path]

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from long_cases import long
 from scripted_parts import Faults, scripted_config, scripted_parts
 from shared_card import SharedCard
 
@@ -74,7 +75,7 @@ def test_harvest_and_training_are_never_on_the_card_together_and_nothing_else_ch
     assert switches[1]["seconds"] > 0.4  # the trainer takes its time to leave
 
 
-@pytest.mark.parametrize("model", ["ada", "target"])
+@pytest.mark.parametrize("model", ["ada", long(12, "target")])
 def test_an_engine_that_dies_in_its_sleep_is_replaced_in_the_harvests_next_turn(
     tmp_path, card, faults, separate, model
 ):
@@ -87,7 +88,7 @@ def test_an_engine_that_dies_in_its_sleep_is_replaced_in_the_harvests_next_turn(
     assert len(engines) == 2
 
 
-@pytest.mark.parametrize("fault", ["sleepless-ada", "oversleep-target"])
+@pytest.mark.parametrize("fault", ["sleepless-ada", long(15, "oversleep-target")])
 def test_an_engine_that_does_not_follow_in_time_is_replaced(tmp_path, card, faults, separate, fault):
     faults.arm(fault)
     assert_same(run(tmp_path, card, faults, step_s=3, deadlines={"weights_s": 8}), separate)

@@ -42,7 +42,7 @@ def played(tmp_path):
     return play
 
 
-@pytest.mark.long
+@pytest.mark.long(120)
 def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(played):
     seen = played("elastic_run.py", "course")
     assert seen["ended"].startswith("Interrupted")
@@ -63,7 +63,7 @@ def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(p
     assert any("for what must be there finds no room" in text for text in told), "it gave room back after the loss"
 
 
-@pytest.mark.long
+@pytest.mark.long(60)
 def test_the_number_of_engines_changes_no_tree(played):
     seen = played("elastic_run.py", "same")
     assert seen["grew"] and seen["digests"][0] == seen["digests"][1]
@@ -75,6 +75,7 @@ def test_a_run_may_be_told_to_stop_where_there_is_no_room(played):
     assert "needs 1 GPU + 0.5 CPU with region=b on one node" in seen["text"] and "region=a" in seen["text"]
 
 
+@pytest.mark.long(90)
 def test_an_autoscaler_brings_nodes_for_the_load_and_takes_them_away_after_it(played):
     seen = played("autoscaled_run.py")
     assert seen["ended"].startswith("Interrupted")

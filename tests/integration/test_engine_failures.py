@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from long_cases import long
 from scripted_parts import Faults, at_second_start, scripted_config, scripted_parts
 
 from bohdi_ray.actors import pool
@@ -49,7 +50,7 @@ def assert_same(summary, undisturbed):
     ]
 
 
-@pytest.mark.parametrize(("model", "death"), [("ada", "die"), ("target", "die"), ("target", "dead")])
+@pytest.mark.parametrize(("model", "death"), [("ada", "die"), ("target", "dead"), long(10, "target", "die")])
 def test_an_engine_that_dies_in_the_middle_of_a_call_is_replaced_and_nothing_is_lost(
     tmp_path, faults, undisturbed, model, death
 ):
@@ -65,6 +66,7 @@ def test_an_engine_that_hangs_is_replaced_and_nothing_is_lost(tmp_path, faults, 
     assert num_replaced(tmp_path) == 1
 
 
+@pytest.mark.long(25)
 def test_a_replacement_that_hangs_as_it_starts_is_replaced_too(tmp_path, faults, undisturbed, monkeypatch):
     """The deadline was long enough for the first start, so a later one that exceeds it hangs."""
     start = pool.start_engine
@@ -84,12 +86,14 @@ def test_a_replacement_that_hangs_as_it_starts_is_replaced_too(tmp_path, faults,
     assert num_replaced(tmp_path) == 1
 
 
+@pytest.mark.long(12)
 def test_a_first_start_that_hangs_ends_the_run_at_its_deadline(tmp_path, faults):
     faults.arm("late-target")
     with pytest.raises(DeadlineExceeded, match=r"engine target-0 to start; .*raise deadlines\.start_s"):
         run(tmp_path, faults, deadlines={"start_s": 6})
 
 
+@pytest.mark.long(15)
 def test_an_engine_that_fails_its_start_twice_is_started_a_third_time(tmp_path, faults, undisturbed):
     """Once with an error, once because the machine's memory is gone and its process with it."""
     faults.arm("start-bob")
@@ -104,6 +108,7 @@ def test_a_target_that_never_starts_ends_the_run_with_its_name_and_reason(tmp_pa
         run(tmp_path, faults)
 
 
+@pytest.mark.long(15)
 def test_a_target_that_cannot_be_replaced_ends_the_run_within_seconds(tmp_path, faults):
     faults.arm("die-target")
     parts = at_second_start(scripted_parts(faults=faults), "target", lambda: faults.arm("start-target", times=50))

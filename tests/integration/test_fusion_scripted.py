@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from long_cases import long
 from scripted_parts import scripted_config, scripted_parts
 
 from bohdi_ray.fusion import fuse
@@ -35,7 +36,10 @@ def test_a_run_ends_with_its_figures_and_files(usual):
     assert all(r["tickets"] == r["accepted"] + sum(r["failures"].values()) for r in written["rounds"])
 
 
-@pytest.mark.parametrize(("staleness", "versions"), [(0, [0, 1, 2]), (None, [0, 0, 1]), (2, [0, 0, 0])])
+@pytest.mark.parametrize(
+    ("staleness", "versions"),
+    [(0, [0, 1, 2]), (None, [0, 0, 1]), long(8, 2, [0, 0, 0])],
+)
 def test_round_r_harvests_with_version_r_minus_staleness(tmp_path, usual, staleness, versions):
     folder, summary = usual  # its staleness is 1
     if staleness is not None:
@@ -47,7 +51,7 @@ def test_round_r_harvests_with_version_r_minus_staleness(tmp_path, usual, stalen
         assert target.weights_version == versions[sample.round]
 
 
-@pytest.mark.parametrize("step_lag", [0, 1])
+@pytest.mark.parametrize("step_lag", [long(16, 0), 1])
 def test_the_digest_does_not_depend_on_tasks_in_flight(tmp_path, step_lag):
     digests = set()
     for in_flight in (1, 16):

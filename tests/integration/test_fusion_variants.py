@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from long_cases import long
 from scripted_parts import scripted_config, scripted_parts
 
 from bohdi_ray.fusion import fuse
@@ -21,7 +22,7 @@ def samples(folder):
     return list(SampleStore(RunDir.open(folder)).iter_samples())
 
 
-@pytest.mark.parametrize("policy", ["others", "likelihood", "consensus"])
+@pytest.mark.parametrize("policy", ["consensus", *(long(7, name) for name in ("others", "likelihood"))])
 def test_every_judge_policy_decides_who_wins(tmp_path, policy):
     summary = run(tmp_path / "run", judge={"policy": policy})
     judged = [sample for sample in samples(tmp_path / "run") if sample.verdict.policy != "only"]

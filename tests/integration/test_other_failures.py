@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import ray
+from long_cases import long
 from scripted_parts import Faults, scripted_config, scripted_parts
 
 from bohdi_ray.driver import startup
@@ -54,7 +55,7 @@ def test_a_trainer_that_stops_moving_ends_the_run_at_its_deadline(tmp_path, faul
         fuse(config, parts=scripted_parts(faults=faults))
 
 
-@pytest.mark.parametrize("step_lag", [0, 1])
+@pytest.mark.parametrize("step_lag", [long(16, 0), 1])
 def test_a_tree_manager_that_dies_in_the_middle_of_a_round_changes_nothing(tmp_path, monkeypatch, step_lag):
     managers = []
 
@@ -78,6 +79,7 @@ def test_a_tree_manager_that_dies_in_the_middle_of_a_round_changes_nothing(tmp_p
     assert [r.tickets for r in summary.rounds] == [r.tickets for r in alone.rounds]
 
 
+@pytest.mark.long(20)
 def test_a_tree_manager_that_dies_comes_back_from_its_snapshot(tmp_path, monkeypatch):
     """The journal's first segments are gone when it starts again: without the snapshot it could not."""
     managers = []

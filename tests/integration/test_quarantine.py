@@ -4,6 +4,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from long_cases import long
 from scripted_parts import Faults, scripted_config, scripted_parts
 
 from bohdi_ray.actors import pool
@@ -45,7 +46,7 @@ def undisturbed(ray_session, tmp_path_factory):
     return samples_of(folder)
 
 
-@pytest.mark.parametrize("model", ["bob", "target"])
+@pytest.mark.parametrize("model", [long(20, "bob"), "target"])
 def test_a_deadly_request_is_quarantined_after_three_deaths_and_costs_its_own_ticket_only(
     tmp_path, faults, undisturbed, model, capsys
 ):

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 import ray
+from long_cases import long
 from scripted_parts import Faults, scripted_config, scripted_parts
 from shared_card import SharedCard
 from step_log import log_of
@@ -83,7 +84,7 @@ def test_tokens_decoded_for_replay_count_for_the_stop_rule(tmp_path, undisturbed
     assert len(summary.rounds) == 1 and "decoded_tokens" in summary.stop_reason
 
 
-@pytest.mark.parametrize("model", ["ada", "target"])
+@pytest.mark.parametrize("model", ["ada", long(15, "target")])
 def test_an_engine_that_dies_of_a_replays_requests_is_replaced_and_the_rows_are_the_same(
     tmp_path, undisturbed, monkeypatch, model
 ):
@@ -101,6 +102,7 @@ def test_an_engine_that_dies_of_a_replays_requests_is_replaced_and_the_rows_are_
     assert_same(summary, folder, undisturbed)
 
 
+@pytest.mark.long(15)
 def test_a_tree_manager_that_dies_before_a_replays_leaves_are_drawn_draws_the_same(tmp_path, undisturbed, monkeypatch):
     managers, start, ask = [], startup.start_tree_manager, Replays.ask
 
@@ -119,6 +121,7 @@ def test_a_tree_manager_that_dies_before_a_replays_leaves_are_drawn_draws_the_sa
     assert_same(fuse(config(folder), parts=scripted_parts(log_steps=True)), folder, undisturbed)
 
 
+@pytest.mark.long(15)
 def test_replay_on_shared_cards_belongs_to_the_harvests_turn(tmp_path):
     (tmp_path / "card").mkdir()
     card = SharedCard(str(tmp_path / "card"))

@@ -85,6 +85,7 @@ def test_a_run_on_s3_killed_twice_ends_as_an_undisturbed_one_on_disk(s3_address,
     assert again.exit_code == 2 and "has ended (stop.rounds = 3)" in again.output
 
 
+@pytest.mark.long(25)
 def test_retention_on_s3_keeps_the_newest_and_a_node_keeps_few_copies(s3_address, tmp_path):
     training = {"global_batch_size": 8, "keep_checkpoints": 1}
     fuse(config(s3_address, training=training, stop={"rounds": 5}), parts=scripted_parts())

@@ -83,6 +83,7 @@ def ended(process, environment, timeout_s=90):
     return code
 
 
+@pytest.mark.long(45)
 def test_the_signal_ahead_of_the_time_limit_drains_and_queues_again(slurm):
     facts = Path(slurm["FACTS"])
     process = submitted(slurm, "some config.yaml", "s3://bucket/run", "stop.rounds=2")

@@ -81,6 +81,7 @@ def test_a_source_that_dies_for_a_while_is_left_out_and_taken_back(tmp_path, fau
     assert answered[-1] == ALL, "it takes part again"
 
 
+@pytest.mark.long(15)
 def test_a_server_that_cannot_be_reached_for_a_while_is_left_out_and_taken_back(tmp_path, faults, monkeypatch):
     monkeypatch.setattr(pool, "FIRST_PAUSE_S", 1.0)
     faults.arm("refuse-bob")
@@ -93,6 +94,7 @@ def test_a_server_that_cannot_be_reached_for_a_while_is_left_out_and_taken_back(
     assert set(answered) == {LEFT, ALL} and answered[-1] == ALL
 
 
+@pytest.mark.long(15)
 def test_a_single_failure_of_a_server_that_answers_again_changes_nothing(tmp_path, faults):
     alone = fuse(scripted_config(str(tmp_path / "alone"), **SMALL, **BOB_IS_REMOTE), parts=scripted_parts())
     faults.arm("refuse-bob")
@@ -101,6 +103,7 @@ def test_a_single_failure_of_a_server_that_answers_again_changes_nothing(tmp_pat
     assert set(candidates_by_sample(tmp_path)) == {ALL}
 
 
+@pytest.mark.long(10)
 def test_fewer_sources_at_the_start_than_asked_for_end_the_run_and_say_what_to_do(tmp_path, faults):
     faults.arm("start-bob", times=3)
     harvest = {"harvest": {**HARVEST, "min_sources": 3}}

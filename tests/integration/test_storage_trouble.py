@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from long_cases import long
 from scripted_parts import scripted_config, scripted_parts
 from small_disk import SmallDisk, small_disk
 
@@ -30,7 +31,7 @@ def disk(tmp_path):
         yield disk
 
 
-@pytest.mark.parametrize("free_kb", [40, 100, 180])
+@pytest.mark.parametrize("free_kb", [40, *(long(20, free_kb) for free_kb in (100, 180))])
 def test_a_run_that_fills_its_disk_says_so_and_goes_on_when_there_is_room(disk: SmallDisk, digest, free_kb):
     disk.fill(free_kb * 1024)
     with pytest.raises(BohdiError, match=r"the disk is full.*Free some space.*bohdi resume"):

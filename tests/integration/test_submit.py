@@ -192,6 +192,7 @@ def wait_for_head(address: str) -> None:
             time.sleep(0.2)
 
 
+@pytest.mark.long(40)
 def test_a_driver_in_another_mode_than_its_cluster_is_told_so(client, tmp_path):
     """The head cannot call it back. The other way round Ray refuses the connection."""
     gcs, *ports = free_ports(4)

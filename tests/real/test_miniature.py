@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from long_cases import long
 
 from bohdi_ray.miniature.build import build
 from bohdi_ray.miniature.curriculum import lessons
@@ -21,7 +22,7 @@ from bohdi_ray.storage.samples import SampleStore
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, long(240, 1)])
 def test_the_target_learns_from_its_sources_what_is_true(ray_session, tmp_path, seed, capsys):
     out = tmp_path / "miniature"
     build(out, TINY, seed, print)

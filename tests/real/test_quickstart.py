@@ -36,6 +36,7 @@ def healed(ray_session, quickstart_models, tmp_path_factory):
     return config, RunDir.open(folder), summary
 
 
+@pytest.mark.long(330)
 @pytest.mark.timeout(RUN_S)
 def test_the_pruned_target_heals_on_samples_it_never_saw(healed):
     _, run, summary = healed
@@ -54,6 +55,7 @@ def test_the_pruned_target_heals_on_samples_it_never_saw(healed):
     assert not trained & {s.sample_id for s in samples if s.heldout}, "a held-out sample was trained on"
 
 
+@pytest.mark.long(30)
 @pytest.mark.timeout(300)
 def test_the_written_target_loads_and_answers_in_transformers_and_in_vllm(healed):
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -84,7 +86,7 @@ def test_the_written_target_loads_and_answers_in_transformers_and_in_vllm(healed
     assert len(asyncio.run(answer()).split()) >= 5
 
 
-@pytest.mark.long
+@pytest.mark.long(120)
 @pytest.mark.timeout(2 * CONTROL_S)
 def test_learning_rate_0_does_not_move_it_and_shuffled_answers_teach_clearly_less(ray_session, healed, tmp_path):
     """The same rows, trained on again without engines; measured on the same held-out samples, and on all pairs."""

@@ -84,7 +84,7 @@ def title(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.mark.long
+@pytest.mark.long(480)
 @pytest.mark.timeout(2 * MOMENT_S + RESUMED_S)
 def test_the_targets_engine_and_then_the_driver_are_killed_and_nothing_is_lost(quickstart_models, tmp_path):
     run = Run(tmp_path / "run")

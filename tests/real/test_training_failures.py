@@ -97,6 +97,7 @@ def test_a_trainer_that_cannot_start_raises_instead_of_starving_the_run(ray_sess
     ray.kill(queue)
 
 
+@pytest.mark.long(35)
 @pytest.mark.timeout(200)
 def test_stop_ends_a_trainer_that_waits_for_a_round(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session
@@ -117,6 +118,7 @@ def test_stop_ends_a_trainer_that_waits_for_a_round(ray_session, tiny_model_dir,
     ray.kill(queue)
 
 
+@pytest.mark.long(60)
 @pytest.mark.timeout(280)
 def test_another_number_of_workers_goes_on_with_the_weights_alone(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session
@@ -144,6 +146,7 @@ def test_another_number_of_workers_goes_on_with_the_weights_alone(ray_session, t
     ]
 
 
+@pytest.mark.long(35)
 @pytest.mark.timeout(200)
 def test_nothing_is_committed_for_a_driver_that_lost_its_lease(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session

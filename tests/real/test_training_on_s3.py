@@ -36,6 +36,7 @@ def trained(ray, config, checkpoints: str, rounds: range) -> list[dict]:
         ray.kill(queue)
 
 
+@pytest.mark.long(60)
 @pytest.mark.timeout(280)
 def test_training_goes_on_from_what_lies_on_s3_as_if_nothing_had_happened(
     ray_session, tiny_model_dir, s3_address, tmp_path
@@ -57,6 +58,7 @@ def test_training_goes_on_from_what_lies_on_s3_as_if_nothing_had_happened(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.long(20)
 @pytest.mark.timeout(120)
 def test_a_version_on_s3_is_measured_and_exported_as_one_on_disk(tiny_model_dir, s3_address, tmp_path):
     from transformers import AutoModelForCausalLM

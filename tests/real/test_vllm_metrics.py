@@ -37,6 +37,7 @@ def asked_by_the_board() -> dict[str, set[str]]:
     return asked
 
 
+@pytest.mark.long(50)
 @pytest.mark.timeout(240)
 def test_replicas_tell_their_stats_as_the_dashboard_asks_for_them_and_die_with_their_owners(
     ray_session, tiny_model_dir

@@ -16,6 +16,7 @@ from typing import Any
 
 from bohdi_ray.addresses import is_address
 from bohdi_ray.config import VllmModel
+from bohdi_ray.engines.hf_tokenizer import load_tokenizer
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, probe_token_ids, write_probe
 from bohdi_ray.storage.node_files import plain_files, plain_weights, scratch_of, upload
 from bohdi_ray.storage.places import place_of, storage_errors
@@ -34,12 +35,6 @@ def load_model(folder: str, dtype: Any = "auto", **options: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **options)
-
-
-def load_tokenizer(folder: str, **options: Any) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, **options)
 
 
 def publish_base(model: VllmModel, out_dir: str) -> None:

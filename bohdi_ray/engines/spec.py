@@ -60,3 +60,4 @@ class EngineStats:
     num_waiting: int = 0  # requests that wait for their turn; not part of num_in_flight
     num_begun: int = 0  # requests whose turn has come
     waited_s: float = 0.0  # how long these waited for it, summed
+    learned: tuple[str, ...] = ()  # remote engines only: what their server does not take, in whole sentences

@@ -19,11 +19,10 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from bohdi_ray.config import OpenAIModel
 from bohdi_ray.engines.openai.proxies import proxy_of
 from bohdi_ray.engines.openai.secrets import resolve_secret, without_secret
-from bohdi_ray.engines.openai.troubles import MAX_SAID, Trouble, trouble_in, trouble_of
+from bohdi_ray.engines.openai.troubles import MAX_SAID, UNREACHABLE, Trouble, trouble_in, trouble_of
 from bohdi_ray.errors import ConfigError
 
 ENDPOINT = "/chat/completions"
-UNREACHABLE = 599  # stands for an HTTP status where there was no answer
 
 
 @dataclass(frozen=True, slots=True)

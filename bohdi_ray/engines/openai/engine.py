@@ -17,12 +17,12 @@ from typing import Any
 from bohdi_ray.config import OpenAIModel
 from bohdi_ray.engines.openai import probes
 from bohdi_ray.engines.openai.capabilities import LAST_ROOM, capabilities_of
-from bohdi_ray.engines.openai.client import UNREACHABLE, Reply, ServerClient
+from bohdi_ray.engines.openai.client import Reply, ServerClient
 from bohdi_ray.engines.openai.constraints import WAYS, holds, kind_of
 from bohdi_ray.engines.openai.fields import body_of, configured_room
 from bohdi_ray.engines.openai.lessons import learn, next_way
 from bohdi_ray.engines.openai.replies import AnswerFailed, Reading, read
-from bohdi_ray.engines.openai.troubles import Trouble, trouble_of
+from bohdi_ray.engines.openai.troubles import UNREACHABLE, Trouble, trouble_of
 from bohdi_ray.engines.slots import Slots
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
@@ -196,7 +196,7 @@ class RemoteEngine:
             )
             return True
         constrained = kind is not None and done.error is None and done.finish_reason == "stop"
-        if constrained and not holds(request, done.text) and self._learned.rungs.get(kind or "", 0) < len(WAYS):
+        if constrained and not holds(request, reading.written) and self._learned.rungs.get(kind or "", 0) < len(WAYS):
             # The constraint was taken without a word, and not kept. The answer itself may still be read.
             if sent == body_of(request, self._model, self._learned):
                 lesson = next_way(request, self._learned)

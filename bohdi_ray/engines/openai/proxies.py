@@ -33,7 +33,7 @@ def proxy_of(base_url: str) -> str | None:
     except ValueError as error:
         raise ConfigError(field, "(not shown)", f"it is no address ({error})", f"Mend it, {unset}.") from None
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    if parts.scheme not in SCHEMES or not host:
+    if parts.scheme not in SCHEMES or not host or parts.path.strip("/"):
         rule = f"a proxy's address is SCHEME://HOST:PORT, with the schemes {', '.join(SCHEMES)}"
         raise ConfigError(field, shown, rule, f"Mend it, {unset}.")
     if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:

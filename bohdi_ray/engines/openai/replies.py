@@ -46,7 +46,7 @@ class Reading:
     """A reply as it was understood."""
 
     completion: Completion
-    num_reasoning_tokens: int = 0
+    written: str = ""  # the text as the model wrote it, before a label was read out of it
     starved: bool = False  # its room ended in the reasoning, before or in the answer
 
 
@@ -81,7 +81,7 @@ def read(reply: Any, request: GenerationRequest, base: Completion) -> Reading:
     if reasoning and not num_reasoning_tokens:  # its share by length, where the server does not count it apart
         num_reasoning_tokens = base.num_tokens * len(reasoning) // (len(reasoning) + len(text))
     starved = end == "length" and _is_starved(text, bool(reasoning), num_reasoning_tokens, base.num_tokens, request)
-    choice_logprobs = None
+    written, choice_logprobs = text, None
     if request.choices is not None and not starved:
         text, choice_logprobs = labelled(text, alternatives(_get(answer, "logprobs"), text), request.choices)
     done = replace(
@@ -91,7 +91,7 @@ def read(reply: Any, request: GenerationRequest, base: Completion) -> Reading:
         finish_reason="length" if end == "length" and choice_logprobs is None else "stop",
         choice_logprobs=choice_logprobs,
     )
-    return Reading(done, num_reasoning_tokens, starved)
+    return Reading(done, written, starved)
 
 
 def end_of(reason: Any, has_text: bool) -> End:

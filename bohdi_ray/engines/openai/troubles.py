@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 MAX_SAID = 2000  # characters of what a server says that are looked at, told and logged
 RETRIED = frozenset({408, 409, 425, 429})  # and all from 500 on
+UNREACHABLE = -1  # instead of a status, where there was no answer
 DEPTH = 6  # of JSON inside of JSON
 
 # busy: ask again later. account: no request of this key is served. too_long, flagged: this request alone. refused: it
@@ -57,7 +58,8 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A request that came to nothing. `status` is HTTP's, or the one that the body of a 200 gives; 0 for neither."""
+    """A request that came to nothing. `status` is HTTP's, or the one that the body of a 200 gives; 0 for neither,
+    UNREACHABLE where there was no answer."""
 
     status: int
     said: str
@@ -70,18 +72,23 @@ class Trouble:
         both = f"{codes} {self.said}"
         if self.status in (401, 402) or (self.status in (0, 400, 403, 429) and NO_CREDIT.search(both)):
             return "account"
-        if self.status == 413 or (self.status <= 500 and self.status != 429 and TOO_LONG.search(both)):
+        if self.status == 413 or (0 <= self.status <= 500 and self.status != 429 and TOO_LONG.search(both)):
             return "too_long"
         if self.status == 429 and re.search(r"request (is )?too large", both, re.I):
             return "too_long"  # for the tokens a minute, however long it waits
         if self.status in (0, 400, 403, 406, 422, 451) and FLAGGED.search(both):
             return "flagged"
-        if self.status in RETRIED or self.status >= 500 or (not self.status and BUSY.search(both)):
+        if (
+            self.status in RETRIED
+            or self.status >= 500
+            or self.status == UNREACHABLE
+            or (not self.status and BUSY.search(both))
+        ):
             return "busy"
         return "refused"
 
     def __str__(self) -> str:
-        return f"HTTP {self.status}: {self.said}" if self.status else self.said
+        return f"HTTP {self.status}: {self.said}" if self.status > 0 else self.said
 
 
 def trouble_of(status: int, body: str, headers: Mapping[str, str] | None = None, prompt: str = "") -> Trouble:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from email.utils import formatdate
 
 import pytest
-from openai_server import refusing, reply, request, serving
+from openai_server import reply, request, serving
 
-from bohdi_ray.engines.openai import RemoteEngine, resolve_secret
 from bohdi_ray.engines.openai import engine as engine_module
+from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.errors import ConfigError, PromptTooLong, RemoteFailed, RequestRefused
 from bohdi_ray.records import ScoreRequest
 

@@ -295,8 +295,8 @@ DIALECTS = {
                 (
                     400,
                     openai_error(
-                        f"litellm.UnsupportedParamsError: anthropic does not support parameters: {others}, for model=m. "
-                        "To drop these, set `litellm.drop_params=True` or for proxy: ..."
+                        f"litellm.UnsupportedParamsError: anthropic does not support parameters: {others}, "
+                        "for model=m. To drop these, set `litellm.drop_params=True` or for proxy: ..."
                     ),
                     {},
                 )

@@ -34,7 +34,7 @@ def test_nothing_that_is_meant_for_openai_reaches_another_server(server, monkeyp
         "OPENAI_PROJECT_ID": "proj-secret",
         "OPENAI_WEBHOOK_SECRET": "hook-secret",
         "OPENAI_BASE_URL": "http://127.0.0.1:1/elsewhere",
-        "OPENAI_CUSTOM_HEADERS": "X-Secret: header-secret\nAuthorization: Bearer header-secret\nopenai-organization: org-2",
+        "OPENAI_CUSTOM_HEADERS": "X-Secret: header-secret\nAuthorization: Bearer header-secret\nA: secret",
         "AZURE_OPENAI_API_KEY": "azure-secret",
     }
     for name, value in secrets.items():

@@ -59,7 +59,7 @@ def body_of(request: GenerationRequest, model: OpenAIModel, learned: Capabilitie
     }
     if request.choices is not None:
         body |= {"logprobs": True, "top_logprobs": MAX_TOP_LOGPROBS}
-    if kwargs := model.chat_template_kwargs | getattr(model.sampling, request.role).chat_template_kwargs:
+    if kwargs := _template_variables(request, model):
         body["chat_template_kwargs"] = kwargs
         if "chat_template_kwargs" in learned.left_out and "reasoning_effort" in kwargs:
             body["reasoning_effort"] = kwargs["reasoning_effort"]  # the name it has outside of templates
@@ -67,6 +67,15 @@ def body_of(request: GenerationRequest, model: OpenAIModel, learned: Capabilitie
         body |= way_for(request, learned.rungs.get(kind, 0))[1]
     _as_learned(body, learned)
     return {"model": model.model, "messages": messages, **body, **learned.added}
+
+
+def _template_variables(request: GenerationRequest, model: OpenAIModel) -> dict[str, Any]:
+    """For the server's chat template: the model's, then the role's; without room for reasoning it is switched off."""
+    role = getattr(model.sampling, request.role)
+    variables = {**model.chat_template_kwargs, **role.chat_template_kwargs}
+    if role.reasoning_max_tokens == 0 and not {"enable_thinking", "thinking"} & variables.keys():
+        variables["enable_thinking"] = False
+    return variables
 
 
 def _as_learned(body: dict[str, Any], learned: Capabilities) -> None:

@@ -20,6 +20,7 @@ from bohdi_ray.engines.openai.phrases import (
     LIMIT_CODES,
     LIMITED,
     NOT_TAKEN,
+    ONE_VALUE_CODES,
     UNKNOWN,
     WANTS_NUMBER,
     mentions,
@@ -85,7 +86,7 @@ def _system_role(
         return None
     said = re.search(
         r"system\b.*\brole|role.*\bsystem|(system|developer) (message|prompt|instruction|role)s?\b|must alternate|"
-        r"roles? (other|besides)|first message",
+        r"roles? (other|besides)|first message|only user|(invalid|unsupported|unknown) role",
         complaint.text,
         re.I,
     )
@@ -237,7 +238,7 @@ def _not_taken(
 ) -> Lesson | None:
     """Fields that the server does not take, or whose value it does not let choose."""
     exact = EXACT.search(f"{complaint.text} {complaint.code}")
-    fixed = FIXED.search(complaint.text) is not None
+    fixed = bool(FIXED.search(complaint.text) or ONE_VALUE_CODES.search(complaint.code))
     if not (fixed or exact or NOT_TAKEN.search(complaint.text)):
         return None
     if LIMITED.search(complaint.text) and not (fixed or exact):

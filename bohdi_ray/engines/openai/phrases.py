@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from bohdi_ray.engines.openai.troubles import Complaint
 
@@ -15,12 +16,17 @@ NOT_TAKEN = re.compile(
     r"|expected|valid (param|arg|field|prop|option)\w*|known|defined|compatible)"
     r"|(unknown|unexpected|extra|additional)[ _](keyword |request |body |json |input )?"
     r"(name|field|param|arg|key|propert|input|forbidden|option)\w*|cannot find field|invalid (field|key)\b"
-    r"|was unexpected|is unexpected|to be removed|remove (it|this|the)|\bdisabled\b",
+    r"|was unexpected|is unexpected|to be removed|remove (it|this|the)|\bdisabled\b"
+    r"|(not have|n't have|no|lack\w*|without) (the )?(permission|access)|permission denied|not (authori[sz]ed|entitled)"
+    r"|(invalid|illegal) (request )?(param\w*|argument|field|key|property|option)s?:?"
+    r" ['\"`]?[\w.]+['\"`]?(?=[.!]?\s*$)",
     re.I,
 )
 # What they say of a field that has one value.
 FIXED = re.compile(
     r"only (the )?(default|\(?[01](\.\d+)?\)?(?![\d.,] *(and|to|-|–)))|may only be|fixed (at|to)|immutable"
+    r"|only (supports?|accepts?|allows?) (the |a )?(default|fixed|temperature|value|top_p)"
+    r"|not (configurable|adjustable)"
     r"|must be (set to |equal to |exactly )?(the default|\(?1(\.0)?\)?(?! *(,|and|or|to|-|–|\d)))"
     r"|can(not|'t) be (changed|modified|set|customi[sz]ed|adjusted)",
     re.I,
@@ -29,14 +35,15 @@ FIXED = re.compile(
 LIMITED = re.compile(
     r"(must|should|has to|needs to|can|may) (not )?be (between|in\b|within|less|lower|smaller|greater|larger|higher"
     r"|more|at (most|least)|>|<|≤|≥|a positive|positive|strictly|no (more|greater|larger|less)|up to)"
-    r"|[<>]=|≤|≥|out of range"
+    r"|[<>]=|[<>] ?\d|≤|≥|out of range|exceeds?\b|max(imum)?:? \d|up to \d"
     r"|(above|below|exceed\w*|than|over|under)( the| its)? (max|min|allowed|limit)|valid range|supported range"
     r"|(more|greater|less|fewer) than( or equal to)? \d|at (most|least) \d|too (large|high|big|small|low)"
-    r"|expected a value|max(imum)?( allowed)?( value)?( of|:| is)|strictly positive|allowed range"
+    r"|expected a value|max(imum)?( allowed)?( value)?( of|:| is| for)|strictly positive|allowed range"
     r"|limit(ed)? (to|of|is)",
     re.I,
 )
 EXACT = re.compile(r"extra_forbidden|(unsupported|unknown|unrecognized|unexpected)_(param|arg|field|key|name)\w*", re.I)
+ONE_VALUE_CODES = re.compile(r"unsupported_value", re.I)
 LIMIT_CODES = re.compile(r"less_than|greater_than|above_max|below_min|value_error\.number", re.I)
 UNKNOWN = re.compile(
     r"unknown|unrecogni[sz]ed|unexpected|\bextra[ _]|cannot find field|additional propert", re.I
@@ -80,8 +87,11 @@ def _listed(text: str, at: int, places: list[tuple[int, int, str]]) -> Iterator[
         yield from (name for start, _, name in places if at + match.start(1) <= start < at + match.end(1))
 
 
+@lru_cache(maxsize=64)
 def _mention(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
+    """A field in a text: `top_p`, also top-p, "top p" and topP; log-probabilities also in full."""
+    written = re.escape(name).replace("_", "[ _-]?").replace("logprobs", "log[ _-]?prob(?:s|abilit(?:y|ies))")
+    return re.compile(rf"(?<![\w-]){written}(?![\w-])", re.I)
 
 
 def mentions(text: str, name: str) -> bool:

@@ -39,7 +39,7 @@ FLAGGED = re.compile(
     r"|violat(e|es|ed|ing|ion)\b[^.]{0,60}\bpolic|sensitive (content|words)|prohibited_content|blocked by",
     re.I,
 )
-NO_CREDIT = re.compile(r"insufficient[ _](quota|balance|credit|fund)|billing|payment required|credit balance", re.I)
+NO_CREDIT = re.compile(r"insufficient[ _](quota|balance|credit|fund)|payment required|credit balance is too low", re.I)
 BUSY = re.compile(
     r"overload|rate.?limit|too many requests|try (again|later)|temporar|unavailable|capacity|time[d -]*out"
     r"|internal (server )?error|server (is )?busy|upstream|bad gateway",
@@ -70,8 +70,10 @@ class Trouble:
     def kind(self) -> Kind:
         codes = " ".join(complaint.code for complaint in self.complaints)
         both = f"{codes} {self.said}"
-        if self.status in (401, 402) or (self.status in (0, 400, 403, 429) and NO_CREDIT.search(both)):
+        if self.status in (401, 402):
             return "account"
+        if self.status in (0, 400, 403, 429) and self.asks_s is None and NO_CREDIT.search(both):
+            return "account"  # a quota that comes back within minutes says when
         if self.status == 413 or (0 <= self.status <= 500 and self.status != 429 and TOO_LONG.search(both)):
             return "too_long"
         if self.status == 429 and re.search(r"request (is )?too large", both, re.I):
@@ -181,6 +183,11 @@ def _of_object(value: dict[str, Any], depth: int) -> Iterator[Complaint]:
         yield from _complaints(value["message"], depth - 1)
     elif code and not any(isinstance(value.get(key), dict | list | str) for key in ("error", "detail", "details")):
         yield Complaint(code, _path(where), code)
+    elif not any(key in value for key in (*_INNER, "error")):  # {"seed": ["Unknown field."]}
+        for name, said in value.items():
+            for text in [said] if isinstance(said, str) else said if isinstance(said, list) else ():
+                if isinstance(text, str) and text.strip():
+                    yield Complaint(f"{name}: {text.strip()}"[:MAX_SAID], (name,))
 
 
 def _worth_it(value: dict[str, Any], key: str, text: str | None) -> bool:

@@ -155,6 +155,9 @@ def test_configured_room_for_reasoning_is_added_and_kept_to(server):
     assert [sent["max_tokens"] for sent in server.requests] == [108] and "with 100 for it" in str(done["a"].error)
     server.ask(request(sampling=SamplingSpec(0.7, 0.8, 100, 5, reasoning_max_tokens=50)))
     assert server.requests[-1]["max_tokens"] == 150
+    server.ask(request(), sampling={"answer": {"reasoning_max_tokens": 0}})
+    assert server.requests[-1]["max_tokens"] == 100
+    assert server.requests[-1]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 def test_an_answer_that_reasoning_left_too_little_room_is_asked_for_again(server):

@@ -96,7 +96,6 @@ def test_a_status_that_passes_is_tried_again(server, status):
         {"Retry-After": "0.2"},
         {"retry-after-ms": "200"},
         {"Retry-After": "200ms"},
-        {"Date": formatdate(1e9, usegmt=True), "Retry-After": formatdate(1e9 + 1, usegmt=True)},
     ],
 )
 def test_a_pause_that_the_server_asks_for_is_kept(server, headers):

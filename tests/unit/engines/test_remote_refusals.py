@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from email.utils import formatdate
 
 import pytest
 
@@ -183,6 +184,25 @@ def test_the_errors_of_a_200_are_told_from_its_answers():
         ({"error": {"message": "x"}}, "refused"),
     ):
         assert trouble_in(body, json.dumps(body)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "2s"}, 2),
+        ({"retry-after": "250ms"}, 0.25),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"date": formatdate(1e9, usegmt=True), "retry-after": formatdate(1e9 + 30, usegmt=True)}, 30),
+        ({"retry-after": formatdate(1e9, usegmt=True)}, 0),
+        ({"retry-after": "Wed, 99 Foo"}, None),
+        ({"retry-after": "-3"}, None),
+        ({}, None),
+    ],
+)
+def test_a_pause_is_read_in_every_form(headers, seconds):
+    assert trouble_of(429, "{}", headers).asks_s == seconds
 
 
 def test_a_quota_that_comes_back_is_waited_for_and_one_that_is_used_up_is_not():

@@ -15,6 +15,7 @@ from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.chat import require_chat_template
 from bohdi_ray.engines.hf_tokenizer import require_hugging_face_layout
 from bohdi_ray.engines.openai import resolve_secret
+from bohdi_ray.engines.openai.proxies import proxy_of
 from bohdi_ray.engines.prompts import load_templates
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.layout.machines import THIS_MACHINE, this_machine
@@ -183,7 +184,8 @@ def _check_window(at: str, model: VllmModel, own: int | None, config: FusionConf
 
 
 def _check_remote_sources(config: FusionConfig, nodes: Sequence[Node] | None, findings: Findings) -> None:
-    """A key that is missing here is missing on a run of this machine alone; other nodes may have it."""
+    """A key that is missing here, and a proxy that cannot be used, count on a run of this machine alone: other nodes
+    have an environment of their own."""
     here_alone = nodes is not None and [node.name for node in nodes] == [THIS_MACHINE]
     for i, source in enumerate(config.sources):
         if source.kind != "openai":
@@ -194,6 +196,15 @@ def _check_remote_sources(config: FusionConfig, nodes: Sequence[Node] | None, fi
             findings.problems.append(problem)
         elif problem is not None:
             findings.notes.append(f"{source.name}: {source.api_key} gives no key here; the nodes of the run need it")
+        try:
+            proxy_of(source.base_url)
+        except ConfigError as error:
+            if here_alone:
+                findings.problems.append(error)
+            else:
+                findings.notes.append(
+                    f"{source.name}: with this machine's environment it could not be reached: {error}"
+                )
 
 
 def _key_error(field_name: str, reference: str | None) -> ConfigError | None:

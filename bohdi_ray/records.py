@@ -85,6 +85,23 @@ class SproutRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceTally:
+    """What became of the requests to one source."""
+
+    asked: dict[str, int] = field(default_factory=dict)  # by role
+    lost: dict[str, int] = field(default_factory=dict)  # of these, by "role:reason"
+    said: str = ""  # the newest error in words
+
+    @property
+    def num_asked(self) -> int:
+        return sum(self.asked.values())
+
+    @property
+    def num_lost(self) -> int:
+        return sum(self.lost.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Proposals:
     """What the sources proposed for one `SproutRequest`."""
 
@@ -95,6 +112,7 @@ class Proposals:
     quarantined: tuple[str, ...] = ()  # parts of RUN/quarantine with requests that were set aside: abstentions
     model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
     num_unsupported: int = 0  # valid names that too few sources find likely (`sprout.min_support`)
+    sources: dict[str, SourceTally] = field(default_factory=dict)  # by source
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +240,7 @@ class Outcome:
     model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
     counts: dict[str, int] = field(default_factory=dict)  # requests, retries and rejections by name
     quarantined: str | None = None  # the part of RUN/quarantine with the request that was set aside
+    sources: dict[str, SourceTally] = field(default_factory=dict)  # what became of the requests to each source
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bohdi_ray.observe.source_report import from_json, sentence, silent
 from bohdi_ray.observe.text import one_line
 from bohdi_ray.observe.verdict import Holder, LookFacts, RunFacts, Verdict, judge_run
+from bohdi_ray.records import SourceTally
 from bohdi_ray.run_state import DriverState, read_state
 from bohdi_ray.storage.json_files import facts as json_object
 from bohdi_ray.storage.lease import is_over, read_lease
@@ -113,8 +115,14 @@ def _facts(
         train_step_s=config.deadlines.train_step_s,
         max_staleness=config.harvest.max_staleness,
         left_out=told.left_out,
+        silent=silent(_newest_sources(told)),
         look=_look(told.looks, now),
     )
+
+
+def _newest_sources(told: Told) -> dict[str, SourceTally]:
+    """What each source gave in the newest round that is harvested."""
+    return from_json(told.rounds[max(told.rounds)].get("sources")) if told.rounds else {}
 
 
 def _finished(run: RunDir) -> str | None:
@@ -190,6 +198,8 @@ def _figures(
         yield f"held-out loss: {losses[-1][1]:.3f} after round {losses[-1][0]}; best version {state.best_version}"
     if facts.holder is not None:
         yield f"lease: {facts.holder.owner}, heartbeat {facts.holder.heartbeat_age_s:.0f} s ago"
+    if lossy := [sentence(s, tally) for s, tally in _newest_sources(told).items() if tally.lost]:
+        yield f"sources in round {max(told.rounds)}: {'; '.join(lossy)}"
     if facts.left_out and facts.holder is not None:
         yield f"sources left out: {', '.join(facts.left_out)}"
 

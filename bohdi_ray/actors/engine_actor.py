@@ -19,9 +19,9 @@ from typing import Any
 import ray
 
 from bohdi_ray.actors.seats import Seat
-from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.config import SCORING, FusionConfig, OpenAIModel, VllmModel
 from bohdi_ray.engines.gate import Gate
-from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
+from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport, RemoteSpec
 from bohdi_ray.errors import EngineFailed
 from bohdi_ray.randomness import derived_seed
 from bohdi_ray.records import Completion, EngineRequest
@@ -34,9 +34,9 @@ FAREWELL_S = 5.0  # for callers to get their error before the process ends
 
 
 class EngineActor:
-    """Made with `EngineSpec` (vLLM) or `OpenAIModel` (remote); the same calls for both."""
+    """Made with `EngineSpec` (vLLM) or `RemoteSpec` (remote); the same calls for both."""
 
-    def __init__(self, spec: EngineSpec | OpenAIModel):
+    def __init__(self, spec: EngineSpec | RemoteSpec):
         self._spec = spec
         self._engine: Any
         if isinstance(spec, EngineSpec):
@@ -46,7 +46,7 @@ class EngineActor:
         else:
             from bohdi_ray.engines.openai import RemoteEngine
 
-            self._engine = RemoteEngine(spec)
+            self._engine = RemoteEngine(spec.model, judges=spec.judges)
         self._gate = Gate()
         self._ending = False
 
@@ -59,7 +59,7 @@ class EngineActor:
             return await self._engine.start()
 
     async def ping(self) -> None:
-        """Of a remote source: raises RemoteFailed when its server does not answer."""
+        """Of a remote source: raises RemoteFailed when its server does not answer what harvests ask."""
         await self._engine.ping()
 
     async def run(
@@ -186,6 +186,10 @@ def make_engine_actor(
     config: FusionConfig,
 ) -> Any:
     """The handle of a new replica in its seat; call `start` before anything else."""
-    spec = engine_spec(model, version, weights_dir, config) if isinstance(model, VllmModel) else model
+    spec = (
+        engine_spec(model, version, weights_dir, config)
+        if isinstance(model, VllmModel)
+        else RemoteSpec(model, judges=config.judge.policy not in SCORING)
+    )
     log.info("making engine %s", replica_id)
     return ray.remote(**actor_options(model, seat))(EngineActor).remote(spec)

@@ -6,7 +6,9 @@ again elsewhere: generation is at-least-once, and its seed makes it the same req
 
 A request that was in two engines when they died may be what kills them: from then on it is asked alone, with no other
 request in the engine, and when that one dies too it is set aside in RUN/quarantine. What merely waited in line, or was
-answered with other weights than the round's, is not blamed.
+answered with other weights than the round's, is not blamed. Nor is a request blamed for what a remote server refused or
+failed: no text of ours ends somebody's server, so it is asked again of what the pools put in the place of that source,
+and fails alone, with the server's reason, when it fails there too.
 """
 
 from __future__ import annotations
@@ -22,7 +24,16 @@ import numpy as np
 
 from bohdi_ray.actors.waits import as_bohdi_error, is_engines_fault
 from bohdi_ray.engines.routing import Replica, RoutingTable, choose
-from bohdi_ray.errors import SEE_LOGS, DeadlineExceeded, EngineFailed, EngineRetired, RequestQuarantined, SourceLeftOut
+from bohdi_ray.errors import (
+    SEE_LOGS,
+    DeadlineExceeded,
+    EngineFailed,
+    EngineRetired,
+    RemoteFailed,
+    RequestQuarantined,
+    RequestRefused,
+    SourceLeftOut,
+)
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
 from bohdi_ray.storage.quarantine import Case, Death, Quarantine
 
@@ -30,6 +41,9 @@ from bohdi_ray.storage.quarantine import Case, Death, Quarantine
 MOST_DEATHS = 2
 # Calls that end without this request's answer, though the engine lives, after which the run ends: no restart helps.
 MOST_UNANSWERED = 3
+# Times that a remote source fails for good with a request, though it passed its health check in between, after which
+# it counts as one that this source cannot serve.
+MOST_REMOTE_FAILURES = 3
 
 Waiting = tuple[EngineRequest, asyncio.Future[Completion]]
 
@@ -77,6 +91,7 @@ class RoutedModels:
         self._failed_replicas: set[str] = set()
         self._deaths: dict[str, list[Death]] = {}  # by request id
         self._unanswered: dict[str, int] = defaultdict(int)  # calls by request id
+        self._remote_failures: dict[str, int] = defaultdict(int)  # the same, of remote sources that failed
         self._calls: set[asyncio.Task[None]] = set()
         self._renewal: asyncio.Task[None] | None = None
 
@@ -166,6 +181,8 @@ class RoutedModels:
                 continue  # nobody waits for it any more
             if failure is None:
                 self._ask_again_unanswered(model, waiting, replica_id)
+            elif isinstance(failure, RemoteFailed):
+                self._ask_again_after_remote_failure(model, waiting, failure)
             elif inside:
                 self._ask_again_after_death(model, waiting, Death(replica_id, str(failure), time.time(), alone))
             else:
@@ -189,6 +206,15 @@ class RoutedModels:
         what = "ended their answers early or served other weights than this round's"
         error = f"{MOST_UNANSWERED} engines {what} for request {request_id} to {model}, the last one {replica_id}"
         _fail([waiting], EngineFailed(f"{error}; {SEE_LOGS}"))
+
+    def _ask_again_after_remote_failure(self, model: str, waiting: Waiting, failure: RemoteFailed) -> None:
+        request, future = waiting
+        self._remote_failures[request.request_id] += 1
+        if self._remote_failures[request.request_id] < MOST_REMOTE_FAILURES:
+            self._put(model, waiting)
+        else:
+            refused = RequestRefused(f"{failure} ({MOST_REMOTE_FAILURES} times with this request)")
+            future.set_result(Completion(request.request_id, model, 0, error=refused))
 
     def _ask_again_after_death(self, model: str, waiting: Waiting, death: Death) -> None:
         self._deaths.setdefault(waiting[0].request_id, []).append(death)

@@ -20,6 +20,7 @@ from bohdi_ray.config.models import (
 from bohdi_ray.config.sections import (
     DEFAULT_STYLES,
     NOT_ONES_OWN,
+    SCORING,
     BanditConfig,
     DeadlineConfig,
     EnlightenmentConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "DEFAULT_STYLES",
     "NOT_ONES_OWN",
     "ROLE_DEFAULTS",
+    "SCORING",
     "BanditConfig",
     "DeadlineConfig",
     "EngineArgs",

@@ -240,13 +240,13 @@ class OpenAIModel(ModelBase):
     model: str
     """The name the server knows the model by."""
     base_url: str
-    """The server's address up to and including `/v1`."""
+    """The server's address up to and including `/v1`; a query (`?api-version=…`) is kept."""
     api_key: str | None = None
     """Reference to the key: `env:NAME` or `file:PATH`, read where it is used, never the key itself."""
     max_in_flight: int = Field(16, ge=1)
     """Requests sent at a time by this run."""
     max_retries: int = Field(6, ge=0)
-    """Retries with jitter on 429, 5xx and time-outs."""
+    """Retries with growing, jittered pauses on 408, 409, 425, 429, 5xx, time-outs and connections that fail."""
     timeout_s: float = Field(300, gt=0)
     """Time one request may take, s."""
     price_per_million_prompt_tokens: float = Field(0, ge=0)

@@ -28,7 +28,8 @@ from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import SEE_LOGS, EngineFailed, Interrupted, StepNotReady
 from bohdi_ray.names import RunNames
 from bohdi_ray.observe.notice import Notify
-from bohdi_ray.records import Outcome, Proposals, Ticket
+from bohdi_ray.observe.source_report import summed
+from bohdi_ray.records import Outcome, Proposals, SourceTally, Ticket
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.run_dir import QUARANTINE, RunDir
 
@@ -77,8 +78,13 @@ class RoundHarvest:
     num_invalid_names: int = 0
     num_unsupported_names: int = 0
     num_quarantined: int = 0  # requests
+    proposed: dict[str, SourceTally] = field(default_factory=dict)  # what each source gave where it was asked for names
     started: float = 0.0  # time.monotonic(), s
     finished: float = 0.0
+
+    def sources(self) -> dict[str, SourceTally]:
+        """What became of all its requests, by source."""
+        return summed([self.proposed, *(outcome.sources for outcome in self.outcomes)])
 
 
 class Meditation:
@@ -232,6 +238,7 @@ class Meditation:
         self._result.num_tokens += sum(proposals.num_tokens for proposals in answers)
         self._result.num_invalid_names += sum(proposals.num_invalid for proposals in answers)
         self._result.num_unsupported_names += sum(proposals.num_unsupported for proposals in answers)
+        self._result.proposed = summed([self._result.proposed, *(proposals.sources for proposals in answers)])
         for proposals in answers:
             self._result.model_tokens.update(proposals.model_tokens)
             for part in proposals.quarantined:

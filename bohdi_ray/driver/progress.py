@@ -26,6 +26,7 @@ from bohdi_ray.observe.intervals import Intervals
 from bohdi_ray.observe.metric_names import FAILURE_KINDS
 from bohdi_ray.observe.metrics import Metrics
 from bohdi_ray.observe.run_metrics import LiveLook, RunMetrics
+from bohdi_ray.observe.source_report import silent, troubled
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.observe.trackers import open_trackers
 from bohdi_ray.rounds import HeldoutTrail, Progress
@@ -59,6 +60,7 @@ class RunProgress:
         self._news = HarvestNews()
         self._replay_tokens: dict[int, int] = {}  # by round
         self._recorded_look = -math.inf  # time.monotonic(), s
+        self._learned: set[str] = set()  # of remote sources, as it was told
 
     def __enter__(self) -> RunProgress:
         return self
@@ -165,6 +167,11 @@ class RunProgress:
     def on_look(self, look: LiveLook) -> None:
         """The parts of the run were looked at."""
         self.live.looked(look)
+        for stats in look.engines.values():
+            for text in stats.learned:
+                if text not in self._learned:
+                    self._learned.add(text)
+                    self.on_notice("source_dialect", text, model=stats.name, learned=text)
         if time.monotonic() - self._recorded_look >= RECORD_LOOK_EVERY_S:
             self._recorded_look = time.monotonic()
             self.metrics.log("look", **self.live.record())
@@ -237,7 +244,15 @@ class RunProgress:
             f"sources won {rate}; {summary.heldout} held out; {num_rows} rows to train on; "
             f"harvested with weights version {summary.weights_version} in {summary.seconds['harvest']:.0f} s"
         )
+        self._tell_of_sources(summary)
         self.save()
+
+    def _tell_of_sources(self, summary: RoundSummary) -> None:
+        """Whom a round has lost, and why: a source that gave nothing is no small matter."""
+        for source, text in silent(summary.sources).items():
+            self.on_notice("source_silent", f"round {summary.round}: {text}", model=source, round=summary.round)
+        for text in troubled(summary.sources):
+            self.message(f"round {summary.round}: {text}")
 
     def on_trained(self, round: int, metrics: dict[str, Any]) -> None:
         """The trainer has committed `round`."""

@@ -39,6 +39,7 @@ def round_summary(
         failures=dict(failures),
         tokens={**tokens, **_replay(replay_tokens)},
         training_rows=num_rows,
+        sources=harvest.sources(),
         seconds={"harvest": harvest.finished - harvest.started},
     )
 
@@ -63,6 +64,7 @@ def round_record(summary: RoundSummary, harvest: RoundHarvest, closed: RoundClos
         **{name: getattr(summary, name) for name in same},
         "seconds": summary.seconds["harvest"],
         "requests": dict(counts),
+        "sources": {source: asdict(tally) for source, tally in summary.sources.items()},
         "elections_asked": harvest.num_elections_asked,
         "invalid_names": harvest.num_invalid_names,
         "unsupported_names": harvest.num_unsupported_names,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from bohdi_ray.config import VllmModel
+    from bohdi_ray.config import OpenAIModel, VllmModel
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,18 @@ class EngineSpec:
     request_s: float = 900.0  # one request, from when vLLM gets it
     weights_s: float = 600.0  # draining, then loading and proving new weights, falling asleep, or waking up
     tolerance: float = 0.15  # mean absolute difference from the trainer, nats per token
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+
+@dataclass(frozen=True)
+class RemoteSpec:
+    """A source behind somebody's server, and what the run asks of it."""
+
+    model: OpenAIModel
+    judges: bool  # whether it is asked for labels
 
     @property
     def name(self) -> str:
@@ -60,3 +72,4 @@ class EngineStats:
     num_waiting: int = 0  # requests that wait for their turn; not part of num_in_flight
     num_begun: int = 0  # requests whose turn has come
     waited_s: float = 0.0  # how long these waited for it, summed
+    learned: tuple[str, ...] = ()  # remote engines only: what their server does not take, in whole sentences

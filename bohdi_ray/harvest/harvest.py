@@ -21,6 +21,7 @@ from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.judge import JudgeFailure, NobodyJudged, judge
 from bohdi_ray.harvest.models import Models, all_of, error_name
 from bohdi_ray.harvest.plan import HarvestPlan
+from bohdi_ray.harvest.source_notes import NotedModels, SourceNotes
 from bohdi_ray.randomness import derived_seed, generator
 from bohdi_ray.records import (
     Candidate,
@@ -48,7 +49,9 @@ FAILURES: tuple[str, ...] = tuple(name for part in get_args(Failure) for name in
 async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tuple[Outcome, Sample | None]:
     """Harvest one ticket: an Outcome, and the Sample unless it failed. Raises SourceLeftOut."""
     started_at = time.time()
-    work = TicketWork(ticket, models, plan)
+    notes = SourceNotes()
+    models = NotedModels(models, notes)
+    work = TicketWork(ticket, models, plan, notes)
     leader, style = work.draw()
     try:
         question = await work.ask(leader, style)
@@ -105,6 +108,7 @@ class TicketWork:
     ticket: Ticket
     models: Models
     plan: HarvestPlan
+    notes: SourceNotes = field(default_factory=SourceNotes)
     counts: Counter[str] = field(default_factory=Counter)
     tokens: Counter[tuple[Role, str]] = field(default_factory=Counter)  # decoded, by role and model
 
@@ -131,6 +135,7 @@ class TicketWork:
             if problem is None:
                 return question
             self.counts[f"question_rejected:{problem}"] += 1
+            self.notes.lose(leader, "question", problem)
         raise TicketFailed("invalid_question")
 
     async def answers(self, question: str) -> tuple[Candidate, ...]:
@@ -162,6 +167,7 @@ class TicketWork:
             num_tokens={role: n for role, n in num_tokens.items() if n},
             model_tokens={tokens_name(role, model): n for (role, model), n in self.tokens.items() if n},
             counts={name: n for name, n in self.counts.items() if n},
+            sources=self.notes.tallies(),
             **fields,  # type: ignore[arg-type]
         )
 
@@ -191,6 +197,8 @@ class TicketWork:
             rejected = answer_problem(text, done.finish_reason, self.plan.min_answer_chars)
         if rejected is not None:
             self.counts[f"answer_rejected:{rejected}"] += 1
+            if done.error is None and done.model != self.models.target:
+                self.notes.lose(done.model, "answer", rejected)
         return Candidate(
             model=done.model,
             weights_version=done.weights_version,

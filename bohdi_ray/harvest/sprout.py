@@ -16,6 +16,7 @@ from bohdi_ray.engines.prompts import name_regex, parse_name
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan
+from bohdi_ray.harvest.source_notes import NotedModels, SourceNotes
 from bohdi_ray.randomness import derived_seed, generator
 from bohdi_ray.records import Completion, GenerationRequest, Proposals, ScoreRequest, SproutRequest, tokens_name
 from bohdi_ray.tree.names import valid_name
@@ -25,6 +26,8 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
     """Every source that takes part proposes `proposals_per_source` names. A prompt too long for a source, or a request
     that its engines die of, costs that proposal. With `min_support` the sources are then asked what they think of each
     other's names. Raises SourceLeftOut."""
+    notes = SourceNotes()
+    models = NotedModels(models, notes)
     level = plan.level_names[len(request.path)]
     prompt = plan.templates.render_sprout(request.path, level, leaf=request.leaf, election=request.election)
     asked = [
@@ -65,6 +68,7 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
         num_tokens=model_tokens.total(),
         model_tokens=dict(model_tokens),
         quarantined=tuple(quarantined),
+        sources=notes.tallies(),
     )
 
 

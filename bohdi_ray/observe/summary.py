@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bohdi_ray.harvest.duplicates import near_duplicate_rate
-from bohdi_ray.records import DomainPath, Sample
+from bohdi_ray.observe.source_report import summed
+from bohdi_ray.records import DomainPath, Sample, SourceTally
 
 PHASES = ("start_up", "harvest", "training", "weights", "overlap", "total")
 Z95 = 1.959963984540054  # of a two-sided 95 % interval
@@ -36,6 +37,7 @@ class RoundSummary:
     training_loss: float | None = None
     heldout_loss: float | None = None  # of the weights this round trained
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
+    sources: dict[str, SourceTally] = field(default_factory=dict)  # what each gave; of this driver's rounds alone
 
     @property
     def reward_rate(self) -> float | None:
@@ -123,6 +125,11 @@ class Summary:
         return _added(round.failures for round in self.rounds)
 
     @property
+    def sources(self) -> dict[str, SourceTally]:
+        """What became of the requests to each source, in the rounds of the last driver."""
+        return summed(round.sources for round in self.rounds)
+
+    @property
     def tokens_per_accepted_sample(self) -> dict[str, float | None]:
         """Tokens decoded for one accepted sample, by role; failed tickets' tokens are part of the price."""
         return {role: n / self.num_accepted if self.num_accepted else None for role, n in self.tokens.items()}
@@ -150,6 +157,7 @@ class Summary:
             "self_preference": {name: p.to_json() for name, p in self.samples.self_preference.items()},
             "near_duplicate_rate": self.samples.near_duplicate_rate,
             "failures": self.failures,
+            "sources": {source: dataclasses.asdict(tally) for source, tally in self.sources.items()},
             "tokens": self.tokens,
             "tokens_per_accepted_sample": self.tokens_per_accepted_sample,
             "seconds": self.seconds,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from bohdi_ray.observe.source_report import reasons
 from bohdi_ray.observe.summary import PHASES, Summary
 from bohdi_ray.observe.text import one_line
+from bohdi_ray.records import SourceTally
 
 Row = tuple[str, str]
 Section = tuple[str, list[Row]]
@@ -18,6 +20,7 @@ def sections(summary: Summary) -> list[Section]:
         ("Result", _result(summary)),
         ("Exploration", _exploration(summary)),
         ("Who won", _winners(summary)),
+        ("What sources gave", [(name, told(tally)) for name, tally in summary.sources.items()]),
         ("Tokens decoded per accepted sample", _tokens(summary)),
         ("Time", _time(summary)),
         ("Rounds", _rounds(summary)),
@@ -44,6 +47,12 @@ def as_text(summary: Summary) -> str:
         lines.append(title)
         lines += [f"  {label:<{width}}  {value}" for label, value in rows]
     return "\n".join(lines)
+
+
+def told(tally: SourceTally) -> str:
+    """Requests that a source answered in a way that could be used, and what became of the others."""
+    lost = f"; lost: {reasons(tally)}" if tally.lost else ""
+    return f"{tally.num_asked - tally.num_lost} of {tally.num_asked} requests answered{lost}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -55,6 +55,7 @@ class RunFacts:
     train_step_s: float = 1800.0  # deadlines.train_step_s
     max_staleness: int = 1
     left_out: Mapping[str, str] = field(default_factory=dict)  # why, by source
+    silent: Mapping[str, str] = field(default_factory=dict)  # sentences about sources that gave nothing in a round
     look: LookFacts | None = None
 
 
@@ -112,6 +113,9 @@ def judge_run(facts: RunFacts) -> Verdict:
         reasons = "; ".join(f"{name}: {why}" for name, why in facts.left_out.items())
         remedy = "mend what is down: it is tried again every few minutes"
         return Verdict("degraded", f"{how}, and works without {', '.join(facts.left_out)} ({reasons})", remedy, side)
+    if facts.silent:
+        remedy = "see its server and what it said, or take it out of the configuration"
+        return Verdict("degraded", f"{how}, and {'; '.join(facts.silent.values())} in the last round", remedy, side)
     if facts.look is not None and facts.look.lacking:
         lacking = ", ".join(
             f"{m} {facts.look.replicas[m][1]} of {facts.look.replicas[m][0]}" for m in facts.look.lacking

@@ -107,6 +107,17 @@ def test_a_key_that_is_there_is_accepted_and_never_shown(make_model, monkeypatch
     assert findings.problems == [] and "verysecret" not in str(findings.notes)
 
 
+def test_a_proxy_that_cannot_be_used_is_refused_on_this_machine_and_noted_elsewhere(make_model, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "ftp://proxy:21")
+    remote = {"kind": "openai", "model": "m", "base_url": "http://far.example/v1"}
+    config = config_of(remote, {"model": str(make_model())})
+    assert "SCHEME://HOST:PORT" in problems(config, [local_node(config)])["HTTP_PROXY"]
+    findings = preflight(config, CPU_NODE)
+    assert findings.problems == [] and any("HTTP_PROXY" in note for note in findings.notes)
+
+
 def test_without_nodes_the_placement_is_said_not_to_have_been_checked(make_model):
     assert any("placement" in note for note in preflight(config_of(make_model()), None).notes)
 

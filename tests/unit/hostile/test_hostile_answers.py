@@ -158,7 +158,7 @@ def test_any_reply_of_a_server_is_an_answer_or_a_refusal(data):
         label_logprobs(done, len(LABELS))
 
 
-@pytest.mark.parametrize("content", [None, [{"type": "text", "text": "A"}], {"a": 1}, 7, b"bytes"])
+@pytest.mark.parametrize("content", [None, [{"type": "image_url"}, 7, None], {"a": 1}, 7, b"bytes", [[["A"]]]])
 def test_an_answer_that_is_no_text_is_empty(content):
     answer = Reply(finish_reason="stop", message=Reply(content=content), logprobs=None)
     request = GenerationRequest("id", "answer", "p", SamplingSpec(0, 1, 8, 0))

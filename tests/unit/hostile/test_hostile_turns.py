@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from bohdi_ray.config import OpenAIModel
 from bohdi_ray.engines.answers import Answers
-from bohdi_ray.engines.openai import CONTROL_TOKENS, RemoteEngine
+from bohdi_ray.engines.openai import CONTROL_TOKENS
+from bohdi_ray.engines.openai.capabilities import Capabilities
+from bohdi_ray.engines.openai.fields import body_of
 from bohdi_ray.records import GenerationRequest, SamplingSpec, TrainingRow
 from bohdi_ray.training.encode import EncodedRow, Encoder
 
@@ -104,7 +106,7 @@ def test_no_text_adds_a_turn_to_a_training_row(family, question, answer):
 @examples(40)
 @given(text=FORGED | ANY_TEXT)
 def test_no_control_token_of_a_common_family_is_sent_to_a_server(text):
-    engine = RemoteEngine(OpenAIModel(name="r", kind="openai", model="r", base_url="http://127.0.0.1:1/v1"))
-    sent = engine._fields(GenerationRequest("id", "answer", text, SPEC))
+    model = OpenAIModel(name="r", kind="openai", model="r", base_url="http://127.0.0.1:1/v1")
+    sent = body_of(GenerationRequest("id", "answer", text, SPEC), model, Capabilities())
     assert [message["role"] for message in sent["messages"]] == ["user"]
     assert not any(token in sent["messages"][0]["content"] for token in CONTROL_TOKENS)

@@ -1,131 +1,46 @@
-"""RemoteEngine against a small OpenAI-like server on loopback, over the official client."""
+"""RemoteEngine against a small OpenAI-like server on loopback: requests, retries, and whose fault a failure is."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from email.utils import formatdate
 
 import pytest
+from openai_server import reply, request, serving
 
-from bohdi_ray.config import OpenAIModel
-from bohdi_ray.engines.openai import RemoteEngine, resolve_secret
+from bohdi_ray.engines.openai import engine as engine_module
+from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.errors import ConfigError, PromptTooLong, RemoteFailed, RequestRefused
-from bohdi_ray.records import GenerationRequest, SamplingSpec, ScoreRequest
+from bohdi_ray.records import ScoreRequest
 
 KEY = "sk-very-secret"
 
 
-class Server:
-    """Answers what was queued, in order, then `default`; keeps every request."""
-
-    def __init__(self):
-        self.queued: list[tuple[int, dict | None, dict]] = []  # status, body (None: never answers), headers
-        self.default = (200, reply("fine"), {})
-        self.delay_s = 0.0
-        self.refuses: dict[str, str] = {}  # a field in the request -> message of a 400
-        self.requests: list[dict] = []
-        self.keys: list[str] = []
-        self.most_at_once = self._now = 0
-        self.released = threading.Event()
-        self._lock = threading.Lock()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, content, headers = server.take(body, self.headers["Authorization"])
-                if content is None:
-                    server.released.wait(20)
-                    return
-                server.released.wait(server.delay_s)
-                data = json.dumps(content).encode()
-                server.leave()
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.http.server_port}/v1"
-
-    def take(self, body, key):
-        with self._lock:
-            self.requests.append(body)
-            self.keys.append(key)
-            self._now += 1
-            self.most_at_once = max(self.most_at_once, self._now)
-            for field, message in self.refuses.items():
-                if field in body or any(field == m["role"] for m in body["messages"]):
-                    return 400, {"error": {"message": message}}, {}
-            return self.queued.pop(0) if self.queued else self.default
-
-    def leave(self):
-        with self._lock:
-            self._now -= 1
-
-
-def reply(text, top=None, finish="stop"):
-    logprobs = None
-    if top is not None:
-        entries = [{"token": t, "logprob": p, "bytes": None} for t, p in top]
-        logprobs = {"content": [{**entries[0], "top_logprobs": entries}]}
-    return {
-        "id": "x",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": text},
-                "finish_reason": finish,
-                "logprobs": logprobs,
-            }
-        ],
-        "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
-    }
-
-
 @pytest.fixture
 def server():
-    server = Server()
-    yield server
-    server.released.set()
-    server.http.shutdown()
-    server.http.server_close()
+    with serving() as server:
+        yield server
 
 
 def ask(server, *requests, **fields):
-    """Completions by request id, and the engine's final counters."""
-
-    async def main():
-        model = OpenAIModel(name="far", kind="openai", model="m", base_url=server.url, **fields)
-        engine = RemoteEngine(model, first_delay_s=0.01)
-        await engine.start()
-        try:
-            parts = [part async for part in engine.run(requests)]
-            return {c.request_id: c for part in parts for c in part}, await engine.stats()
-        finally:
-            await engine.stop()
-
-    return asyncio.run(asyncio.wait_for(main(), 60))
+    return server.ask_all(*requests, **fields)
 
 
-def request(name="a", **fields):
-    return GenerationRequest(name, "answer", fields.pop("prompt", "Why?"), SamplingSpec(0.7, 0.8, 100, 5), **fields)
+def error(message, **fields):
+    return {"error": {"message": message, **fields}}
+
+
+def refuses(server, **messages):
+    """A 400 for each field, or role of a message, with its message."""
+
+    def rule(body):
+        for name, message in messages.items():
+            if name in body or any(name == m["role"] for m in body["messages"]):
+                return 400, error(message), {}
+        return None
+
+    server.rules.append(rule)
 
 
 def test_an_answer_comes_back_with_its_counts_and_the_request_is_as_configured(server):
@@ -162,27 +77,117 @@ def test_a_time_out_is_tried_again(server):
 
 
 def test_a_server_that_keeps_failing_ends_in_an_error_that_says_so(server):
-    server.default = (500, {"error": {"message": "broken"}}, {})
+    server.default = (500, error("broken"), {})
     with pytest.raises(RemoteFailed, match="failed 3 times"):
         ask(server, request(), max_retries=2)
-    assert len(server.requests) == 3
+    assert len(server.requests) == 4  # the last one asks whether it is there at all
 
 
-def test_a_ping_is_one_short_request_that_tells_whether_the_server_answers(server):
-    async def ping():
-        model = OpenAIModel(name="far", kind="openai", model="m", base_url=server.url, max_retries=1)
-        engine = RemoteEngine(model, first_delay_s=0.01)
-        await engine.start()
-        await engine.ping()
-        return await engine.stats()
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 520, 529])
+def test_a_status_that_passes_is_tried_again(server, status):
+    server.queued = [(status, error("not now"), {})]
+    done, stats = ask(server, request())
+    assert done["a"].text == "fine" and stats.num_retries == 1
 
-    assert asyncio.run(ping()).num_decoded_tokens == 3  # paid for, so counted
-    assert [request["max_tokens"] for request in server.requests] == [1]
-    server.queued = [(400, {"error": {"message": "max_tokens must be 2 or more"}}, {})]
-    asyncio.run(ping())  # it refuses the request, so it is there
-    server.default = (503, {"error": {"message": "down"}}, {})
-    with pytest.raises(RemoteFailed, match="failed 2 times"):
-        asyncio.run(ping())
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": "0.2"},
+        {"retry-after-ms": "200"},
+        {"Retry-After": "200ms"},
+    ],
+)
+def test_a_pause_that_the_server_asks_for_is_kept(server, headers):
+    server.queued = [(429, error("slower"), headers)]
+    started = time.monotonic()
+    ask(server, request())
+    assert time.monotonic() - started >= 0.2
+
+
+@pytest.mark.parametrize("asked", ["86400", formatdate(4e9, usegmt=True), "99999999"])
+def test_a_pause_of_hours_is_bounded(server, asked, monkeypatch):
+    monkeypatch.setattr(engine_module, "LONGEST_DELAY_S", 0.05)
+    server.queued = [(429, error("tomorrow"), {"Retry-After": asked})]
+    started = time.monotonic()
+    done, _ = ask(server, request())
+    assert done["a"].text == "fine" and time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("asked", ["soon", "-5", "nan", "1e400", ""])
+def test_a_pause_that_is_no_time_is_ignored(server, asked):
+    server.queued = [(429, error("slower"), {"Retry-After": asked})]
+    done, _ = ask(server, request())
+    assert done["a"].text == "fine"
+
+
+FLAGGED = "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
+OPENROUTER = {"error": {"code": 403, "message": "Input was flagged", "metadata": {"reasons": ["violence"]}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (413, error("Request Entity Too Large")),
+        (413, "<html><h1>413 Request Entity Too Large</h1></html>"),
+        (403, OPENROUTER),
+        (403, "<html>Request blocked by the firewall</html>"),
+        (403, error("no")),
+        (404, error("no")),
+        (422, {"detail": "no"}),
+        (451, error("no")),
+        (400, error(FLAGGED, code="content_filter", param="prompt")),
+        (400, error("Output data may contain inappropriate content.", code="data_inspection_failed")),
+        (429, error("Request too large for m on tokens per min (TPM): Limit 30000, Requested 40000.")),
+    ],
+)
+def test_a_request_that_a_server_will_not_have_fails_alone_and_at_once(server, status, body):
+    server.rules.append(lambda sent: (status, body, {}) if "bad" in sent["messages"][-1]["content"] else None)
+    good = [request(str(i)) for i in range(3)]
+    done, stats = ask(server, request("bad", prompt="bad"), *good)
+    assert isinstance(done["bad"].error, RequestRefused | PromptTooLong) and done["bad"].finish_reason is None
+    assert all(done[r.request_id].text == "fine" for r in good) and stats.num_retries == 0
+
+
+@pytest.mark.parametrize("status", [500, 503, 429, 408])
+def test_a_request_that_fails_again_and_again_while_the_server_answers_others_fails_alone(server, status):
+    server.rules.append(lambda sent: (status, error("no"), {}) if "bad" in sent["messages"][-1]["content"] else None)
+    done, stats = ask(server, request("bad", prompt="bad"), request(), max_retries=2)
+    assert isinstance(done["bad"].error, RequestRefused) and "3 times" in str(done["bad"].error)
+    assert done["a"].text == "fine" and stats.num_retries == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, error("Incorrect API key")),
+        (402, error("Insufficient Balance")),
+        (403, error("Country, region, or territory not supported")),
+        (404, error("The model `m` does not exist")),
+        (429, error("You exceeded your current quota, please check your plan.", code="insufficient_quota")),
+    ],
+)
+def test_a_refusal_of_every_request_is_the_sources_failure(server, status, body):
+    server.default = (status, body, {})
+    with pytest.raises(RemoteFailed, match=r"check base_url, model and api_key"):
+        ask(server, request(), max_retries=3)
+    assert len(server.requests) <= 2
+
+
+def test_a_source_that_refuses_one_request_after_the_other_is_asked_whether_it_is_there(server):
+    server.default = (400, error("no"), {})
+    with pytest.raises(RemoteFailed, match="HTTP 400: no"):
+        ask(server, *(request(str(i)) for i in range(12)), max_in_flight=1)
+    assert len(server.requests) <= engine_module.MOST_REFUSED + 4
+
+
+def test_a_key_that_the_server_repeats_is_not_told(server, monkeypatch, caplog):
+    monkeypatch.setenv("FAR_KEY", KEY)
+    server.rules.append(lambda body: (400, error(f"seed is not supported for {KEY}"), {}) if "seed" in body else None)
+    server.default = (401, error(f"wrong key {KEY}"), {})
+    with pytest.raises(RemoteFailed, match=r"wrong key \*\*\*") as raised:
+        ask(server, request(), api_key="env:FAR_KEY")
+    assert KEY not in str(raised.value) and KEY not in caplog.text
 
 
 def test_a_wrong_key_is_not_tried_again_and_never_shown(server, monkeypatch, caplog):
@@ -190,7 +195,7 @@ def test_a_wrong_key_is_not_tried_again_and_never_shown(server, monkeypatch, cap
     server.default = (401, {"error": {"message": "wrong key"}}, {})
     with pytest.raises(RemoteFailed, match="check base_url, model and api_key") as raised:
         ask(server, request(), api_key="env:FAR_KEY")
-    assert server.keys == [f"Bearer {KEY}"]
+    assert [headers["authorization"] for headers in server.headers] == [f"Bearer {KEY}"]
     assert KEY not in str(raised.value) and KEY not in caplog.text
 
 
@@ -210,12 +215,13 @@ def test_a_judges_label_comes_with_its_log_probabilities(server):
 
 
 def test_what_a_server_does_not_take_is_left_out_from_then_on(server):
-    server.refuses = {
-        "structured_outputs": "Unrecognized request argument: structured_outputs",
-        "logprobs": "logprobs is not supported with this model",
-        "top_logprobs": "top_logprobs is not supported with this model",
-        "max_tokens": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
-    }
+    refuses(
+        server,
+        structured_outputs="Unrecognized request argument: structured_outputs",
+        logprobs="logprobs is not supported with this model",
+        top_logprobs="top_logprobs is not supported with this model",
+        max_tokens="Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+    )
     server.default = (200, reply("The best answer is (B)."), {})
     done, stats = ask(server, *(request(str(i), choices=("A", "B")) for i in range(4)), max_in_flight=4)
     assert {c.text for c in done.values()} == {"B"} and stats.num_served == 4
@@ -225,7 +231,7 @@ def test_what_a_server_does_not_take_is_left_out_from_then_on(server):
 
 
 def test_a_system_prompt_is_folded_where_the_server_has_no_system_role(server):
-    server.refuses = {"system": "System role not supported"}
+    refuses(server, system="System role not supported")
     done, _ = ask(server, request(), system_prompt="Be brief.")
     assert done["a"].text == "fine"
     assert server.requests[-1]["messages"] == [{"role": "user", "content": "Be brief.\n\nWhy?"}]
@@ -276,7 +282,7 @@ def test_a_wrong_value_fails_that_request_alone_and_no_field_is_left_out(server,
     ],
 )
 def test_a_field_that_the_server_does_not_know_is_left_out(server, message):
-    server.refuses = {"seed": message}
+    refuses(server, seed=message)
     done, _ = ask(server, request("a"), request("b"), max_in_flight=1)
     assert done["a"].text == done["b"].text == "fine"
     assert "seed" not in server.requests[-1] and len(server.requests) == 3

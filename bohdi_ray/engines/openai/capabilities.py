@@ -1,0 +1,55 @@
+"""What one model behind one server takes: learned at the first refusal, remembered by every engine of this process.
+
+Filled by lessons.py from what a server says, and by engine.py from how it answers; read by fields.py, which makes a
+request's body. Every change goes one way (left out, lower, next), so learning ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+# Room for reasoning that nobody configured, tokens: the first grant, doubled when it is used up, to the last one.
+FIRST_ROOM, LAST_ROOM = 2048, 16384
+
+
+@dataclass(slots=True)
+class Capabilities:
+    """Of one model. `notices` says in whole sentences what was learned, by what it is about."""
+
+    left_out: set[str] = field(default_factory=set)  # fields
+    left_out_at: dict[str, float] = field(default_factory=dict)  # fields left out where they would have this value
+    at_most: dict[str, float] = field(default_factory=dict)
+    at_least: dict[str, float] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    added: dict[str, Any] = field(default_factory=dict)  # what the server insists on
+    folded: bool = False  # the system prompt opens the user turn
+    parts: bool = False  # content as a list of parts
+    counted_logprobs: bool = False  # `logprobs` is the number of alternatives
+    rungs: dict[str, int] = field(default_factory=dict)  # by kind of constraint, see constraints.py
+    room: int = 0  # for reasoning, tokens
+    notices: dict[str, str] = field(default_factory=dict)
+
+    def note(self, about: str, text: str) -> None:
+        """Says it once, in the log and to whoever asks for `notices`, where the newest about something counts."""
+        if self.notices.get(about) != text:
+            self.notices[about] = text
+            log.info("%s", text)
+
+    def give_room(self) -> bool:
+        """More room for reasoning; False once there is no more."""
+        if self.room >= LAST_ROOM:
+            return False
+        self.room = min(LAST_ROOM, max(FIRST_ROOM, 2 * self.room))
+        return True
+
+
+_KNOWN: dict[tuple[str, str], Capabilities] = {}
+
+
+def capabilities_of(base_url: str, model: str) -> Capabilities:
+    """The one record of this model in this process."""
+    return _KNOWN.setdefault((base_url, model), Capabilities())

@@ -1,0 +1,102 @@
+"""How servers say what is wrong with a field, and which field they mean. English; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from bohdi_ray.engines.openai.troubles import Complaint
+
+# What servers say of a field that they do not take, as against one whose value is wrong.
+NOT_TAKEN = re.compile(
+    r"unsupported(?!\w)|unrecogni[sz]ed|deprecated|disallowed|forbidden|obsolete|no longer"
+    r"|(not|n't|never|cannot|no) (be |currently |yet |get |a |an |been )?"
+    r"(support\w*|permitted|allow\w*|recogni[sz]\w*|accept\w*|available|enabled|implemented|specified|used|taken|take"
+    r"|expected|valid (param|arg|field|prop|option)\w*|known|defined|compatible)"
+    r"|(unknown|unexpected|extra|additional)[ _](keyword |request |body |json |input )?"
+    r"(name|field|param|arg|key|propert|input|forbidden|option)\w*|cannot find field|invalid (field|key)\b"
+    r"|was unexpected|is unexpected|to be removed|remove (it|this|the)|\bdisabled\b"
+    r"|(not have|n't have|no|lack\w*|without) (the )?(permission|access)|permission denied|not (authori[sz]ed|entitled)"
+    r"|(invalid|illegal) (request )?(param\w*|argument|field|key|property|option)s?:?"
+    r" ['\"`]?[\w.]+['\"`]?(?=[.!]?\s*$)",
+    re.I,
+)
+# What they say of a field that has one value.
+FIXED = re.compile(
+    r"only (the )?(default|\(?[01](\.\d+)?\)?(?![\d.,] *(and|to|-|–)))|may only be|fixed (at|to)|immutable"
+    r"|only (supports?|accepts?|allows?) (the |a )?(default|fixed|temperature|value|top_p)"
+    r"|not (configurable|adjustable)"
+    r"|must be (set to |equal to |exactly )?(the default|\(?1(\.0)?\)?(?! *(,|and|or|to|-|–|\d)))"
+    r"|can(not|'t) be (changed|modified|set|customi[sz]ed|adjusted)",
+    re.I,
+)
+# What they say of a value outside of its limits.
+LIMITED = re.compile(
+    r"(must|should|has to|needs to|can|may) (not )?be (between|in\b|within|less|lower|smaller|greater|larger|higher"
+    r"|more|at (most|least)|>|<|≤|≥|a positive|positive|strictly|no (more|greater|larger|less)|up to)"
+    r"|[<>]=|[<>] ?\d|≤|≥|out of range|exceeds?\b|max(imum)?:? \d|up to \d"
+    r"|(above|below|exceed\w*|than|over|under)( the| its)? (max|min|allowed|limit)|valid range|supported range"
+    r"|(more|greater|less|fewer) than( or equal to)? \d|at (most|least) \d|too (large|high|big|small|low)"
+    r"|expected a value|max(imum)?( allowed)?( value)?( of|:| is| for)|strictly positive|allowed range"
+    r"|limit(ed)? (to|of|is)",
+    re.I,
+)
+EXACT = re.compile(r"extra_forbidden|(unsupported|unknown|unrecognized|unexpected)_(param|arg|field|key|name)\w*", re.I)
+ONE_VALUE_CODES = re.compile(r"unsupported_value", re.I)
+LIMIT_CODES = re.compile(r"less_than|greater_than|above_max|below_min|value_error\.number", re.I)
+UNKNOWN = re.compile(
+    r"unknown|unrecogni[sz]ed|unexpected|\bextra[ _]|cannot find field|additional propert", re.I
+)  # a field by its name, whatever it holds
+MAX_GAP = 60  # characters between a field's name and what is said of it
+NUMBER = re.compile(r"(?<![\w.])\d{1,3}(?:,\d{3})+(?![\d.])|(?<![\w.])\d+(?:\.\d+)?(?!\w)")
+WANTS_NUMBER = re.compile(r"\bint(eger)?\b|\bnumber\b|int_type|int_parsing|\bnumeric\b", re.I)
+
+
+def named(complaint: Complaint, names: Sequence[str], said: re.Pattern[str], num_sentences: int = 1) -> list[str]:
+    """Those fields of `names` that the complaint is about: by the server's own naming, or, for each place where its
+    text has what was `said`, the name that is nearest, within so many sentences."""
+    if by_path := [name for name in names if name in complaint.path]:
+        return by_path
+    if complaint.path and complaint.path[0] in ("messages", "model"):
+        return []
+    found: dict[str, None] = {}
+    places = [(m.start(), m.end(), name) for name in names for m in _mention(name).finditer(complaint.text)]
+    for phrase in said.finditer(complaint.text):
+        gaps = [(_gap(complaint.text, phrase.span(), (start, end), num_sentences), name) for start, end, name in places]
+        near = [(gap, name) for gap, name in gaps if gap is not None]
+        if near:
+            found |= {name: None for name in (min(near)[1], *_listed(complaint.text, phrase.end(), places))}
+    return list(found)
+
+
+def _gap(text: str, phrase: tuple[int, int], mention: tuple[int, int], num_sentences: int) -> int | None:
+    """Characters between a phrase and a field's name; None where they do not belong together."""
+    start, end = mention
+    if start < phrase[1] and end > phrase[0]:
+        return 0
+    between = text[phrase[1] : start] if start >= phrase[1] else text[end : phrase[0]]
+    too_far = len(between) > MAX_GAP * num_sentences
+    return None if too_far or len(re.findall(r"[.;!?][\s'\"]", between)) >= num_sentences else len(between)
+
+
+def _listed(text: str, at: int, places: list[tuple[int, int, str]]) -> Iterator[str]:
+    """Names in a list that follows a phrase: "does not support parameters: ['logprobs', 'seed']"."""
+    match = re.match(r"[^\[\]{}.;]{0,40}\[([^\]]{1,400})\]", text[at:])
+    if match:
+        yield from (name for start, _, name in places if at + match.start(1) <= start < at + match.end(1))
+
+
+@lru_cache(maxsize=64)
+def _mention(name: str) -> re.Pattern[str]:
+    """A field in a text: `top_p`, also top-p, "top p" and topP; log-probabilities also in full."""
+    written = re.escape(name).replace("_", "[ _-]?").replace("logprobs", "log[ _-]?prob(?:s|abilit(?:y|ies))")
+    return re.compile(rf"(?<![\w-]){written}(?![\w-])", re.I)
+
+
+def mentions(text: str, name: str) -> bool:
+    return _mention(name).search(text) is not None
+
+
+def numbers_in(text: str) -> list[float]:
+    return [float(number.replace(",", "")) for number in NUMBER.findall(text)]

@@ -1,0 +1,58 @@
+"""What a health check asks: the same as harvests, with the same fields, about something that any model can answer."""
+
+from __future__ import annotations
+
+import re
+
+from bohdi_ray.config import OpenAIModel
+from bohdi_ray.engines.prompts import name_regex
+from bohdi_ray.records import Completion, GenerationRequest, Role, SamplingSpec
+
+PREFIX = "ping/"
+LABELS = ("A", "B")
+ANSWER = "Name a colour."
+NAME = "Write the first entry of a numbered list of sciences: its number, a full stop, a space, and the name alone."
+LABEL = "Which of these is a colour?\n\nA: green\n\nB: seven\n\nAnswer with the letter A or B alone."
+
+
+def requests(model: OpenAIModel, judges: bool) -> list[GenerationRequest]:
+    """One request of each kind that a run makes of its sources, with a role's own sampling."""
+    asked = [
+        GenerationRequest(f"{PREFIX}answer", "answer", ANSWER, sampling_of(model, "answer")),
+        GenerationRequest(f"{PREFIX}sprout", "sprout", NAME, sampling_of(model, "sprout"), regex=name_regex(1)),
+    ]
+    if judges:
+        asked.append(GenerationRequest(f"{PREFIX}judge", "judge", LABEL, sampling_of(model, "judge"), choices=LABELS))
+    return asked
+
+
+def shortest(model: OpenAIModel) -> GenerationRequest:
+    """A plain request that costs next to nothing: whether the server answers at all."""
+    sampling = sampling_of(model, "answer")
+    return GenerationRequest(
+        f"{PREFIX}short", "answer", ANSWER, SamplingSpec(sampling.temperature, sampling.top_p, 16, sampling.seed)
+    )
+
+
+def sampling_of(model: OpenAIModel, role: Role) -> SamplingSpec:
+    """A role's sampling, as harvests ask with it."""
+    of = model.sampling_of(role)
+    assert of.temperature is not None and of.top_p is not None and of.max_tokens is not None
+    return SamplingSpec(of.temperature, of.top_p, of.max_tokens, seed=0)
+
+
+def problem(request: GenerationRequest, done: Completion) -> str | None:
+    """What a person should know of an answer to a health check; None if nothing."""
+    if request.choices is not None and done.choice_logprobs is None:
+        return f"it names no label where it is asked for one ({done.text[:80]!r}); what it judges will be lost"
+    if not done.text.strip():
+        return f"its answer to the health check ({request.role}) is empty"
+    return None
+
+
+RAN_OUT = re.compile(r"could not finish the message because max_tokens|output limit was reached", re.I)
+
+
+def ran_out(said: str) -> bool:
+    """Whether a server says that a reply had no room: what OpenAI says of models whose reasoning took all of it."""
+    return RAN_OUT.search(said) is not None

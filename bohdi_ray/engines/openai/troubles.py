@@ -1,0 +1,245 @@
+"""What a server says when it does not answer: one form for all the shapes that error bodies have.
+
+Known shapes: `{"error": {"message", "param", "code"}}`, the same in a list, `{"error": "text"}`, `{"detail": [{"loc",
+"msg", "type"}]}` (pydantic) also inside of `message` and inside of JSON that is quoted as text, `fieldViolations`
+(Google), `{"message": "text"}`, plain text, pages. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+MAX_SAID = 2000  # characters of what a server says that are looked at, told and logged
+RETRIED = frozenset({408, 409, 425, 429})  # and all from 500 on
+UNREACHABLE = -1  # instead of a status, where there was no answer
+DEPTH = 6  # of JSON inside of JSON
+
+# busy: ask again later. account: no request of this key is served. too_long, flagged: this request alone. refused: it
+# depends on what is said.
+Kind = Literal["busy", "account", "too_long", "flagged", "refused"]
+
+TOO_LONG = re.compile(
+    r"context[ _-]?(length|window|size)|max_model_len|maximum (input|prompt|model) length"
+    r"|(prompt|input|message|request)s? (is |are )?too (long|large)|too many (input |prompt )?tokens"
+    r"|(prompt|input)[^.]{0,40} exceeds? [^.]{0,40}(token|length|context)"
+    r"|exceeds the (available|maximum|model)[^.]{0,20} (context|input|sequence)"
+    r"|`?inputs`? (tokens )?(must have less than|\+ `?max_new_tokens`? must be)|string_above_max_length"
+    r"|(request|payload|body) (entity )?too large|reduce (the length|your (prompt|message))",
+    re.I,
+)
+FLAGGED = re.compile(
+    r"content[ _-]?(filter|policy|management|moderation)|\bmoderat(ion|ed)\b|\bflagged\b|responsibleaipolicy"
+    r"|data_inspection|inappropriate content|safety[ _-](system|policy|filter|settings|reasons|check)|usage polic"
+    r"|violat(e|es|ed|ing|ion)\b[^.]{0,60}\bpolic|sensitive (content|words)|prohibited_content|blocked by",
+    re.I,
+)
+NO_CREDIT = re.compile(r"insufficient[ _](quota|balance|credit|fund)|payment required|credit balance is too low", re.I)
+BUSY = re.compile(
+    r"overload|rate.?limit|too many requests|try (again|later)|temporar|unavailable|capacity|time[d -]*out"
+    r"|internal (server )?error|server (is )?busy|upstream|bad gateway",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One thing that a server finds wrong with a request."""
+
+    text: str
+    path: tuple[str, ...] = ()  # of the field, where the server names it apart from the text
+    code: str = ""  # the server's word for the kind of error
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A request that came to nothing. `status` is HTTP's, or the one that the body of a 200 gives; 0 for neither,
+    UNREACHABLE where there was no answer."""
+
+    status: int
+    said: str
+    complaints: tuple[Complaint, ...] = ()
+    asks_s: float | None = None  # how long the server wants to be left alone
+
+    @property
+    def kind(self) -> Kind:
+        codes = " ".join(complaint.code for complaint in self.complaints)
+        both = f"{codes} {self.said}"
+        if self.status in (401, 402):
+            return "account"
+        if self.status in (0, 400, 403, 429) and self.asks_s is None and NO_CREDIT.search(both):
+            return "account"  # a quota that comes back within minutes says when
+        if self.status == 413 or (0 <= self.status <= 500 and self.status != 429 and TOO_LONG.search(both)):
+            return "too_long"
+        if self.status == 429 and re.search(r"request (is )?too large", both, re.I):
+            return "too_long"  # for the tokens a minute, however long it waits
+        if self.status in (0, 400, 403, 406, 422, 451) and FLAGGED.search(both):
+            return "flagged"
+        if (
+            self.status in RETRIED
+            or self.status >= 500
+            or self.status == UNREACHABLE
+            or (not self.status and BUSY.search(both))
+        ):
+            return "busy"
+        return "refused"
+
+    def __str__(self) -> str:
+        return f"HTTP {self.status}: {self.said}" if self.status > 0 else self.said
+
+
+def trouble_of(status: int, body: str, headers: Mapping[str, str] | None = None, prompt: str = "") -> Trouble:
+    """The trouble that a body tells of. The request's own `prompt`, which some servers repeat, is left out of it."""
+    if len(prompt) > 8:
+        as_json = (json.dumps(prompt, ensure_ascii=ascii)[1:-1] for ascii in (True, False))
+        for written in {prompt, *as_json, repr(prompt)[1:-1]}:
+            body = body.replace(written, "...")
+    complaints = tuple(dict.fromkeys(_complaints(_json(body), DEPTH)))[:20]
+    said = "; ".join(dict.fromkeys(complaint.text for complaint in complaints)) or " ".join(body.split())
+    if not complaints and body.strip():
+        complaints = (Complaint(body.strip()[:MAX_SAID]),)
+    return Trouble(status, said[:MAX_SAID] or "nothing is said", complaints, _asked_pause(headers or {}, body))
+
+
+def trouble_in(reply: Any, body: str, prompt: str = "") -> Trouble | None:
+    """The error that the body of an HTTP 200 holds instead of an answer, if it does."""
+    if isinstance(reply, list) and len(reply) == 1:
+        reply = reply[0]
+    if not isinstance(reply, dict):
+        return None
+    choices = reply.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    if first and not first.get("error") and (first.get("message") or not reply.get("error")):
+        return None
+    error = first.get("error") or reply.get("error")
+    if not error and not any(isinstance(reply.get(key), str | dict | list) for key in _SPEAKING):
+        return None
+    told = trouble_of(0, json.dumps(error, ensure_ascii=False) if error else body, prompt=prompt)
+    return Trouble(_status_in(error or reply), told.said, told.complaints, told.asks_s)
+
+
+_SPEAKING = ("error", "detail", "message", "msg", "errors", "base_resp", "error_msg", "error_message")
+_TEXT = ("message", "msg", "description", "error_message", "error_msg", "status_msg", "title", "reason")
+_INNER = ("detail", "details", "errors", "fieldViolations", "metadata", "raw", "innererror", "base_resp", "cause")
+_CODE = ("code", "type", "error_type", "status", "err_code", "error_code")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _complaints(value: Any, depth: int) -> Iterator[Complaint]:
+    """Everything in a body that is said to be wrong, the most exact first."""
+    if depth == 0:
+        return
+    if isinstance(value, str):
+        inner = _quoted_json(value)
+        if inner is not None:
+            yield from _complaints(inner, depth - 1)
+        elif value.strip():
+            yield Complaint(value.strip()[:MAX_SAID])
+    elif isinstance(value, list):
+        for item in value[:20]:
+            yield from _complaints(item, depth - 1)
+    elif isinstance(value, dict):
+        yield from _of_object(value, depth)
+
+
+def _of_object(value: dict[str, Any], depth: int) -> Iterator[Complaint]:
+    code = " ".join(str(value[key]) for key in _CODE if isinstance(value.get(key), str | int))
+    text = next((value[key] for key in _TEXT if isinstance(value.get(key), str) and value[key].strip()), None)
+    where = value.get("loc") or value.get("param") or value.get("field") or ()
+    for key in (
+        "detail",
+        "details",
+        "errors",
+        "fieldViolations",
+        "metadata",
+        "raw",
+        "innererror",
+        "base_resp",
+        "cause",
+    ):
+        # Further objects; plain texts among them only where nothing else is said.
+        if isinstance(value.get(key), dict | list) or (isinstance(value.get(key), str) and _worth_it(value, key, text)):
+            yield from _complaints(value[key], depth - 1)
+    if isinstance(value.get("error"), dict | list | str):
+        yield from _complaints(value["error"], depth - 1)
+    if text is not None:
+        inner = _quoted_json(text)
+        if inner is not None:
+            yield from _complaints(inner, depth - 1)
+        else:
+            yield Complaint(text.strip()[:MAX_SAID], _path(where), code)
+    elif isinstance(value.get("message"), dict | list):
+        yield from _complaints(value["message"], depth - 1)
+    elif code and not any(isinstance(value.get(key), dict | list | str) for key in ("error", "detail", "details")):
+        yield Complaint(code, _path(where), code)
+    elif not any(key in value for key in (*_INNER, "error")):  # {"seed": ["Unknown field."]}
+        for name, said in value.items():
+            for text in [said] if isinstance(said, str) else said if isinstance(said, list) else ():
+                if isinstance(text, str) and text.strip():
+                    yield Complaint(f"{name}: {text.strip()}"[:MAX_SAID], (name,))
+
+
+def _worth_it(value: dict[str, Any], key: str, text: str | None) -> bool:
+    return text is None or _quoted_json(value[key]) is not None
+
+
+def _quoted_json(text: str) -> Any:
+    """The JSON object or list that a text is, or that it ends with; None for any other text."""
+    for start in (0, *(m.start() for m in re.finditer(r"[\[{]", text[:400]))):
+        candidate = text[start:].strip()
+        inner = _json(candidate) if candidate[:1] in ("{", "[") else None
+        if (isinstance(inner, dict) and inner) or (isinstance(inner, list) and any(isinstance(i, dict) for i in inner)):
+            return inner
+    return None
+
+
+def _path(where: Any) -> tuple[str, ...]:
+    """("messages", "0", "role") of "messages[0].role" or of ["body", "messages", 0, "role"]."""
+    if isinstance(where, str):
+        where = re.findall(r"[^.\[\]'\"\s]+", where)
+    if not isinstance(where, list | tuple):
+        return ()
+    names = tuple(str(name) for name in where if isinstance(name, str | int))
+    return names[1:] if names[:1] in (("body",), ("extra_body",)) else names
+
+
+def _status_in(error: Any) -> int:
+    """The HTTP status that an error inside of a 200 names; 0 for none."""
+    values = (
+        [error.get(key) for key in ("code", "status", "status_code", "http_code")] if isinstance(error, dict) else []
+    )
+    for value in values:
+        if isinstance(value, str) and value.isdigit():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599:
+            return value
+    return 0
+
+
+def _asked_pause(headers: Mapping[str, str], body: str) -> float | None:
+    """Seconds that the server asks for: a number, milliseconds, or a date; Google's `retryDelay`."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        asked = headers.get(name, "").strip()
+        if match := re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s)?", asked):
+            return float(match[1]) / (1000.0 if match[2] == "ms" else scale)
+        if asked:
+            try:
+                date = parsedate_to_datetime(asked)
+                now = parsedate_to_datetime(headers["date"]) if headers.get("date") else None
+            except (ValueError, TypeError, IndexError):
+                continue
+            return max(0.0, date.timestamp() - (now.timestamp() if now else time.time()))
+    if match := re.search(r'"retryDelay":\s*"(\d{1,6}(?:\.\d+)?)s"', body):
+        return float(match[1])
+    return None

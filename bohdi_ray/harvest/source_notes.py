@@ -1,0 +1,94 @@
+"""What becomes of the requests to each source in one piece of harvest work: how many, what was lost and why.
+
+A harvest's own counts say how much of a role was lost; these say by whom. Errors of requests and labels that cannot be
+read are noted here, as the answers come; what the quality gates refuse, harvest.py notes. The target is no source.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bohdi_ray.errors import RequestQuarantined
+from bohdi_ray.harvest.judge import label_logprobs
+from bohdi_ray.harvest.models import Models, error_name
+from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest, SourceTally
+
+MAX_SAID = 400  # characters of an error that are kept
+
+
+@dataclass(slots=True)
+class SourceNotes:
+    """Counts by (source, role) and by (source, "role:reason"), and the newest error of each source in words."""
+
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost: Counter[tuple[str, str]] = field(default_factory=Counter)
+    said: dict[str, str] = field(default_factory=dict)
+
+    def lose(self, source: str, role: str, reason: str, said: str = "") -> None:
+        """A request came to nothing."""
+        self.lost[source, f"{role}:{reason}"] += 1
+        if said:
+            self.said[source] = said[:MAX_SAID]
+
+    def tallies(self) -> dict[str, SourceTally]:
+        """By source."""
+        return {
+            source: SourceTally(
+                asked={role: n for (name, role), n in self.asked.items() if name == source},
+                lost={reason: n for (name, reason), n in self.lost.items() if name == source},
+                said=self.said.get(source, ""),
+            )
+            for source in dict.fromkeys(source for source, _ in self.asked)
+        }
+
+
+class NotedModels:
+    """`Models`, with every request to a source noted."""
+
+    def __init__(self, models: Models, notes: SourceNotes):
+        self._models, self._notes = models, notes
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return self._models.sources
+
+    @property
+    def target(self) -> str:
+        return self._models.target
+
+    async def generate(self, model: str, request: GenerationRequest) -> Completion:
+        try:
+            done = await self._models.generate(model, request)
+        except RequestQuarantined as error:
+            self._note(model, request, "request_quarantined", str(error))
+            raise
+        unreadable = (
+            request.choices is not None and done.error is None and label_logprobs(done, len(request.choices)) is None
+        )
+        self._take(model, request, done, "unreadable" if unreadable else None)
+        return done
+
+    async def score(self, model: str, request: ScoreRequest) -> Completion:
+        try:
+            done = await self._models.score(model, request)
+        except RequestQuarantined as error:
+            self._note(model, request, "request_quarantined", str(error))
+            raise
+        self._take(model, request, done, None)
+        return done
+
+    def _take(self, model: str, request: EngineRequest, done: Completion, problem: str | None) -> None:
+        if done.error is not None:
+            self._note(model, request, error_name(done.error), str(done.error))
+        elif request.role == "sprout" and isinstance(request, GenerationRequest) and not done.text.strip():
+            self._note(model, request, "empty")
+        else:
+            self._note(model, request, problem)
+
+    def _note(self, model: str, request: EngineRequest, problem: str | None, said: str = "") -> None:
+        if model == self.target:
+            return
+        self._notes.asked[model, request.role] += 1
+        if problem is not None:
+            self._notes.lose(model, request.role, problem, said)

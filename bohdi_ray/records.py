@@ -1,7 +1,8 @@
 """The frozen records that cross processes. No behaviour beyond what a record can say about itself.
 
-Everything here pickles fast and imports nothing beyond the standard library and other light modules, so a Ray worker
-that needs a record needs nothing else. `Sample` is the full account of one harvest (docs/design.md, section "Records"); the others are messages.
+Everything here pickles fast and imports nothing beyond the standard library and other light modules, so that a Ray
+worker that needs a record needs nothing else. `Sample` is the full account of one harvest (docs/design.md, section
+"Records"); the others are messages.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.languages.labels import label_of
 from bohdi_ray.records import DomainPath
 
 TEMPLATE_NAMES = ("sprout", "question", "answer", "judge")
@@ -34,8 +35,6 @@ _LABEL = re.compile(
 _OWN_ANSWER = re.compile(r"\n(?:[^\S\n]|[>#*_])*+(?:answer|solution|response)[*_]*+\s*+[:：]", re.I)
 _UNFINISHED = re.compile(r"(?:^| )(?:of|the|and|or|for|in|on|to|with|an?|is|are|by|from|at|as)$", re.I)
 _CODE_FENCE = re.compile(r"(`{3,}+|~{3,}+)[^\n`]*\n(?P<body>.*)\n\1\s*", re.S)
-# "A good answer ..." names nothing: after the letter the text ends, or punctuation or a new line follows.
-_NAMED_LABEL = re.compile(r"\W*(?:(?:[Tt]he )?(?:[Bb]est )?[Aa]nswer(?: is)?\W*)?([A-Z])(?=\s*(?:$|[).:,\]*\"'\n]))")
 _MARKS = " \t>#*_"
 _QUOTES = (('"', '"'), ("“", "”"), ("«", "»"), ("'", "'"))
 
@@ -240,6 +239,5 @@ def parse_name(text: str) -> str:
 
 
 def parse_label(text: str, labels: tuple[str, ...]) -> str | None:
-    """The label a judge named, or None if its text does not begin with one."""
-    match = _NAMED_LABEL.match(clean_text(text)[:80])
-    return match[1] if match and match[1] in labels else None
+    """The label a judge's text names as its answer, or None (`languages/labels.py` has the rule)."""
+    return label_of(clean_text(text), labels)

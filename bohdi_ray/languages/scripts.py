@@ -96,14 +96,18 @@ def ranges_of(characters: Iterable[str]) -> str:
     return "".join(re.escape(first) + (f"-{re.escape(last)}" if first != last else "") for first, last in parts)
 
 
+def letter_list(script: str, marks: bool = False) -> list[str]:
+    """All letters of one script in order, or with `marks` also its combining marks; ideographs and syllables apart."""
+    codes = _codes_by_script(False).get(script) or _codes_by_script(True).get(script, [])
+    return [chr(code) for code in codes if marks or unicodedata.category(chr(code))[0] == "L"]
+
+
 @lru_cache(maxsize=64)
 def letters_of(script: str, marks: bool = False) -> str:
-    """All letters of one script, or with `marks` also its combining marks, as the inside of a class in a pattern."""
+    """The same as the inside of a class in a pattern, ideographs and syllables included."""
     if script == "HAN":
         return _IDEOGRAPHS
-    codes = _codes_by_script(False).get(script) or _codes_by_script(True).get(script, [])
-    wanted = [chr(code) for code in codes if marks or unicodedata.category(chr(code))[0] == "L"]
-    return (_SYLLABLES if script == "HANGUL" else "") + ranges_of(wanted)
+    return (_SYLLABLES if script == "HANGUL" else "") + ranges_of(letter_list(script, marks))
 
 
 @lru_cache(maxsize=2)

@@ -1,7 +1,8 @@
 """The frozen records that cross processes. No behaviour beyond what a record can say about itself.
 
-Everything here pickles fast and imports nothing but the standard library, so a Ray worker that needs a record needs
-nothing else. `Sample` is the full account of one harvest (docs/design.md, section "Records"); the others are messages.
+Everything here pickles fast and imports nothing beyond the standard library and other light modules, so that a Ray
+worker that needs a record needs nothing else. `Sample` is the full account of one harvest (docs/design.md, section
+"Records"); the others are messages.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-import unicodedata
 from dataclasses import dataclass, field
 from typing import Literal
 
 from bohdi_ray.errors import BohdiError
+from bohdi_ray.languages.questions import normalised as normalised
 
 # A domain is named by the titles on the way to it, without the root: ("Science", "Physics", "Optics").
 DomainPath = tuple[str, ...]
@@ -274,28 +275,8 @@ def tokens_name(role: Role, model: str) -> str:
     return f"{role}/{model}"
 
 
-def normalised(question: str) -> str:
-    """Case, accents' encoding, punctuation and spacing removed: what "the same question" means here."""
-    return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", _stream_safe(question)).casefold()).strip()
-
-
-def _stream_safe(text: str) -> str:
-    """The text with no more than 30 combining marks in a row (Unicode Standard Annex 15, stream-safe text format): a
-    longer run is sorted in quadratic time, half a minute for a megabyte of marks."""
-    if text.isascii():
-        return text
-    kept, run = [], 0
-    for character in text:
-        run = run + 1 if unicodedata.combining(character) else 0
-        if run > 30:
-            kept.append("\u034f")  # combining grapheme joiner: a mark that ends a run
-            run = 1
-        kept.append(character)
-    return "".join(kept)
-
-
 def question_hash(question: str) -> str:
-    """128 bits of the normalised question, as hexadecimal text."""
+    """128 bits of the question as `languages/questions.py` normalises it, as hexadecimal text."""
     return hashlib.blake2b(normalised(question).encode(), digest_size=16).hexdigest()
 
 

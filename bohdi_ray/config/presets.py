@@ -32,6 +32,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "enlightenment.rows_per_step": 60,
     "harvest.min_question_chars": 30,
     "harvest.min_answer_chars": 30,
+    "harvest.length_unit": "characters",
     "harvest.question_attempts": 1,
     "harvest.heldout_fraction": 0.0,
     "harvest.max_staleness": 0,

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.config.bandit import BanditConfig as BanditConfig
 from bohdi_ray.config.models import Section, check_label_selector
+from bohdi_ray.languages.length import LengthUnit
 from bohdi_ray.records import MAX_STEPS, MAX_TICKETS
 
 # The paper's six ways to ask (section 4 of the method), in our own words.
@@ -97,9 +98,12 @@ class HarvestConfig(Section):
     styles: tuple[str, ...] = DEFAULT_STYLES
     """Ways to ask; one is drawn uniformly per ticket."""
     min_question_chars: int = Field(30, ge=0)
-    """A question must be longer than this."""
+    """A question must be longer than this, in `length_unit`."""
     min_answer_chars: int = Field(30, ge=0)
-    """An answer must be longer than this."""
+    """An answer must be longer than this, in `length_unit`."""
+    length_unit: LengthUnit = "weighted"
+    """What lengths are counted in. `weighted`: letters' worth, fair to all scripts: an ideograph counts 3, kana and
+    Hangul 2, a letter 1, accents 0 (docs/languages.md). `characters` (the paper): Unicode code points."""
     question_attempts: int = Field(2, ge=1)
     """Tries to get a valid question before the ticket fails."""
     heldout_fraction: float = Field(0.1, ge=0, lt=1)

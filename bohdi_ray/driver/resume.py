@@ -14,6 +14,7 @@ import msgspec
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change, changes
 from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
+from bohdi_ray.languages.questions import TEXT_RULES
 from bohdi_ray.run_state import DriverState, read_state
 from bohdi_ray.storage.json_files import decoded
 from bohdi_ray.storage.run_dir import (
@@ -75,6 +76,7 @@ def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionC
         remedy = "Name the run: `bohdi resume RUN`, or run_dir=RUN beside --resume."
         raise ConfigErrors([ConfigError("run_dir", config.run_dir, rule, remedy)])
     run = RunDir.open(config.run_dir)
+    check_text_rules(run)
     before = run.config()
     config = with_schedule(config, before)
     found = changes(before, config)
@@ -101,6 +103,22 @@ def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionC
     if not reset_optimizer:
         _check_workers(run, config)
     return config, found
+
+
+def check_text_rules(run: RunDir) -> None:
+    """Raises RunDirError for a run whose questions were compared and measured by other rules than this version's.
+
+    Its journal holds hashes that no question has any more: what it asked before would be asked again unnoticed, and
+    what it trained on might count as held out.
+    """
+    began = run.environment()
+    if (rules := began.get("text_rules")) != TEXT_RULES:
+        raise RunDirError(
+            f"{run.location} was begun by bohdi_ray {began.get('bohdi_ray')} (commit {began.get('git')}) with text "
+            f"rules {rules or 1}; this version has {TEXT_RULES}. Its questions would not be recognised, neither repeated "
+            "nor held-out ones. Resume it with that version, or start a new run; `bohdi tree`, `bohdi status` and "
+            "`bohdi export` read it"
+        )
 
 
 def with_schedule(config: FusionConfig, before: FusionConfig | None = None) -> FusionConfig:

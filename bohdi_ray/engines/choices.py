@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from bohdi_ray.languages.labels import begins_with_label, label_of
+
+MAX_LABEL_TOKEN = 8  # characters of a token that may be a label with marks around it
 UNLIKELY = -20.0  # log-probability given to labels that a server without log-probabilities did not choose
 
 
@@ -21,9 +23,10 @@ def normalised_choices(logprobs: Mapping[str, float]) -> dict[str, float]:
 def first_token_choices(tokens: Iterable[tuple[str, float]], choices: Sequence[str]) -> dict[str, float] | None:
     """Log-probability of each choice from `(text, logprob)` of the first token; None if that does not settle it.
 
-    Several tokens may begin the same choice (a byte token beside the letter's own, a space before it): their
-    probabilities add up. A token that begins two choices settles nothing. A choice that no token begins gets the
-    smallest log-probability seen, an upper bound: it was not among the most likely tokens.
+    Several tokens may begin the same choice (a byte token beside the letter's own, a space before it, a lower-case or
+    full-width letter, a bracket or asterisks around it): their probabilities add up. A token that begins two choices
+    settles nothing. A choice that no token begins gets the smallest log-probability seen, an upper bound: it was not
+    among the most likely tokens.
     """
     sums = dict.fromkeys(choices, 0.0)
     smallest = 0.0
@@ -32,8 +35,7 @@ def first_token_choices(tokens: Iterable[tuple[str, float]], choices: Sequence[s
             continue
         logprob = min(logprob, 0.0)  # a server may send anything
         smallest = min(smallest, logprob)
-        written = text.strip()
-        begun = [choice for choice in choices if written and choice.startswith(written)]
+        begun = _begun_by(text, choices)
         if len(begun) > 1:
             return None
         if begun:
@@ -43,24 +45,31 @@ def first_token_choices(tokens: Iterable[tuple[str, float]], choices: Sequence[s
     return normalised_choices({c: math.log(p) if p > 0 else smallest for c, p in sums.items()})
 
 
+def _begun_by(token: str, choices: Sequence[str]) -> list[str]:
+    """The choices that a token may begin; one that is set off as an answer begins that one."""
+    written = token.strip()
+    begun = [choice for choice in choices if written and choice.startswith(written)]
+    if not begun and len(written) <= MAX_LABEL_TOKEN and (label := label_of(token, choices)) is not None:
+        return [label]
+    return begun
+
+
 def labelled(
     text: str, alternatives: list[tuple[str, float]], choices: Sequence[str]
 ) -> tuple[str, dict[str, float] | None]:
     """The label an answer chose, with log-probabilities normalised over the labels.
 
-    From the server's log-probabilities where it gives them, else from the text alone: then the label it holds is taken
-    as certain. (text, None) when neither names a label.
+    What label the text names decides `languages/labels.py`. From the server's log-probabilities where the text begins
+    with the label, for they are those of its first token; else the label is taken as certain. (text, None) when the
+    text names none: then its first token is the beginning of prose, whatever letter it is.
     """
-    found = first_token_choices(alternatives, choices) if alternatives else None
-    written = text.strip()
-    if written not in choices:
-        marks = "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))
-        named = set(re.findall(rf"(?<!\w)({marks})(?!\w)", text))
-        written = named.pop() if len(named) == 1 else ""  # "A better one is B" names two, so none
-    if found is not None:
-        return written or max(found, key=lambda choice: found[choice]), found
-    if not written:
+    label = label_of(text, choices)
+    if label is None:
         return text, None
+    if alternatives and begins_with_label(text, choices):
+        found = first_token_choices(alternatives, choices)
+        if found is not None:
+            return label, found
     # As far from the others as UNLIKELY says; the difference from exactly normalised is below 1e-7.
     rest = math.log1p(-(len(choices) - 1) * math.exp(UNLIKELY))
-    return written, {choice: rest if choice == written else UNLIKELY for choice in choices}
+    return label, {choice: rest if choice == label else UNLIKELY for choice in choices}

@@ -21,23 +21,22 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.languages import headings
+from bohdi_ray.languages.labels import label_of
+from bohdi_ray.languages.name_grammar import name_regex as name_regex
 from bohdi_ray.records import DomainPath
 
 TEMPLATE_NAMES = ("sprout", "question", "answer", "judge")
 LABELS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_LABEL = re.compile(
-    r"[\s>#*_]*(?:(?:exam |the )?(?:question|task|problem|prompt)|q)(?: \d+)?[*_]*\s*[:：][*_]*\s*", re.I
-)
+_LABEL = re.compile(rf"[\s>#*_【\[]*(?:{headings.QUESTION})(?: ?\d+)?[*_】\]]*\s*[:：][*_]*\s*", re.I)
 # Possessive, and no run of blank lines or marks is looked through twice: a megabyte of them would take hours.
-_OWN_ANSWER = re.compile(r"\n(?:[^\S\n]|[>#*_])*+(?:answer|solution|response)[*_]*+\s*+[:：]", re.I)
+_OWN_ANSWER = re.compile(rf"\n(?:[^\S\n]|[>#*_【\[])*+(?:{headings.ANSWER})[*_】\]]*+\s*+[:：]", re.I)
 _UNFINISHED = re.compile(r"(?:^| )(?:of|the|and|or|for|in|on|to|with|an?|is|are|by|from|at|as)$", re.I)
 _CODE_FENCE = re.compile(r"(`{3,}+|~{3,}+)[^\n`]*\n(?P<body>.*)\n\1\s*", re.S)
-# "A good answer ..." names nothing: after the letter the text ends, or punctuation or a new line follows.
-_NAMED_LABEL = re.compile(r"\W*(?:(?:[Tt]he )?(?:[Bb]est )?[Aa]nswer(?: is)?\W*)?([A-Z])(?=\s*(?:$|[).:,\]*\"'\n]))")
 _MARKS = " \t>#*_"
-_QUOTES = (('"', '"'), ("“", "”"), ("«", "»"), ("'", "'"))
+_QUOTES = headings.QUOTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,28 +217,18 @@ def parse_question(text: str) -> str:
     return text
 
 
-def name_regex(number: int, letters: str = "A-Z") -> str:
-    """The grammar of the reply to a sprout prompt: entry `number` of a list, a name of 1 to 3 words of letters.
-
-    It begins with the entry's number because small models write sentences when they may begin with a word. `letters`
-    are those a name may begin with. For vLLM's structured outputs.
-    """
-    return rf"{number}\. [{letters}][A-Za-z]{{1,15}}( [A-Za-z]{{2,16}}){{0,2}}[:.,\n]?"
-
-
 def parse_name(text: str) -> str:
     """The bare name in a proposal: its first line, less bullet, number, label, quotes, article and full stop.
 
     Not validated; empty if it breaks off after a word like "of".
     """
     lines = clean_text(text)[:400].splitlines()
-    line = re.sub(r"^\s*(?:[-*•#>]+|\d+[.):])\s*", "", lines[0]) if lines else ""
-    line = re.sub(r"^(?:name|domain|topic|answer)\s*:\s*", "", line, flags=re.I).strip(" \t*_`\"'“”.,;:")
+    line = re.sub(rf"^\s*{headings.BULLET}\s*", "", lines[0]) if lines else ""
+    line = re.sub(rf"^[*_]*(?:{headings.NAME})[*_]*\s*[:：]\s*", "", line, flags=re.I).strip(headings.END_MARKS)
     line = re.sub(r"^(?:the|an?) ", "", line, flags=re.I)
     return "" if _UNFINISHED.search(line) else line
 
 
 def parse_label(text: str, labels: tuple[str, ...]) -> str | None:
-    """The label a judge named, or None if its text does not begin with one."""
-    match = _NAMED_LABEL.match(clean_text(text)[:80])
-    return match[1] if match and match[1] in labels else None
+    """The label a judge's text names as its answer, or None (`languages/labels.py` has the rule)."""
+    return label_of(clean_text(text), labels)

@@ -6,24 +6,36 @@ Called by `harvest/` for questions and answers. Owns every threshold that is not
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from itertools import accumulate
 from typing import Literal
+
+from bohdi_ray.languages.length import LengthUnit, length, weight, weighted_length
+from bohdi_ray.languages.refusals import declined_by
+from bohdi_ray.languages.scripts import SOUTHEAST_ASIAN, composed, letters_class, marks_class
 
 Rejection = Literal["empty", "truncated", "too_short", "refusal", "repetitive", "prompt_too_long", "request_failed"]
 
-# A tail that is one string again and again: so many repeats, over at least so many characters, within this window.
+# A tail that is one string again and again: so many repeats, over at least so much text (`languages/length.py`), within
+# this window.
 TAIL_CHARS = 2000
 MIN_TAIL_REPEATS = 4
-MIN_LOOP_CHARS = 160
+MIN_LOOP_LENGTH = 160
 MIN_RULE_CHARS = 1000  # for strings without a letter or digit: table rules, lines of dashes
-# Word sequences: a text of so many words loops when more than this share of its n-grams occurred before in it.
+# Word sequences: a text of so many words loops when more than this share of its n-grams occurred before in it. Where
+# there is no space between words their letters count: about three to a word in Southeast Asia.
 NGRAM = 12
 MIN_WORDS = 60
+LETTERS_PER_WORD = 3
 MAX_REPEATED_SHARE = 0.5
-MAX_REFUSAL_CHARS = 600  # behind the declining phrase; what goes on for longer says something
+MAX_REFUSAL_LENGTH = 600  # behind the declining phrase; what goes on for longer says something
 
 # A loop in a numbered list still counts up, so the numbers in front of lines are not words.
-_ENUMERATOR = re.compile(r"^[ \t]*\d+[.):]", re.M)
-_WORD = re.compile(r"[぀-ヿ㐀-鿿가-힣]|\w+")
+_ENUMERATOR = re.compile(r"^[ \t]*\d+[.):、．）：]", re.M)
+# Question marks of all scripts; Greek writes a semicolon.
+_QUESTION_MARK = re.compile(r"[?？؟⸮՞፧︖﹖\u037e]|[\u0370-\u03ff\u1f00-\u1fff][\])»”\"]*;")
+# Points that Arabic and Hebrew are mostly written without, and the stroke that stretches Arabic words.
+_POINTS = re.compile("[\u0610-\u061a\u0640\u064b-\u065f\u0670\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]")
 _CANNOT = r"(?:can'?t|can ?not|won'?t|will not|am unable to|'m unable to|am not able to|'m not able to|must decline to)"
 _HELPING = (
     r"(?:assist|help(?! (?:but|feeling|thinking|wondering))|provide|answer|fulfil+|comply|do that|create|generate|write"
@@ -62,40 +74,52 @@ _GOES_ON = re.compile(
 )
 
 
-def answer_problem(text: str, finish_reason: str | None, min_chars: int) -> Rejection | None:
-    """Why an answer is not eligible (method, section 4, point 4), or None."""
+def answer_problem(
+    text: str, finish_reason: str | None, min_length: int, unit: LengthUnit = "weighted"
+) -> Rejection | None:
+    """Why an answer is not eligible (method, section 4, point 4), or None; it must be longer than `min_length`."""
     if not text.strip():
         return "empty"
     if finish_reason == "length":
         return "truncated"
-    if len(text) <= min_chars:
+    if length(text, unit) <= min_length:
         return "too_short"
     if is_refusal(text):
         return "refusal"
     return "repetitive" if is_repetitive(text) else None
 
 
-def question_problem(text: str, finish_reason: str | None, min_chars: int) -> Rejection | None:
+def question_problem(
+    text: str, finish_reason: str | None, min_length: int, unit: LengthUnit = "weighted"
+) -> Rejection | None:
     """Why a question cannot be used (method, section 4, point 2), or None.
 
     A person in a conversation may well begin with "I can't write ..."; only without a question mark is that a refusal.
     """
-    reason = answer_problem(text, finish_reason, min_chars)
-    if reason == "refusal" and "?" in text:
+    reason = answer_problem(text, finish_reason, min_length, unit)
+    if reason == "refusal" and _QUESTION_MARK.search(text):
         return "repetitive" if is_repetitive(text) else None
     return reason
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text begins by declining and says little else. English phrases; other languages are not recognised.
+    """Whether a text begins by declining and says little else, in English or a language of `languages/refusals.py`;
+    others are not recognised.
 
     A long text that only begins so, or one that goes on with "but here is how ...", is an answer: the judge weighs it.
     """
     start = text[:1000].replace("’", "'")
     declined = _REFUSAL.match(start[:300])
-    if declined is None or len(text.rstrip()) - declined.end() > MAX_REFUSAL_CHARS:
+    end, goes_on = (declined.end(), _GOES_ON) if declined is not None else (0, _GOES_ON)
+    if declined is None:
+        start = _POINTS.sub("", composed(start))
+        found = declined_by(start[:300])
+        if found is None:
+            return False
+        end, goes_on = found
+    if weighted_length(start[end:]) + weighted_length(text[1000:]) > MAX_REFUSAL_LENGTH:
         return False
-    return _GOES_ON.search(start, declined.end()) is None
+    return goes_on.search(start, end) is None
 
 
 def is_repetitive(text: str) -> bool:
@@ -105,17 +129,29 @@ def is_repetitive(text: str) -> bool:
 
 def repeated_share(text: str) -> float:
     """Share of the text's word 12-grams that occurred in it before; 0 for a short text."""
-    words = _WORD.findall(_ENUMERATOR.sub("", text.casefold()))
-    if len(words) < MIN_WORDS:
+    one_word, unspaced = _words()
+    words = one_word.findall(_ENUMERATOR.sub("", composed(text).casefold()))
+    letters = sum(1 for word in words if unspaced.match(word)) * 2 > len(words)
+    num_words, ngram = (MIN_WORDS * LETTERS_PER_WORD, NGRAM * LETTERS_PER_WORD) if letters else (MIN_WORDS, NGRAM)
+    if len(words) < num_words:
         return 0.0
-    grams = [tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)]
+    grams = [tuple(words[i : i + ngram]) for i in range(len(words) - ngram + 1)]
     return 1 - len(set(grams)) / len(grams)
+
+
+@lru_cache(maxsize=1)
+def _words() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """A word, where a script has none a letter with its marks; and the beginning of such a letter that says little."""
+    marks, few = marks_class(), letters_class(SOUTHEAST_ASIAN)
+    alone = f"぀-ヿ㐀-鿿가-힣\U00020000-\U0003ffff{few}"
+    return re.compile(rf"[{alone}][{marks}]*|(?:[^\W{alone}]|[{marks}])+"), re.compile(f"[{few}]")
 
 
 def _loops_at_end(text: str) -> bool:
     """Prefix function of the reversed tail: its k-th value gives the smallest period of the last k + 1 characters."""
     tail = text.rstrip()[-TAIL_CHARS:][::-1]
-    if len(tail) < MIN_LOOP_CHARS:
+    lengths = list(accumulate(1 if character.isascii() else weight(character) for character in tail))
+    if not tail or lengths[-1] < MIN_LOOP_LENGTH:
         return False
     borders = [0] * len(tail)
     for i in range(1, len(tail)):
@@ -124,9 +160,9 @@ def _loops_at_end(text: str) -> bool:
             border = borders[border - 1]
         border += tail[i] == tail[border]
         borders[i] = border
-        length, period = i + 1, i + 1 - border
-        if length >= MIN_LOOP_CHARS and length >= MIN_TAIL_REPEATS * period:
+        num_chars, period = i + 1, i + 1 - border
+        if lengths[i] >= MIN_LOOP_LENGTH and num_chars >= MIN_TAIL_REPEATS * period:
             plain = any(character.isalnum() for character in tail[:period])
-            if plain or length >= MIN_RULE_CHARS:
+            if plain or num_chars >= MIN_RULE_CHARS:
                 return True
     return False

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 
 from rapidfuzz import fuzz, process
 
+from bohdi_ray.languages.scripts import UNSPACED, script_of
 from bohdi_ray.records import DomainPath, normalised
 
-NEAR = 90  # token_sort_ratio, per cent
+NEAR = 90  # per cent of characters that two questions have in common, their words in order of the alphabet
 MAX_COMPARED = 4000  # characters of a question: comparing takes quadratic time
 
 
 def near_duplicate_rate(questions_by_leaf: Mapping[DomainPath, Iterable[str]]) -> float:
-    """Share of all questions that are like an earlier one of their leaf (token_sort_ratio >= 90); 0 for none.
+    """Share of all questions that are like an earlier one of their leaf, in whatever order of words; 0 for none.
 
     Of a question of more than 4000 characters the beginning is compared.
     """
@@ -21,9 +22,18 @@ def near_duplicate_rate(questions_by_leaf: Mapping[DomainPath, Iterable[str]]) -
     for questions in questions_by_leaf.values():
         earlier: list[str] = []
         for question in questions:
-            text = normalised(question)[:MAX_COMPARED]
-            if process.extractOne(text, earlier, scorer=fuzz.token_sort_ratio, score_cutoff=NEAR) is not None:
+            text = _sorted_words(normalised(question[: 2 * MAX_COMPARED])[:MAX_COMPARED])
+            if process.extractOne(text, earlier, scorer=fuzz.ratio, score_cutoff=NEAR) is not None:
                 num_near += 1
             earlier.append(text)
         num_questions += len(earlier)
     return num_near / num_questions if num_questions else 0.0
+
+
+def _sorted_words(text: str) -> str:
+    """The words in order; where a script has no spaces, its letters, without space between them."""
+    if text.isascii():
+        return " ".join(sorted(text.split()))
+    letters = [character for character in text if script_of(character) in UNSPACED]
+    rest = "".join(" " if script_of(character) in UNSPACED else character for character in text)
+    return " ".join([*sorted(rest.split()), "".join(sorted(letters))]).strip()

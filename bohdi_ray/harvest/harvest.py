@@ -131,7 +131,9 @@ class TicketWork:
                 too_long = name == "prompt_too_long"
                 raise TicketFailed("question_prompt_too_long" if too_long else "question_request_failed")
             question = parse_question(done.text)
-            problem = question_problem(question, done.finish_reason, self.plan.min_question_chars)
+            problem = question_problem(
+                question, done.finish_reason, self.plan.min_question_chars, self.plan.length_unit
+            )
             if problem is None:
                 return question
             self.counts[f"question_rejected:{problem}"] += 1
@@ -194,7 +196,7 @@ class TicketWork:
         if done.error is not None:
             rejected: str | None = error_name(done.error)
         else:
-            rejected = answer_problem(text, done.finish_reason, self.plan.min_answer_chars)
+            rejected = answer_problem(text, done.finish_reason, self.plan.min_answer_chars, self.plan.length_unit)
         if rejected is not None:
             self.counts[f"answer_rejected:{rejected}"] += 1
             if done.error is None and done.model != self.models.target:

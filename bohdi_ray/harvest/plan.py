@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bohdi_ray.config import FusionConfig, JudgePolicy
 from bohdi_ray.engines.prompts import LABELS, TemplateSet, load_templates
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.languages.length import LengthUnit
 from bohdi_ray.records import ROLES, Role, SamplingSpec
 
 
@@ -29,6 +30,7 @@ class HarvestPlan:
     styles: tuple[str, ...]
     min_question_chars: int
     min_answer_chars: int
+    length_unit: LengthUnit
     question_attempts: int
     heldout_fraction: float
     min_replay_probability: float
@@ -63,6 +65,7 @@ class HarvestPlan:
             styles=config.harvest.styles,
             min_question_chars=config.harvest.min_question_chars,
             min_answer_chars=config.harvest.min_answer_chars,
+            length_unit=config.harvest.length_unit,
             question_attempts=config.harvest.question_attempts,
             heldout_fraction=config.harvest.heldout_fraction,
             min_replay_probability=config.training.replay.min_probability,

@@ -47,7 +47,10 @@ async def _answered(row: ReplayRow, models: Models, plan: HarvestPlan) -> Replay
     greedy = replace(plan.spec("answer", target, 0), temperature=0.0, top_p=1.0)
     done = await models.generate(target, GenerationRequest(f"{row.replay_id}/answer", "answer", prompt, greedy))
     row, text = replace(row, num_tokens=done.num_tokens), clean_text(done.text)
-    problem = error_name(done.error) if done.error else answer_problem(text, done.finish_reason, plan.min_answer_chars)
+    if done.error:
+        problem: str | None = error_name(done.error)
+    else:
+        problem = answer_problem(text, done.finish_reason, plan.min_answer_chars, plan.length_unit)
     if problem is not None:
         return replace(row, rejected=problem)
     scored = await models.score(target, ScoreRequest(f"{row.replay_id}/score", "answer", prompt, text))

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from bohdi_ray.engines.prompts import name_regex, parse_name
+from bohdi_ray.engines.prompts import parse_name
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.source_notes import NotedModels, SourceNotes
+from bohdi_ray.languages.name_grammar import any_initials, initial_groups, name_regex, name_scripts
 from bohdi_ray.randomness import derived_seed, generator
 from bohdi_ray.records import Completion, GenerationRequest, Proposals, ScoreRequest, SproutRequest, tokens_name
 from bohdi_ray.tree.names import valid_name
@@ -30,8 +31,9 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
     models = NotedModels(models, notes)
     level = plan.level_names[len(request.path)]
     prompt = plan.templates.render_sprout(request.path, level, leaf=request.leaf, election=request.election)
+    initials = _initials(request, prompt, plan)
     asked = [
-        (source, _proposal_request(request, source, k, prompt, plan))
+        (source, _proposal_request(request, source, k, prompt, initials, plan))
         for source in models.sources
         for k in range(plan.proposals_per_source)
     ]
@@ -72,14 +74,16 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
     )
 
 
-def _proposal_request(request: SproutRequest, source: str, k: int, prompt: str, plan: HarvestPlan) -> GenerationRequest:
+def _proposal_request(
+    request: SproutRequest, source: str, k: int, prompt: str, initials: str | dict[str, str], plan: HarvestPlan
+) -> GenerationRequest:
     seed = derived_seed(plan.seed, "sprout", "/".join(request.path), request.election, source, k)
     return GenerationRequest(
         request_id=f"{request.request_id}/{source}/{k}",
         role="sprout",
         prompt=prompt,
         sampling=plan.spec("sprout", source, seed),
-        regex=name_regex(k + 1, _first_letters(request, plan)),
+        regex=name_regex(k + 1, initials),
     )
 
 
@@ -100,13 +104,21 @@ def supported(scores: Mapping[tuple[str, str], Completion | None], plan: Harvest
     return {name for name, num_sources in support.items() if num_sources >= needed}
 
 
-def _first_letters(request: SproutRequest, plan: HarvestPlan) -> str:
-    """The letters names may begin with: with `sprout.vary_initials` a random half of them in a node's later elections.
+def _initials(request: SproutRequest, prompt: str, plan: HarvestPlan) -> str | dict[str, str]:
+    """What names may begin with: with `sprout.vary_initials` a random half of the letters in a node's later elections.
 
     The names that come to mind first are taken after the first election, and prompts know nothing of it; without this,
     small models propose the same few names again. All sources get the same letters, so that votes can meet.
     """
+    scripts = name_scripts(prompt)
     if request.election == 0 or not plan.vary_initials:
-        return "A-Z"
+        return any_initials(scripts) if scripts else "A-Z"
     rng = generator(plan.seed, "letters", "/".join(request.path), request.election)
-    return "".join(sorted(rng.choice(list(string.ascii_uppercase), size=13, replace=False)))
+    if not scripts:
+        return "".join(sorted(rng.choice(list(string.ascii_uppercase), size=13, replace=False)))
+    halves = {}
+    for script in sorted(scripts):
+        groups = initial_groups(script)
+        drawn = rng.choice(len(groups), size=(len(groups) + 1) // 2, replace=False)
+        halves[script] = "".join(groups[i] for i in sorted(drawn.tolist()))
+    return halves

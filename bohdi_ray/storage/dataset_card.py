@@ -100,9 +100,11 @@ def _settings(config: FusionConfig, environment: Mapping[str, Any]) -> list[tupl
 
 
 def _filters(config: FusionConfig, min_margin: float) -> list[tuple[str, str]]:
+    weighted = "letters' worth (an ideograph counts 3, kana and Hangul 2)"
+    unit = weighted if config.harvest.length_unit == "weighted" else "characters"
     return [
-        ("question longer than", f"{config.harvest.min_question_chars} characters"),
-        ("answer longer than", f"{config.harvest.min_answer_chars} characters"),
+        ("question longer than", f"{config.harvest.min_question_chars} {unit}"),
+        ("answer longer than", f"{config.harvest.min_answer_chars} {unit}"),
         ("answers never used", "truncated, repetitive or refusing ones"),
         ("same question twice in a domain", "removed"),
         ("share held out", str(config.harvest.heldout_fraction)),

@@ -20,6 +20,7 @@ import pyarrow.fs
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.loading import dump_config, parse_config
 from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
+from bohdi_ray.languages.questions import TEXT_RULES
 from bohdi_ray.plain_yaml import YamlFault, read_yaml
 from bohdi_ray.storage.json_files import facts
 from bohdi_ray.storage.node_files import on_this_node
@@ -83,7 +84,7 @@ class RunDir:
         run = check_new(location, filesystem)
         try:
             run.write_config(config)
-            run.write_environment(environment)
+            run.write_environment({"text_rules": TEXT_RULES, **environment})
         except RunDirError as error:
             raise _not_writable(run.location, str(error.__cause__)) from error
         return run

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from bohdi_ray.languages.names import name_key
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import DomainPath, SproutRequest
 from bohdi_ray.tree.journal import Elected
@@ -54,7 +55,18 @@ def hold(tree: KnowledgeTree, node: Node, seed: int, reuse_ballots: bool) -> Ele
 
 
 def _free(tree: KnowledgeTree, node: Node, votes: dict[str, int]) -> dict[str, int]:
-    return {name: count for name, count in votes.items() if tree.is_free(name, node)}
+    return {name: count for name, count in _by_spelling(votes).items() if tree.is_free(name, node)}
+
+
+def _by_spelling(votes: dict[str, int]) -> dict[str, int]:
+    """Votes for one name in several spellings (Straße, Strasse) are votes for that with most of them."""
+    keys = {name: name_key(name) for name in votes}
+    if len(set(keys.values())) == len(votes):
+        return votes
+    spellings: dict[str, list[str]] = {}
+    for name in sorted(votes, key=lambda name: (-votes[name], name)):
+        spellings.setdefault(keys[name], []).append(name)
+    return {names[0]: sum(votes[name] for name in names) for names in spellings.values()}
 
 
 def _winner(votes: dict[str, int], seed: int, path: DomainPath, election: int) -> str | None:

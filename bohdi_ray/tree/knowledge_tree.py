@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 import numpy as np
 
+from bohdi_ray.languages.names import name_key
 from bohdi_ray.records import DomainPath, Proposals, pack_ticket_id, unpack_ticket_id
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -189,7 +190,7 @@ class KnowledgeTree:
         self.root = Node("", None, 0, leaf=False)
         self.num_leaves = 0
         self.num_nodes = 0  # without the root
-        self._names: set[str] = set()
+        self._names: set[str] = set()  # as `name_key` has them: two spellings of one name are one
         self._new_names: set[str] = set()  # given since the step began; not yet taken for other nodes
         self._changed: set[Node] = {self.root}
         self._digest = 0
@@ -214,7 +215,7 @@ class KnowledgeTree:
         parent.arms.add(children)
         self.num_nodes += len(children)
         self.num_leaves += len(children) if leaf else 0
-        new = [name for name in names if name not in self._names]
+        new = [key for key in map(name_key, names) if key not in self._names]
         self._names.update(new)
         self._new_names.update(new)
         self._changed.update(children)
@@ -231,16 +232,12 @@ class KnowledgeTree:
         It must have stood nowhere when the step began, and be neither a sibling's nor an ancestor's now. So one
         step may give the same name at two nodes: which of them came first would be a matter of timing.
         """
-        if name in self._names and name not in self._new_names:
+        key = name_key(name)
+        if key not in self._names:
+            return True
+        if key not in self._new_names or any(name_key(child.name) == key for child in parent.arms.children):
             return False
-        if name in parent.arms.by_name:
-            return False
-        node: Node | None = parent
-        while node is not None:
-            if node.name == name:
-                return False
-            node = node.parent
-        return True
+        return all(name_key(above) != key for above in parent.path)
 
     def touch(self, node: Node) -> None:
         """Says that `node` changed, for the digest; with it, posteriors and memory of its own arms."""

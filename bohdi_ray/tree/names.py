@@ -10,24 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bohdi_ray.config import TreeConfig
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.languages.fillers import FILLER_KEYS
+from bohdi_ray.languages.fillers import FILLERS as FILLERS
+from bohdi_ray.languages.names import MAX_LENGTH, MAX_SYLLABLES, fits, folded_name, is_word, name_key, titled
 from bohdi_ray.plain_yaml import TextLoader, YamlFault, read_yaml
 from bohdi_ray.records import DomainPath
 
-MAX_WORDS = 3
-MAX_CHARS = 60  # no real domain comes near; keeps runaway text out of paths and prompts
+MAX_CHARS = MAX_LENGTH
 MAX_RAW_CHARS = 1000  # of what a name is looked for in; normalising takes quadratic time at the worst
 MAX_SEED_CHARS, MAX_SEED_VALUES = 1 << 24, 1 << 18  # a quarter of a million starting domains
-# Letters that show as nothing: two names would look alike, or like none.
-INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0")
-# fmt: off
-FILLERS = frozenset({
-    "Unk", "Unknown", "Unnamed", "Untitled", "Undefined", "Undecided", "None", "Null", "Nil", "Nan", "Na", "Tbd",
-    "Todo", "Any", "Empty", "Blank", "Nothing", "Default", "Placeholder", "Other", "Others", "Misc",
-    "Miscellaneous", "Various", "General", "Etc", "Example", "Examples", "Topic", "Topics", "Domain", "Domains",
-    "Subdomain", "Category", "Categories", "Name", "Names", "Root", "Not Applicable", "Not Available",
-    "Main Domain", "Secondary Domain", "Sub Domain", "Domain Name", "New Domain",
-})
-# fmt: on
 
 # Starting domains: a mapping of name to what lies below, a list of those, one name, or nothing.
 Seeds = Mapping[str, "Seeds"] | Sequence["Seeds"] | str | None
@@ -36,17 +27,16 @@ Seeds = Mapping[str, "Seeds"] | Sequence["Seeds"] | str | None
 def valid_name(text: str) -> str | None:
     """`text` as a domain's name in title case, or None unless it is 1 to 3 words of letters and no filler.
 
-    Space around and between words is normalised; nothing else is mended. `valid_name(valid_name(x)) == valid_name(x)`.
+    Space around and between words is normalised, and spelling as `folded_name` says; nothing else is mended. What a
+    word is in scripts without spaces, `languages/names.py` says. `valid_name(valid_name(x)) == valid_name(x)`.
     """
     if len(text) > MAX_RAW_CHARS:
         return None
-    words = unicodedata.normalize("NFKC", text).split()
-    if not 1 <= len(words) <= MAX_WORDS or not all(word.isalpha() for word in words):
+    words = folded_name(text).split()
+    if not 1 <= len(words) <= MAX_SYLLABLES or not all(map(is_word, words)):
         return None
-    name = unicodedata.normalize("NFKC", " ".join(word.capitalize() for word in words))
-    if len(name) > MAX_CHARS or name in FILLERS or not name.replace(" ", "").isalpha() or INVISIBLE & set(name):
-        return None
-    return name
+    name = unicodedata.normalize("NFC", " ".join(map(titled, words)))
+    return name if fits(name) and name_key(name) not in FILLER_KEYS else None
 
 
 def read_seeds(text: str) -> Seeds:
@@ -70,9 +60,9 @@ def seed_paths(seeds: Seeds, config: TreeConfig) -> list[DomainPath]:
         where = " / ".join((*parent, str(text)))[:200]
         name = valid_name(text) if isinstance(text, str) else None
         if name is None:
-            rule = "a domain's name is 1 to 3 words of letters and no filler such as 'unknown'"
+            rule = "a domain's name is 1 to 3 words of letters and no filler such as 'unknown' (docs/languages.md)"
             raise ConfigError("tree.seed", where, rule, "Rename it.")
-        if name in taken:
+        if name_key(name) in taken:
             raise ConfigError(
                 "tree.seed", where, f"'{name}' occurs twice", "A name may stand at one place only: rename one."
             )
@@ -83,7 +73,7 @@ def seed_paths(seeds: Seeds, config: TreeConfig) -> list[DomainPath]:
         if config.max_children is not None and num_children[parent] > config.max_children[len(parent)]:
             rule = f"its parent may have {config.max_children[len(parent)]} children"
             raise ConfigError("tree.seed", where, rule, "Remove some, or raise tree.max_children.")
-        taken.add(name)
+        taken.add(name_key(name))
         paths.append((*parent, name))
     return paths
 

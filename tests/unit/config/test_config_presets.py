@@ -37,6 +37,7 @@ enlightenment: {steps: 3, rows_per_step: 60}
 harvest:
   min_question_chars: 30
   min_answer_chars: 30
+  length_unit: characters
   question_attempts: 1
   heldout_fraction: 0
   max_staleness: 0

@@ -12,7 +12,18 @@ HEAVY = {"torch", "vllm", "ray", "deepspeed", "transformers"}
 # Every module by the layer it belongs to; a module may import its own layer and lower ones when it is loaded.
 LAYERS = {
     0: [
-        *("__init__", "addresses", "names", "records", "errors", "plain_yaml", "randomness", "job_paths", "quickstart"),
+        *(
+            "__init__",
+            "addresses",
+            "languages",
+            "names",
+            "records",
+            "errors",
+            "plain_yaml",
+            "randomness",
+            "job_paths",
+            "quickstart",
+        ),
         "config",
     ],
     1: [

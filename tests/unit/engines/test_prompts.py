@@ -231,7 +231,7 @@ def test_the_grammar_of_names_gives_three_words_of_letters_at_most(text):
         ("A good answer would be B", None),
         ("Both are good", None),
         ("E", None),
-        ("b", None),
+        ("b", "B"),
         ("", None),
     ],
 )

@@ -93,6 +93,14 @@ class TrainingFailed(BohdiError):
     """The training run ended before its last round."""
 
 
+class RowsRejected(TrainingFailed):
+    """So many of a round's training rows cannot be learned from that the round was not trained."""
+
+
+class NothingLearned(BohdiError):
+    """The run goes on and learns nothing, or ended without having learned anything: it is no success."""
+
+
 class WeightsMismatch(EngineFailed):
     """After a reload the engine's log-probabilities on the probe prompts differ from the trainer's."""
 

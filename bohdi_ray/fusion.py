@@ -20,6 +20,7 @@ from bohdi_ray.config.loading import with_run_dir
 from bohdi_ray.driver.finish import finish
 from bohdi_ray.driver.live_look import keep_looking, look_at
 from bohdi_ray.driver.meditation import Meditation
+from bohdi_ray.driver.nothing_learned import check_rounds
 from bohdi_ray.driver.progress import RunProgress
 from bohdi_ray.driver.reach import check_all_hosts
 from bohdi_ray.driver.resume import Again, Past, look_back, note_resumption, reopen, with_schedule
@@ -138,6 +139,7 @@ async def _rounds(
         rounds.closed(round)
         progress.on_engines(await crew.pools.stats(), crew.pools.num_replaced)
         progress.on_closed(harvest, closed, num_rows)
+        check_rounds(config, crew.run_dir, progress.rounds)
         if reason := stop_reason(config.stop, progress.reached()):
             rounds.stop(reason)
     progress.stop_reason = rounds.stop_reason

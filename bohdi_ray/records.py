@@ -95,6 +95,7 @@ class Proposals:
     quarantined: tuple[str, ...] = ()  # parts of RUN/quarantine with requests that were set aside: abstentions
     model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
     num_unsupported: int = 0  # valid names that too few sources find likely (`sprout.min_support`)
+    problem: str = ""  # why there are no names, as walks that are lost for want of one are counted; else empty
 
 
 @dataclass(frozen=True, slots=True)

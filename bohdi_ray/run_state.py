@@ -24,6 +24,7 @@ class TrainedRound(msgspec.Struct):
     training_loss: float | None = None
     heldout_loss: float | None = None
     seconds: float = 0.0
+    rejected_rows: dict[str, int] = {}  # without weight, by reason
 
 
 class DriverState(msgspec.Struct):

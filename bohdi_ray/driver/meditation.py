@@ -77,6 +77,7 @@ class RoundHarvest:
     num_invalid_names: int = 0
     num_unsupported_names: int = 0
     num_quarantined: int = 0  # requests
+    abandoned: dict[str, int] = field(default_factory=dict)  # walks of the whole round without a domain, by reason
     started: float = 0.0  # time.monotonic(), s
     finished: float = 0.0
 
@@ -129,6 +130,7 @@ class Meditation:
                 incarnation = assignment.incarnation
                 cursor = assignment.work.cursor
                 self._take(assignment)
+                result.abandoned = assignment.work.abandoned_for
                 if drain_until is None and self._stop_asked.is_set():
                     drain_until = time.monotonic() + self._config.deadlines.drain_s
                 if drain_until is None:

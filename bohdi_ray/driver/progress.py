@@ -15,9 +15,17 @@ from typing import Any
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change
+from bohdi_ray.driver import round_lines
 from bohdi_ray.driver.meditation import RoundHarvest
 from bohdi_ray.driver.resume import Past
-from bohdi_ray.driver.round_figures import HarvestNews, cost, restored_summary, round_record, round_summary
+from bohdi_ray.driver.round_figures import (
+    HarvestNews,
+    abandoned_since,
+    cost,
+    restored_summary,
+    round_record,
+    round_summary,
+)
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.names import run_name
@@ -102,7 +110,7 @@ class RunProgress:
         state = DriverState(
             wall_time_s=time.time() - self.started,
             num_drivers=self._num_drivers + 1,
-            trained={r.round: TrainedRound(r.training_loss, r.heldout_loss, r.seconds["training"]) for r in trained},
+            trained={r.round: _trained(r) for r in trained},
             harvest_s={r.round: r.seconds["harvest"] for r in self.rounds},
             spans=self.intervals.spans(since=self._zero),
             best_version=self.heldout.best_version,
@@ -126,6 +134,9 @@ class RunProgress:
     def message(self, text: str) -> None:
         """A line for the person who watches."""
         self.console.message(text)
+
+    def _say(self, text: str, alarming: bool) -> None:
+        (self.console.warning if alarming else self.console.message)(text)
 
     def on_notice(self, kind: str, text: str, **fields: Any) -> None:
         """Something a person should not miss, as a source that is left out."""
@@ -223,20 +234,14 @@ class RunProgress:
     def on_closed(self, harvest: RoundHarvest, closed: RoundClosed, num_rows: int) -> None:
         """A round is harvested and its rows are queued."""
         self._tell(harvest)
-        self.live.closed(len(closed.reborn), self.reached().cost)
+        self.live.closed(len(closed.reborn), self.reached().cost, abandoned_since(harvest, self._before))
         self._recorded_look = -math.inf  # the next look belongs to the round's end
         self.intervals.record("harvest", harvest.started, harvest.finished)
         summary = round_summary(harvest, num_rows, self._before, self._replay_tokens.get(harvest.round, 0))
         self._before = None
         self.rounds.append(summary)
         self.metrics.log("round", **round_record(summary, harvest, closed))
-        lost = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items())) or "none"
-        rate = "-" if summary.reward_rate is None else f"{summary.reward_rate:.0%}"
-        self.message(
-            f"round {summary.round}: {summary.accepted} of {summary.tickets} tickets gave a sample (lost: {lost}); "
-            f"sources won {rate}; {summary.heldout} held out; {num_rows} rows to train on; "
-            f"harvested with weights version {summary.weights_version} in {summary.seconds['harvest']:.0f} s"
-        )
+        self._say(round_lines.harvested(summary), alarming=not summary.accepted)
         self.save()
 
     def on_trained(self, round: int, metrics: dict[str, Any]) -> None:
@@ -253,15 +258,14 @@ class RunProgress:
             self.rounds[round],
             training_loss=metrics.get("loss"),
             heldout_loss=metrics.get("heldout_loss"),
+            rejected_rows=dict(metrics.get("rejected_rows", {})),
             seconds={**self.rounds[round].seconds, "training": seconds},
         )
         self.live.trained(metrics)
         self.metrics.log("training", round=round, **{k: v for k, v in metrics.items() if k != "heldout_rows"})
-        loss, held = metrics.get("loss"), metrics.get("heldout_loss")
-        self.message(
-            f"round {round}: trained to weights version {round + 1}"
-            + (f", loss {loss:.3f}" if loss is not None else "")
-            + (f", held-out loss {held:.3f}" if held is not None else "")
+        summary = self.rounds[round]
+        self._say(
+            round_lines.trained(summary, metrics), alarming=bool(summary.rejected_rows or not summary.trained_rows)
         )
         self.save()
 
@@ -298,6 +302,10 @@ class RunProgress:
         """From the start of the first harvest to the last commit, s."""
         both = ("harvest", "training")
         return self.intervals.last_end(*both) - self.intervals.first_start(*both)
+
+
+def _trained(round: RoundSummary) -> TrainedRound:
+    return TrainedRound(round.training_loss, round.heldout_loss, round.seconds["training"], round.rejected_rows)
 
 
 def _plain(record: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import string
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from bohdi_ray.engines.prompts import name_regex, parse_name
@@ -18,6 +18,7 @@ from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.randomness import derived_seed, generator
 from bohdi_ray.records import Completion, GenerationRequest, Proposals, ScoreRequest, SproutRequest, tokens_name
+from bohdi_ray.tree.elections import NO_VALID_NAME
 from bohdi_ray.tree.names import valid_name
 
 
@@ -65,7 +66,17 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
         num_tokens=model_tokens.total(),
         model_tokens=dict(model_tokens),
         quarantined=tuple(quarantined),
+        problem="" if names else problem_of(completions, num_valid),
     )
+
+
+def problem_of(completions: Sequence[Completion], num_valid: int) -> str:
+    """Why a poll came to no name: what was answered, and how many valid names were in it."""
+    if not completions:
+        return "sources_failed"
+    if not any(done.text.strip() for done in completions):
+        return "no_proposals"
+    return "no_supported_name" if num_valid else NO_VALID_NAME
 
 
 def _proposal_request(request: SproutRequest, source: str, k: int, prompt: str, plan: HarvestPlan) -> GenerationRequest:

@@ -18,6 +18,7 @@ from typing import Any
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.checkpoints import ResumePoint, RoundState
+from bohdi_ray.training.rejection import RoundRefused
 from bohdi_ray.training.steps import GlobalStep, cut_round, share_of_rank
 
 
@@ -61,6 +62,7 @@ class QueueStatus:
     idle_s: float  # since the trainer last took, finished or committed anything
     incarnation: str  # changes when the queue's actor was restarted and lost its rows
     resume_round: int  # the newest round behind which a new start of the workers goes on; earlier rows are not needed
+    refused: RoundRefused | None  # a round that the trainer does not train: it has ended then
     rests: bool  # with `placement: colocate`: every rank has left its card and waits for the next round's rows
 
 
@@ -94,6 +96,7 @@ class SampleQueue:
         self._resting: set[int] = set()  # ranks that hold nothing of their cards
         self._last_event = clock()
         self._metrics: dict[int, dict[str, Any]] = {}
+        self._refused: RoundRefused | None = None
 
     # Driver's side
 
@@ -187,6 +190,10 @@ class SampleQueue:
             # The queue was restarted while this round was trained, and nobody needs the round's rows any more.
             self._next_round, self._next_step = state.round + 1, state.next_step
 
+    def round_refused(self, refused: RoundRefused) -> None:
+        """Too many of a round's rows cannot be learned from: it is not committed, and the workers end."""
+        self._refused = refused
+
     def step_committed(self, point: ResumePoint) -> None:
         """A checkpoint within a round is durable. Repeating it changes nothing."""
         self._last_event = self._clock()
@@ -232,5 +239,6 @@ class SampleQueue:
             idle_s=self._clock() - self._last_event,
             incarnation=self._incarnation,
             resume_round=self._resume.round,
+            refused=self._refused,
             rests=self.rests,
         )

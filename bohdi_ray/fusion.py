@@ -112,7 +112,9 @@ async def _rounds(
     )
     for record in past.closed[-1:]:  # an earlier driver may have ended before it was handed over
         if crew.replays.lacks(record.round):
-            num_rows = await _hand_over(record.round, record.row_sample_ids or (), crew, progress, stop_asked)
+            num_rows = await _hand_over(
+                record.round, record.row_sample_ids or (), record.heldout_ids, crew, progress, stop_asked
+            )
             progress.on_queued(record.round, num_rows)
     while not rounds.done:
         if (round := rounds.next_harvest()) is None:
@@ -135,7 +137,10 @@ async def _rounds(
         crew.pools.pace.harvests(round)
         harvest = await meditation.run(round, version)
         closed = await crew.close_round(round, harvest_version(round + 1, config.harvest.max_staleness))
-        num_rows = await _hand_over(round, closed.row_sample_ids, crew, progress, stop_asked)
+        heldout_ids = harvest.heldout_ids
+        if past.open and past.open.round == round:
+            heldout_ids += past.open.heldout_ids
+        num_rows = await _hand_over(round, closed.row_sample_ids, heldout_ids, crew, progress, stop_asked)
         rounds.closed(round)
         progress.on_engines(await crew.pools.stats(), crew.pools.num_replaced)
         progress.on_closed(harvest, closed, num_rows)
@@ -148,7 +153,12 @@ async def _rounds(
 
 
 async def _hand_over(
-    round: int, sample_ids: Sequence[str], crew: Crew, progress: RunProgress, stop_asked: asyncio.Event
+    round: int,
+    sample_ids: Sequence[str],
+    heldout_ids: Sequence[str],
+    crew: Crew,
+    progress: RunProgress,
+    stop_asked: asyncio.Event,
 ) -> int:
     """A round that is harvested goes to the trainer, with its replay. Returns its number of rows."""
     if crew.replays.lacks(round):
@@ -157,7 +167,10 @@ async def _hand_over(
         progress.on_replay(round, figures, started)
     if crew.config.colocates:
         await _switch("training", crew.pools.turns.end_harvest(), crew, progress, stop_asked)
-    return await crew.handover.put(round, sample_ids)
+    started = time.monotonic()
+    num_rows = await crew.handover.put(round, sample_ids, heldout_ids)
+    progress.on_handed_over(round, num_rows, time.monotonic() - started)
+    return num_rows
 
 
 async def _switch(

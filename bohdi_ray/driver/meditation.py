@@ -81,6 +81,11 @@ class RoundHarvest:
     started: float = 0.0  # time.monotonic(), s
     finished: float = 0.0
 
+    @property
+    def heldout_ids(self) -> list[str]:
+        """Ids of its samples that are kept for measuring."""
+        return [outcome.ticket_id for outcome in self.outcomes if outcome.failure is None and outcome.heldout]
+
 
 class Meditation:
     """The harvest of a run, a round at a time. Proposals asked ahead may outlive a round; tickets never do."""

@@ -93,7 +93,9 @@ class RunProgress:
         self.rounds = [
             restored_summary(record, state, *self._replayed(replays, record.round)) for record in past.closed
         ]
-        self.heldout = HeldoutTrail(state.best_version, state.best_rows, state.rounds_without_gain)
+        self.heldout = HeldoutTrail(
+            state.best_version, state.best_rows, state.rounds_without_gain, state.last_rows, state.behind_best
+        )
         self._engines = dict(state.engines)
         self.save()  # that there was this driver counts from now on
 
@@ -116,6 +118,8 @@ class RunProgress:
             best_version=self.heldout.best_version,
             best_rows=self.heldout.best,
             rounds_without_gain=self.heldout.rounds_without_gain,
+            last_rows=self.heldout.last,
+            behind_best=self.heldout.behind,
             engines=self._engines,
         )
         write_state(self.run, state)
@@ -224,6 +228,10 @@ class RunProgress:
         self.metrics.log("replay", round=round, seconds=seconds, counts=figures.counts, tokens=figures.num_tokens)
         kept, asked = figures.counts.get("kept", 0), sum(figures.counts.values())
         self.message(f"round {round}: version 0 is sure of {kept} of {asked} questions for replay, {seconds:.0f} s")
+
+    def on_handed_over(self, round: int, num_rows: int, seconds: float) -> None:
+        """The trainer's queue has a round's rows."""
+        self.metrics.log("hand_over", round=round, rows=num_rows, seconds=seconds)
 
     def on_queued(self, round: int, num_rows: int) -> None:
         """A round that an earlier driver closed has all its rows."""

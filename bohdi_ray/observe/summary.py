@@ -31,13 +31,13 @@ class RoundSummary:
     heldout: int = 0
     rewards: int = 0  # samples a source won
     failures: dict[str, int] = field(default_factory=dict)  # failed tickets by reason
-    abandoned: dict[str, int] = field(default_factory=dict)  # walks that found no domain, by reason
     tokens: dict[str, int] = field(default_factory=dict)  # decoded, by role
     training_rows: int = 0  # drawn for it, those included that were rejected
-    rejected_rows: dict[str, int] = field(default_factory=dict)  # of these, without weight in training, by reason
     training_loss: float | None = None
     heldout_loss: float | None = None  # of the weights this round trained
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
+    abandoned: dict[str, int] = field(default_factory=dict)  # walks that found no domain, by reason
+    rejected_rows: dict[str, int] = field(default_factory=dict)  # training rows without weight, by reason
 
     @property
     def reward_rate(self) -> float | None:

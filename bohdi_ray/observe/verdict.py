@@ -55,6 +55,7 @@ class RunFacts:
     train_step_s: float = 1800.0  # deadlines.train_step_s
     max_staleness: int = 1
     left_out: Mapping[str, str] = field(default_factory=dict)  # why, by source
+    trouble: str = ""  # what keeps the run from learning although all its parts work
     look: LookFacts | None = None
 
 
@@ -117,6 +118,8 @@ def judge_run(facts: RunFacts) -> Verdict:
             f"{m} {facts.look.replicas[m][1]} of {facts.look.replicas[m][0]}" for m in facts.look.lacking
         )
         return Verdict("degraded", f"{how}, and engines are missing: {lacking}", "see the engines' logs", side)
+    if facts.trouble:
+        return Verdict("degraded", f"{how}, and {facts.trouble}", "see the reasons below", side)
     return Verdict("healthy", how, advice, side)
 
 

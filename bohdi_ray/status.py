@@ -56,12 +56,14 @@ def status_of(location: str, now: float | None = None) -> Status:
     run, and for a journal or lease that is damaged."""
     now = time.time() if now is None else now
     run = RunDir.open(location)
-    records = read_history(data for _, data in Segments(run).read_segments().segments)
+    journal = Segments(run).read_segments()
+    records = read_history(data for _, data in journal.segments)
     committed = run.committed_rounds()
     state = read_state(run, committed[-1] + 1 if committed else 0)
     told = told_by(_records(run))
     facts = _facts(run, records, committed, state, told, now)
-    return Status(judge_run(facts), tuple(_figures(facts, records, committed, state, told)))
+    damaged = [] if journal.damaged is None else [f"journal: {journal.damaged}"]
+    return Status(judge_run(facts), (*_figures(facts, records, committed, state, told), *damaged))
 
 
 def told_by(records: Iterator[dict[str, Any]]) -> Told:
@@ -188,8 +190,8 @@ def _figures(
     )
     yield f"weights: version {facts.num_trained} is the newest{harvested}"
     yield f"samples: {accepted} of {tickets} tickets, {heldout} held out"
-    if losses := sum((record.failures + record.abandoned for record in records), Counter[str]()):
-        yield f"lost: {', '.join(f'{n} {reason}' for reason, n in losses.most_common())}"
+    if lost := sum((record.failures + record.abandoned for record in records), Counter[str]()):
+        yield f"lost: {', '.join(f'{n} {reason}' for reason, n in lost.most_common())}"
     if rejected := sum((Counter(known.rejected_rows) for known in state.trained.values()), Counter[str]()):
         counts = ", ".join(f"{n} {reason}" for reason, n in rejected.most_common())
         yield f"training rows REJECTED: {rejected.total()} ({counts})"

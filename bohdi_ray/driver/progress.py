@@ -17,12 +17,12 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change
 from bohdi_ray.driver import round_lines
 from bohdi_ray.driver.meditation import RoundHarvest
+from bohdi_ray.driver.reached import progress_of, restored_rounds
 from bohdi_ray.driver.resume import Past
 from bohdi_ray.driver.round_figures import (
     HarvestNews,
     abandoned_since,
     cost,
-    restored_summary,
     round_record,
     round_summary,
 )
@@ -39,7 +39,7 @@ from bohdi_ray.observe.trackers import open_trackers
 from bohdi_ray.rounds import HeldoutTrail, Progress
 from bohdi_ray.run_state import DriverState, TrainedRound, write_state
 from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.replays import ReplayFigures, ReplayStore
+from bohdi_ray.storage.replays import ReplayFigures
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
@@ -89,20 +89,12 @@ class RunProgress:
         for phase, spans in state.spans.items():
             for start, end in spans:
                 self.intervals.record(phase, self._zero + start, self._zero + end)
-        replays = ReplayStore(self.run)
-        self.rounds = [
-            restored_summary(record, state, *self._replayed(replays, record.round)) for record in past.closed
-        ]
+        self.rounds = restored_rounds(self.run, self.config, past.closed, state)
         self.heldout = HeldoutTrail(
             state.best_version, state.best_rows, state.rounds_without_gain, state.last_rows, state.behind_best
         )
         self._engines = dict(state.engines)
         self.save()  # that there was this driver counts from now on
-
-    def _replayed(self, replays: ReplayStore, round: int) -> tuple[int, int]:
-        """Rows of a round's replay that it trains on, and tokens that were decoded for it."""
-        most = self.config.replay_rows_per_round
-        return (len(replays.kept(round, most)), replays.figures(round).num_tokens) if replays.has(round) else (0, 0)
 
     def save(self) -> None:
         """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""
@@ -162,6 +154,8 @@ class RunProgress:
         if past.open and past.open.tickets:  # it may also be one that will never begin
             harvested += f", round {past.open.round} under way with {past.open.tickets} tickets done"
         self.message(f"going on with {self.run.location}: {harvested}; newest weights version {past.newest_version}")
+        if past.damaged is not None:
+            self.on_notice("journal_damaged", f"the end of the journal was lost: {past.damaged}", damaged=past.damaged)
         for change in changed:
             self.message(f"changed: {change}")
         self.metrics.log(
@@ -286,14 +280,8 @@ class RunProgress:
 
     def reached(self) -> Progress:
         """What the stop rules look at."""
-        return Progress(
-            rounds=len(self.rounds),
-            samples=sum(r.accepted for r in self.rounds),
-            decoded_tokens=sum(sum(r.tokens.values()) for r in self.rounds),
-            wall_time_s=time.time() - self.started,
-            cost=cost(self.config, self._engines.values()),
-            rounds_without_gain=self.heldout.rounds_without_gain,
-        )
+        spent = cost(self.config, self._engines.values())
+        return progress_of(self.rounds, time.time() - self.started, spent, self.heldout.rounds_without_gain)
 
     def seconds(self) -> dict[str, float]:
         """Seconds by phase; phases may overlap, `overlap` says how long harvest and training did."""

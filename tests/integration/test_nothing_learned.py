@@ -37,7 +37,7 @@ def test_sources_that_answer_nothing_end_the_run_as_failed(tmp_path, capfd):
     assert "round 0: NO SAMPLE, 0 of 16 walks gave a sample (lost: 16 no_proposals)" in told
     assert "round 0: NOTHING to train on, weights version 1 is version 0 unchanged" in told
     status = status_of(str(folder)).text()
-    assert status.startswith("stopped: ") and "NothingLearned" in status and "16 no_proposals" in status
+    assert status.startswith("stopped: ") and "NothingLearned" in status and "lost: 32 no_proposals" in status
     for source in ("ada", "bob", "cyd"):
         faults.mend(f"mute-{source}")
     summary = go(4)

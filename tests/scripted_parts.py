@@ -108,7 +108,7 @@ def scripted_training(
             learned += num_rows
             folder = round_dir(checkpoints_dir, taken.round)
             metrics = round_metrics(taken.round, step, num_rows, seconds, rejected)
-            metrics["num_heldout"] = len(taken.heldout)
+            metrics["num_heldout_rows"] = len(taken.heldout)
             state = RoundState(taken.round, step, step, taken.round + 1, 1, False)
             if not is_committed(folder):
                 start_folder(folder)

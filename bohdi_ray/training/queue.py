@@ -21,6 +21,8 @@ from bohdi_ray.training.checkpoints import ResumePoint, RoundState
 from bohdi_ray.training.rejection import RoundRefused
 from bohdi_ray.training.steps import GlobalStep, cut_round, share_of_rank
 
+METRICS_KEPT = 8  # rounds; older ones are asked of the checkpoint's folder
+
 
 class StaleAttempt(BohdiError):
     """A reader of an earlier start of the worker group asked; a newer one has begun."""
@@ -86,7 +88,8 @@ class SampleQueue:
         self._next_round = resume.round + 1
         self._next_step = resume.next_step - resume.steps_done  # of the first round to be put
         self._last_committed_round = resume.last_committed_round
-        self._num_rows_of_round: dict[int, int] = {}
+        self._num_rows_of_round: dict[int, int] = {}  # of rounds that a restart may still ask for
+        self._num_rows_done = 0  # of the rounds before
         self._num_rounds: int | None = None
         self._end_step: int | None = None  # set by stop
         self._attempt = 0
@@ -179,6 +182,8 @@ class SampleQueue:
         """COMMIT of a round is durable. Repeating it changes nothing."""
         self._last_event = self._clock()
         self._metrics[state.round] = metrics
+        for round in [round for round in self._metrics if round <= state.round - METRICS_KEPT]:
+            del self._metrics[round]
         self._last_committed_round = max(self._last_committed_round, state.round)
         if state.round <= self._resume.round or (self._optimizer_needed and not state.has_optimizer):
             self._resume = replace(self._resume, last_committed_round=self._last_committed_round)
@@ -186,6 +191,8 @@ class SampleQueue:
         self._resume = ResumePoint(state.round, state.next_step, state.num_optimizer_steps, self._last_committed_round)
         for step in [number for number in self._steps if number < state.next_step]:
             del self._steps[step]
+        for round in [round for round in self._num_rows_of_round if round <= state.round]:
+            self._num_rows_done += self._num_rows_of_round.pop(round)
         if state.round >= self._next_round:
             # The queue was restarted while this round was trained, and nobody needs the round's rows any more.
             self._next_round, self._next_step = state.round + 1, state.next_step
@@ -219,8 +226,9 @@ class SampleQueue:
         return self._last_committed_round
 
     def status(self) -> QueueStatus:
-        drawn = sum(self._num_rows_of_round.values())
-        trained = sum(n for r, n in self._num_rows_of_round.items() if r <= self._last_committed_round)
+        drawn = self._num_rows_done + sum(self._num_rows_of_round.values())
+        trained = self._num_rows_done
+        trained += sum(n for r, n in self._num_rows_of_round.items() if r <= self._last_committed_round)
         queued = sum(len(s.rows) for s in self._steps.values() if s.round > self._last_committed_round)
         assert drawn == trained + queued, (drawn, trained, queued)
         done = min(self._acked.values()) if len(self._acked) == self._world_size else self._resume.next_step - 1

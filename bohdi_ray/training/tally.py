@@ -73,6 +73,7 @@ def round_metrics(tally: RoundTally, heldout: list[RowLoss], num_heldout: int = 
         "put_to_step_s": tally.put_to_step_s,
         "seconds": dict(seconds),
         "heldout_loss": sum(row.loss_sum for row in heldout) / heldout_tokens if heldout_tokens else None,
+        "num_heldout_rows": len(heldout),
         "num_heldout_rejected": max(0, num_heldout - len(heldout)),
         "heldout_rows": {row.sample_id: (row.loss_sum, row.num_tokens) for row in heldout},
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,

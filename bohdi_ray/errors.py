@@ -6,6 +6,8 @@ what broke, and what to do. Bugs of ours are assertions, not errors of this modu
 
 # Where what a Ray actor or task printed can be read.
 SEE_LOGS = "see its log in the Ray dashboard or in Ray's folder, /tmp/ray/session_latest/logs by default"
+# What a run that failed through no fault of its input leaves.
+SAFE = "Everything committed so far is safe; go on with `bohdi resume RUN` afterwards."
 
 
 class BohdiError(Exception):
@@ -93,6 +95,14 @@ class TrainingFailed(BohdiError):
     """The training run ended before its last round."""
 
 
+class RowsRejected(TrainingFailed):
+    """So many of a round's training rows cannot be learned from that the round was not trained."""
+
+
+class NothingLearned(BohdiError):
+    """The run goes on and learns nothing, or ended without having learned anything: it is no success."""
+
+
 class WeightsMismatch(EngineFailed):
     """After a reload the engine's log-probabilities on the probe prompts differ from the trainer's."""
 
@@ -111,6 +121,19 @@ class NoRoom(DeadlineExceeded):
 
 class RunDirError(BohdiError):
     """The run directory cannot be used as asked: not writable, owned by another run, or damaged."""
+
+
+class StorageFailed(RunDirError):
+    """The storage under a run failed: the disk is full, a permission is lost, it does not answer. What is committed is
+    safe; the run goes on once that is mended."""
+
+
+class LeaseLost(RunDirError):
+    """Somebody else owns the run by now."""
+
+
+class RunFinished(RunDirError):
+    """A run that was to go on has ended, and no stop rule that is in force lets it go on."""
 
 
 class JobError(BohdiError):

@@ -20,6 +20,7 @@ from bohdi_ray.config.loading import with_run_dir
 from bohdi_ray.driver.finish import finish
 from bohdi_ray.driver.live_look import keep_looking, look_at
 from bohdi_ray.driver.meditation import Meditation
+from bohdi_ray.driver.nothing_learned import check_rounds
 from bohdi_ray.driver.progress import RunProgress
 from bohdi_ray.driver.reach import check_all_hosts
 from bohdi_ray.driver.resume import Again, Past, look_back, note_resumption, reopen, with_schedule
@@ -111,7 +112,9 @@ async def _rounds(
     )
     for record in past.closed[-1:]:  # an earlier driver may have ended before it was handed over
         if crew.replays.lacks(record.round):
-            num_rows = await _hand_over(record.round, record.row_sample_ids or (), crew, progress, stop_asked)
+            num_rows = await _hand_over(
+                record.round, record.row_sample_ids or (), record.heldout_ids, crew, progress, stop_asked
+            )
             progress.on_queued(record.round, num_rows)
     while not rounds.done:
         if (round := rounds.next_harvest()) is None:
@@ -134,10 +137,14 @@ async def _rounds(
         crew.pools.pace.harvests(round)
         harvest = await meditation.run(round, version)
         closed = await crew.close_round(round, harvest_version(round + 1, config.harvest.max_staleness))
-        num_rows = await _hand_over(round, closed.row_sample_ids, crew, progress, stop_asked)
+        heldout_ids = harvest.heldout_ids
+        if past.open and past.open.round == round:
+            heldout_ids += past.open.heldout_ids
+        num_rows = await _hand_over(round, closed.row_sample_ids, heldout_ids, crew, progress, stop_asked)
         rounds.closed(round)
         progress.on_engines(await crew.pools.stats(), crew.pools.num_replaced)
         progress.on_closed(harvest, closed, num_rows)
+        check_rounds(config, crew.run_dir, progress.rounds)
         if reason := stop_reason(config.stop, progress.reached()):
             rounds.stop(reason)
     progress.stop_reason = rounds.stop_reason
@@ -146,7 +153,12 @@ async def _rounds(
 
 
 async def _hand_over(
-    round: int, sample_ids: Sequence[str], crew: Crew, progress: RunProgress, stop_asked: asyncio.Event
+    round: int,
+    sample_ids: Sequence[str],
+    heldout_ids: Sequence[str],
+    crew: Crew,
+    progress: RunProgress,
+    stop_asked: asyncio.Event,
 ) -> int:
     """A round that is harvested goes to the trainer, with its replay. Returns its number of rows."""
     if crew.replays.lacks(round):
@@ -155,7 +167,10 @@ async def _hand_over(
         progress.on_replay(round, figures, started)
     if crew.config.colocates:
         await _switch("training", crew.pools.turns.end_harvest(), crew, progress, stop_asked)
-    return await crew.handover.put(round, sample_ids)
+    started = time.monotonic()
+    num_rows = await crew.handover.put(round, sample_ids, heldout_ids)
+    progress.on_handed_over(round, num_rows, time.monotonic() - started)
+    return num_rows
 
 
 async def _switch(

@@ -1,27 +1,49 @@
 """What the actors and tasks of a run are called, in Ray's dashboard, `ray list actors` and log lines. Pure.
 
+All of it is ASCII, whatever the run's folder is called: names become labels of metrics, which Ray, and vLLM in it, take
+in no other way. And what a task is called does not depend on round and step: Ray keeps series of metrics for each name.
 Actors carry Ray names, which Ray wants unique within a namespace: every driver takes a namespace of its own, so that
 runs in folders of the same name never meet. Nobody looks an actor of a run up by its name to use it; handles do that.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from bohdi_ray.addresses import is_address
 
 PREFIX = "bohdi"
 MOST_CHARS = 64  # of a run's name
+ENCODED = "xn--"
+
+
+def ascii_label(text: str) -> str:
+    """The text itself if it is ASCII, else its Punycode behind `xn--`, as for names on the internet: no two texts get
+    the same, and any tool for such names gives the text back.
+
+    >>> ascii_label("r\u00e4ume"), ascii_label("rooms")
+    ('xn--rume-loa', 'rooms')
+    """
+    if text.isascii() and not text.startswith(ENCODED):
+        return text
+    return ENCODED + text.encode("punycode").decode("ascii")
 
 
 def run_name(location: str) -> str:
-    """The last part of a run directory's path or address, with what is odd in a name replaced by `_`."""
+    """The last part of a run directory's path or address, with what is odd in a name replaced by `_`, as ASCII. A name
+    that is too long ends with a digest of all of it."""
     path = location.partition("?")[0] if is_address(location) else location
     last = path.rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^\w.+-]", "_", last)[:MOST_CHARS] or "run"
+    name = ascii_label(re.sub(r"[^\w.+-]", "_", last))
+    if len(name) > MOST_CHARS:
+        digest = hashlib.blake2b(last.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+        name = f"{name[: MOST_CHARS - len(digest) - 1]}-{digest}"
+    return name or "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +69,9 @@ class RunNames:
         """Options of an actor of that name."""
         return {"name": name, "namespace": self.namespace}
 
-    def task(self, what: str, round: int, steps: Iterable[int] = ()) -> str:
-        """`bohdi/<run>/harvest r3 s1`; several steps as `s1+2`."""
+    def task(self, what: str, round: int, steps: Iterable[int] = ()) -> dict[str, Any]:
+        """Options of a task: the name `bohdi/<run>/<what>`, and round and steps as Ray's labels of a task, which no
+        metric has. Several steps are `1+2`."""
         numbers = "+".join(str(step) for step in sorted(set(steps)))
-        return self.named(f"{what} r{round}" + (f" s{numbers}" if numbers else ""))
+        labels = {"round": str(round)} | ({"step": numbers} if numbers else {})
+        return {"name": self.named(what), "_labels": labels}

@@ -114,6 +114,7 @@ class Proposals:
     model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
     num_unsupported: int = 0  # valid names that too few sources find likely (`sprout.min_support`)
     sources: dict[str, SourceTally] = field(default_factory=dict)  # by source
+    problem: str = ""  # why there are no names, as walks that are lost for want of one are counted; else empty
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class TrainedRound(msgspec.Struct):
     training_loss: float | None = None
     heldout_loss: float | None = None
     seconds: float = 0.0
+    rejected_rows: dict[str, int] = {}  # without weight, by reason
 
 
 class DriverState(msgspec.Struct):
@@ -37,6 +38,8 @@ class DriverState(msgspec.Struct):
     best_version: int = 0
     best_rows: dict[str, tuple[float, int]] = {}  # its held-out (loss, tokens) by sample id
     rounds_without_gain: int = 0
+    last_rows: dict[str, tuple[float, int]] = {}  # the newest trained version's
+    behind_best: float = 0.0  # how much higher its loss is than the best version's
     engines: dict[str, EngineStats] = {}  # by replica, with the driver's number before it
 
     @property

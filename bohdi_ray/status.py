@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,12 +58,14 @@ def status_of(location: str, now: float | None = None) -> Status:
     run, and for a journal or lease that is damaged."""
     now = time.time() if now is None else now
     run = RunDir.open(location)
-    records = read_history(data for _, data in Segments(run).read_segments().segments)
+    journal = Segments(run).read_segments()
+    records = read_history(data for _, data in journal.segments)
     committed = run.committed_rounds()
     state = read_state(run, committed[-1] + 1 if committed else 0)
     told = told_by(_records(run))
     facts = _facts(run, records, committed, state, told, now)
-    return Status(judge_run(facts), tuple(_figures(facts, records, committed, state, told)))
+    damaged = [] if journal.damaged is None else [f"journal: {journal.damaged}"]
+    return Status(judge_run(facts), (*_figures(facts, records, committed, state, told), *damaged))
 
 
 def told_by(records: Iterator[dict[str, Any]]) -> Told:
@@ -114,6 +117,7 @@ def _facts(
         longest_training_s=max(times, default=None),
         train_step_s=config.deadlines.train_step_s,
         max_staleness=config.harvest.max_staleness,
+        trouble=_trouble(records, state),
         left_out=told.left_out,
         silent=silent(_newest_sources(told)),
         look=_look(told.looks, now),
@@ -123,6 +127,21 @@ def _facts(
 def _newest_sources(told: Told) -> dict[str, SourceTally]:
     """What each source gave in the newest round that is harvested."""
     return from_json(told.rounds[max(told.rounds)].get("sources")) if told.rounds else {}
+
+
+def _trouble(records: list[RoundRecord], state: DriverState) -> str:
+    """What keeps the run from learning, although all its parts work; empty if nothing."""
+    empty = 0
+    for record in reversed([record for record in records if record.is_closed]):
+        if record.accepted or not (record.tickets or record.abandoned):
+            break
+        empty += 1
+    if empty:
+        return f"the last {empty} rounds gave no sample" if empty > 1 else "the last round gave no sample"
+    newest = state.trained[max(state.trained)] if state.trained else None
+    if newest is not None and newest.rejected_rows:
+        return f"{sum(newest.rejected_rows.values())} rows of the last trained round were rejected"
+    return ""
 
 
 def _finished(run: RunDir) -> str | None:
@@ -179,6 +198,11 @@ def _figures(
     )
     yield f"weights: version {facts.num_trained} is the newest{harvested}"
     yield f"samples: {accepted} of {tickets} tickets, {heldout} held out"
+    if lost := sum((record.failures + record.abandoned for record in records), Counter[str]()):
+        yield f"lost: {', '.join(f'{n} {reason}' for reason, n in lost.most_common())}"
+    if rejected := sum((Counter(known.rejected_rows) for known in state.trained.values()), Counter[str]()):
+        counts = ", ".join(f"{n} {reason}" for reason, n in rejected.most_common())
+        yield f"training rows REJECTED: {rejected.total()} ({counts})"
     rates = []
     if told.rounds and (last := told.rounds[max(told.rounds)]):
         seconds, number = _number(last, "seconds"), _number(last, "accepted")

@@ -10,7 +10,7 @@ import asyncio
 import glob
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fakes import scripted_completion
@@ -33,7 +33,8 @@ class Faults:
     any more), late-MODEL, oom-MODEL (a start that never ends, one that ends the process), ping-MODEL, refuse-MODEL (no
     server can be reached, in a ping or in a call), sleepless-MODEL, oversleep-MODEL, die-asleep-MODEL (never falls
     asleep, never wakes up, ends its process in its sleep), train (raises), stall (the trainer stops moving). Poison
-    lasts: all engines of the model die of it.
+    lasts: all engines of the model die of it. What is kept lasts until it is mended: mute-MODEL
+    (every answer is empty), junk-MODEL (none is of any use), reject (the trainer finds no row that it can learn from).
     """
 
     folder: str
@@ -43,6 +44,17 @@ class Faults:
         for i in range(times):
             with open(os.path.join(self.folder, f"{fault}.{i}"), "w"):
                 pass
+
+    def keep(self, fault: str) -> None:
+        os.makedirs(self.folder, exist_ok=True)
+        with open(os.path.join(self.folder, f"keeps-{fault}"), "w"):
+            pass
+
+    def mend(self, fault: str) -> None:
+        os.remove(os.path.join(self.folder, f"keeps-{fault}"))
+
+    def lasts(self, fault: str) -> bool:
+        return os.path.exists(os.path.join(self.folder, f"keeps-{fault}"))
 
     def poison(self, model: str, text: str) -> None:
         os.makedirs(self.folder, exist_ok=True)
@@ -132,6 +144,9 @@ class ScriptedEngineActor:
             os._exit(1)
         version = self._weights_version + self._faults.strikes(f"slip-{self._model}")
         answers: list[Completion] = [scripted_completion(self._model, version, r) for r in requests]
+        for fault, text in (("mute", ""), ("junk", "?! 123")):
+            if self._faults.lasts(f"{fault}-{self._model}"):
+                answers = [replace(answer, text=text) for answer in answers]
         if self._faults.strikes(f"die-{self._model}"):
             yield answers[: len(answers) // 2]
             os._exit(1)

@@ -19,7 +19,7 @@ from step_log import StepLog
 
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.addresses import below, is_address
-from bohdi_ray.config import FusionConfig
+from bohdi_ray.config import FusionConfig, TrainingConfig
 from bohdi_ray.driver.startup import Parts
 from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.records import TrainingRow
@@ -39,9 +39,11 @@ from bohdi_ray.training.checkpoints import (
 )
 from bohdi_ray.training.launch import TrainerHandle
 from bohdi_ray.training.queue import Ended, NotYet
+from bohdi_ray.training.rejection import refusal
 
 TRAINER_WAIT_S = 5.0
 QUEUE_S = 60.0
+LEARNED = "model.safetensors"
 LEAVES_S = 0.5  # for a trainer to leave its card
 
 
@@ -50,12 +52,19 @@ ScriptedEngine = ray.remote(num_cpus=0, max_concurrency=1000)(ScriptedEngineActo
 
 @ray.remote(num_cpus=0, max_retries=0)
 def scripted_training(
-    queue: Any, checkpoints_dir: str, step_s: float, faults: Faults, log_steps: bool, card: SharedCard | None = None
+    queue: Any,
+    checkpoints_dir: str,
+    step_s: float,
+    faults: Faults,
+    log_steps: bool,
+    card: SharedCard | None,
+    training: TrainingConfig,
 ) -> int:
     """One rank that takes steps from the queue and commits empty folders after `step_s` a step. With `card` it is on it
     for one round at a time, and takes a moment to leave."""
     resume = ray.get(queue.plan.remote(1), timeout=QUEUE_S).resume
-    step, seconds, num_rows = resume.next_step, 0.0, 0
+    step, seconds, num_rows, num_rejected = resume.next_step, 0.0, 0, 0
+    learned = learned_in(version_dir(checkpoints_dir, resume.round + 1))
     log = None
     if log_steps:
         behind = version_dir(checkpoints_dir, resume.round + 1)
@@ -83,18 +92,27 @@ def scripted_training(
         if card:
             card.use("trainer", "trainer")
         seconds += time.perf_counter() - began
-        num_rows += len(taken.rows)
+        if faults.lasts("reject"):
+            num_rejected += len(taken.rows)
+        else:
+            num_rows += len(taken.rows)
         if log:
             log.stepped(taken.rows)
         ray.get(queue.ack.remote(1, 0, step), timeout=QUEUE_S)
         step += 1
         if taken.last_of_round:
+            rejected = {"prompt_too_long": num_rejected} if num_rejected else {}
+            if refused := refusal(training, taken.round, num_rows + num_rejected, rejected):
+                ray.get(queue.round_refused.remote(refused), timeout=QUEUE_S)
+                return step
+            learned += num_rows
             folder = round_dir(checkpoints_dir, taken.round)
-            metrics = round_metrics(taken.round, step, num_rows, seconds)
+            metrics = round_metrics(taken.round, step, num_rows, seconds, rejected)
+            metrics["num_heldout_rows"] = len(taken.heldout)
             state = RoundState(taken.round, step, step, taken.round + 1, 1, False)
             if not is_committed(folder):
                 start_folder(folder)
-                write_weights(folder, taken.round + 1)
+                write_weights(folder, taken.round + 1, learned)
                 write_state(folder, state)
                 if log:
                     log.wrote("weights", os.path.join(folder, "weights"))
@@ -107,7 +125,7 @@ def scripted_training(
                 commit_folder(optimizer_dir(folder))
             state = replace(state, has_optimizer=True)
             ray.get(queue.round_committed.remote(state, metrics), timeout=QUEUE_S)
-            seconds, num_rows = 0.0, 0
+            seconds, num_rows, num_rejected = 0.0, 0, 0
             if card:
                 time.sleep(LEAVES_S)
                 card.leave("trainer", "trainer")
@@ -123,9 +141,16 @@ def _publish(folder: str) -> None:
     commit_folder(folder)
 
 
-def write_weights(folder: str, version: int) -> None:
-    """What scripted engines load: the version's number, in the place of weights."""
+def write_weights(folder: str, version: int, learned: int = 0) -> None:
+    """What scripted engines load, the version's number, and in the place of weights how many rows they were trained
+    on."""
     write_text(os.path.join(scratch_of(folder), "weights", VERSION), str(version))
+    write_text(os.path.join(scratch_of(folder), "weights", LEARNED), str(learned))
+
+
+def learned_in(folder: str) -> int:
+    """How many rows these weights were trained on."""
+    return int(place_of(f"{folder}/weights/{LEARNED}").read_bytes())
 
 
 @ray.remote(num_cpus=0)
@@ -155,7 +180,7 @@ def scripted_parts(
         return ScriptedEngine.options(**seat.options()).remote(model.name, version, answer_s, faults, card)
 
     def start_trainer(config: FusionConfig, queue: Any, folder: str, claim: Any) -> TrainerHandle:
-        training = scripted_training.remote(queue, folder, step_s, faults, log_steps, card)
+        training = scripted_training.remote(queue, folder, step_s, faults, log_steps, card, config.training)
         return TrainerHandle(training, queue, config.deadlines.train_step_s)
 
     def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[TrainingRow]) -> Any:

@@ -22,6 +22,7 @@ from bohdi_ray.names import RunNames
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.checkpoints import ResumePoint, RoundState, read_metrics, resume_point, round_dir
 from bohdi_ray.training.queue import AttemptPlan, Ended, NotYet, QueueStatus, SampleQueue
+from bohdi_ray.training.rejection import RoundRefused
 from bohdi_ray.training.steps import GlobalStep
 
 
@@ -81,6 +82,10 @@ class SampleQueueActor:
         """See SampleQueue.round_committed."""
         self._queue.round_committed(state, metrics)
         await self._notify()
+
+    async def round_refused(self, refused: RoundRefused) -> None:
+        """See SampleQueue.round_refused."""
+        self._queue.round_refused(refused)
 
     async def step_committed(self, point: ResumePoint) -> None:
         """See SampleQueue.step_committed."""

@@ -1,11 +1,12 @@
 """How the command line ends: errors become text with an exit code. Used by every command.
 
-Exit codes: 0 done; 1 the run failed; 2 the input or the run directory was refused; 130 stopped by Ctrl-C or SIGTERM,
-what was committed is safe.
+Exit codes: 0 done, or nothing was left to do; 1 the run failed, and may go on once what is wrong is mended; 2 the input
+or the run directory was refused; 130 stopped by Ctrl-C or SIGTERM, what was committed is safe.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -13,14 +14,30 @@ from typing import Any
 
 import click
 
-from bohdi_ray.errors import SEE_LOGS, BohdiError, ConfigError, ConfigErrors, Interrupted, RunDirError
+from bohdi_ray.errors import (
+    SAFE,
+    SEE_LOGS,
+    BohdiError,
+    ConfigError,
+    ConfigErrors,
+    Interrupted,
+    LeaseLost,
+    RunDirError,
+    RunFinished,
+    StorageFailed,
+)
 from bohdi_ray.observe.text import message
 
-RUN_FAILED, REFUSED, STOPPED = 1, 2, 130
+DONE, RUN_FAILED, REFUSED, STOPPED = 0, 1, 2, 130
+LABELS = {DONE: "finished", RUN_FAILED: "failed", REFUSED: "refused", STOPPED: "stopped"}
 
 
 def exit_code(error: BaseException) -> int:
     """The exit code an error ends the program with."""
+    if isinstance(error, RunFinished):
+        return DONE
+    if isinstance(error, StorageFailed | LeaseLost):  # under a run, which goes on once that is mended
+        return RUN_FAILED
     if isinstance(error, ConfigError | ConfigErrors | RunDirError):
         return REFUSED
     return STOPPED if isinstance(error, Interrupted | KeyboardInterrupt) else RUN_FAILED
@@ -39,19 +56,31 @@ def errors_as_text(command: Callable[..., Any]) -> Callable[..., Any]:
                 click.echo(f"refused: {message(str(error))}", err=True)
             sys.exit(REFUSED)
         except BohdiError as error:
-            label = {REFUSED: "refused", STOPPED: "stopped"}.get(exit_code(error), "failed")
-            click.echo(f"{label}: {message(str(error))}", err=True)
+            click.echo(f"{LABELS[exit_code(error)]}: {message(str(error))}", err=True)
             sys.exit(exit_code(error))
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
             sys.exit(STOPPED)
         except Exception as error:
+            if (reason := _full_disk(error)) is not None:
+                click.echo(f"failed: {message(reason)}", err=True)
+                sys.exit(RUN_FAILED)
             if (reason := _rays_reason(error)) is None:
                 raise
             click.echo(f"failed: {message(reason)}; {SEE_LOGS}", err=True)
             sys.exit(RUN_FAILED)
 
     return wrapped
+
+
+def _full_disk(error: BaseException | None) -> str | None:
+    """What to say of a disk that is full, whoever wrote there; None for other errors."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" under {error.filename}" if error.filename else ""
+            return f"the disk{where} is full ({error.strerror}). Free some space there. {SAFE}"
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
 
 
 def _rays_reason(error: Exception) -> str | None:

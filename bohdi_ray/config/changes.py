@@ -34,6 +34,9 @@ HARMLESS = (
     "training.save_optimizer_every",
     "training.keep_checkpoints",
     "training.max_failures",
+    "training.max_length",  # what is trained already stays; rows that were too long may be trained now
+    "training.max_rejected_fraction",
+    "training.heldout_rows_per_round",
     "weights.*",
     "*.resources.*",
     "*.replicas",

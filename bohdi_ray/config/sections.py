@@ -215,6 +215,12 @@ class TrainingConfig(Section):
     """Newest committed rounds kept, beside version 0, the best one, and any a harvest may still use."""
     max_failures: int = Field(3, ge=0)
     """Times Ray Train may restart the workers."""
+    max_rejected_fraction: float = Field(0.5, ge=0, le=1)
+    """Largest share of a round's rows that may be without weight (the prompt too long, no answer left, a chat template
+    that changes the prompt). With more the round is not trained, and the run ends as failed, with exit code 1."""
+    heldout_rows_per_round: int = Field(100, ge=1)
+    """Most held-out rows that are measured after each round: always those whose sample ids have the lowest hashes, so
+    that versions are compared on the same rows. At the end of the run all held-out rows are measured."""
 
     @field_validator("label_selector")
     @classmethod
@@ -237,6 +243,8 @@ class StopConfig(Section):
     """Spent on remote sources, in the currency of their prices."""
     no_gain_rounds: int | None = Field(None, ge=1)
     """Rounds in a row without a lower held-out loss."""
+    empty_rounds: int = Field(2, ge=1)
+    """Rounds in a row without a single sample after which the run ends as failed, with exit code 1."""
 
 
 class DeadlineConfig(Section):

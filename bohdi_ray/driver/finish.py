@@ -13,16 +13,18 @@ from dataclasses import replace
 
 from bohdi_ray.actors.waits import within
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.nothing_learned import why_nothing_was_learned
 from bohdi_ray.driver.progress import RunProgress
 from bohdi_ray.driver.startup import Crew, Parts
-from bohdi_ray.errors import SEE_LOGS
+from bohdi_ray.errors import SEE_LOGS, NothingLearned
 from bohdi_ray.observe.summary import Summary, figures_of
 from bohdi_ray.rounds import Rounds
 from bohdi_ray.storage.run_dir import BEST, SUMMARY, TARGET, weights_dir
 
 
 async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: RunProgress, parts: Parts) -> Summary:
-    """Measures, exports RUN/target and RUN/best, writes summary.json; returns the summary."""
+    """Measures, exports RUN/target and RUN/best, writes summary.json; returns the summary. Raises NothingLearned, with
+    no target exported, when the target is what it was."""
     started = time.monotonic()
     progress.message("all rounds are trained; measuring on the held-out samples and writing the target")
     # Not `finish`: a trainer that was started behind an older optimizer state would train rounds again for nothing.
@@ -39,6 +41,7 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     figures = await asyncio.to_thread(
         figures_of, in_rounds, [source.name for source in config.sources], config.target.name
     )
+    failed = await asyncio.to_thread(why_nothing_was_learned, crew.run_dir, progress.rounds, newest)
     summary = Summary(
         stop_reason=progress.stop_reason or "",
         rounds=tuple(progress.rounds),
@@ -50,6 +53,7 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
         domains_by_level=domains_by_level,
         tree_digest=digest,
         best_version=best,
+        failed_because=failed,
         paths={
             "run": crew.run_dir.location,
             "target": crew.run_dir.address(TARGET),
@@ -62,6 +66,9 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     for folder in (TARGET, BEST):  # of an earlier end: a summary with both beside it says that a run has ended
         crew.run_dir.delete(folder)
     write_summary(crew, summary)  # before the exports: a full disk must not cost the figures
+    if failed is not None:
+        _tell(progress, summary)
+        raise NothingLearned(failed)
     for version, folder in ((newest, TARGET), (best, BEST)):
         await within(
             parts.export_weights(config, crew.run_dir.address(weights_dir(version)), crew.run_dir.address(folder)),
@@ -72,9 +79,13 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     progress.intervals.record("finish", started, time.monotonic())
     summary = replace(summary, seconds=progress.seconds())
     write_summary(crew, summary)
+    _tell(progress, summary)
+    return summary
+
+
+def _tell(progress: RunProgress, summary: Summary) -> None:
     progress.metrics.log("summary", **{k: v for k, v in summary.to_json().items() if k not in ("rounds", "paths")})
     progress.console.table(summary)
-    return summary
 
 
 def write_summary(crew: Crew, summary: Summary) -> None:

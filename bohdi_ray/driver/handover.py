@@ -1,7 +1,8 @@
 """Handover: a harvested round's rows on their way to the trainer's queue, and again to a queue that was restarted.
 
-Held in memory from the close of a round until no start of the workers can need its rows; told from the journal, the
-samples and RUN/replay when a run is gone on with. Used by startup.py's Crew.
+With them go the held-out rows that are measured after the round, `training.heldout_rows_per_round` at most: of a
+further round only what is new is read. Held in memory from the close of a round until no start of the workers can need
+its rows; told from the journal, the samples and RUN/replay when a run is gone on with. Used by startup.py's Crew.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bohdi_ray.records import TrainingRow
 from bohdi_ray.storage.run_dir import CHECKPOINTS, RunDir
 from bohdi_ray.storage.samples import SampleStore
 from bohdi_ray.training.checkpoints import resume_point
+from bohdi_ray.training.heldout import HeldoutSubset
 
 
 class Handover:
@@ -29,24 +31,29 @@ class Handover:
         self.replays = replays
         self._config, self._run, self._queue = config, run, queue
         self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}  # trained on, held out; by round
+        self._heldout = HeldoutSubset(config.training.heldout_rows_per_round, config.seed)
+        self._texts: dict[str, tuple[str, str]] = {}  # question and answer of the rows in it
 
     def remember(self, past: Past) -> None:
         """The rows of closed rounds that training may still need, as the journal has them; a round whose replay is
         still to be asked for is left to the main loop."""
         resume = resume_point(self._run.address(CHECKPOINTS), not self._config.training.reset_optimizer)
-        for record in past.closed[resume.round + 1 :]:
+        for record in past.closed:
             assert record.row_sample_ids is not None
-            if not self.replays.lacks(record.round):
-                self._rows[record.round] = self._rows_of(record.round, record.row_sample_ids)
+            if record.round <= resume.round:
+                self._heldout.add(record.heldout_ids)
+            elif not self.replays.lacks(record.round):
+                self._rows[record.round] = self._rows_of(record.round, record.row_sample_ids, record.heldout_ids)
 
     @property
     def num_rounds(self) -> int:
         """Rounds that are held."""
         return len(self._rows)
 
-    async def put(self, round: int, sample_ids: Sequence[str]) -> int:
-        """Queues a closed round: these samples, its replay, the held-out samples so far. Returns the number of rows."""
-        self._rows[round] = await asyncio.to_thread(self._rows_of, round, sample_ids)
+    async def put(self, round: int, sample_ids: Sequence[str], heldout_ids: Sequence[str]) -> int:
+        """Queues a closed round: these samples, its replay, and rows to measure, among all held-out samples of which
+        `heldout_ids` are the round's. Returns the number of rows to train on."""
+        self._rows[round] = await asyncio.to_thread(self._rows_of, round, sample_ids, heldout_ids)
         await self.fill_queue()
         return len(self._rows[round][0])
 
@@ -61,12 +68,19 @@ class Handover:
                 put = self._queue.put_round.remote(round, rows, heldout)
                 await within(put, 600, "the sample queue to take a round", SEE_LOGS)
 
-    def _rows_of(self, round: int, sample_ids: Sequence[str]) -> tuple[list[TrainingRow], list[TrainingRow]]:
+    def _rows_of(
+        self, round: int, sample_ids: Sequence[str], heldout_ids: Sequence[str]
+    ) -> tuple[list[TrainingRow], list[TrainingRow]]:
         texts = self.store.rows(set(sample_ids))
         drawn = [TrainingRow(round, i, sample_id, *texts[sample_id]) for i, sample_id in enumerate(sample_ids)]
-        return self.replays.mixed(round, drawn), self.heldout_rows(round)
+        self._heldout.add(heldout_ids)
+        measured = self._heldout.ids()
+        new = self.store.rows(set(measured) - self._texts.keys())
+        self._texts = {sample_id: self._texts.get(sample_id) or new[sample_id] for sample_id in measured}
+        heldout = [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(self._texts.items())]
+        return self.replays.mixed(round, drawn), heldout
 
     def heldout_rows(self, round: int) -> list[TrainingRow]:
-        """All held-out samples through `round`, whatever a later harvest has already stored."""
+        """All held-out samples through `round`, whatever a later harvest has already stored. Reads every part."""
         texts = sorted(self.store.heldout_rows(round).items())
         return [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(texts)]

@@ -79,12 +79,18 @@ class RoundHarvest:
     num_unsupported_names: int = 0
     num_quarantined: int = 0  # requests
     proposed: dict[str, SourceTally] = field(default_factory=dict)  # what each source gave where it was asked for names
+    abandoned: dict[str, int] = field(default_factory=dict)  # walks of the whole round without a domain, by reason
     started: float = 0.0  # time.monotonic(), s
     finished: float = 0.0
 
     def sources(self) -> dict[str, SourceTally]:
         """What became of all its requests, by source."""
         return summed([self.proposed, *(outcome.sources for outcome in self.outcomes)])
+
+    @property
+    def heldout_ids(self) -> list[str]:
+        """Ids of its samples that are kept for measuring."""
+        return [outcome.ticket_id for outcome in self.outcomes if outcome.failure is None and outcome.heldout]
 
 
 class Meditation:
@@ -135,6 +141,7 @@ class Meditation:
                 incarnation = assignment.incarnation
                 cursor = assignment.work.cursor
                 self._take(assignment)
+                result.abandoned = assignment.work.abandoned_for
                 if drain_until is None and self._stop_asked.is_set():
                     drain_until = time.monotonic() + self._config.deadlines.drain_s
                 if drain_until is None:
@@ -181,7 +188,7 @@ class Meditation:
         self._asked.update(request.request_id for request in new)
         for start in range(0, len(new), ELECTIONS_PER_TASK):
             requests = new[start : start + ELECTIONS_PER_TASK]
-            task = propose.options(name=self._supplies.names.task("sprout", self._result.round))
+            task = propose.options(**self._supplies.names.task("sprout", self._result.round))
             self._follow(task.remote(requests, self._supplies.plan, table, self._supplies.reach), self._on_proposals)
         harvest = self._config.harvest
         while self._queue and self._bundles_in_flight < harvest.max_tasks_in_flight:
@@ -189,8 +196,8 @@ class Meditation:
             free = harvest.max_tasks_in_flight - self._bundles_in_flight
             size = min(harvest.tickets_per_task, -(-len(self._queue) // free))
             bundle = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
-            name = self._supplies.names.task("harvest", self._result.round, (ticket.step for ticket in bundle))
-            task = harvest_bundle.options(name=name)
+            options = self._supplies.names.task("harvest", self._result.round, (ticket.step for ticket in bundle))
+            task = harvest_bundle.options(**options)
             outcomes, samples = task.remote(bundle, self._supplies.plan, table, self._supplies.reach)
             self._bundles_in_flight += 1
             self._follow(outcomes, partial(self._on_outcomes, bundle, samples))
@@ -292,7 +299,7 @@ class Meditation:
     async def _write(self, round: int, step: int, accepted: list[Ticket], tables: list[Any]) -> str:
         if not accepted:
             return ""
-        task = write_part.options(name=self._supplies.names.task("samples", round, [step]))
+        task = write_part.options(**self._supplies.names.task("samples", round, [step]))
         reference = task.remote(self._supplies.run, self._supplies.claim, round, step, accepted, *tables)
         return await within(reference, self._config.deadlines.request_s, "a part of samples to be written", SEE_LOGS)
 

@@ -15,9 +15,17 @@ from typing import Any
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change
+from bohdi_ray.driver import round_lines
 from bohdi_ray.driver.meditation import RoundHarvest
+from bohdi_ray.driver.reached import progress_of, restored_rounds
 from bohdi_ray.driver.resume import Past
-from bohdi_ray.driver.round_figures import HarvestNews, cost, restored_summary, round_record, round_summary
+from bohdi_ray.driver.round_figures import (
+    HarvestNews,
+    abandoned_since,
+    cost,
+    round_record,
+    round_summary,
+)
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.names import run_name
@@ -32,7 +40,7 @@ from bohdi_ray.observe.trackers import open_trackers
 from bohdi_ray.rounds import HeldoutTrail, Progress
 from bohdi_ray.run_state import DriverState, TrainedRound, write_state
 from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.replays import ReplayFigures, ReplayStore
+from bohdi_ray.storage.replays import ReplayFigures
 from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
@@ -83,18 +91,12 @@ class RunProgress:
         for phase, spans in state.spans.items():
             for start, end in spans:
                 self.intervals.record(phase, self._zero + start, self._zero + end)
-        replays = ReplayStore(self.run)
-        self.rounds = [
-            restored_summary(record, state, *self._replayed(replays, record.round)) for record in past.closed
-        ]
-        self.heldout = HeldoutTrail(state.best_version, state.best_rows, state.rounds_without_gain)
+        self.rounds = restored_rounds(self.run, self.config, past.closed, state)
+        self.heldout = HeldoutTrail(
+            state.best_version, state.best_rows, state.rounds_without_gain, state.last_rows, state.behind_best
+        )
         self._engines = dict(state.engines)
         self.save()  # that there was this driver counts from now on
-
-    def _replayed(self, replays: ReplayStore, round: int) -> tuple[int, int]:
-        """Rows of a round's replay that it trains on, and tokens that were decoded for it."""
-        most = self.config.replay_rows_per_round
-        return (len(replays.kept(round, most)), replays.figures(round).num_tokens) if replays.has(round) else (0, 0)
 
     def save(self) -> None:
         """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""
@@ -104,12 +106,14 @@ class RunProgress:
         state = DriverState(
             wall_time_s=time.time() - self.started,
             num_drivers=self._num_drivers + 1,
-            trained={r.round: TrainedRound(r.training_loss, r.heldout_loss, r.seconds["training"]) for r in trained},
+            trained={r.round: _trained(r) for r in trained},
             harvest_s={r.round: r.seconds["harvest"] for r in self.rounds},
             spans=self.intervals.spans(since=self._zero),
             best_version=self.heldout.best_version,
             best_rows=self.heldout.best,
             rounds_without_gain=self.heldout.rounds_without_gain,
+            last_rows=self.heldout.last,
+            behind_best=self.heldout.behind,
             engines=self._engines,
         )
         write_state(self.run, state)
@@ -128,6 +132,9 @@ class RunProgress:
     def message(self, text: str) -> None:
         """A line for the person who watches."""
         self.console.message(text)
+
+    def _say(self, text: str, alarming: bool) -> None:
+        (self.console.warning if alarming else self.console.message)(text)
 
     def on_notice(self, kind: str, text: str, **fields: Any) -> None:
         """Something a person should not miss, as a source that is left out."""
@@ -149,6 +156,8 @@ class RunProgress:
         if past.open and past.open.tickets:  # it may also be one that will never begin
             harvested += f", round {past.open.round} under way with {past.open.tickets} tickets done"
         self.message(f"going on with {self.run.location}: {harvested}; newest weights version {past.newest_version}")
+        if past.damaged is not None:
+            self.on_notice("journal_damaged", f"the end of the journal was lost: {past.damaged}", damaged=past.damaged)
         for change in changed:
             self.message(f"changed: {change}")
         self.metrics.log(
@@ -221,6 +230,10 @@ class RunProgress:
         kept, asked = figures.counts.get("kept", 0), sum(figures.counts.values())
         self.message(f"round {round}: version 0 is sure of {kept} of {asked} questions for replay, {seconds:.0f} s")
 
+    def on_handed_over(self, round: int, num_rows: int, seconds: float) -> None:
+        """The trainer's queue has a round's rows."""
+        self.metrics.log("hand_over", round=round, rows=num_rows, seconds=seconds)
+
     def on_queued(self, round: int, num_rows: int) -> None:
         """A round that an earlier driver closed has all its rows."""
         summary = self.rounds[round]
@@ -230,20 +243,14 @@ class RunProgress:
     def on_closed(self, harvest: RoundHarvest, closed: RoundClosed, num_rows: int) -> None:
         """A round is harvested and its rows are queued."""
         self._tell(harvest)
-        self.live.closed(len(closed.reborn), self.reached().cost)
+        self.live.closed(len(closed.reborn), self.reached().cost, abandoned_since(harvest, self._before))
         self._recorded_look = -math.inf  # the next look belongs to the round's end
         self.intervals.record("harvest", harvest.started, harvest.finished)
         summary = round_summary(harvest, num_rows, self._before, self._replay_tokens.get(harvest.round, 0))
         self._before = None
         self.rounds.append(summary)
         self.metrics.log("round", **round_record(summary, harvest, closed))
-        lost = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items())) or "none"
-        rate = "-" if summary.reward_rate is None else f"{summary.reward_rate:.0%}"
-        self.message(
-            f"round {summary.round}: {summary.accepted} of {summary.tickets} tickets gave a sample (lost: {lost}); "
-            f"sources won {rate}; {summary.heldout} held out; {num_rows} rows to train on; "
-            f"harvested with weights version {summary.weights_version} in {summary.seconds['harvest']:.0f} s"
-        )
+        self._say(round_lines.harvested(summary), alarming=not summary.accepted)
         self._tell_of_sources(summary)
         self.save()
 
@@ -268,15 +275,14 @@ class RunProgress:
             self.rounds[round],
             training_loss=metrics.get("loss"),
             heldout_loss=metrics.get("heldout_loss"),
+            rejected_rows=dict(metrics.get("rejected_rows", {})),
             seconds={**self.rounds[round].seconds, "training": seconds},
         )
         self.live.trained(metrics)
         self.metrics.log("training", round=round, **{k: v for k, v in metrics.items() if k != "heldout_rows"})
-        loss, held = metrics.get("loss"), metrics.get("heldout_loss")
-        self.message(
-            f"round {round}: trained to weights version {round + 1}"
-            + (f", loss {loss:.3f}" if loss is not None else "")
-            + (f", held-out loss {held:.3f}" if held is not None else "")
+        summary = self.rounds[round]
+        self._say(
+            round_lines.trained(summary, metrics), alarming=bool(summary.rejected_rows or not summary.trained_rows)
         )
         self.save()
 
@@ -289,14 +295,8 @@ class RunProgress:
 
     def reached(self) -> Progress:
         """What the stop rules look at."""
-        return Progress(
-            rounds=len(self.rounds),
-            samples=sum(r.accepted for r in self.rounds),
-            decoded_tokens=sum(sum(r.tokens.values()) for r in self.rounds),
-            wall_time_s=time.time() - self.started,
-            cost=cost(self.config, self._engines.values()),
-            rounds_without_gain=self.heldout.rounds_without_gain,
-        )
+        spent = cost(self.config, self._engines.values())
+        return progress_of(self.rounds, time.time() - self.started, spent, self.heldout.rounds_without_gain)
 
     def seconds(self) -> dict[str, float]:
         """Seconds by phase; phases may overlap, `overlap` says how long harvest and training did."""
@@ -313,6 +313,10 @@ class RunProgress:
         """From the start of the first harvest to the last commit, s."""
         both = ("harvest", "training")
         return self.intervals.last_end(*both) - self.intervals.first_start(*both)
+
+
+def _trained(round: RoundSummary) -> TrainedRound:
+    return TrainedRound(round.training_loss, round.heldout_loss, round.seconds["training"], round.rejected_rows)
 
 
 def _plain(record: Any) -> Any:

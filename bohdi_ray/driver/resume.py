@@ -13,8 +13,10 @@ import msgspec
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change, changes
-from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
+from bohdi_ray.driver.reached import reached
+from bohdi_ray.errors import ConfigError, ConfigErrors, NothingLearned, RunDirError, RunFinished
 from bohdi_ray.languages.questions import TEXT_RULES
+from bohdi_ray.rounds import stop_reason
 from bohdi_ray.run_state import DriverState, read_state
 from bohdi_ray.storage.json_files import decoded
 from bohdi_ray.storage.run_dir import (
@@ -44,6 +46,7 @@ class _Ended(msgspec.Struct):
     """Of summary.json: why the run ended."""
 
     stop_reason: str
+    failed_because: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Past:
     state: DriverState = field(default_factory=DriverState)
     rounds: tuple[RoundRecord, ...] = ()  # as the journal tells them; the last one may be open
     newest_version: int = 0  # of the weights that are committed
+    damaged: str | None = None  # what is wrong with the journal's last segment, which is left out
 
     @property
     def closed(self) -> tuple[RoundRecord, ...]:
@@ -68,8 +72,9 @@ class Past:
 def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionConfig, list[Change]]:
     """The configuration to go on with in `config.run_dir`, and what differs in it from the one last used there.
 
-    Raises RunDirError if there is no run, or nothing is left to do; ConfigErrors for every change that would make
-    another run of it. `reset_optimizer`: training is to go on with the weights alone.
+    Raises RunDirError if there is no run, RunFinished if nothing is left to do, NothingLearned if it would end as it
+    has ended; ConfigErrors for every change that would make another run of it. `reset_optimizer`: training is to go on
+    with the weights alone.
     """
     if "{time}" in config.run_dir:
         rule = "names a new run each time"
@@ -91,15 +96,7 @@ def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionC
                 for c in refused
             ]
         )
-    if run.exists(SUMMARY) and run.is_exported(TARGET) and run.is_exported(BEST):
-        where, remedy = f"{run.location}/{SUMMARY}", "remove it: the run then goes on"
-        ended = decoded(run.read_bytes(SUMMARY), _Ended, where, remedy)
-        reason = ended.stop_reason
-        if not any(change.field.startswith("stop.") for change in found):
-            raise RunDirError(
-                f"{run.location} has ended ({reason}). To go on with it, raise that stop rule: "
-                f"bohdi resume {run.location} {_raised(config, reason)}"
-            )
+    _raise_if_over(run, config, any(change.field.startswith("stop.") for change in found))
     if not reset_optimizer:
         _check_workers(run, config)
     return config, found
@@ -119,6 +116,28 @@ def check_text_rules(run: RunDir) -> None:
             "nor held-out ones. Resume it with that version, or start a new run; `bohdi tree`, `bohdi status` and "
             "`bohdi export` read it"
         )
+
+
+def _raise_if_over(run: RunDir, config: FusionConfig, other_rules: bool) -> None:
+    """Looks whether anything is left to do before anything is started. `other_rules`: the stop rules differ from those
+    the run ended with."""
+    exported = run.is_exported(TARGET) and run.is_exported(BEST)
+    if not run.exists(SUMMARY):
+        return
+    where, remedy = f"{run.location}/{SUMMARY}", "remove it: the run then goes on"
+    ended = decoded(run.read_bytes(SUMMARY), _Ended, where, remedy)
+    if not exported and ended.failed_because is None:
+        return
+    reason = stop_reason(config.stop, reached(run, config)) if other_rules or not exported else ended.stop_reason
+    if reason is None:
+        return
+    if not exported:
+        raise NothingLearned(str(ended.failed_because))
+    still = "" if reason == ended.stop_reason else f", and {reason} is reached too"
+    raise RunFinished(
+        f"{run.location} has ended ({ended.stop_reason}){still}: {run.shown(TARGET)} is its target. To go on with it, "
+        f"raise that stop rule: bohdi resume {run.location} {_raised(config, reason)}"
+    )
 
 
 def with_schedule(config: FusionConfig, before: FusionConfig | None = None) -> FusionConfig:
@@ -158,7 +177,8 @@ def look_back(run: RunDir) -> Past:
     Cleared are sample parts that no committed step names and checkpoint folders without COMMIT: both are made again.
     Raises RunDirError, and clears nothing, when rounds are trained that the journal does not know to be harvested.
     """
-    rounds = read_history(data for _, data in Segments(run).read_segments().segments)
+    journal = Segments(run).read_segments()
+    rounds = read_history(data for _, data in journal.segments)
     num_closed = sum(record.is_closed for record in rounds)
     committed = run.committed_rounds()
     lost = [checkpoint_dir(round) for round in committed if round >= num_closed]
@@ -177,7 +197,7 @@ def look_back(run: RunDir) -> Past:
     run.clean_uncommitted()
     clear_steps(run.address(CHECKPOINTS), through=-1, uncommitted=True)
     newest_version = committed[-1] + 1 if committed else 0
-    return Past(read_state(run, min(newest_version, num_closed)), tuple(rounds), newest_version)
+    return Past(read_state(run, min(newest_version, num_closed)), tuple(rounds), newest_version, journal.damaged)
 
 
 @dataclass(frozen=True, slots=True)

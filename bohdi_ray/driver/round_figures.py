@@ -37,11 +37,18 @@ def round_summary(
         heldout=sum(o.heldout for o in accepted) + before.heldout,
         rewards=sum(o.reward or 0 for o in accepted) + before.rewards,
         failures=dict(failures),
+        abandoned=dict(harvest.abandoned),
         tokens={**tokens, **_replay(replay_tokens)},
         training_rows=num_rows,
         sources=harvest.sources(),
         seconds={"harvest": harvest.finished - harvest.started},
     )
+
+
+def abandoned_since(harvest: RoundHarvest, before: RoundRecord | None) -> collections.Counter[str]:
+    """Walks without a domain, by reason, without those that earlier drivers had committed."""
+    counts = collections.Counter(harvest.abandoned)
+    return counts - before.abandoned if before else counts
 
 
 def round_record(summary: RoundSummary, harvest: RoundHarvest, closed: RoundClosed) -> dict[str, Any]:
@@ -58,6 +65,7 @@ def round_record(summary: RoundSummary, harvest: RoundHarvest, closed: RoundClos
         "rewards",
         "reward_rate",
         "failures",
+        "abandoned",
         "tokens",
     )
     return {
@@ -87,8 +95,10 @@ def restored_summary(
         heldout=record.heldout,
         rewards=record.rewards,
         failures=dict(record.failures),
+        abandoned=dict(record.abandoned),
         tokens={**record.tokens, **_replay(replay_tokens)},
         training_rows=len(record.row_sample_ids) + num_replayed,
+        rejected_rows=dict(trained.rejected_rows) if trained else {},
         training_loss=trained.training_loss if trained else None,
         heldout_loss=trained.heldout_loss if trained else None,
         seconds={

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import string
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from bohdi_ray.engines.prompts import parse_name
@@ -20,6 +20,7 @@ from bohdi_ray.harvest.source_notes import NotedModels, SourceNotes
 from bohdi_ray.languages.name_grammar import any_initials, initial_groups, name_regex, name_scripts
 from bohdi_ray.randomness import derived_seed, generator
 from bohdi_ray.records import Completion, GenerationRequest, Proposals, ScoreRequest, SproutRequest, tokens_name
+from bohdi_ray.tree.elections import NO_VALID_NAME
 from bohdi_ray.tree.names import valid_name
 
 
@@ -71,7 +72,17 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
         model_tokens=dict(model_tokens),
         quarantined=tuple(quarantined),
         sources=notes.tallies(),
+        problem="" if names else problem_of(completions, num_valid),
     )
+
+
+def problem_of(completions: Sequence[Completion], num_valid: int) -> str:
+    """Why a poll came to no name: what was answered, and how many valid names were in it."""
+    if not completions:
+        return "sources_failed"
+    if not any(done.text.strip() for done in completions):
+        return "no_proposals"
+    return "no_supported_name" if num_valid else NO_VALID_NAME
 
 
 def _proposal_request(

@@ -73,6 +73,9 @@ ACCEPTED = _counter(
 REJECTED = _counter(
     "bohdi_samples_rejected_total", "tickets", ("reason",), "Tickets committed without a sample, by reason"
 )
+ABANDONED = _counter(
+    "bohdi_walks_abandoned_total", "walks", ("reason",), "Walks that found no domain and became no ticket, by reason"
+)
 TICKETS_IN_FLIGHT = _gauge("bohdi_tickets_in_flight", "tickets", (), "Tickets issued and not harvested yet")
 TOKENS = _counter("bohdi_tokens_total", "tokens", ("role", "model"), "Tokens decoded, by what for and by which model")
 REWARD_RATE = _gauge(
@@ -114,6 +117,12 @@ ENGINE_IDLE = _gauge(
 QUEUE_ROWS = _gauge("bohdi_queue_rows", "rows", (), "Training rows drawn and not trained on yet")
 QUEUE_STEPS = _gauge("bohdi_queue_steps", "steps", (), "Training steps put into the queue and not done yet")
 TRAINED_ROWS = _counter("bohdi_training_rows_total", "rows", (), "Rows trained on, by committed rounds")
+REJECTED_ROWS = _counter(
+    "bohdi_training_rows_rejected_total",
+    "rows",
+    ("reason",),
+    "Rows of committed rounds that were not trained on, by reason",
+)
 TRAINED_TOKENS = _counter("bohdi_training_tokens_total", "tokens", (), "Tokens trained on, by committed rounds")
 TRAINING_LOSS = _gauge(
     "bohdi_training_loss", "nats per answer token", (), "Mean training loss of the newest committed round"
@@ -151,9 +160,10 @@ FAILURES = _counter(
 
 ALL: tuple[MetricSpec, ...] = (
     *(UP, ROUND, WEIGHTS_VERSION, TRAINED_VERSION, STALENESS, HARVEST_IDLE, TRAINING_IDLE, COST),
-    *(ACCEPTED, REJECTED, TICKETS_IN_FLIGHT, TOKENS, REWARD_RATE, DOMAIN_SAMPLES),
+    *(ACCEPTED, REJECTED, ABANDONED, TICKETS_IN_FLIGHT, TOKENS, REWARD_RATE, DOMAIN_SAMPLES),
     *(SPROUTS, REBIRTHS, DOMAINS),
     *(REPLICAS_WANTED, REPLICAS_UP, SOURCES_LEFT_OUT, IN_FLIGHT, WAITING, REQUESTS, QUEUE_WAIT, PROMPT_TOKENS),
-    *(ENGINE_IDLE, QUEUE_ROWS, QUEUE_STEPS, TRAINED_ROWS, TRAINED_TOKENS, TRAINING_LOSS, HELDOUT_LOSS, TRAINING_SPEED),
+    *(ENGINE_IDLE, QUEUE_ROWS, QUEUE_STEPS, TRAINED_ROWS, REJECTED_ROWS, TRAINED_TOKENS),
+    *(TRAINING_LOSS, HELDOUT_LOSS, TRAINING_SPEED),
     *(WEIGHT_SYNC, WEIGHT_SYNCS, TURN_SWITCH, FAILURES),
 )

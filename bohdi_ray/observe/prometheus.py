@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from bohdi_ray.names import ascii_label
 from bohdi_ray.observe.metric_names import RUN, MetricSpec
 
 REFRESH_EVERY_S = 5.0
@@ -77,7 +78,8 @@ class Exported:
         return self._metrics.get(spec)
 
     def _tags(self, spec: MetricSpec, values: tuple[str, ...]) -> dict[str, str]:
-        return {RUN: self._run_name, **dict(zip(spec.labels, values, strict=True))}
+        labels = {RUN: self._run_name, **dict(zip(spec.labels, values, strict=True))}
+        return {name: ascii_label(value) for name, value in labels.items()}  # Ray encodes them as ASCII
 
 
 @asynccontextmanager

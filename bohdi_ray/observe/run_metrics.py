@@ -86,11 +86,13 @@ class RunMetrics:
             out.count(names.TOKENS, number, role=role, model=model)
         out.set(names.TICKETS_IN_FLIGHT, in_flight)
 
-    def closed(self, num_reborn: int, cost: float) -> None:
-        """A round is harvested."""
+    def closed(self, num_reborn: int, cost: float, abandoned: Mapping[str, int] | None = None) -> None:
+        """A round is harvested; `abandoned`: its walks without a domain, by reason."""
         self.harvest.tell(False)
         self.exported.count(names.REBIRTHS, num_reborn)
         self.exported.set(names.COST, cost)
+        for reason, number in (abandoned or {}).items():
+            self.exported.count(names.ABANDONED, number, reason=reason)
 
     def synced(self, seconds: float) -> None:
         """The target's engines have changed to other weights."""
@@ -105,6 +107,8 @@ class RunMetrics:
         """A round is trained; `metrics` as of training.tally."""
         out = self.exported
         out.count(names.TRAINED_ROWS, metrics.get("num_rows", 0))
+        for reason, number in metrics.get("rejected_rows", {}).items():
+            out.count(names.REJECTED_ROWS, number, reason=reason)
         out.count(names.TRAINED_TOKENS, metrics.get("num_tokens", 0))
         out.set(names.TRAINING_LOSS, metrics.get("loss"))
         out.set(names.TRAINING_SPEED, metrics.get("tokens_per_s"))

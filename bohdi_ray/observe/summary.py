@@ -23,7 +23,7 @@ Z95 = 1.959963984540054  # of a two-sided 95 % interval
 
 @dataclass(frozen=True)
 class RoundSummary:
-    """One round. tickets = accepted + the failures; heldout is part of accepted."""
+    """One round. tickets = accepted + the failures, walks = tickets + abandoned; heldout is part of accepted."""
 
     round: int
     weights_version: int  # of the target that was harvested with
@@ -33,16 +33,33 @@ class RoundSummary:
     rewards: int = 0  # samples a source won
     failures: dict[str, int] = field(default_factory=dict)  # failed tickets by reason
     tokens: dict[str, int] = field(default_factory=dict)  # decoded, by role
-    training_rows: int = 0
+    training_rows: int = 0  # drawn for it, those included that were rejected
     training_loss: float | None = None
     heldout_loss: float | None = None  # of the weights this round trained
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
     sources: dict[str, SourceTally] = field(default_factory=dict)  # what each gave; of this driver's rounds alone
+    abandoned: dict[str, int] = field(default_factory=dict)  # walks that found no domain, by reason
+    rejected_rows: dict[str, int] = field(default_factory=dict)  # training rows without weight, by reason
 
     @property
     def reward_rate(self) -> float | None:
         """Share of accepted samples that a source won."""
         return self.rewards / self.accepted if self.accepted else None
+
+    @property
+    def walks(self) -> int:
+        """Walks through the tree, each of which might have given a sample."""
+        return self.tickets + sum(self.abandoned.values())
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """Walks that gave no sample, by reason."""
+        return _added((self.failures, self.abandoned))
+
+    @property
+    def trained_rows(self) -> int:
+        """Rows that were trained on; 0 while the round is not trained."""
+        return self.training_rows - sum(self.rejected_rows.values()) if "training" in self.seconds else 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,7 @@ class Summary:
     domains_by_level: tuple[int, ...]  # found domains, from the root's children to the leaves
     tree_digest: str
     best_version: int | None = None
+    failed_because: str | None = None  # why the run is no success although a stop rule ended it
     paths: dict[str, str] = field(default_factory=dict)  # what was written where
 
     @property
@@ -130,6 +148,21 @@ class Summary:
         return summed(round.sources for round in self.rounds)
 
     @property
+    def abandoned(self) -> dict[str, int]:
+        """Walks of the whole run that found no domain, by reason."""
+        return _added(round.abandoned for round in self.rounds)
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """Walks of the whole run that gave no sample, by reason."""
+        return _added(round.losses for round in self.rounds)
+
+    @property
+    def rejected_rows(self) -> dict[str, int]:
+        """Training rows of the whole run without weight, by reason."""
+        return _added(round.rejected_rows for round in self.rounds)
+
+    @property
     def tokens_per_accepted_sample(self) -> dict[str, float | None]:
         """Tokens decoded for one accepted sample, by role; failed tickets' tokens are part of the price."""
         return {role: n / self.num_accepted if self.num_accepted else None for role, n in self.tokens.items()}
@@ -148,7 +181,11 @@ class Summary:
             "heldout_loss_before": self.heldout_loss_before,
             "heldout_loss_after": self.heldout_loss_after,
             "heldout_loss_fall": self.heldout_loss_fall,
-            "rounds": [{**dataclasses.asdict(r), "reward_rate": r.reward_rate} for r in self.rounds],
+            "failed_because": self.failed_because,
+            "rounds": [
+                {**dataclasses.asdict(r), "reward_rate": r.reward_rate, "trained_rows": r.trained_rows}
+                for r in self.rounds
+            ],
             "num_samples": self.samples.num_samples,
             "num_heldout": self.samples.num_heldout,
             "reward_rate": self.reward_rate,
@@ -158,6 +195,8 @@ class Summary:
             "near_duplicate_rate": self.samples.near_duplicate_rate,
             "failures": self.failures,
             "sources": {source: dataclasses.asdict(tally) for source, tally in self.sources.items()},
+            "losses": self.losses,
+            "rejected_rows": self.rejected_rows,
             "tokens": self.tokens,
             "tokens_per_accepted_sample": self.tokens_per_accepted_sample,
             "seconds": self.seconds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.table import Table
 from rich.text import Text
 
@@ -55,12 +57,19 @@ def told(tally: SourceTally) -> str:
     return f"{tally.num_asked - tally.num_lost} of {tally.num_asked} requests answered{lost}"
 
 
+def counts_by_reason(counts: Mapping[str, int]) -> str:
+    """The largest first."""
+    return ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items(), key=lambda item: -item[1])) or "none"
+
+
 def _number(value: float | None, form: str) -> str:
     return "unknown" if value is None else format(value, form)
 
 
 def _result(summary: Summary) -> list[Row]:
     rows = [("stopped because", summary.stop_reason)]
+    if summary.failed_because is not None:
+        rows.append(("FAILED because", summary.failed_because))
     if summary.heldout_loss_before is not None:
         fall = "" if summary.heldout_loss_fall is None else f" ({-summary.heldout_loss_fall:+.1%})"
         before, after = _number(summary.heldout_loss_before, ".3f"), _number(summary.heldout_loss_after, ".3f")
@@ -70,13 +79,14 @@ def _result(summary: Summary) -> list[Row]:
 
 def _exploration(summary: Summary) -> list[Row]:
     tickets = sum(round.tickets for round in summary.rounds)
-    failures = ", ".join(f"{reason} {n}" for reason, n in sorted(summary.failures.items(), key=lambda item: -item[1]))
     levels = " / ".join(map(str, summary.domains_by_level))
     return [
         ("domains by level", levels or "none"),
         ("samples", f"{summary.samples.num_samples}, of which {summary.samples.num_heldout} held out"),
         ("harvests", f"{tickets}, accepted {summary.num_accepted}"),
-        ("failed", failures or "none"),
+        ("failed", counts_by_reason(summary.failures)),
+        *([("walks without a domain", counts_by_reason(abandoned))] if (abandoned := summary.abandoned) else []),
+        *([("training rows rejected", counts_by_reason(rejected))] if (rejected := summary.rejected_rows) else []),
         ("reward rate", f"{_number(summary.reward_rate, '.1%')} of samples won by a source"),
         ("nearly the same question", _number(summary.samples.near_duplicate_rate, ".1%")),
         ("tree digest", summary.tree_digest),
@@ -115,7 +125,8 @@ def _rounds(summary: Summary) -> list[Row]:
         (
             str(round.round),
             f"target version {round.weights_version}, accepted {round.accepted}/{round.tickets}, "
-            f"reward rate {_number(round.reward_rate, '.0%')}, rows trained {round.training_rows}, "
+            f"reward rate {_number(round.reward_rate, '.0%')}, rows trained {round.trained_rows}"
+            f"{f' of {round.training_rows}' if round.rejected_rows else ''}, "
             f"held-out loss {_number(round.heldout_loss, '.3f')}",
         )
         for round in summary.rounds

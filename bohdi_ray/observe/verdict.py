@@ -56,6 +56,7 @@ class RunFacts:
     max_staleness: int = 1
     left_out: Mapping[str, str] = field(default_factory=dict)  # why, by source
     silent: Mapping[str, str] = field(default_factory=dict)  # sentences about sources that gave nothing in a round
+    trouble: str = ""  # what keeps the run from learning although all its parts work
     look: LookFacts | None = None
 
 
@@ -121,6 +122,8 @@ def judge_run(facts: RunFacts) -> Verdict:
             f"{m} {facts.look.replicas[m][1]} of {facts.look.replicas[m][0]}" for m in facts.look.lacking
         )
         return Verdict("degraded", f"{how}, and engines are missing: {lacking}", "see the engines' logs", side)
+    if facts.trouble:
+        return Verdict("degraded", f"{how}, and {facts.trouble}", "see the reasons below", side)
     return Verdict("healthy", how, advice, side)
 
 

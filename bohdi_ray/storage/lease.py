@@ -19,7 +19,7 @@ from typing import Annotated, TypedDict
 
 import msgspec
 
-from bohdi_ray.errors import RunDirError
+from bohdi_ray.errors import LeaseLost, RunDirError
 from bohdi_ray.storage.json_files import decoded
 from bohdi_ray.storage.run_dir import RunDir
 
@@ -36,11 +36,11 @@ class Claim:
     token: str
 
     def check(self) -> None:
-        """Raises RunDirError when the run is somebody else's by now."""
+        """Raises LeaseLost when the run is somebody else's by now."""
         held = read_lease(self.run)
         if held is None or held["token"] != self.token:
             holder = "nobody" if held is None else held["owner"]
-            raise RunDirError(
+            raise LeaseLost(
                 f"the lease on {self.run.location} was lost: it is held by {holder} now. Only one driver may use a "
                 "run; make sure that no other one is running and choose another run_dir"
             )
@@ -97,11 +97,14 @@ class Lease:
                 f"another run_dir, or {wait}"
             )
         self._write()
-        self.claim.check()
+        try:
+            self.claim.check()
+        except LeaseLost as error:  # two that began in the same moment
+            raise RunDirError(str(error)) from None
         return others
 
     def renew(self) -> None:
-        """Say that the owner is alive. Raises RunDirError if the lease was lost meanwhile; the run must stop then."""
+        """Say that the owner is alive. Raises LeaseLost if it was lost meanwhile; the run must stop then."""
         self.claim.check()
         self._write()
 

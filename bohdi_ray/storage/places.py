@@ -2,7 +2,7 @@
 
 The one module that knows how a filesystem is made of an address, and what is different on object stores: no rename, no
 appending, no folders. `RunDir` and the trainer's checkpoints stand on it. Every failure of a filesystem becomes a
-RunDirError with a remedy; only that a file is not there stays a FileNotFoundError.
+StorageFailed with a remedy; only that a file is not there stays a FileNotFoundError.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ import pyarrow as pa
 import pyarrow.fs
 
 from bohdi_ray.addresses import is_address, secret_in, without_secrets
-from bohdi_ray.errors import ConfigError, RunDirError
+from bohdi_ray.errors import SAFE, ConfigError, StorageFailed
 from bohdi_ray.storage.json_files import facts
 
 COMMIT = "COMMIT"
-SAFE = "Everything committed so far is safe; go on with `bohdi resume RUN` afterwards."
 _FULL = ("no space left", "disk quota exceeded", "os error 28", "file write failed", "quotaexceeded")
 _DENIED = ("access_denied", "accessdenied", "permission denied", "http status 403", "invalid_access_key", "signature")
 _TOO_SLOW = ("timed out", "timeout", "slow_down")
@@ -191,7 +190,7 @@ def _client(address: str) -> tuple[pa.fs.FileSystem, str]:
 
 @contextlib.contextmanager
 def storage_errors(where: str, what: str) -> Iterator[None]:
-    """Failures of a filesystem while the block runs, as RunDirErrors that say what to do. `what`: a verb."""
+    """Failures of a filesystem while the block runs, as StorageFailed, which says what to do. `what`: a verb."""
     try:
         yield
     except FileNotFoundError:
@@ -203,7 +202,7 @@ def storage_errors(where: str, what: str) -> Iterator[None]:
         raise told from error
 
 
-def storage_error(where: str, what: str, error: Exception) -> RunDirError | None:
+def storage_error(where: str, what: str, error: Exception) -> StorageFailed | None:
     """The error of a filesystem in words, with a remedy; None for what is no failure of storage.
 
     Writers of weights wrap what the system says in errors of their own, so its words count as much as its number.
@@ -221,7 +220,7 @@ def storage_error(where: str, what: str, error: Exception) -> RunDirError | None
         why, remedy = "the storage failed", "Look at the storage and the way to it."
     where = without_secrets(where).partition("?")[0] if is_address(where) else where
     said = " ".join(without_secrets(str(error)).split()) or type(error).__name__
-    return RunDirError(f"cannot {what} {where}: {why} ({said}). {remedy} {SAFE}")
+    return StorageFailed(f"cannot {what} {where}: {why} ({said}). {remedy} {SAFE}")
 
 
 def _replace_file(path: str, data: Any) -> None:

@@ -24,7 +24,7 @@ from bohdi_ray.languages.questions import TEXT_RULES
 from bohdi_ray.plain_yaml import YamlFault, read_yaml
 from bohdi_ray.storage.json_files import facts
 from bohdi_ray.storage.node_files import on_this_node
-from bohdi_ray.storage.places import COMMIT, place_of
+from bohdi_ray.storage.places import COMMIT, Place, place_of
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.jsonl", "summary.json"
 TREE, SAMPLES, REPLAY, QUARANTINE, CHECKPOINTS = "tree", "samples", "replay", "quarantine", "checkpoints"
@@ -131,6 +131,10 @@ class RunDir:
     def is_local(self) -> bool:
         """Whether paths below `root` can be opened directly on this node."""
         return self._place.is_local
+
+    def place(self, relative: str = "") -> Place:
+        """A file or folder of it."""
+        return self._place.child(relative)
 
     def path(self, relative: str = "") -> str:
         """The path on `filesystem`; for a local run an absolute path of this node."""

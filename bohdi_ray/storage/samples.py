@@ -11,6 +11,7 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +26,10 @@ from bohdi_ray.storage.sample_table import to_table as to_table
 
 _SAMPLE_ID = re.compile(r"r(\d{4,12})-s(\d{3,12})-t\d{5,12}", re.ASCII)
 _PART = re.compile(r"part-r(\d{4,12})-s(\d{3,12})\.parquet", re.ASCII)
+
+
+READERS = 8  # parts that are read at a time
+MOST_CHARS = 64_000_000  # of questions and answers that are remembered
 
 
 def part_name(round: int, step: int) -> str:
@@ -45,17 +50,22 @@ def _round_of(part: str) -> int:
     return int(match.group(1))
 
 
+def _num_chars(rows: dict[str, tuple[str, str]]) -> int:
+    return sum(len(question) + len(answer) for question, answer in rows.values())
+
+
 class SampleStore:
     """The samples of one run. Picklable; a copy reads for itself.
 
-    `max_parts` parts are remembered as (question, answer) by id, so that drawing rows again and again from recent steps
-    reads nothing.
+    Parts are remembered as (question, answer) by id, those that were used last, so that drawing rows again and again
+    reads little: at most `max_parts` of them, and no more text than `MOST_CHARS`.
     """
 
-    def __init__(self, run: RunDir, max_parts: int = 256):
+    def __init__(self, run: RunDir, max_parts: int = 4096):
         self.run = run
         self.max_parts = max_parts
         self._rows: OrderedDict[str, dict[str, tuple[str, str]]] = OrderedDict()
+        self._num_chars = 0  # in `_rows`
         self._heldout: dict[str, list[str]] = {}
 
     def __reduce__(self):
@@ -68,7 +78,7 @@ class SampleStore:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", compression_level=1, write_page_checksum=True)
         self.run.write_bytes(f"{SAMPLES}/{name}", sink.getvalue())
-        self._rows.pop(name, None)
+        self._forget(name)
         self._heldout.pop(name, None)
         return name
 
@@ -103,13 +113,15 @@ class SampleStore:
     def rows(self, sample_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
         """(question, answer) by id. Reads only the parts these ids are in. Raises RunDirError for an id without a
         sample."""
+        wanted: dict[str, list[str]] = {}  # ids by part
+        for sample_id in sorted(set(sample_ids)):
+            wanted.setdefault(_part_of(sample_id), []).append(sample_id)
         found: dict[str, tuple[str, str]] = {}
-        for sample_id in sorted(set(sample_ids)):  # sorted: ids of one part follow each other
-            name = _part_of(sample_id)
-            row = self._part_rows(name).get(sample_id)
-            if row is None:
-                raise RunDirError(f"{self.run.location}/{SAMPLES}/{name} has no sample {sample_id}")
-            found[sample_id] = row
+        for name, rows in self._rows_of_parts(list(wanted)):
+            for sample_id in wanted[name]:
+                if sample_id not in rows:
+                    raise RunDirError(f"{self.run.location}/{SAMPLES}/{name} has no sample {sample_id}")
+                found[sample_id] = rows[sample_id]
         return found
 
     def heldout_ids(self, through_round: int | None = None) -> list[str]:
@@ -139,19 +151,38 @@ class SampleStore:
                 self._check(sample, name)
                 yield sample
 
-    def _part_rows(self, name: str) -> dict[str, tuple[str, str]]:
-        if name in self._rows:
-            self._rows.move_to_end(name)
-            return self._rows[name]
+    def _rows_of_parts(self, names: list[str]) -> Iterator[tuple[str, dict[str, tuple[str, str]]]]:
+        """The rows of each part, in order. What is not remembered is read, several parts at a time: an object store
+        takes long to answer."""
+        unknown = [name for name in names if name not in self._rows]
+        with ThreadPoolExecutor(max(1, min(READERS, len(unknown)))) as pool:
+            reading = {name: pool.submit(self._read_rows, name) for name in unknown}
+            for name in names:
+                if name in reading:
+                    self._remember(name, rows := reading.pop(name).result())
+                elif name in self._rows:
+                    self._rows.move_to_end(name)
+                    rows = self._rows[name]
+                else:  # forgotten meanwhile
+                    rows = self._read_rows(name)
+                yield name, rows
+
+    def _remember(self, name: str, rows: dict[str, tuple[str, str]]) -> None:
+        self._forget(name)
+        self._rows[name] = rows
+        self._num_chars += _num_chars(rows)
+        while len(self._rows) > self.max_parts or (self._num_chars > MOST_CHARS and len(self._rows) > 1):
+            self._forget(next(iter(self._rows)))
+
+    def _forget(self, name: str) -> None:
+        self._num_chars -= _num_chars(self._rows.pop(name, {}))
+
+    def _read_rows(self, name: str) -> dict[str, tuple[str, str]]:
         table = self.read_part(name, ["sample_id", "question", "candidates", "verdict"])
         try:
-            rows = questions_and_answers(table)
+            return questions_and_answers(table)
         except KeyError as error:
             raise self._foreign(name, f"a verdict names {error}, which did not answer") from error
-        self._rows[name] = rows
-        if len(self._rows) > self.max_parts:
-            self._rows.popitem(last=False)
-        return rows
 
     def _check(self, sample: Sample, name: str) -> None:
         """Raises RunDirError for a sample that its part cannot hold."""

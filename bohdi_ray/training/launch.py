@@ -15,7 +15,7 @@ import ray
 
 from bohdi_ray.addresses import below
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.errors import DeadlineExceeded, TrainingFailed
+from bohdi_ray.errors import DeadlineExceeded, RowsRejected, TrainingFailed
 from bohdi_ray.layout.machines import on_this_node
 from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.names import RunNames
@@ -35,11 +35,14 @@ class TrainerHandle:
         self._train_step_s = train_step_s
 
     def raise_if_dead(self) -> None:
-        """Raises TrainingFailed when the run has ended with an error, or before the queue said so. Returns at once."""
+        """Raises TrainingFailed when the run has ended with an error, or before the queue said so, as it does when it
+        refuses a round for its rows (RowsRejected). Returns at once."""
         ready, _ = ray.wait([self._fit], timeout=0)
         if ready:
             self._result()
             status = ray.get(self._queue.status.remote(), timeout=QUEUE_TIMEOUT_S)
+            if status.refused is not None:
+                raise RowsRejected(status.refused.text())
             if not status.ends or status.num_rows_queued:
                 raise TrainingFailed("the training run has ended before its last round; see the train workers' logs")
 

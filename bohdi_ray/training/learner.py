@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from bohdi_ray.engines.probe import Probe
 from bohdi_ray.layout.memory import offloads_optimizer, zero_stage
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.ds_config import complete_deepspeed
-from bohdi_ray.training.encode import Batch, EncodedRow, Encoder, empty_batch, make_batch, micro_batches
+from bohdi_ray.training.encode import Batch, EncodedRow, Encoder, Rejected, empty_batch, make_batch, micro_batches
 from bohdi_ray.training.kernels import prepare_kernels
 from bohdi_ray.training.objectives import OBJECTIVES, to_tensors
 from bohdi_ray.training.steps import learning_rate, schedule_length
@@ -58,6 +59,7 @@ class StepResult:
     num_rejected: int  # rows without weight: too long, no answer left, not encodable
     grad_norm: float
     learning_rate: float
+    rejected: dict[str, int] = field(default_factory=dict)  # the same rows by reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,8 @@ class Learner:
             self._engine.step()
             self.num_optimizer_steps += 1
             grad_norm = float(self._engine.get_global_grad_norm() or 0.0)
-        return StepResult(loss, num_answer_tokens, num_tokens, num_rows, num_rejected, grad_norm, rate)
+        reasons = self._reasons(rejected) if num_rejected else {}
+        return StepResult(loss, num_answer_tokens, num_tokens, num_rows, num_rejected, grad_norm, rate, reasons)
 
     def _accumulate(self, batches: list[Batch], num_micro_batches: int, scale: float) -> float:
         """Forward and backward over all micro-batches; returns the loss sum over all ranks."""
@@ -235,6 +238,12 @@ class Learner:
         every = [torch.zeros_like(mine) for _ in range(dist.get_world_size())]
         dist.all_gather(every, mine)
         return torch.stack(every).cpu()
+
+    def _reasons(self, rejected: Sequence[Rejected]) -> dict[str, int]:
+        """Rejected rows of all ranks by reason; every rank must call."""
+        every: list[Counter[str]] = [Counter()] * dist.get_world_size()
+        dist.all_gather_object(every, Counter(row.reason for row in rejected))
+        return dict(sum(every, Counter()))
 
     def _summed(self, value: torch.Tensor) -> torch.Tensor:
         value = value.to(self._device)

@@ -6,6 +6,7 @@
 round;
 - waits for: the next step (a round being harvested), the other ranks (collectives);
 - is unblocked by: `put_round`, `finish` or `stop` on the queue.
+A round of whose rows too many are rejected is not committed: the queue is told, and the workers end (rejection.py).
 With `placement: colocate` nothing of it is on a card but while a round's rows are there: the rows are its turn.
 A dead rank ends the whole worker group; Ray Train starts another, which goes on from the last COMMIT. Where a node is
 about to be taken away, that is one within the round (preemption.py). It never deletes a committed folder and never
@@ -53,6 +54,7 @@ from bohdi_ray.training.dataset import step_of_table
 from bohdi_ray.training.learner import Learner, RowLoss
 from bohdi_ray.training.preemption import JustInTime
 from bohdi_ray.training.queue import Ended, NotYet
+from bohdi_ray.training.rejection import refusal
 from bohdi_ray.training.steps import GlobalStep
 from bohdi_ray.training.tally import RoundTally, round_metrics
 from bohdi_ray.training.weights import WEIGHTS
@@ -108,6 +110,8 @@ def train_loop(loop_config: dict[str, Any]) -> None:
         tally.stepped_at = time.time()
         setup.queue.ack.remote(attempt, rank, step.step)
         if step.last_of_round:
+            if refuse_round(setup, step.round, tally, rank):
+                return
             end_round(setup, learner, step, tally, rank, world_size)
             tally = RoundTally()
             if not turns.give(learner, tally, step.step + 1):
@@ -191,19 +195,28 @@ def start_tally(setup: LoopConfig, resume: ResumePoint) -> RoundTally:
     return RoundTally.from_json(read_tally(resume.folder(setup.checkpoints_dir)))
 
 
+def refuse_round(setup: LoopConfig, round: int, tally: RoundTally, rank: int) -> bool:
+    """Whether too many of the round's rows were rejected for it to be a round of training: it is not committed, the
+    queue tells the driver why, and the workers end. The same on every rank."""
+    refused = refusal(setup.config.training, round, tally.num_rows, tally.rejected)
+    if refused is not None and rank == 0:
+        ray.get(setup.queue.round_refused.remote(refused), timeout=QUEUE_TIMEOUT_S)
+    return refused is not None
+
+
 def end_round(
     setup: LoopConfig, learner: Learner, step: GlobalStep, tally: RoundTally, rank: int, world_size: int
 ) -> None:
     """Measures held-out rows, commits the round, tells the queue and Ray Train."""
     began = time.perf_counter()
-    heldout: list[list[RowLoss] | None] = [None] * world_size
-    dist.all_gather_object(heldout, learner.row_losses(step.heldout))
+    heldout: list[tuple[int, list[RowLoss]]] = [(0, [])] * world_size
+    dist.all_gather_object(heldout, (len(step.heldout), learner.row_losses(step.heldout)))
     tally.seconds["measuring"] += time.perf_counter() - began
     began = time.perf_counter()
-    losses = [row for rows in heldout for row in rows or ()]
-    state = commit_round(setup, learner, step, rank, world_size, round_metrics(tally, losses))
+    num_heldout, losses = sum(number for number, _ in heldout), [row for _, rows in heldout for row in rows]
+    state = commit_round(setup, learner, step, rank, world_size, round_metrics(tally, losses, num_heldout))
     tally.seconds["saving"] += time.perf_counter() - began
-    metrics = round_metrics(tally, losses)
+    metrics = round_metrics(tally, losses, num_heldout)
     if rank == 0:
         write_metrics(round_dir(setup.checkpoints_dir, step.round), metrics)
         ray.get(setup.queue.round_committed.remote(state, metrics), timeout=QUEUE_TIMEOUT_S)

@@ -18,7 +18,10 @@ from typing import Any
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.checkpoints import ResumePoint, RoundState
+from bohdi_ray.training.rejection import RoundRefused
 from bohdi_ray.training.steps import GlobalStep, cut_round, share_of_rank
+
+METRICS_KEPT = 8  # rounds; older ones are asked of the checkpoint's folder
 
 
 class StaleAttempt(BohdiError):
@@ -61,6 +64,7 @@ class QueueStatus:
     idle_s: float  # since the trainer last took, finished or committed anything
     incarnation: str  # changes when the queue's actor was restarted and lost its rows
     resume_round: int  # the newest round behind which a new start of the workers goes on; earlier rows are not needed
+    refused: RoundRefused | None  # a round that the trainer does not train: it has ended then
     rests: bool  # with `placement: colocate`: every rank has left its card and waits for the next round's rows
 
 
@@ -84,7 +88,8 @@ class SampleQueue:
         self._next_round = resume.round + 1
         self._next_step = resume.next_step - resume.steps_done  # of the first round to be put
         self._last_committed_round = resume.last_committed_round
-        self._num_rows_of_round: dict[int, int] = {}
+        self._num_rows_of_round: dict[int, int] = {}  # of rounds that a restart may still ask for
+        self._num_rows_done = 0  # of the rounds before
         self._num_rounds: int | None = None
         self._end_step: int | None = None  # set by stop
         self._attempt = 0
@@ -94,6 +99,7 @@ class SampleQueue:
         self._resting: set[int] = set()  # ranks that hold nothing of their cards
         self._last_event = clock()
         self._metrics: dict[int, dict[str, Any]] = {}
+        self._refused: RoundRefused | None = None
 
     # Driver's side
 
@@ -176,6 +182,8 @@ class SampleQueue:
         """COMMIT of a round is durable. Repeating it changes nothing."""
         self._last_event = self._clock()
         self._metrics[state.round] = metrics
+        for round in [round for round in self._metrics if round <= state.round - METRICS_KEPT]:
+            del self._metrics[round]
         self._last_committed_round = max(self._last_committed_round, state.round)
         if state.round <= self._resume.round or (self._optimizer_needed and not state.has_optimizer):
             self._resume = replace(self._resume, last_committed_round=self._last_committed_round)
@@ -183,9 +191,15 @@ class SampleQueue:
         self._resume = ResumePoint(state.round, state.next_step, state.num_optimizer_steps, self._last_committed_round)
         for step in [number for number in self._steps if number < state.next_step]:
             del self._steps[step]
+        for round in [round for round in self._num_rows_of_round if round <= state.round]:
+            self._num_rows_done += self._num_rows_of_round.pop(round)
         if state.round >= self._next_round:
             # The queue was restarted while this round was trained, and nobody needs the round's rows any more.
             self._next_round, self._next_step = state.round + 1, state.next_step
+
+    def round_refused(self, refused: RoundRefused) -> None:
+        """Too many of a round's rows cannot be learned from: it is not committed, and the workers end."""
+        self._refused = refused
 
     def step_committed(self, point: ResumePoint) -> None:
         """A checkpoint within a round is durable. Repeating it changes nothing."""
@@ -212,8 +226,9 @@ class SampleQueue:
         return self._last_committed_round
 
     def status(self) -> QueueStatus:
-        drawn = sum(self._num_rows_of_round.values())
-        trained = sum(n for r, n in self._num_rows_of_round.items() if r <= self._last_committed_round)
+        drawn = self._num_rows_done + sum(self._num_rows_of_round.values())
+        trained = self._num_rows_done
+        trained += sum(n for r, n in self._num_rows_of_round.items() if r <= self._last_committed_round)
         queued = sum(len(s.rows) for s in self._steps.values() if s.round > self._last_committed_round)
         assert drawn == trained + queued, (drawn, trained, queued)
         done = min(self._acked.values()) if len(self._acked) == self._world_size else self._resume.next_step - 1
@@ -232,5 +247,6 @@ class SampleQueue:
             idle_s=self._clock() - self._last_event,
             incarnation=self._incarnation,
             resume_round=self._resume.round,
+            refused=self._refused,
             rests=self.rests,
         )

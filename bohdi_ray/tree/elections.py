@@ -13,6 +13,9 @@ from bohdi_ray.records import DomainPath, SproutRequest
 from bohdi_ray.tree.journal import Elected
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
 
+# Why an election fails, beside what `Proposals.problem` says: nothing that was proposed is a name, or all are taken.
+NO_VALID_NAME, NAMES_TAKEN = "no_valid_name", "names_taken"
+
 
 def request_id(path: DomainPath, poll: int) -> str:
     """Names are letters and spaces, so the separator is safe."""
@@ -52,6 +55,12 @@ def hold(tree: KnowledgeTree, node: Node, seed: int, reuse_ballots: bool) -> Ele
     if winner is not None:
         del votes[winner]
     return Elected(path=path, polled=polled, winner=winner, ballot=votes if reuse_ballots else {})
+
+
+def problem(node: Node) -> str:
+    """Why the node's next election will fail: it has its proposals, and none of their names is free."""
+    proposals = node.arms.proposals[node.arms.num_polls]
+    return NAMES_TAKEN if proposals.names else proposals.problem or NO_VALID_NAME
 
 
 def _free(tree: KnowledgeTree, node: Node, votes: dict[str, int]) -> dict[str, int]:

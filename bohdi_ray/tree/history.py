@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.tree import journal
+from bohdi_ray.tree.elections import NO_VALID_NAME
 
 
 @dataclass(slots=True)
@@ -22,8 +23,10 @@ class RoundRecord:
     weights_version: int  # of the target that was harvested with
     accepted: int = 0
     heldout: int = 0  # part of `accepted`
+    heldout_ids: list[str] = field(default_factory=list)  # the same samples by id
     rewards: int = 0  # samples that a source won, held-out ones included
     failures: Counter[str] = field(default_factory=Counter)  # by reason
+    abandoned: Counter[str] = field(default_factory=Counter)  # walks that became no ticket, by reason
     tokens: Counter[str] = field(default_factory=Counter)  # decoded, by role
     parts: list[str] = field(default_factory=list)  # what holds its samples
     row_sample_ids: tuple[str, ...] | None = None  # its training rows; None: the round is not closed
@@ -82,11 +85,15 @@ def _does_not_fit(event: journal.AnyEvent, record: RoundRecord) -> RunDirError:
 
 def _take(record: RoundRecord, event: journal.AnyEvent) -> None:
     match event:
-        case journal.Credited(reward=reward):
+        case journal.Credited(ticket_id=sample_id, reward=reward):
             record.accepted += 1
-            record.heldout += reward is None
+            if reward is None:
+                record.heldout += 1
+                record.heldout_ids.append(sample_id)
         case journal.Failed(reason=reason):
             record.failures[reason] += 1
+        case journal.Abandoned(reason=reason):
+            record.abandoned[reason or NO_VALID_NAME] += 1
         case journal.StepCommitted(part=part, rewards=rewards, num_tokens=num_tokens):
             record.rewards += rewards
             record.tokens.update(num_tokens)

@@ -36,6 +36,7 @@ class Proposed(Event):
     names: tuple[str, ...]
     num_invalid: Count = 0
     num_tokens: Count = 0
+    problem: str = ""  # why there are no names
 
 
 class Elected(Event):
@@ -51,6 +52,7 @@ class UnkClosed(Event):
     """The `unk` arm at `path` is closed for the rest of the round."""
 
     path: DomainPath
+    reason: str = ""  # why the last election there failed
 
 
 class Walked(Event):
@@ -66,6 +68,7 @@ class Abandoned(Event):
 
     step: Count
     index: Count
+    reason: str = ""  # why `unk` was closed where it ended; empty in journals of earlier versions
 
 
 class WalksDone(Event):

@@ -95,6 +95,7 @@ class TreeManager:
             sprouts=self._requests.all(() if self._walks is None else self._walks.waiting()),
             walks_done=tuple(range(state.num_walked)),
             num_abandoned=sum(state.abandoned.values()),
+            abandoned_for=dict(state.abandoned_for),
             num_tickets=tuple(
                 self._config.meditation.walks_per_step - state.abandoned.get(step, 0)
                 for step in range(state.num_walked)
@@ -121,7 +122,7 @@ class TreeManager:
         # Names end up in paths and ids, so no caller is trusted with them.
         names = tuple(name for name in proposals.names if valid_name(name) == name)
         num_invalid = proposals.num_invalid + len(proposals.names) - len(names)
-        self._emit(journal.Proposed(proposals.request_id, names, num_invalid, proposals.num_tokens))
+        self._emit(journal.Proposed(proposals.request_id, names, num_invalid, proposals.num_tokens, proposals.problem))
         if self._walks is not None and poll == node.arms.num_polls:
             self._walks.resume(node)
             self._advance()

@@ -18,6 +18,7 @@ class Work:
     walks_done: tuple[int, ...]  # steps of this round whose walks are done: no further ticket comes from them
     num_abandoned: int  # walks of this round that became no ticket
     num_tickets: tuple[int, ...]  # by step in `walks_done`: how many tickets it has
+    abandoned_for: dict[str, int] = field(default_factory=dict)  # the abandoned walks by reason
 
 
 @dataclass(frozen=True, slots=True)

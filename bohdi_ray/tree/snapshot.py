@@ -23,7 +23,7 @@ from bohdi_ray.tree.knowledge_tree import ITEM, KnowledgeTree, Node
 from bohdi_ray.tree.state import TreeState
 from bohdi_ray.tree.state_copy import Siblings, StateCopy, Unk, restore_progress
 
-VERSION = 2  # 1 was one MessagePack object
+VERSION = 3  # 1 was one MessagePack object; 2 knew no reasons of elections that failed
 KEY = b"bohdi_ray.tree"
 ROWS_PER_BATCH = 16_384
 
@@ -34,6 +34,7 @@ PROPOSALS = pa.struct(
         pa.field("names", pa.list_(pa.string()), nullable=False),
         pa.field("num_invalid", pa.int64(), nullable=False),
         pa.field("num_tokens", pa.int64(), nullable=False),
+        pa.field("problem", pa.string(), nullable=False),
     ]
 )
 UNK = pa.struct(

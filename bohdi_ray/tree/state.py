@@ -18,7 +18,7 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.records import DomainPath, Proposals, Ticket, ticket_id
 from bohdi_ray.tree import journal
-from bohdi_ray.tree.elections import parse_request_id
+from bohdi_ray.tree.elections import NO_VALID_NAME, parse_request_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
 from bohdi_ray.tree.messages import Counts, Rebirth, RoundClosed
 from bohdi_ray.tree.names import Seeds, seed_paths
@@ -44,6 +44,8 @@ class TreeState:
         self.issued: list[Ticket] = []  # in this round, in order of issue
         self.num_issued_before = 0  # in earlier rounds
         self.abandoned: dict[int, int] = {}  # in this round, by step
+        self.abandoned_for: dict[str, int] = {}  # the same walks by reason
+        self.closed_for: dict[DomainPath, str] = {}  # why `unk` was closed in this round, by node
         self.testable: set[Node] = set()  # domains with enough rewards in their window for introspection
         self.last_closed: RoundClosed | None = None
         self.counts = Counts()
@@ -101,13 +103,17 @@ class TreeState:
         self.num_issued_before += len(self.issued)
         self.issued = []
         self.abandoned = {}
+        self.abandoned_for = {}
+        self.closed_for = {}
 
     def _proposed(self, event: journal.Proposed) -> None:
         path, poll = parse_request_id(event.request_id)
         arms = self.tree.find(path).arms
         if poll < arms.num_polls or poll in arms.proposals:
             return  # a second answer, or one that a snapshot holds already
-        arms.proposals[poll] = Proposals(event.request_id, event.names, event.num_invalid, event.num_tokens)
+        arms.proposals[poll] = Proposals(
+            event.request_id, event.names, event.num_invalid, event.num_tokens, problem=event.problem
+        )
         self.counts.num_proposals += len(event.names)
         self.counts.num_invalid_proposals += event.num_invalid
         self.counts.num_sprout_tokens += event.num_tokens
@@ -133,6 +139,7 @@ class TreeState:
     def _unk_closed(self, event: journal.UnkClosed) -> None:
         node = self.tree.find(event.path)
         node.arms.closed_in_round = self.round
+        self.closed_for[event.path] = event.reason or NO_VALID_NAME
         self.tree.touch(node)
 
     def _walked(self, event: journal.Walked) -> None:
@@ -142,6 +149,8 @@ class TreeState:
 
     def _abandoned(self, event: journal.Abandoned) -> None:
         self.abandoned[event.step] = self.abandoned.get(event.step, 0) + 1
+        reason = event.reason or NO_VALID_NAME
+        self.abandoned_for[reason] = self.abandoned_for.get(reason, 0) + 1
         self.counts.num_abandoned += 1
 
     def _walks_done(self, event: journal.WalksDone) -> None:

@@ -30,6 +30,8 @@ class Progress(msgspec.Struct):
     issued: list[tuple[int, int, DomainPath]]  # step, index, path
     num_issued_before: int
     abandoned: dict[int, int]
+    abandoned_for: dict[str, int]
+    closed_for: list[tuple[DomainPath, str]]
     last_closed: RoundClosed | None  # without what was reborn
     infinite: list[bool]  # by rebirth: whether its statistic is infinite, for which JSON has no number
     reborn: list[Rebirth]
@@ -139,6 +141,8 @@ def _progress(state: TreeState) -> Progress:
         issued=[(ticket.step, ticket.index, ticket.path) for ticket in state.issued],
         num_issued_before=state.num_issued_before,
         abandoned=state.abandoned,
+        abandoned_for=state.abandoned_for,
+        closed_for=list(state.closed_for.items()),
         last_closed=closed and replace(closed, reborn=()),
         infinite=[math.isinf(rebirth.statistic) for rebirth in closed.reborn] if closed else [],
         reborn=[replace(r, statistic=0.0) if math.isinf(r.statistic) else r for r in closed.reborn] if closed else [],
@@ -154,6 +158,7 @@ def restore_progress(state: TreeState, data: bytes) -> None:
     state.in_flight, state.num_issued_before = saved.in_flight, saved.num_issued_before
     state.issued = [state.ticket(*fields) for fields in saved.issued]
     state.abandoned, state.counts = saved.abandoned, saved.counts
+    state.abandoned_for, state.closed_for = saved.abandoned_for, dict(saved.closed_for)
     reborn = tuple(
         replace(rebirth, statistic=math.inf) if infinite else rebirth
         for rebirth, infinite in zip(saved.reborn, saved.infinite, strict=True)

@@ -86,7 +86,8 @@ class StepWalks:
                 start = 0 if self._unk_is_open(walk.node) else 1
                 if start == end:
                     self._num_ended += 1
-                    self._emit(journal.Abandoned(self._step, walk.index))
+                    reason = self._state.closed_for.get(walk.node.path, elections.NO_VALID_NAME)
+                    self._emit(journal.Abandoned(self._step, walk.index, reason))
                     return None
                 arm = start + int(scores(walk.rng, arms.alpha[start:end], arms.beta[start:end]).argmax())
                 if arm > 0:
@@ -112,9 +113,10 @@ class StepWalks:
         if event is None:
             self._queues[node] = deque([walk])
             return None
+        problem = elections.problem(node) if event.winner is None else ""
         self._emit(event)
         if event.winner is None:
             walk.num_failures += 1
             if walk.num_failures >= config.max_failures:
-                self._emit(journal.UnkClosed(event.path))
+                self._emit(journal.UnkClosed(event.path, problem))
         return event

@@ -112,6 +112,7 @@ def harvest() -> list[Chart]:
     return [
         growth("Samples accepted", names.ACCEPTED, "{{split}}", "split", unit="cps", stack=True),
         growth("Tickets without a sample", names.REJECTED, "{{reason}}", "reason", unit="cps", stack=True),
+        growth("Walks without a domain", names.ABANDONED, "{{reason}}", "reason", unit="cps", stack=True),
         gauge("Tickets in flight", names.TICKETS_IN_FLIGHT, "tickets"),
         gauge("Reward rate by main domain", names.REWARD_RATE, "{{domain}}", "domain", "avg", unit="percentunit"),
         gauge("Samples by main domain", names.DOMAIN_SAMPLES, "{{domain}}", "domain", stack=True),
@@ -171,6 +172,7 @@ def training() -> list[Chart]:
         Chart("Loss", loss, f"{names.TRAINING_LOSS.help}; {names.HELDOUT_LOSS.help}. nats per answer token"),
         Chart("Training tokens per second", speed, f"{names.TRAINING_SPEED.help}; {names.TRAINED_TOKENS.help}"),
         growth("Training rows per second", names.TRAINED_ROWS, "rows", unit="cps"),
+        growth("Training rows rejected", names.REJECTED_ROWS, "{{reason}}", "reason", unit="cps", stack=True),
         Chart("Queue", queue, f"{names.QUEUE_ROWS.help}; {names.QUEUE_STEPS.help}"),
         gauge("Staleness", names.STALENESS, "{{run}}", "run", "max"),
         Chart("Idle", idle, f"{names.HARVEST_IDLE.help}; {names.TRAINING_IDLE.help}", unit="percentunit"),

@@ -8,6 +8,7 @@ from long_cases import long
 from scripted_parts import scripted_config, scripted_parts
 from small_disk import SmallDisk, small_disk
 
+from bohdi_ray.cli.errors import RUN_FAILED, exit_code
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.fusion import fuse
 from bohdi_ray.storage.run_dir import RunDir
@@ -34,8 +35,9 @@ def disk(tmp_path):
 @pytest.mark.parametrize("free_kb", [40, *(long(20, free_kb) for free_kb in (100, 180))])
 def test_a_run_that_fills_its_disk_says_so_and_goes_on_when_there_is_room(disk: SmallDisk, digest, free_kb):
     disk.fill(free_kb * 1024)
-    with pytest.raises(BohdiError, match=r"the disk is full.*Free some space.*bohdi resume"):
+    with pytest.raises(BohdiError, match=r"the disk is full.*Free some space.*bohdi resume") as failed:
         fuse(config(disk.folder / "run"), parts=scripted_parts())
+    assert exit_code(failed.value) == RUN_FAILED
     disk.drain()
     assert fuse(config(disk.folder / "run"), resume=True, parts=scripted_parts()).tree_digest == digest
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.names import RunNames, run_name
+from bohdi_ray.names import RunNames, ascii_label, run_name
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from bohdi_ray.names import RunNames, run_name
         ("s3://bucket/runs/big?region=eu-west-1&scheme=http://x/y", "big"),
         ("runs/told to prometheus", "told_to_prometheus"),
         ("/", "run"),
+        ("runs/r\u00e4ume", "xn--rume-loa"),
     ],
 )
 def test_a_run_is_called_like_its_folder(location, name):
@@ -27,7 +28,7 @@ def test_a_run_is_called_like_its_folder(location, name):
 
 @given(st.text())
 def test_a_runs_name_is_short_and_has_no_slash(location):
-    assert re.fullmatch(r"[\w.+-]{1,64}", run_name(location))
+    assert re.fullmatch(r"[\w.+-]{1,64}", run_name(location), re.ASCII)
 
 
 def test_names_say_what_an_actor_or_task_is():
@@ -36,9 +37,37 @@ def test_names_say_what_an_actor_or_task_is():
     assert names.engine("my-model", "my-model-12", is_target=False) == "bohdi/first/source/my-model/12"
     assert names.engine("target", "target-1", is_target=True) == "bohdi/first/target/1"
     assert names.named("tree") == "bohdi/first/tree"
-    assert names.task("harvest", 3, [1]) == "bohdi/first/harvest r3 s1"
-    assert names.task("harvest", 3, [2, 1, 2]) == "bohdi/first/harvest r3 s1+2"
-    assert names.task("sprout", 3) == "bohdi/first/sprout r3"
+    harvest = {"name": "bohdi/first/harvest", "_labels": {"round": "3", "step": "1+2"}}
+    assert names.task("harvest", 3, [2, 1, 2]) == harvest
+    assert names.task("sprout", 3) == {"name": "bohdi/first/sprout", "_labels": {"round": "3"}}
+
+
+def test_tasks_have_few_names_however_long_the_run():
+    names = RunNames.of("runs/first")
+    assert len({names.task("harvest", round, [step])["name"] for round in range(500) for step in range(3)}) == 1
+
+
+@given(st.text(), st.text())
+def test_labels_are_ascii_and_no_two_texts_share_one(one, other):
+    assert ascii_label(one).isascii()
+    assert (ascii_label(one) == ascii_label(other)) == (one == other)
+
+
+@pytest.mark.parametrize("text", ["r\u00e4ume", "\u6570\u5b66", "xn--rume-loa", "a b", "", "\ud800"], ids=ascii)
+def test_a_label_gives_its_text_back(text):
+    label = ascii_label(text)
+    assert (label[4:].encode().decode("punycode") if label.startswith("xn--") else label) == text
+
+
+def test_two_long_names_that_begin_alike_stay_apart():
+    one, other = (run_name("runs/" + 80 * "x" + end) for end in "ab")
+    assert one != other and one.startswith(40 * "x")
+
+
+def test_actors_and_tasks_of_a_run_in_any_script_have_names_of_ascii():
+    for folder in ("r\u00e4ume", "\u6570\u5b66", "\u043f\u0440\u043e\u0433\u043e\u043d 1", "a\tb"):
+        names = RunNames.of(f"runs/{folder}")
+        assert names.engine("ada", "ada-0", is_target=False).isascii() and names.task("harvest", 0)["name"].isascii()
 
 
 def test_two_drivers_in_folders_of_one_name_do_not_meet():

@@ -10,6 +10,7 @@ what was committed is safe.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -87,15 +88,14 @@ def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_opti
 def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool) -> None:
     # Ray counts processes and warns when there are more than cores. Here many wait rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
-    from bohdi_ray.config.loading import with_run_dir
+    from bohdi_ray.config.run_naming import named_run
     from bohdi_ray.fusion import fuse as run_fusion
     from bohdi_ray.job_paths import job_notices
 
-    if not resume:
-        config = with_run_dir(config, datetime.now())
-    for notice in job_notices(config):
-        click.echo(message(notice), err=True)
-    run_fusion(config, resume=resume, reset_optimizer=reset_optimizer, address=address)
+    with contextlib.nullcontext(config) if resume else named_run(config, datetime.now()) as named:
+        for notice in job_notices(named):
+            click.echo(message(notice), err=True)
+        run_fusion(named, resume=resume, reset_optimizer=reset_optimizer, address=address)
 
 
 @main.command(epilog=OVERRIDES_HELP)

@@ -103,23 +103,28 @@ def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--nodes", type=click.Path(path_type=Path), help="YAML list of nodes to place the run on.")
 @click.option("--address", help="Running Ray cluster to place the run on; nothing is started there.")
+@click.option("--online", is_flag=True, help="Ask the model hub about models that are hub ids; downloads no weights.")
 @click.option("--full", is_flag=True, help="Print the whole resolved configuration first.")
 @errors_as_text
-def plan(config: Path, overrides: tuple[str, ...], nodes: Path | None, address: str | None, full: bool) -> None:
+def plan(
+    config: Path, overrides: tuple[str, ...], nodes: Path | None, address: str | None, online: bool, full: bool
+) -> None:
     """Show what a run would do, where everything would sit, what is missing, and what could not be checked.
 
-    Starts nothing and asks no network. Without --nodes and --address it looks at this machine; when this machine has no
-    GPU and the configuration asks for some, placement is not checked.
+    Starts nothing and, without --online, asks no network. Without --nodes and --address it looks at this machine; when
+    this machine has no GPU and the configuration asks for some, placement is not checked.
     """
     from bohdi_ray.config.loading import dump_config, load_config
     from bohdi_ray.plan import plan_text
     from bohdi_ray.preflight import preflight
+    from bohdi_ray.preflight.hub import asked_hub
 
     if nodes is not None and address is not None:
         raise click.UsageError("give --nodes or --address, not both")
     loaded = load_config(config, overrides)
     where = _nodes(loaded, nodes, address)
-    findings = preflight(loaded, where)
+    with asked_hub() if online else contextlib.nullcontext() as hub:
+        findings = preflight(loaded, where, hub=hub)
     if full:
         click.echo(dump_config(loaded))
     click.echo(plan_text(loaded, findings, where))

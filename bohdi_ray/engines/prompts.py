@@ -116,8 +116,6 @@ def _overrides(folder: Path) -> dict[str, str]:
     texts, errors = {}, []
     for path in sorted(folder.iterdir()):
         if path.suffix != ".jinja":
-            if path.name.lower().split(".")[0] in TEMPLATE_NAMES:  # question.txt, answer.j2: it would count for nothing
-                errors.append(_refused(str(path), "replaces no template", f"Rename it: the templates are {known}."))
             continue
         if path.stem not in TEMPLATE_NAMES:
             errors.append(_refused(str(path), "replaces no template", f"The templates are {known}."))
@@ -126,8 +124,6 @@ def _overrides(folder: Path) -> dict[str, str]:
             texts[path.stem] = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as cause:
             errors.append(_refused(str(path), f"cannot be read as UTF-8 text ({cause})", "Save it as UTF-8."))
-    if not texts and not errors:
-        errors.append(_refused(str(folder), "replaces no template", f"Put some of {known} into it, or leave it out."))
     if errors:
         raise ConfigErrors(errors)
     return texts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.openai import resolve_secret
-from bohdi_ray.engines.prompts import TemplateSet, load_templates
+from bohdi_ray.engines.prompts import TEMPLATE_NAMES, TemplateSet, load_templates
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.layout.machines import THIS_MACHINE
 from bohdi_ray.layout.placement import Node
@@ -35,10 +35,27 @@ def check_seed(config: FusionConfig, findings: Findings) -> None:
 def checked_templates(config: FusionConfig, findings: Findings) -> TemplateSet | None:
     """The prompts that harvests will use; None if they are refused."""
     try:
-        return load_templates(config.harvest.prompts)
+        templates = load_templates(config.harvest.prompts)
     except ConfigErrors as errors:
         findings.problems += errors.errors
-    return None
+        return None
+    if config.harvest.prompts is not None:
+        _check_prompts_folder(Path(config.harvest.prompts).expanduser(), findings)
+    return templates
+
+
+def _check_prompts_folder(folder: Path, findings: Findings) -> None:
+    """A folder is named to replace prompts: one that replaces none, and files that were meant to, are mistakes."""
+    known = ", ".join(f"{name}.jinja" for name in TEMPLATE_NAMES)
+    names = sorted(path.name for path in folder.iterdir())
+    meant = {name: name.lower().split(".")[0] for name in names if not name.endswith(".jinja")}
+    wrong = [name for name, stem in meant.items() if stem in TEMPLATE_NAMES and f"{stem}.jinja" not in names]
+    for name in wrong:  # question.txt, answer.j2; a copy beside the template itself is nobody's mistake
+        rule = "replaces no template"
+        findings.refuse("harvest.prompts", str(folder / name), rule, f"Rename it: the templates are {known}.")
+    if not wrong and not any(name.endswith(".jinja") for name in names):
+        remedy = f"Put some of {known} into it, or leave harvest.prompts out."
+        findings.refuse("harvest.prompts", str(folder), "replaces no template", remedy)
 
 
 def check_remote_sources(config: FusionConfig, nodes: Sequence[Node] | None, findings: Findings) -> None:

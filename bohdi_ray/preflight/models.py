@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 from bohdi_ray.addresses import HUB_ID
@@ -25,6 +27,7 @@ READ_FILES = (
     *("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json"),
     *("chat_template.jinja", "chat_template.json"),
 )
+MAX_PARSED_BYTES = 4_000_000  # of a JSON file that is read only to see whether it can be
 AGAIN = "Make or download the folder again."
 
 
@@ -105,13 +108,19 @@ def _folder_fault(folder: Path) -> tuple[str, str] | None:
         return "the folder has no config.json", remedy
     for name in READ_FILES:
         path = folder / name
-        if (path.is_file() or path.is_symlink()) and (fault := file_fault(path)) is not None:
+        if not path.is_file() and not path.is_symlink():
+            continue
+        if (fault := file_fault(path)) is not None:
             return fault
+        if path.suffix == ".json" and (rule := _json_fault(path)) is not None:
+            return rule, AGAIN
     try:
-        has_weights = bool(weight_files(folder))
+        weights = weight_files(folder)
     except ValueError as error:
         return str(error), AGAIN
-    if not has_weights:
+    if fault := next((fault for file in weights if (fault := file_fault(file)) is not None), None):
+        return fault
+    if not weights:
         rule = (
             "the folder has no *.safetensors in Hugging Face layout, and other formats can run code when they are read"
         )
@@ -119,6 +128,20 @@ def _folder_fault(folder: Path) -> tuple[str, str] | None:
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         return "the folder has no tokenizer", "Save it there: tokenizer.save_pretrained(folder)."
     return None
+
+
+def _json_fault(file: Path) -> str | None:
+    """Why a file is no JSON; of a large one only whether it breaks off."""
+    try:
+        if file.stat().st_size <= MAX_PARSED_BYTES:
+            json.loads(file.read_bytes())
+            return None
+        with file.open("rb") as stream:
+            stream.seek(-64, os.SEEK_END)
+            whole = stream.read().rstrip().endswith((b"}", b"]"))
+    except (OSError, ValueError) as error:
+        return f"{file.name} is damaged ({error})"
+    return None if whole else f"{file.name} breaks off: it is damaged"
 
 
 def _check_window(at: str, model: VllmModel, own: int | None, config: FusionConfig, findings: Findings) -> None:

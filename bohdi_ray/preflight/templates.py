@@ -84,7 +84,8 @@ def _trials(at: str, model: VllmModel, render: FolderTemplate, is_target: bool, 
             findings.problems += [error] if str(error) not in map(str, findings.problems) else []
             continue
         if is_target and (rule := mask_fault(found, render.template)) is not None:
-            _refuse_mask(at, model, render, kwargs, rule, findings)
+            remedy = "Change the template so that the assistant turn begins with what add_generation_prompt adds."
+            findings.refuse(f"{at}.model", model.model, rule, remedy)
             continue
         yield _Tried(tuple(roles), kwargs, found)
 
@@ -103,22 +104,6 @@ def _check_variables(
             field = f"{at}.sampling.{role}.chat_template_kwargs" if own else f"{at}.chat_template_kwargs"
             rule = "the model's chat template does not read it"
             findings.refuse(f"{field}.{name}", value, rule, "Remove it, or use the name that the template has.")
-
-
-def _refuse_mask(
-    at: str, model: VllmModel, render: FolderTemplate, kwargs: dict[str, Any], rule: str, findings: Findings
-) -> None:
-    remedy = "Change the template so that the assistant turn begins with what add_generation_prompt adds."
-    if model.system_prompt:
-        try:
-            alone = trial(render, None, is_target=True, kwargs=kwargs)
-        except ConfigError:
-            alone = None
-        if alone is not None and mask_fault(alone, render.template) is None:
-            remedy = f"Leave it out, or change the template of {model.model}."
-            findings.refuse(f"{at}.system_prompt", model.system_prompt, f"with it {rule}", remedy)
-            return
-    findings.refuse(f"{at}.model", model.model, rule, remedy)
 
 
 def _rendered(render: FolderTemplate, tried: _Tried, model: VllmModel, prompts: TemplateSet, role: Role) -> str | None:

@@ -135,6 +135,7 @@ def plan(
 def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
     """Where the run would be placed; None if that cannot be known here."""
     from bohdi_ray.layout.machines import described_nodes, knock, nodes_of_ray, read_nodes, unreachable
+    from bohdi_ray.layout.tokens import check_token
     from bohdi_ray.plan import asks_for_gpus
     from bohdi_ray.preflight import local_node
 
@@ -145,6 +146,7 @@ def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
 
         try:
             knock(address)
+            check_token(address)
             with ray.init(address=address, log_to_driver=False, configure_logging=False):
                 return nodes_of_ray(ray.nodes())
         except (ConnectionError, RuntimeError, ValueError) as error:

@@ -120,8 +120,8 @@ class Crew:
             parts.publish_base(self.config, self.run_dir.address(BASE_DIR)),
             self.config.deadlines.start_s,
             "version 0 of the target",
-            "see with `bohdi plan --address` whether a train worker finds room; raise deadlines.start_s if it only loads "
-            "slowly",
+            "see with `bohdi plan --address` whether a train worker finds room; raise deadlines.start_s if it only "
+            "loads slowly",
         )
         await self.handover.fill_queue()
         claim = self.supplies.claim

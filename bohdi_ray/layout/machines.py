@@ -138,8 +138,8 @@ def not_started(error: Exception) -> str:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return (
         f"Ray did not start on this machine: {reason.rstrip('.')}. Try again when the machine is less busy, and see "
-        "whether memory, /dev/shm and the disk of /tmp have room; or start Ray yourself (`ray start --head`) and name it "
-        "with --address. Its logs are in /tmp/ray/session_latest/logs, or below RAY_TMPDIR"
+        "whether memory, /dev/shm and the disk of /tmp have room; or start Ray yourself (`ray start --head`) and name "
+        "it with --address. Its logs are in /tmp/ray/session_latest/logs, or below RAY_TMPDIR"
     )
 
 

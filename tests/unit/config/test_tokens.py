@@ -14,8 +14,8 @@ from bohdi_ray.layout import tokens
 from bohdi_ray.layout.tokens import check_token, token_error
 
 MISSING = (
-    "AuthenticationError RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Note: RAY_AUTH_MODE "
-    "is currently 'disabled' (not 'token'). Ensure that the token for the cluster is available in a local file"
+    "AuthenticationError RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Note: "
+    "RAY_AUTH_MODE is currently 'disabled' (not 'token'). Ensure that the token for the cluster is available in a local file"
 )
 WRONG = "AuthenticationError RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Ensure"
 SECRET = "f" * 64
@@ -81,7 +81,6 @@ def test_a_ray_that_does_not_start_in_time_is_an_error_with_a_remedy(monkeypatch
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     model = {"name": "s", "model": "org/s"}
     config = parse_config({"run_dir": "x", "sources": [model], "target": {**model, "name": "t"}})
-    with pytest.raises(BohdiError, match=r"Ray did not start on this machine: .*timed out during startup") as caught:
-        with ray_session(config, None):
-            pass
+    with pytest.raises(BohdiError, match=r"Ray did not start .*timed out") as caught, ray_session(config, None):
+        pass
     assert not isinstance(caught.value, ConfigError) and "ray start --head" in str(caught.value) and ended

@@ -187,3 +187,18 @@ def test_what_is_not_known_for_sure_is_not_refused():
     vision = [f"vision_tower.encoder.layers.{i}.w" for i in range(27)]
     assert tensors_fault(wrapper, [*tensors_of("gemma3_text", prefix="language_model.model."), *vision]) is None
     assert "layers" in str(tensors_fault(wrapper, [*vision, "language_model.model.layers.0.w"]))
+
+
+def test_a_target_that_cannot_be_one_and_a_tokenizer_beyond_the_embedding_are_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    plain = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2}, "merges": []}, "added_tokens": []}
+    (folder / "tokenizer.json").write_text(json.dumps(plain))
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 2}))
+    assert "larger than its embedding" in refused(folder)
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 3}))
+    assert refused(folder) == ""
+    (folder / "config.json").write_text(json.dumps({**config, "is_encoder_decoder": True}))
+    target = {"name": "t", "model": str(folder), "sampling": {"answer": {"max_tokens": 64}}}
+    plain = {"run_dir": f"{folder}-run", "sources": [{"name": "s", "model": "org/s"}], "target": target}
+    (error,) = preflight(parse_config(plain), None).problems
+    assert error.field == "target.model" and "encoder-decoder" in error.rule

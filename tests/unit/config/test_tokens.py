@@ -15,7 +15,7 @@ from bohdi_ray.layout.tokens import check_token, token_error
 
 MISSING = (
     "AuthenticationError RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Note: "
-    "RAY_AUTH_MODE is currently 'disabled' (not 'token'). Ensure that the token for the cluster is available in a local file"
+    "RAY_AUTH_MODE is currently 'disabled' (not 'token'). Ensure that the token for the cluster is available"
 )
 WRONG = "AuthenticationError RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Ensure"
 SECRET = "f" * 64

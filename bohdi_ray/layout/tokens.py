@@ -22,24 +22,34 @@ try:
 except Exception as error:
     print(type(error).__name__, str(error), file=sys.stdout)
 """
-_AUTHENTICATION = ("AuthenticationError", "InvalidAuthToken", "Unauthenticated", "authentication token")
+_AUTHENTICATION = (
+    "AuthenticationError",
+    "InvalidAuthToken",
+    "Unauthenticated",
+    "authentication token",
+    "RAY_AUTH_TOKEN_PATH is set but",
+)
 
 
 def check_token(address: str) -> None:
     """Raises ConfigError when the cluster at `host:port` does not take our token, or wants one and gets none.
 
-    Whatever else keeps the cluster from answering is for who joins it to say; other forms of address are left to Ray.
+    Raises ConnectionError when what answers there is no Ray head. Other forms of address are left to Ray.
     """
     if re.fullmatch(r"[\w.-]+:\d+", address) is None:
         return
     command = [sys.executable, "-c", _ASK, address]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return
+    except subprocess.TimeoutExpired:
+        raise ConnectionError(
+            f"what answers there is no Ray head, or too busy to answer within {ASK_S:.0f} s"
+        ) from None
     said = done.stdout + (done.stderr if done.returncode else "")  # without a token Ray ends the process
     if any(mark in said for mark in _AUTHENTICATION):
         raise token_error(said)
+    if done.stdout:
+        raise ConnectionError(f"what answers there is no Ray head: {' '.join(done.stdout.split())[:300]}")
 
 
 def token_error(said: str) -> ConfigError:

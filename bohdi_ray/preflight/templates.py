@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import FusionConfig, VllmModel
+from bohdi_ray.config.sections import LABELLING
 from bohdi_ray.engines.answer_mask import mask_fault
 from bohdi_ray.engines.prompt_length import TokenCounter
 from bohdi_ray.engines.prompts import TemplateSet
@@ -59,6 +60,8 @@ def check_templates(
         if prompts is None:
             continue
         for role in tried.roles:
+            if role == "judge" and config.judge.policy not in LABELLING:
+                continue
             text = _rendered(render, tried, model, prompts, role)
             if text is not None:
                 _check_length(at, model, role, text, window, counter, config, findings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -174,9 +175,9 @@ def test_a_missing_or_wrong_token_is_refused_with_what_to_mend(client, environme
     ],
 )
 def test_who_joins_a_cluster_is_told_the_same_of_a_token_and_nothing_else(client, tmp_path, command, environment, says):
-    env = {
-        name: value for name, value in client.cluster.client_env(PYTHONPATH=str(TESTS), **environment).items() if value
-    }
+    (tmp_path / "answer_s").write_text("0")
+    paths = {"BOHDI_HOME": str(tmp_path), "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
+    env = {name: value for name, value in client.cluster.client_env(**paths, **environment).items() if value}
     program = [sys.executable, str(TESTS / "scripted_job.py"), command, str(client.folder / "fusion.yaml")]
     arguments = [f"run_dir={tmp_path / 'run'}", "--address", client.cluster.gcs]
     done = subprocess.run(

@@ -11,6 +11,7 @@ from bohdi_ray.config.run_naming import named_run, with_run_dir
 from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.errors import ConfigErrors
 from bohdi_ray.quickstart import default_cache_dir
+from bohdi_ray.shipment import prepare
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 STAMP = "20260102-030405"
@@ -107,3 +108,13 @@ def test_a_variable_that_is_not_set_is_refused(written, values, field):
         written(**values)
     (error,) = caught.value.errors
     assert error.field == field and "BOHDI_TEST_NONE is not set" in error.rule
+
+
+def test_variables_in_paths_of_the_cluster_travel_with_a_job_as_they_are(tmp_path):
+    model = {"name": "s", "model": "$BOHDI_TEST_NONE/m"}
+    plain = {"run_dir": "$BOHDI_TEST_NONE/x-{time}", "sources": [model], "target": {**model, "name": "t"}}
+    (tmp_path / "f.yaml").write_text(yaml.safe_dump(plain))
+    shipment = prepare(tmp_path / "f.yaml", (), NOW.replace(microsecond=7))
+    sent = yaml.safe_load(shipment.files["fusion.yaml"])
+    assert sent["run_dir"] == f"$BOHDI_TEST_NONE/x-{STAMP}-000007"
+    assert sent["target"]["model"] == "$BOHDI_TEST_NONE/m"

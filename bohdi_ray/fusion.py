@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from bohdi_ray.actors.waits import cancelled
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config.loading import with_run_dir
+from bohdi_ray.config.run_naming import named_run
 from bohdi_ray.driver.finish import finish
 from bohdi_ray.driver.live_look import keep_looking, look_at
 from bohdi_ray.driver.meditation import Meditation
@@ -32,6 +32,7 @@ from bohdi_ray.observe.summary import Summary
 from bohdi_ray.rounds import Rounds, harvest_version, stop_reason
 from bohdi_ray.storage.environment import environment
 from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.storage.withdrawal import withdrawn_if_refused
 
 T = TypeVar("T")
 
@@ -62,14 +63,18 @@ def fuse(
     if resume:
         config, changed = reopen(kept_inputs(config, resume=True), reset_optimizer)
         again = Again(config, tuple(changed), reset_optimizer)
-    config = with_schedule(with_run_dir(config, datetime.now()))
-    parts.preflight(config, address, resume)
-    config = kept_inputs(config)
-    with ray_session(config, address):
-        check_all_hosts(config.run_dir)
-        settled = parts.settle(config)  # stored is what was asked for: a run may go on where it settles otherwise
-        run = RunDir.open(config.run_dir) if resume else RunDir.create(config.run_dir, config, environment())
-        return asyncio.run(_fuse(settled, run, parts, started, again))
+    with named_run(config, datetime.now()) as named:
+        config = with_schedule(named)
+        parts.preflight(config, address, resume)
+        config = kept_inputs(config)
+        with withdrawn_if_refused() as begun, ray_session(config, address):
+            check_all_hosts(config.run_dir)
+            settled = parts.settle(config)  # stored is what was asked for: a run may go on where it settles otherwise
+            if resume:
+                run = RunDir.open(config.run_dir)
+            else:
+                begun.append(run := RunDir.create(config.run_dir, config, environment()))
+            return asyncio.run(_fuse(settled, run, parts, started, again))
 
 
 async def _fuse(config: FusionConfig, run: RunDir, parts: Parts, started: float, again: Again | None) -> Summary:

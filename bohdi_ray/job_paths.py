@@ -44,7 +44,7 @@ def base_of_runs() -> Path:
     here = Path.cwd()
     if not in_rays_session(here):
         return here
-    return Path(os.environ.get(HOME) or "~").expanduser().absolute()
+    return Path(os.path.expandvars(os.environ.get(HOME) or "~")).expanduser().absolute()
 
 
 def run_location(run: str) -> str:

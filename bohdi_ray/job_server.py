@@ -20,6 +20,7 @@ from bohdi_ray.addresses import without_secrets
 from bohdi_ray.errors import BohdiError, ConfigError, JobError
 from bohdi_ray.job_paths import STOP_WAIT
 from bohdi_ray.layout.machines import knock
+from bohdi_ray.layout.tokens import token_error
 from bohdi_ray.observe.text import one_line, printable
 
 RUN_KEY, STOP_WAIT_KEY, VERSION_KEY = "bohdi_run", "bohdi_stop_wait_s", "bohdi_version"  # of a job's metadata
@@ -194,7 +195,7 @@ def shown(text: str) -> str:
 def _told(error: Exception, address: str, job: str | None) -> BohdiError:
     text = str(error)
     if type(error).__name__ == "AuthenticationError":
-        return _token_error(text)
+        return token_error(text)
     if "status code 404" in text and job is not None:
         remedy = "See its dashboard, or `ray job list`; after a restart a cluster knows no earlier jobs: name the run."
         return ConfigError("ID", job, f"{address} knows no such job", remedy)
@@ -206,24 +207,3 @@ def _told(error: Exception, address: str, job: str | None) -> BohdiError:
     if isinstance(error, ImportError):
         return JobError(f"Ray's job client is not complete here ({one_line(text)}): pip install 'ray[default]'")
     return JobError(f"{address} did not do what it was asked: {one_line(text, 500)}")
-
-
-def _token_error(said: str) -> ConfigError:
-    """Which variable is to be mended, and how; never with the token."""
-    mode, path = os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN_PATH")
-    remedy = "Put the cluster's token into ~/.ray/auth_token, or its file's path into RAY_AUTH_TOKEN_PATH."
-    if "Missing authentication token" in said:
-        rule = "the cluster asks for a token, and none is sent in this mode"
-        return ConfigError("RAY_AUTH_MODE", mode, rule, f"export RAY_AUTH_MODE=token. {remedy}")
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        name, value = "RAY_AUTH_TOKEN", "(not shown)"
-    elif path is not None:
-        name, value = "RAY_AUTH_TOKEN_PATH", path
-    else:
-        name, value = "RAY_AUTH_TOKEN", None
-    if "Invalid authentication token" in said:
-        if value is None:
-            name, value = "RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"
-        return ConfigError(name, value, "the cluster has another token", remedy)
-    rule = "the file cannot be read, or is empty" if name == "RAY_AUTH_TOKEN_PATH" else "no token is found"
-    return ConfigError(name, value, f"RAY_AUTH_MODE is token, and {rule}", remedy)

@@ -22,12 +22,25 @@ def plan_text(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | 
         ("Needed", _needed_lines(resolved)),
         ("Placement", _placement_lines(resolved, nodes)),
         ("Memory (estimates)", _memory_lines(resolved, findings, nodes)),
+        ("Hub", findings.hub),
+        ("Worth a second look", findings.advice),
         ("Could not be checked", findings.notes),
         ("Wrong", [str(problem) for problem in findings.problems]),
     ]
-    verdict = "Refused: see above." if findings.problems else "Nothing is known to be wrong."
     blocks = ["\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections if lines]
-    return "\n\n".join([*blocks, verdict])
+    return "\n\n".join([*blocks, _verdict(findings)])
+
+
+def _verdict(findings: Findings) -> str:
+    """The last line. Nobody may take what was not looked at for what is well."""
+    if findings.problems:
+        return "Refused: see above."
+    if findings.unchecked:
+        models = "1 model was" if len(findings.unchecked) == 1 else f"{len(findings.unchecked)} models were"
+        return f"Not known to be right: {models} not checked. What was checked has no known fault."
+    if findings.notes:
+        return "What was checked has no known fault; not all could be checked: see above."
+    return "Nothing is known to be wrong."
 
 
 def asks_for_gpus(config: FusionConfig) -> bool:

@@ -38,7 +38,7 @@ class QuickstartModels:
 
 def default_cache_dir() -> Path:
     """`$BOHDI_CACHE`, or ~/.cache/bohdi_ray."""
-    return Path(os.environ.get("BOHDI_CACHE") or "~/.cache/bohdi_ray").expanduser()
+    return Path(os.path.expandvars(os.environ.get("BOHDI_CACHE") or "~/.cache/bohdi_ray")).expanduser()
 
 
 def prepare_models(cache_dir: Path | str | None = None, progress: Progress = lambda line: None) -> QuickstartModels:

@@ -2,7 +2,7 @@
 
 Everything that can be wrong is found here, before anything is sent. Paths mean: models and absolute run directories are
 the cluster's, starting domains and prompts are this machine's and travel along, a relative run directory lies below
-`$BOHDI_HOME` or the home directory on the cluster (job_paths.py). `cache:` and `~` are resolved there, too.
+`$BOHDI_HOME` or the home directory on the cluster (job_paths.py). `cache:`, `~` and `$NAME` are resolved there, too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bohdi_ray.addresses import HUB_ID, is_address
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.literal_secrets import literal_secrets, looks_secret
 from bohdi_ray.config.loading import CACHE_PREFIX, absolute_path, apply_override, parse_config, read_mapping
+from bohdi_ray.config.run_naming import unreserved_name
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.job_paths import KEPT_AS, in_rays_session
 from bohdi_ray.training.ds_config import check_deepspeed
@@ -73,7 +74,7 @@ def prepare(path: Path, overrides: Sequence[str], now: datetime) -> Shipment:
     if problems:
         raise ConfigErrors(problems)
     if isinstance(data.get("run_dir"), str):
-        data["run_dir"] = data["run_dir"].replace("{time}", now.strftime("%Y%m%d-%H%M%S"))
+        data["run_dir"] = unreserved_name(data["run_dir"], now)
     shipment = Shipment(parse_config(data))
     problems += _check(shipment)
     problems += _take_seed(data, shipment)
@@ -109,7 +110,7 @@ def _settle_paths(data: dict[str, Any], folder: Path) -> list[ConfigError]:
 
 
 def _model_problems(at: str, model: str, folder: Path) -> list[ConfigError]:
-    if model.startswith((CACHE_PREFIX, "/", "~")):
+    if model.startswith((CACHE_PREFIX, "/", "~", "$")):
         return []
     if model.startswith(("./", "../")) or (folder / model).is_dir():
         rule = "is a folder of this machine, and weights are not uploaded"

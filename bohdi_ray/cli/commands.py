@@ -10,6 +10,7 @@ what was committed is safe.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -87,15 +88,14 @@ def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_opti
 def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool) -> None:
     # Ray counts processes and warns when there are more than cores. Here many wait rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
-    from bohdi_ray.config.loading import with_run_dir
+    from bohdi_ray.config.run_naming import named_run
     from bohdi_ray.fusion import fuse as run_fusion
     from bohdi_ray.job_paths import job_notices
 
-    if not resume:
-        config = with_run_dir(config, datetime.now())
-    for notice in job_notices(config):
-        click.echo(message(notice), err=True)
-    run_fusion(config, resume=resume, reset_optimizer=reset_optimizer, address=address)
+    with contextlib.nullcontext(config) if resume else named_run(config, datetime.now()) as named:
+        for notice in job_notices(named):
+            click.echo(message(notice), err=True)
+        run_fusion(named, resume=resume, reset_optimizer=reset_optimizer, address=address)
 
 
 @main.command(epilog=OVERRIDES_HELP)
@@ -103,23 +103,28 @@ def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--nodes", type=click.Path(path_type=Path), help="YAML list of nodes to place the run on.")
 @click.option("--address", help="Running Ray cluster to place the run on; nothing is started there.")
+@click.option("--online", is_flag=True, help="Ask the model hub about models that are hub ids; downloads no weights.")
 @click.option("--full", is_flag=True, help="Print the whole resolved configuration first.")
 @errors_as_text
-def plan(config: Path, overrides: tuple[str, ...], nodes: Path | None, address: str | None, full: bool) -> None:
+def plan(
+    config: Path, overrides: tuple[str, ...], nodes: Path | None, address: str | None, online: bool, full: bool
+) -> None:
     """Show what a run would do, where everything would sit, what is missing, and what could not be checked.
 
-    Starts nothing and asks no network. Without --nodes and --address it looks at this machine; when this machine has no
-    GPU and the configuration asks for some, placement is not checked.
+    Starts nothing and, without --online, asks no network. Without --nodes and --address it looks at this machine; when
+    this machine has no GPU and the configuration asks for some, placement is not checked.
     """
     from bohdi_ray.config.loading import dump_config, load_config
     from bohdi_ray.plan import plan_text
     from bohdi_ray.preflight import preflight
+    from bohdi_ray.preflight.hub import asked_hub
 
     if nodes is not None and address is not None:
         raise click.UsageError("give --nodes or --address, not both")
     loaded = load_config(config, overrides)
     where = _nodes(loaded, nodes, address)
-    findings = preflight(loaded, where)
+    with asked_hub() if online else contextlib.nullcontext() as hub:
+        findings = preflight(loaded, where, hub=hub)
     if full:
         click.echo(dump_config(loaded))
     click.echo(plan_text(loaded, findings, where))
@@ -130,6 +135,7 @@ def plan(config: Path, overrides: tuple[str, ...], nodes: Path | None, address: 
 def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
     """Where the run would be placed; None if that cannot be known here."""
     from bohdi_ray.layout.machines import described_nodes, knock, nodes_of_ray, read_nodes, unreachable
+    from bohdi_ray.layout.tokens import check_token
     from bohdi_ray.plan import asks_for_gpus
     from bohdi_ray.preflight import local_node
 
@@ -140,6 +146,7 @@ def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
 
         try:
             knock(address)
+            check_token(address)
             with ray.init(address=address, log_to_driver=False, configure_logging=False):
                 return nodes_of_ray(ray.nodes())
         except (ConnectionError, RuntimeError, ValueError) as error:

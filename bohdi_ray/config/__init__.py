@@ -19,6 +19,7 @@ from bohdi_ray.config.models import (
 )
 from bohdi_ray.config.sections import (
     DEFAULT_STYLES,
+    NEEDS_TWO,
     NOT_ONES_OWN,
     SCORING,
     BanditConfig,
@@ -39,6 +40,7 @@ from bohdi_ray.config.sections import (
 
 __all__ = [
     "DEFAULT_STYLES",
+    "NEEDS_TWO",
     "NOT_ONES_OWN",
     "ROLE_DEFAULTS",
     "SCORING",

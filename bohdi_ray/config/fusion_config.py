@@ -23,7 +23,9 @@ from bohdi_ray.config.models import (
 )
 from bohdi_ray.config.presets import with_preset
 from bohdi_ray.config.sections import (
-    NOT_ONES_OWN,
+    LABELLING,
+    MOST_ANSWERS,
+    NEEDS_TWO,
     SCORING,
     BanditConfig,
     DeadlineConfig,
@@ -46,7 +48,8 @@ class FusionConfig(Section):
 
     run_dir: str
     """Where the run writes everything: a path that every node sees, or an address of an object store (`s3://bucket/run`,
-    `gs://…`), its settings in the query (`?region=…&endpoint_override=…`); `{time}` in it is replaced."""
+    `gs://…`), its settings in the query (`?region=…&endpoint_override=…`); `{time}` in it gives each start
+    a name of its own."""
     preset: Literal["paper"] | None = None
     """Gives what the file and overrides leave out: `paper` the values of arXiv 2506.15721."""
     nodes: tuple[dict[str, Any], ...] = ()
@@ -176,9 +179,16 @@ def _errors_of_models(config: FusionConfig) -> list[ConfigError]:
 
 def _errors_of_judging(config: FusionConfig) -> list[ConfigError]:
     policy = config.judge.policy
-    if policy in NOT_ONES_OWN and len(config.sources) < 2:
+    if policy in NEEDS_TWO and len(config.sources) < 2:
         rule = "the only source would have to judge its own answer"
+        if policy == "likelihood":
+            rule = "the only source and the target would rank one answer each, the other's: ties, which the source wins"
         return [ConfigError("judge.policy", policy, rule, "Add a source or use `leader`.")]
+    if policy in LABELLING and len(config.sources) >= MOST_ANSWERS:
+        rule = f"a judge names the best of at most {MOST_ANSWERS} answers by a letter, and sources and target give "
+        rule += f"{len(config.sources) + 1}"
+        remedy = f"Use at most {MOST_ANSWERS - 1} sources, or `likelihood` or `consensus`, which have no letters."
+        return [ConfigError("judge.policy", policy, rule, remedy)]
     if policy in SCORING and (rule := _cannot_score(config)):
         remedy = "Use `leader` or `others`, or host the model with kind: vllm."
         return [ConfigError("judge.policy", policy, rule, remedy)]

@@ -7,16 +7,18 @@ Called by the command line, by jobs and by tests. Never looks at models or machi
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from bohdi_ray.addresses import is_address
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.errors import config_errors, shown
+from bohdi_ray.config.run_naming import with_run_dir as with_run_dir
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.job_paths import base_of_runs
 from bohdi_ray.plain_yaml import MAX_CHARS, MAX_DEPTH, YamlFault, read_yaml
@@ -24,6 +26,7 @@ from bohdi_ray.quickstart import CACHE_FORMAT, default_cache_dir
 
 CACHE_PREFIX = "cache:"
 MAX_PATH, MAX_NAME = 4096, 255  # bytes, of Linux
+VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 MAX_KEY = 500  # characters of a dotted key
 
 
@@ -53,11 +56,6 @@ def parse_config(data: dict[str, Any]) -> FusionConfig:
 def dump_config(config: FusionConfig) -> str:
     """The whole configuration as YAML, defaults included. Secrets are references, so there are none in it."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
-
-
-def with_run_dir(config: FusionConfig, now: datetime) -> FusionConfig:
-    """`{time}` in `run_dir` replaced, so that the run has one name from here on."""
-    return config.model_copy(update={"run_dir": config.run_dir.replace("{time}", now.strftime("%Y%m%d-%H%M%S"))})
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -139,24 +137,40 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
         mapping = data.get(section)
         if isinstance(mapping, dict) and isinstance(mapping.get(key), str):
             mapping[key] = absolute_path(f"{section}.{key}", mapping[key], folder)
-    if isinstance(data.get("run_dir"), str) and "://" not in data["run_dir"]:
+    if isinstance(run := data.get("run_dir"), str):
         # Not beside the file: a run belongs where the user stands.
-        data["run_dir"] = absolute_path("run_dir", data["run_dir"], base_of_runs())
+        away = is_address(run)
+        data["run_dir"] = expanded("run_dir", run) if away else absolute_path("run_dir", run, base_of_runs())
 
 
 def _model_path(field: str, model: str, folder: Path) -> str:
     if model.startswith(CACHE_PREFIX):
         return absolute_path(field, model.removeprefix(CACHE_PREFIX), default_cache_dir() / CACHE_FORMAT)
-    if model.startswith(("/", "./", "../", "~")) or os.path.isdir(folder / model):
+    plain = expanded(field, model)
+    if plain.startswith(("/", "./", "../", "~")) or os.path.isdir(folder / plain):
         return absolute_path(field, model, folder)
-    return model
+    return plain
+
+
+def expanded(field: str, path: str) -> str:
+    """`path` with `$NAME` and `${NAME}` replaced by what the environment holds, as a shell would. Raises ConfigErrors
+    for a variable that is not set: a folder called `$NAME` is nobody's wish."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if (text := os.environ.get(name)) is None:
+            rule = f"the variable {name} is not set"
+            raise ConfigErrors([ConfigError(field, shown(field, path), rule, f"Set {name}, or write the whole path.")])
+        return text
+
+    return VARIABLE.sub(value, path)
 
 
 def absolute_path(field: str, path: str, folder: Path) -> str:
-    """`path` below `folder`, in full. Raises ConfigErrors for text that no path can be."""
+    """`path` below `folder`, in full, variables replaced. Raises ConfigErrors for text that no path can be."""
     # Links are not followed, so that messages show the path the user knows.
     try:
-        whole = os.path.normpath(folder / Path(path).expanduser())
+        whole = os.path.normpath(folder / Path(expanded(field, path)).expanduser())
     except RuntimeError:
         rule = "there is no such home directory"
         raise ConfigErrors([ConfigError(field, shown(field, path), rule, "Write the whole path.")]) from None

@@ -190,7 +190,8 @@ class VllmModel(ModelBase):
     kind: Literal["vllm"] = "vllm"
     """Hosted here."""
     model: str
-    """A folder in Hugging Face layout (absolute, or `./…` beside the configuration file), `cache:NAME`, or a hub id."""
+    """A folder in Hugging Face layout (absolute, or `./…` beside the configuration file), `cache:NAME`, or a hub id.
+    `$NAME` in it, as in every path here, is the environment's; one that is not set is refused."""
     revision: str | None = None
     """Commit of a hub model. Pin it."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"

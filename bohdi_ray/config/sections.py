@@ -27,6 +27,9 @@ DEFAULT_STYLES = (
 
 JudgePolicy = Literal["leader", "others", "likelihood", "consensus"]
 NOT_ONES_OWN: tuple[JudgePolicy, ...] = ("others", "consensus")  # no source has a say about its own answer
+LABELLING: tuple[JudgePolicy, ...] = ("leader", "others")  # a judge names a letter
+MOST_ANSWERS = 26  # that letters can name
+NEEDS_TWO: tuple[JudgePolicy, ...] = (*NOT_ONES_OWN, "likelihood")  # with one source there is nothing to compare
 SCORING: tuple[JudgePolicy, ...] = ("likelihood", "consensus")  # by probabilities of given answers
 
 

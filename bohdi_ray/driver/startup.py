@@ -35,7 +35,8 @@ from bohdi_ray.driver.replay import Replays
 from bohdi_ray.driver.resume import Past
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
 from bohdi_ray.harvest.plan import HarvestPlan
-from bohdi_ray.layout.machines import check_mode, knock, unreachable
+from bohdi_ray.layout.machines import check_mode, knock, not_started, unreachable
+from bohdi_ray.layout.tokens import check_token
 from bohdi_ray.names import RunNames
 from bohdi_ray.observe.notice import Notify
 from bohdi_ray.preflight import local_node
@@ -119,7 +120,8 @@ class Crew:
             parts.publish_base(self.config, self.run_dir.address(BASE_DIR)),
             self.config.deadlines.start_s,
             "version 0 of the target",
-            "raise deadlines.start_s",
+            "see with `bohdi plan --address` whether a train worker finds room; raise deadlines.start_s if it only "
+            "loads slowly",
         )
         await self.handover.fill_queue()
         claim = self.supplies.claim
@@ -256,6 +258,7 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
     if joins:
         try:
             knock(address or os.environ["RAY_ADDRESS"])
+            check_token(address or os.environ["RAY_ADDRESS"])
             ray.init(address=address, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             field = "--address" if address else "RAY_ADDRESS"
@@ -264,7 +267,11 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
         # Engines and trainer share this machine's cores; the slots only have to admit them all.
         slots = math.ceil(local_node(config).num_cpus) + SPARE_SLOTS
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-        ray.init("local", num_cpus=slots, **quiet)  # also where another Ray runs on this machine
+        try:
+            ray.init("local", num_cpus=slots, **quiet)  # also where another Ray runs on this machine
+        except Exception as error:  # Ray raises a bare Exception when its processes are not up in time
+            ray.shutdown()
+            raise BohdiError(not_started(error)) from error
     try:
         if joins:
             check_mode()

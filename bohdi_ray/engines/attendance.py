@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from bohdi_ray.config import NOT_ONES_OWN, FusionConfig
+from bohdi_ray.config import NEEDS_TWO, FusionConfig
 from bohdi_ray.errors import EngineFailed
 
 
@@ -32,10 +32,12 @@ class Attendance:
         if len(self.present) < self._min_sources:
             down = "; ".join(f"{name}: {reason}" for name, reason in self._left_out.items())
             left = f"{len(self.present)} of {len(self._sources)} sources are left"
+            lower = ", or lower harvest.min_sources" if self._min_sources > 1 else ""
+            # The cause first: that too few are left only follows from it.
             raise EngineFailed(
-                f"{left}, and the run needs {self._min_sources} (harvest.min_sources; two with judge.policy "
-                f"{' or '.join(NOT_ONES_OWN)}). Mend what is down and go on with `bohdi resume`, or lower "
-                f"harvest.min_sources. {down}"
+                f"{source}: {why}. So {left}, and the run needs {self._min_sources} (harvest.min_sources; two with "
+                f"judge.policy {', '.join(NEEDS_TWO)}). Mend what is down and go on with `bohdi resume`{lower}. "
+                f"Down are: {down}"
             )
         return news
 
@@ -45,8 +47,8 @@ class Attendance:
 
 
 def least_sources(config: FusionConfig) -> int:
-    """How many sources a run cannot go on without; where no source judges its own answer, that takes two."""
-    return max(config.harvest.min_sources, 2 if config.judge.policy in NOT_ONES_OWN else 1)
+    """How many sources a run cannot go on without; where answers of several are compared, that takes two."""
+    return max(config.harvest.min_sources, 2 if config.judge.policy in NEEDS_TWO else 1)
 
 
 def pauses(first_s: float, longest_s: float) -> Iterator[float]:

@@ -133,6 +133,16 @@ def unreachable(field: str, address: str | None, error: Exception) -> ConfigErro
     return ConfigError(field, address, f"cannot be reached ({reason})", remedy)
 
 
+def not_started(error: Exception) -> str:
+    """What to say when a Ray of our own does not start on this machine, from what `ray.init` raised."""
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return (
+        f"Ray did not start on this machine: {reason.rstrip('.')}. Try again when the machine is less busy, and see "
+        "whether memory, /dev/shm and the disk of /tmp have room; or start Ray yourself (`ray start --head`) and name "
+        "it with --address. Its logs are in /tmp/ray/session_latest/logs, or below RAY_TMPDIR"
+    )
+
+
 def check_mode() -> None:
     """Raises ConfigError when this process wants a token on a cluster without, which Ray lets it join.
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import EngineArgs, FusionConfig, TrainingConfig, VllmModel
+from bohdi_ray.layout.weight_headers import STORED_BYTES, Headers, headers_of
 
 GB = 1e9
 ENGINE_OVERHEAD_GB = {"gpu": 1.5, "cpu": 3.0}
@@ -30,9 +31,6 @@ WORKER_OVERHEAD_GB = {"gpu": 1.5, "cpu": 2.0}
 # (weights, gradients, optimizer), bytes per parameter
 TRAIN_BYTES = {"bfloat16": (2, 4, 12), "float32": (4, 4, 8)}
 NUM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-# safetensors' names of number formats
-STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +63,22 @@ def model_config(folder: Path) -> dict[str, Any]:
     return {**config, **config["text_config"]} if isinstance(config.get("text_config"), dict) else config
 
 
-def model_size(folder: Path) -> ModelSize:
-    """Sizes from config.json and the headers of all *.safetensors. Raises OSError and ValueError for damaged files."""
+def model_size(folder: Path, headers: Headers | None = None) -> ModelSize:
+    """Sizes from config.json and the headers of the weights, read now unless they are given. Raises OSError and
+    ValueError for damaged files."""
     config = model_config(folder)
     num_params = stored_bytes = 0
-    for file in sorted(folder.glob("*.safetensors")):
-        for name, tensor in _header(file).items():
-            if name != "__metadata__":
-                numbers = math.prod(tensor["shape"])
-                num_params += numbers
-                stored_bytes += numbers * STORED_BYTES.get(tensor["dtype"], 1)
+    for table in (headers_of(folder) if headers is None else headers).values():
+        for tensor in table.values():
+            numbers = math.prod(tensor["shape"])
+            num_params += numbers
+            stored_bytes += numbers * STORED_BYTES.get(tensor["dtype"], 1)
     heads = config.get("num_attention_heads")
     kv_numbers = None
     if heads and config.get("num_hidden_layers") and config.get("hidden_size"):
         head_dim = config.get("head_dim") or config["hidden_size"] // heads
         kv_numbers = 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim
     return ModelSize(num_params, stored_bytes, kv_numbers, config.get("max_position_embeddings"))
-
-
-def _header(file: Path) -> dict[str, Any]:
-    """The table of tensors at the head of a safetensors file: 8 bytes of length, then JSON."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 2 <= length <= min(MAX_HEADER_BYTES, file.stat().st_size - 8):
-            raise ValueError(f"{file.name} is no safetensors file")
-        header = json.loads(stream.read(length))
-    if not isinstance(header, dict):
-        raise ValueError(f"{file.name} is no safetensors file")
-    return header
 
 
 def estimates(config: FusionConfig, sizes: dict[str, ModelSize | None], card_gb: float | None) -> list[Estimate]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from bohdi_ray.addresses import is_address
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config.loading import load_config, with_run_dir
+from bohdi_ray.config.loading import load_config
+from bohdi_ray.config.run_naming import named_run
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.miniature.answering import greedy_answers, log_probabilities
 from bohdi_ray.miniature.build import BUILD, Say
@@ -35,13 +36,14 @@ def fuse_and_tell(out: Path, overrides: Sequence[str], address: str | None, say:
     Raises ConfigError when `out` holds no whole miniature, and what a fusion raises.
     """
     world = _whole_world(out)
-    config = with_run_dir(load_config(out / CONFIG, overrides), datetime.now())
-    _check_folder("run_dir", config.run_dir)
+    asked = load_config(out / CONFIG, overrides)
+    _check_folder("run_dir", asked.run_dir)
 
     from bohdi_ray.fusion import fuse  # here, so that what is refused needs no Ray
 
-    fuse(config, address=address)
-    return _tell(config, world, say)
+    with named_run(asked, datetime.now()) as config:
+        fuse(config, address=address)
+        return _tell(config, world, say)
 
 
 def measure_and_tell(out: Path, run_dir: str, say: Say) -> str:

@@ -19,7 +19,7 @@ def model_folder(folder: Path, chat_template: bool) -> Path:
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     (folder / "tokenizer.json").write_text("{}")
     if chat_template:
-        (folder / "chat_template.jinja").write_text("{{ messages }}")
+        (folder / "chat_template.jinja").write_text("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}")
     return folder
 
 

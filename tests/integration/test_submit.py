@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -163,6 +164,28 @@ def test_a_failing_job_gives_its_exit_code(client):
 def test_a_missing_or_wrong_token_is_refused_with_what_to_mend(client, environment, says):
     code, shown = client.run("logs", "first", **environment)
     assert code == 2 and says in shown and "abab" not in shown and "Traceback" not in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "says"),
+    [
+        ("fuse", {"RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": ""}, "RAY_AUTH_MODE = None: the cluster asks for a token"),
+        ("plan", {"RAY_AUTH_TOKEN": "ab" * 32}, "RAY_AUTH_TOKEN = '(not shown)': the cluster has another token"),
+        ("fuse", {"RAY_AUTH_TOKEN": "", "HOME": "/none"}, "RAY_AUTH_TOKEN = None: RAY_AUTH_MODE is token, and no"),
+    ],
+)
+def test_who_joins_a_cluster_is_told_the_same_of_a_token_and_nothing_else(client, tmp_path, command, environment, says):
+    (tmp_path / "answer_s").write_text("0")
+    paths = {"BOHDI_HOME": str(tmp_path), "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
+    env = {name: value for name, value in client.cluster.client_env(**paths, **environment).items() if value}
+    program = [sys.executable, str(TESTS / "scripted_job.py"), command, str(client.folder / "fusion.yaml")]
+    arguments = [f"run_dir={tmp_path / 'run'}", "--address", client.cluster.gcs]
+    done = subprocess.run(
+        [*program, *arguments], cwd=client.folder, env=env, capture_output=True, text=True, timeout=MOMENT_S
+    )
+    assert done.returncode == 2 and says in done.stderr, done.stderr
+    assert done.stderr.startswith("refused: ") and done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_address_that_is_given_wins_and_unknown_jobs_are_refused(client, tmp_path):

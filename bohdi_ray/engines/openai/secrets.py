@@ -14,7 +14,7 @@ def resolve_secret(reference: str) -> str:
     secret = (os.environ.get(where) or "").strip() if kind == "env" else None
     if kind == "file":
         try:
-            secret = Path(where).expanduser().read_text().strip()
+            secret = Path(os.path.expandvars(where)).expanduser().read_text().strip()
         except OSError as error:
             raise ConfigError(
                 "api_key", reference, f"the file cannot be read ({error.strerror})", "Make it."

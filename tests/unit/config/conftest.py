@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from model_folders import SHAPES, write_safetensors
+from model_folders import CHAT_TEMPLATE, SHAPES, write_safetensors
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def make_model(tmp_path):
         if "tokenizer" not in without:
             (folder / "tokenizer.json").write_text("{}")
         if "chat_template" not in without:
-            (folder / "chat_template.jinja").write_text("{{ messages }}")
+            (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
         return folder
 
     return make

@@ -5,6 +5,10 @@ import math
 from pathlib import Path
 
 SHAPES = {"model.embed_tokens.weight": [1000, 64], "model.layers.0.mlp.weight": [64, 256], "model.norm.weight": [64]}
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 NUM_PARAMS = 1000 * 64 + 64 * 256 + 64
 
 

@@ -34,6 +34,8 @@ def fields_refused(sources=(SOURCE, OTHER), target=TARGET, **sections) -> dict[s
         ({"sources": [SOURCE], "judge": {"policy": "others"}}, "judge.policy"),
         ({"sources": [SOURCE, REMOTE], "judge": {"policy": "likelihood"}}, "judge.policy"),
         ({"sources": [SOURCE], "judge": {"policy": "consensus"}}, "judge.policy"),
+        ({"sources": [SOURCE], "judge": {"policy": "likelihood"}}, "judge.policy"),
+        ({"sources": [{"name": f"s{i}", "model": "org/a"} for i in range(26)]}, "judge.policy"),
         ({"sources": [SOURCE, REMOTE], "judge": {"policy": "consensus"}}, "judge.policy"),
         ({"sources": [SOURCE, REMOTE], "sprout": {"min_support": 1}}, "sprout.min_support"),
         ({"sources": [SOURCE], "sprout": {"min_support": 2}}, "sprout.min_support"),

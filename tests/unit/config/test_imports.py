@@ -30,7 +30,7 @@ LAYERS = {
         *("config.changes", "config.errors", "config.loading", "config.docs"),
         *("layout", "rounds", "tree", "engines"),
     ],
-    2: ["storage", "harvest", "training", "simulation", "observe", "preflight", "preflight_run_dir"],
+    2: ["storage", "harvest", "training", "simulation", "observe", "preflight"],
     3: ["shipment", "job_server", "plan", "run_state", "status", "tree_view", "evaluation", "actors"],
     4: ["driver", "fusion", "miniature"],
     5: ["cli"],

@@ -16,7 +16,7 @@ from bohdi_ray.job_paths import (
     run_location,
     stop_wait_s,
 )
-from bohdi_ray.preflight_run_dir import run_dir_errors
+from bohdi_ray.preflight.run_dir import run_dir_errors
 
 
 @pytest.fixture

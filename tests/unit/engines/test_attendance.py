@@ -37,6 +37,17 @@ def test_fewer_than_the_least_number_is_refused_with_the_reasons_and_what_to_do(
         assert part in str(refused.value)
 
 
+def test_why_the_last_one_went_is_said_before_what_follows_from_it():
+    attendance = Attendance(("ada", "bob"), 1)
+    attendance.leave_out("ada", "waited 600 s for room for engine ada-0")
+    with pytest.raises(EngineFailed) as refused:
+        attendance.leave_out("bob", "waited 600 s for room for engine bob-0")
+    text = str(refused.value)
+    assert text.index("for room for engine bob-0") < text.index("0 of 2 sources are left")
+    assert "ada: waited 600 s" in text
+    assert "lower harvest.min_sources" not in text, "it is 1 and cannot be lower"
+
+
 def test_the_last_source_is_never_left_out():
     with pytest.raises(EngineFailed):
         Attendance(("ada",), 1).leave_out("ada", "gone")
@@ -44,9 +55,9 @@ def test_the_last_source_is_never_left_out():
 
 @pytest.mark.parametrize(
     ("min_sources", "policy", "least"),
-    [(1, "leader", 1), (1, "likelihood", 1), (1, "others", 2), (1, "consensus", 2), (2, "leader", 2), (3, "others", 3)],
+    [(1, "leader", 1), (1, "likelihood", 2), (1, "others", 2), (1, "consensus", 2), (2, "leader", 2), (3, "others", 3)],
 )
-def test_with_others_as_judges_two_sources_are_needed(min_sources, policy, least):
+def test_where_answers_of_several_sources_are_compared_two_are_needed(min_sources, policy, least):
     sections = {
         "run_dir": "./none",
         "sources": [{"name": name, "model": "./none"} for name in SOURCES],

@@ -1,0 +1,93 @@
+"""Looks at everything that can be known before a start, once. Part of the preflight; see its __init__.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bohdi_ray.config import FusionConfig, VllmModel
+from bohdi_ray.engines.prompts import TemplateSet
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.machines import this_machine
+from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, placement_errors, resolve_gpus
+from bohdi_ray.layout.shared_cards import sharing_errors
+from bohdi_ray.layout.unproved import unproved_errors
+from bohdi_ray.observe.trackers import tracker_errors
+from bohdi_ray.preflight.cards import card_errors
+from bohdi_ray.preflight.findings import Findings
+from bohdi_ray.preflight.hub import Hub
+from bohdi_ray.preflight.inputs import check_remote_sources, check_seed, checked_templates
+from bohdi_ray.preflight.learning import learning_errors
+from bohdi_ray.preflight.models import check_model
+from bohdi_ray.preflight.run_dir import run_dir_errors
+from bohdi_ray.training.ds_config import check_deepspeed
+
+
+def preflight(
+    config: FusionConfig, nodes: Sequence[Node] | None, resume: bool = False, hub: Hub | None = None
+) -> Findings:
+    """Looks at everything once. `nodes` is where the run will be placed; None leaves the placement unchecked. With
+    `resume` the run directory may hold a run; whether it does, and which, is driver/resume.py's affair. With `hub`
+    models that are hub ids are checked as folders are, by what the hub says of them; without, they are not."""
+    findings = Findings()
+    prompts = checked_templates(config, findings)
+    _check_models(config, prompts, findings, hub)
+    check_remote_sources(config, nodes, findings)
+    check_seed(config, findings)
+    findings.problems += learning_errors(config)
+    try:
+        check_deepspeed(config.training.deepspeed)
+    except ConfigError as error:
+        findings.problems.append(error)
+    findings.problems += run_dir_errors(config.run_dir, resume)
+    findings.problems += tracker_errors(config.observe)
+    if nodes is None:
+        findings.notes.append("placement: the nodes the run would get are not known")
+    else:
+        findings.problems += placement_errors(config, nodes)
+        resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))
+        findings.problems += unproved_errors(hosted_models(resolved))
+        findings.problems += card_errors(config, nodes, findings.sizes)
+        if config.colocates:
+            findings.problems += sharing_errors(resolved, nodes, findings.sizes)
+    return findings
+
+
+def require(config: FusionConfig, nodes: Sequence[Node] | None) -> None:
+    """Raises ConfigErrors when something is known to be wrong."""
+    preflight(config, nodes).raise_if_wrong()
+
+
+def local_node(config: FusionConfig) -> Node:
+    """This machine as a run on it alone sees it: CPU slots are as many as it asks for, GPUs as many as there are."""
+    machine = this_machine()
+    resolved = resolve_gpus(config, machine.num_gpus > 0)
+    wanted = sum(bundle.num_cpus for bundle in (*bundles(resolved), *bundles_to_grow(resolved)))
+    return Node(
+        name=machine.name,
+        num_cpus=max(machine.num_cpus, wanted),
+        num_gpus=machine.num_gpus,
+        memory_gb=machine.memory_gb,
+        gpu_name=machine.gpu_name,
+        gpu_memory_gb=machine.gpu_memory_gb,
+    )
+
+
+def hosted_models(config: FusionConfig) -> dict[str, VllmModel]:
+    """Every model that an engine of ours loads, by its place in the configuration."""
+    models = {f"sources.{i}": m for i, m in enumerate(config.sources) if isinstance(m, VllmModel)}
+    return {**models, "target": config.target}
+
+
+def _check_models(config: FusionConfig, prompts: TemplateSet | None, findings: Findings, hub: Hub | None) -> None:
+    models = hosted_models(config)
+    for at, model in models.items():
+        check_model(at, model, config, prompts, findings, hub)
+    if not findings.unchecked:
+        return
+    all_models, unchecked = len(models), len(findings.unchecked)
+    are = "is a hub id and was" if unchecked == 1 else "are hub ids and were"
+    unpinned = [m.name for m in models.values() if m.name in findings.unchecked and m.revision is None]
+    pins = f"; no revision is pinned for {', '.join(unpinned)}" if unpinned else ""
+    asks = "" if hub is not None else ": bohdi plan --online asks the hub"
+    text = f"{unchecked} of {all_models} models {are} not checked{asks} (the hub was not asked{pins})"
+    findings.notes.insert(0, text)

@@ -1,0 +1,31 @@
+"""What the checks before a start have found, for `bohdi plan` to show and for `fuse` to refuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.layout.memory import ModelSize
+
+
+@dataclass(slots=True)
+class Findings:
+    """All that was found: what is wrong, what could not be checked, and the sizes of models whose files are here."""
+
+    problems: list[ConfigError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    sizes: dict[str, ModelSize | None] = field(default_factory=dict)
+    advice: list[str] = field(default_factory=list)  # nothing wrong, and yet hardly what is wanted
+    hub: list[str] = field(default_factory=list)  # which commit of a hub model was looked at
+    unchecked: list[str] = field(default_factory=list)  # models that are hub ids, by name, that nobody looked at
+
+    def raise_if_wrong(self) -> None:
+        """Raises ConfigErrors with every problem."""
+        if self.problems:
+            raise ConfigErrors(self.problems)
+
+    def refuse(self, field_name: str, value: object, rule: str, remedy: str) -> None:
+        """One more problem, unless it was found already."""
+        error = ConfigError(field_name, value, rule, remedy)
+        if str(error) not in map(str, self.problems):
+            self.problems.append(error)

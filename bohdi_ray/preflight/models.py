@@ -1,0 +1,195 @@
+"""One hosted model: its folder, its weights, its window, and its chat template's trial. Part of the preflight."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from bohdi_ray.addresses import HUB_ID
+from bohdi_ray.config import FusionConfig, VllmModel
+from bohdi_ray.engines.families.targets import target_error
+from bohdi_ray.engines.hf_tokenizer import require_hugging_face_layout
+from bohdi_ray.engines.prompts import TemplateSet
+from bohdi_ray.engines.vocabulary import check_folder_vocabulary
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.memory import ModelSize, model_config, model_size
+from bohdi_ray.layout.model_tensors import REMEDY as SAVE_AGAIN
+from bohdi_ray.layout.model_tensors import tensors_fault
+from bohdi_ray.layout.weight_files import INDEX, weight_files
+from bohdi_ray.layout.weight_headers import file_fault, headers_of, index_fault
+from bohdi_ray.preflight.findings import Findings
+from bohdi_ray.preflight.hub import Hub, HubUnreachable
+from bohdi_ray.preflight.templates import check_templates
+from bohdi_ray.quickstart import default_cache_dir
+from bohdi_ray.records import ROLES
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
+# Whatever engines and trainer read beside the weights; a file that is missing is another check's affair.
+READ_FILES = (
+    *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", INDEX),
+    *("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json"),
+    *("chat_template.jinja", "chat_template.json"),
+)
+MAX_PARSED_BYTES = 4_000_000  # of a JSON file that is read only to see whether it can be
+AGAIN = "Make or download the folder again."
+
+
+def check_model(
+    at: str, model: VllmModel, config: FusionConfig, prompts: TemplateSet | None, findings: Findings, hub: Hub | None
+) -> None:
+    """Everything about one model; `at` is its place in the configuration."""
+    findings.sizes[model.name] = None
+    folder = _folder(at, model, findings, hub)
+    if folder is None:
+        _check_window(at, model, None, config, findings)
+        return
+    size = _checked_size(at, model, folder, findings)
+    if size is None:
+        return
+    findings.sizes[model.name] = size
+    if model is config.target and (error := target_error(_whole_config(folder), model.model)) is not None:
+        findings.problems.append(error)
+    _check_vocabulary(at, model, folder, findings)
+    _check_window(at, model, size.max_positions, config, findings)
+    window = model.engine.max_model_len or size.max_positions
+    check_templates(at, model, folder, window, config, prompts, findings)
+
+
+def _folder(at: str, model: VllmModel, findings: Findings, hub: Hub | None) -> Path | None:
+    """Where the model's files are, or what the hub says of them; None where there is nothing to look at."""
+    folder = Path(model.model)
+    if folder.is_absolute():
+        return folder
+    if not HUB_ID.fullmatch(model.model):
+        remedy = "Give a folder (`./…` is beside the configuration file) or a hub id (`owner/name`)."
+        findings.refuse(f"{at}.model", model.model, "is no folder and no hub id", remedy)
+        return None
+    if hub is None:
+        findings.unchecked.append(model.name)
+        return None
+    try:
+        told = hub.look(at, model.model, model.revision)
+    except HubUnreachable as error:
+        findings.unchecked.append(model.name)
+        findings.refuse(*error.parts)
+        return None
+    if told.problem is not None:
+        findings.problems.append(told.problem)
+        return None
+    pin = "as pinned" if model.revision == told.commit else f"pin it: revision: {told.commit}"
+    findings.hub.append(f"{model.name}: {model.model} at commit {told.commit} ({pin})")
+    return told.folder
+
+
+def _checked_size(at: str, model: VllmModel, folder: Path, findings: Findings) -> ModelSize | None:
+    """The model's size; None when its files are refused."""
+
+    def refuse(rule: str, remedy: str) -> None:
+        findings.refuse(f"{at}.model", model.model, rule, remedy)
+
+    try:
+        require_hugging_face_layout(f"{at}.model", folder)
+    except ConfigError as error:
+        findings.problems.append(error)
+        return None
+    if (found := _folder_fault(folder)) is not None:
+        refuse(*found)
+        return None
+    try:
+        headers = headers_of(folder)
+        size = model_size(folder, headers)
+        names = {name for table in headers.values() for name in table}
+        fault = index_fault(folder, headers) or tensors_fault(model_config(folder), names)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        refuse(f"the folder's files are damaged ({error})", AGAIN)
+        return None
+    if fault is not None:
+        refuse(fault, SAVE_AGAIN)
+    return size
+
+
+def _whole_config(folder: Path) -> dict[str, Any]:
+    """config.json as it is written; that it is a mapping was seen before."""
+    return json.loads((folder / "config.json").read_text("utf-8"))
+
+
+def _check_vocabulary(at: str, model: VllmModel, folder: Path, findings: Findings) -> None:
+    try:
+        check_folder_vocabulary(folder, f"{at}.model")
+    except ConfigError as error:
+        findings.refuse(error.field, model.model, error.rule, error.remedy)
+    except ValueError:  # a tokenizer.json that is no JSON: whoever reads it next says so
+        return
+
+
+def _folder_fault(folder: Path) -> tuple[str, str] | None:
+    """What keeps a folder from being a model's, as rule and remedy."""
+    if not folder.is_dir():
+        if folder.is_relative_to(default_cache_dir()):
+            return "the model is not in the cache yet", "Make it: bohdi prepare-quickstart (`make demo` does)."
+        return "there is no such folder", "Give a folder in Hugging Face layout, or a hub id."
+    if not (folder / "config.json").is_file():
+        remedy = "Give a folder in Hugging Face layout (save_pretrained makes one)."
+        return "the folder has no config.json", remedy
+    for name in READ_FILES:
+        path = folder / name
+        if not path.is_file() and not path.is_symlink():
+            continue
+        if (fault := file_fault(path)) is not None:
+            return fault
+        if path.suffix == ".json" and (rule := _json_fault(path)) is not None:
+            return rule, AGAIN
+    try:
+        weights = weight_files(folder)
+    except ValueError as error:
+        return str(error), AGAIN
+    if fault := next((fault for file in weights if (fault := file_fault(file)) is not None), None):
+        return fault
+    if not weights:
+        rule = (
+            "the folder has no *.safetensors in Hugging Face layout, and other formats can run code when they are read"
+        )
+        return rule, "Save the weights as safetensors: model.save_pretrained(folder)."
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return "the folder has no tokenizer", "Save it there: tokenizer.save_pretrained(folder)."
+    return None
+
+
+def _json_fault(file: Path) -> str | None:
+    """Why a file is no JSON; of a large one only whether it breaks off."""
+    try:
+        if file.stat().st_size <= MAX_PARSED_BYTES:
+            json.loads(file.read_bytes())
+            return None
+        with file.open("rb") as stream:
+            stream.seek(-64, os.SEEK_END)
+            whole = stream.read().rstrip().endswith((b"}", b"]"))
+    except (OSError, ValueError) as error:
+        return f"{file.name} is damaged ({error})"
+    return None if whole else f"{file.name} breaks off: it is damaged"
+
+
+def _check_window(at: str, model: VllmModel, own: int | None, config: FusionConfig, findings: Findings) -> None:
+    window, field_name = model.engine.max_model_len, f"{at}.engine.max_model_len"
+    if window is not None and own is not None and window > own:
+        remedy = f"Lower it to {own} or leave it out."
+        findings.refuse(field_name, window, f"the model itself reads {own} tokens", remedy)
+    window = window or own
+    if window is None:
+        return
+    for role in ROLES:
+        sampling = model.sampling_of(role)
+        max_tokens = (sampling.max_tokens or 0) + (sampling.reasoning_max_tokens or 0)
+        if max_tokens >= window:
+            rule = f"leaves no room for a prompt in the window of {window} tokens"
+            remedy = "Lower it, or raise engine.max_model_len."
+            findings.refuse(f"{at}.sampling.{role}.max_tokens", max_tokens, rule, remedy)
+    judges = model is not config.target and config.judge.policy in ("leader", "others")
+    longest = sum(m.sampling_of("answer").max_tokens or 0 for m in (*config.sources, config.target))
+    if judges and longest >= window:
+        findings.notes.append(
+            f"{model.name}: when all answers are as long as they may be ({longest} tokens together), they do not fit "
+            f"its window of {window} and it cannot judge them; such harvests are counted as failed"
+        )

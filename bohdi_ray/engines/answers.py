@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from bohdi_ray.engines import vllm_api
-from bohdi_ray.engines.chat import folds_system_prompt, render_chat, special_tokens_of, strip_control_tokens
+from bohdi_ray.engines.chat import chat_shape, render_chat, special_tokens_of, strip_control_tokens
 from bohdi_ray.engines.choices import first_token_choices, normalised_choices
 from bohdi_ray.errors import PromptTooLong, RequestRefused
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
@@ -31,7 +31,7 @@ class Answers:
         self._window = window
         self._decode = decode
         self._special_tokens = special_tokens_of(tokenizer)
-        self._folded = folds_system_prompt(tokenizer)
+        self._shape = chat_shape(tokenizer)
 
     async def answer(self, request: EngineRequest, weights_version: int) -> Completion:
         """The completion; what concerns this request alone comes back in its `error`. Raises EngineFailed."""
@@ -46,7 +46,7 @@ class Answers:
     def prompt_ids(self, prompt: str) -> list[int]:
         """Token ids up to where the answer begins."""
         prompt = strip_control_tokens(prompt, self._special_tokens)
-        return self._encode(render_chat(self._tokenizer, self._system_prompt, prompt, self._folded))
+        return self._encode(render_chat(self._tokenizer, self._system_prompt, prompt, self._shape))
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False)

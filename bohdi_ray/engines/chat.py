@@ -6,16 +6,13 @@ asked. Pure functions over a Hugging Face tokenizer; imports neither torch nor t
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bohdi_ray.errors import ConfigError
-
-_MARK = "Bohdi-7f3a"  # a system prompt that no template holds by itself
+from bohdi_ray.engines.template_trial import ChatShape, Message, Render, render_of, shape_of
 
 
 def special_tokens_of(tokenizer: Any) -> tuple[str, ...]:
@@ -51,50 +48,44 @@ def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(token) for token in tokens))
 
 
-def folds_system_prompt(tokenizer: Any) -> bool:
-    """Whether this template has no system role (it raises, or drops the text), tried once with a marker."""
-    from jinja2.exceptions import TemplateError
+def renderer(tokenizer: Any) -> Render:
+    """A tokenizer's chat template as a plain function to text."""
 
-    messages = [{"role": "system", "content": _MARK}, {"role": "user", "content": "Hello"}]
-    try:
-        return _MARK not in tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except TemplateError:
-        return True
+    def render(messages: list[Message], add_generation_prompt: bool, **kwargs: Any) -> str:
+        return tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_generation_prompt, **kwargs
+        )
 
-
-def chat_messages(system_prompt: str | None, prompt: str, folded: bool) -> list[dict[str, str]]:
-    """The turns before the answer. With `folded` the system prompt opens the user turn."""
-    if not system_prompt:
-        return [{"role": "user", "content": prompt}]
-    if folded:
-        return [{"role": "user", "content": f"{system_prompt}\n\n{prompt}"}]
-    return [{"role": "system", "content": system_prompt}, {"role": "user", "content": prompt}]
+    return render
 
 
-def render_chat(tokenizer: Any, system_prompt: str | None, prompt: str, folded: bool) -> str:
-    """The text up to where the answer begins. It holds all special tokens: encode it without adding any."""
-    messages = chat_messages(system_prompt, prompt, folded)
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+def chat_shape(tokenizer: Any, kwargs: Mapping[str, Any] | None = None) -> ChatShape:
+    """How this tokenizer's template wants its messages, tried once with text that must come out again.
+
+    Raises ConfigError when no question comes out of it.
+    """
+    return shape_of(renderer(tokenizer), kwargs, "model", str(getattr(tokenizer, "name_or_path", "")) or "the model")
+
+
+def chat_messages(system_prompt: str | None, prompt: str, folded: bool) -> list[dict[str, Any]]:
+    """The turns before the answer, as plain text. With `folded` the system prompt opens the user turn."""
+    return ChatShape(folded=folded).messages(system_prompt, prompt)
+
+
+def render_chat(
+    tokenizer: Any,
+    system_prompt: str | None,
+    prompt: str,
+    shape: ChatShape,
+    kwargs: Mapping[str, Any] | None = None,
+) -> str:
+    """The text up to where the answer begins. It holds all special tokens: encode it without adding any.
+
+    `kwargs` are variables of the template (`enable_thinking`, say).
+    """
+    return renderer(tokenizer)(shape.messages(system_prompt, prompt), add_generation_prompt=True, **(kwargs or {}))
 
 
 def require_chat_template(folder: Path | str) -> None:
     """Raises ConfigError when a model folder has no chat template."""
-    folder = Path(folder)
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
-        return
-    config = folder / "tokenizer_config.json"
-    if config.is_file():
-        try:
-            content = json.loads(config.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(
-                "model", str(folder), f"tokenizer_config.json is not JSON ({error})", "Mend it."
-            ) from error
-        if isinstance(content, dict) and content.get("chat_template"):
-            return
-    raise ConfigError(
-        "model",
-        str(folder),
-        "the folder has no chat template, so it is not known how this model wants to be asked",
-        "Use the instruction-tuned variant of the model, or add its chat_template.jinja to the folder.",
-    )
+    render_of(folder)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bohdi_ray.engines.chat import folds_system_prompt, render_chat
+from bohdi_ray.engines.chat import chat_shape, render_chat
 from bohdi_ray.engines.prompts import clean_text
 
 MAX_NEW_TOKENS = 48  # more than any answer of a world has
@@ -24,8 +24,8 @@ def greedy_answers(folder: Path | str, prompts: Sequence[str]) -> list[str]:
 
     tokenizer = load_tokenizer(str(folder), padding_side="left")
     network = load_model(str(folder), dtype=torch.float32, attn_implementation="eager").eval()
-    folded = folds_system_prompt(tokenizer)
-    texts = [render_chat(tokenizer, None, prompt, folded) for prompt in prompts]
+    shape = chat_shape(tokenizer)
+    texts = [render_chat(tokenizer, None, prompt, shape) for prompt in prompts]
     answers: list[str] = []
     for start in range(0, len(texts), AT_ONCE):
         batch = tokenizer(texts[start : start + AT_ONCE], padding=True, add_special_tokens=False, return_tensors="pt")
@@ -51,10 +51,10 @@ def log_probabilities(folder: Path | str, pairs: Sequence[tuple[str, str]]) -> l
 
     tokenizer = load_tokenizer(str(folder))
     network = load_model(str(folder), dtype=torch.float32, attn_implementation="eager").eval()
-    folded = folds_system_prompt(tokenizer)
+    shape = chat_shape(tokenizer)
     found = []
     for prompt, answer in pairs:
-        before = tokenizer.encode(render_chat(tokenizer, None, prompt, folded), add_special_tokens=False)
+        before = tokenizer.encode(render_chat(tokenizer, None, prompt, shape), add_special_tokens=False)
         said = tokenizer.encode(answer, add_special_tokens=False)
         logprobs = token_logprobs(network, [*before, *said], "cpu")
         found.append(sum(logprobs[-len(said) :]) / len(answer.encode()))

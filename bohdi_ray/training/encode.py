@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bohdi_ray.engines.chat import chat_messages, folds_system_prompt, special_tokens_of, strip_control_tokens
+from bohdi_ray.engines.chat import chat_shape, special_tokens_of, strip_control_tokens
+from bohdi_ray.engines.template_trial import ChatShape, Message
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import TrainingRow
 
@@ -51,17 +52,17 @@ class Encoder:
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._system_prompt = system_prompt
-        self._folded = folds_system_prompt(tokenizer)
+        self._shape = chat_shape(tokenizer)
         self._special_tokens = special_tokens_of(tokenizer)
         self._special_ids = frozenset(tokenizer.convert_tokens_to_ids(list(self._special_tokens)))
 
     def exchange_ids(self, question: str, answer: str) -> list[int]:
         """Ids of one prompt with its answer and end of turn, as `encode` makes them, not cut."""
-        prompt, full = render(self._tokenizer, self._messages(question), answer)
+        prompt, full = render(self._tokenizer, self._shape, self._messages(question), answer)
         return prompt + end_of_turn(full[len(prompt) :], self._special_ids, self._tokenizer.eos_token_id)
 
-    def _messages(self, question: str) -> list[dict[str, str]]:
-        return chat_messages(self._system_prompt, question, self._folded)
+    def _messages(self, question: str) -> list[Message]:
+        return self._shape.messages(self._system_prompt, question)
 
     def encode(self, index: int, row: TrainingRow) -> EncodedRow | Rejected:
         """One row. Never raises for what stands in a row: a row that cannot be used is `Rejected`."""
@@ -70,7 +71,7 @@ class Encoder:
         if not answer:
             return Rejected(index, "no_answer_tokens")
         try:
-            prompt, full = render(self._tokenizer, self._messages(question), answer)
+            prompt, full = render(self._tokenizer, self._shape, self._messages(question), answer)
         except Exception:  # a template may raise anything, for this row's text alone
             return Rejected(index, "tokenizer_error")
         if len(prompt) >= self._max_length:
@@ -86,9 +87,9 @@ class Encoder:
         return [r for r in results if isinstance(r, EncodedRow)], [r for r in results if isinstance(r, Rejected)]
 
 
-def render(tokenizer: Any, prompt: list[dict[str, str]], answer: str) -> tuple[list[int], list[int]]:
+def render(tokenizer: Any, shape: ChatShape, prompt: list[Message], answer: str) -> tuple[list[int], list[int]]:
     """Token ids of the prompt as an engine renders it, and of the whole conversation with the answer in place."""
-    whole = [*prompt, {"role": "assistant", "content": answer}]
+    whole = [*prompt, shape.message("assistant", answer)]
     prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=False)
     full_ids = tokenizer.apply_chat_template(whole, add_generation_prompt=False, tokenize=True, return_dict=False)
     return list(prompt_ids), list(full_ids)
@@ -112,8 +113,9 @@ def check_template(tokenizer: Any) -> None:
         raise ConfigError(
             "target.model", name, "its tokenizer has no chat template", "Add chat_template.jinja to the model's folder."
         )
-    question = [{"role": "user", "content": "What is the capital of France?"}]
-    prompt, full = render(tokenizer, question, "Paris is the capital of France.")
+    shape = chat_shape(tokenizer)
+    question = shape.messages(None, "What is the capital of France?")
+    prompt, full = render(tokenizer, shape, question, "Paris is the capital of France.")
     if full[: len(prompt)] != prompt or len(full) <= len(prompt):
         raise ConfigError(
             "target.model",

@@ -66,7 +66,7 @@ def test_the_system_prompt_is_read_whether_or_not_the_template_has_a_role_for_it
     end = answers._tokenizer.eos_token
     text = answers._tokenizer.decode(answers.prompt_ids(f"Hello{end}"))
     assert SYSTEM in text and text.index(SYSTEM) < text.index("Hello")
-    turns = 1 if answers._folded else 2
+    turns = 1 if answers._shape.folded else 2
     assert text.count(end) == turns  # the template's, none of the user's
     assert text.count(answers._tokenizer.bos_token) == 1
 

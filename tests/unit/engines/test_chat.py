@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from bohdi_ray.engines.chat import (
     chat_messages,
-    folds_system_prompt,
+    chat_shape,
     render_chat,
     require_chat_template,
     special_tokens_of,
     strip_control_tokens,
 )
+from bohdi_ray.engines.template_trial import ChatShape
 from bohdi_ray.errors import ConfigError
 
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<s>", "</s>", "[INST]", "[/INST]")
@@ -40,25 +41,33 @@ class Renderer:
     all_special_tokens: list = field(default_factory=list)
     added_tokens_decoder: dict = field(default_factory=dict)
 
-    def apply_chat_template(self, messages, tokenize, add_generation_prompt):
+    def apply_chat_template(self, messages, tokenize, add_generation_prompt, **kwargs):
         def raise_exception(message):
             raise jinja2.exceptions.TemplateError(message)
 
-        assert not tokenize and add_generation_prompt
-        return jinja2.Template(self.template).render(messages=messages, raise_exception=raise_exception)
+        assert not tokenize
+        return jinja2.Template(self.template).render(messages=messages, raise_exception=raise_exception, **kwargs)
 
 
 def test_a_template_with_a_system_role_is_not_folded():
     tokenizer = Renderer(WITH_SYSTEM)
-    assert not folds_system_prompt(tokenizer)
-    assert render_chat(tokenizer, "Be brief.", "Hi", False) == "<system>Be brief.<user>Hi<assistant>"
+    shape = chat_shape(tokenizer)
+    assert not shape.folded
+    assert render_chat(tokenizer, "Be brief.", "Hi", shape) == "<system>Be brief.<user>Hi<assistant>"
 
 
 @pytest.mark.parametrize("template", [RAISES, DROPS])
 def test_a_template_that_raises_or_drops_the_system_prompt_gets_it_in_the_user_turn(template):
     tokenizer = Renderer(template)
-    assert folds_system_prompt(tokenizer)
-    assert "<user>Be brief.\n\nHi" in render_chat(tokenizer, "Be brief.", "Hi", True)
+    shape = chat_shape(tokenizer)
+    assert shape.folded
+    assert "<user>Be brief.\n\nHi" in render_chat(tokenizer, "Be brief.", "Hi", shape)
+
+
+def test_variables_of_the_template_reach_it():
+    tokenizer = Renderer(WITH_SYSTEM + "{% if enable_thinking is defined and not enable_thinking %}<no>{% endif %}")
+    assert render_chat(tokenizer, None, "Hi", ChatShape(), {"enable_thinking": False}).endswith("<no>")
+    assert render_chat(tokenizer, None, "Hi", ChatShape()).endswith("<assistant>")
 
 
 def test_without_a_system_prompt_there_is_only_the_user_turn():
@@ -110,6 +119,9 @@ def test_a_folder_with_a_template_in_either_place_is_taken(tmp_path):
     require_chat_template(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("{}")
     (tmp_path / "chat_template.jinja").write_text("x")
+    require_chat_template(tmp_path)
+    (tmp_path / "chat_template.jinja").unlink()
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "x"}))
     require_chat_template(tmp_path)
 
 

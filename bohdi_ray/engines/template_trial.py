@@ -158,9 +158,7 @@ def trial(
     if not (_holds(whole, ANSWER_MARK) and _holds(whole, QUESTION_MARK)):
         whole = None
     if is_target and whole is None:
-        rule = (
-            f"an answer does not come out of the chat template ({reason or 'it is dropped'}): no row could be learned"
-        )
+        rule = f"no answer comes out of the chat template ({reason or 'it is dropped'}), so no row could be learned"
         remedy = "Mend the template, or add one that writes assistant turns as chat_template.jinja to the folder."
         raise ConfigError(field, value, rule, remedy)
     return Trial(shape, prompt, whole)

@@ -1,8 +1,8 @@
 """The table of model families: what is special about each, and what was tried with it.
 
 Read by engines (arguments, reasoning), by training (attention, the text tower of a wrapper), by `bohdi plan` and by the
-generated docs/models.md. Holds facts only, keyed by config.json's `model_type`; whatever can be tried on the model itself
-(system role, content as parts, answer mask, packing) is tried and not looked up here. Imports nothing heavy.
+generated docs/models.md. Holds facts only, keyed by config.json's `model_type`; whatever can be tried on the model
+itself (system role, content as parts, answer mask, packing) is tried and not looked up here. Imports nothing heavy.
 """
 
 from __future__ import annotations

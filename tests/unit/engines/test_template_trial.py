@@ -26,7 +26,8 @@ SELECTED = (  # llava-next's way; the answer inside a generation block
 )
 USER_PARTS = (  # content of a user is a list, all others are texts
     "{% for m in messages %}<{{ m.role }}>"
-    "{% if m.role == 'user' %}{% for part in m.content %}{{ part.text }}{% endfor %}{% else %}{{ m.content }}{% endif %}"
+    "{% if m.role == 'user' %}{% for part in m.content %}{{ part.text }}{% endfor %}"
+    "{% else %}{{ m.content }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 LAST_USER = (  # Mistral Nemo's way: the system prompt goes into the user turn that comes last
@@ -89,7 +90,7 @@ def test_a_template_that_drops_answers_is_good_for_a_source_and_refused_for_a_ta
     drops = "{% for m in messages if m.role != 'assistant' %}{{ m.content }}{% endfor %}<assistant>"
     found = trial(renderer(drops), None)
     assert found.conversation is None and not found.is_stable and found.opening == ""
-    with pytest.raises(ConfigError, match="answer does not come out"):
+    with pytest.raises(ConfigError, match="no answer comes out"):
         trial(renderer(drops), None, is_target=True)
 
 
@@ -117,7 +118,8 @@ def test_variables_of_the_template_reach_it():
 def test_what_templates_are_written_for_is_there():
     uses = (
         "{% for m in messages %}{% if loop.index0 > 4 %}{% break %}{% endif %}{{ m.content }}{% endfor %}\n"
-        "    {% set x = namespace(n=1) %}{{ strftime_now('%Y') }}{{ {'a': '<ä>'} | tojson }}{{ missing }}{{ bos_token }}"
+        "    {% set x = namespace(n=1) %}{{ strftime_now('%Y') }}{{ {'a': '<ä>'} | tojson }}{{ missing }}"
+        "{{ bos_token }}"
     )
     text = renderer(uses, bos_token="<s>")([{"role": "user", "content": "Q"}], add_generation_prompt=True)
     assert text.startswith("Q") and '{"a": "<ä>"}<s>' in text

@@ -1,0 +1,70 @@
+"""What cannot be a target, by its config.json alone: models that write no text, and those whose weights are not there
+to be trained.
+
+Called by `bohdi plan` and before the target is loaded. Pure; wrappers of several modalities are known by the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bohdi_ray.errors import ConfigError
+
+# Parts of a config.json that only a wrapper of several modalities has.
+PARTS = ("vision_config", "audio_config", "speech_config", "text_config", "llm_config", "thinker_config")
+# By a wrapper's model_type, the plain decoder that its language model is. Where the wrapper's own text class takes several
+# positions a token (Qwen's for images), that of the text family computes the same for text, where all of them are equal.
+TEXT_TOWERS = {
+    "gemma3": "gemma3_text",
+    "gemma3n": "gemma3n_text",
+    "gemma4": "gemma4_text",
+    "llava": "llama",
+    "mistral3": "mistral",
+    "qwen2_vl": "qwen2",
+    "qwen2_5_vl": "qwen2",
+    "qwen3_vl": "qwen3",
+    "qwen3_5": "qwen3_5_text",
+}
+SCORES = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM", "RewardModel")
+DEQUANTIZED = frozenset({"mxfp4"})  # read as bfloat16 and trained and published as that
+
+
+def is_wrapper(config: Mapping[str, Any]) -> bool:
+    """Whether a model is a language model with other modalities around it."""
+    return any(isinstance(config.get(part), Mapping) for part in PARTS)
+
+
+def text_tower_of(config: Mapping[str, Any]) -> str | None:
+    """The model_type of a wrapper's language model as a plain decoder; None where it cannot be trained by itself."""
+    return TEXT_TOWERS.get(str(config.get("model_type")))
+
+
+def quantization_of(config: Mapping[str, Any]) -> str | None:
+    """The method a checkpoint's weights are packed with; None for plain ones."""
+    quantization = config.get("quantization_config")
+    if not isinstance(quantization, Mapping):
+        return None
+    return str(quantization.get("quant_method") or "unknown")
+
+
+def target_error(config: Mapping[str, Any], value: object, field: str = "target.model") -> ConfigError | None:
+    """Why the model of this config.json cannot be a target; None for one that can, as far as this tells."""
+    model_type = config.get("model_type")
+    names = [str(name) for name in config.get("architectures") or []]
+    if config.get("is_encoder_decoder"):
+        rule = f"it is an encoder-decoder model ({model_type}); a target answers after its prompt in one sequence"
+        return ConfigError(field, value, rule, "Use a decoder-only model.")
+    if any(mark in name for name in names for mark in SCORES):
+        rule = f"{names[0]} gives scores or labels, no text"
+        return ConfigError(field, value, rule, "Use a model that was saved as a causal language model (…ForCausalLM).")
+    if is_wrapper(config) and text_tower_of(config) is None:
+        known = ", ".join(sorted(TEXT_TOWERS))
+        rule = f"{names[0] if names else model_type} wraps its language model in one of several modalities"
+        rule += f", and of model_type {model_type!r} the language model cannot be trained by itself"
+        return ConfigError(field, value, rule, f"Use a text model, or a wrapper of one of these types: {known}.")
+    method = quantization_of(config)
+    if method is not None and method not in DEQUANTIZED:
+        rule = f"its weights are quantized ({method}), and quantized weights cannot be trained"
+        return ConfigError(field, value, rule, "Use the bfloat16 or float16 variant of the model.")
+    return None

@@ -93,11 +93,11 @@ def _bodies(module: str, name: str, seen: frozenset[tuple[str, str]]) -> list[as
         if isinstance(node, ast.ClassDef) and node.name == name:
             bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
             return [node] + [body for base in bases for body in _bodies(module, base, seen | {(module, name)})]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
+    for found in ast.walk(tree):
+        if isinstance(found, ast.ImportFrom):
+            for alias in found.names:
                 if (alias.asname or alias.name) == name:
-                    return _bodies(_absolute(module, node), alias.name, seen | {(module, name)})
+                    return _bodies(_absolute(module, found), alias.name, seen | {(module, name)})
     return []
 
 

@@ -97,11 +97,8 @@ def write_shards(tensors: Iterable[tuple[str, Any]], folder: str) -> None:
             flush()
         held[name] = tensor
     flush()
-    names = (
-        [SINGLE]
-        if len(shards) == 1
-        else [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
-    )
+    last = len(shards)
+    names = [SINGLE] if last == 1 else [f"model-{number:05}-of-{last:05}.safetensors" for number in range(1, last + 1)]
     for number, name in enumerate(names):
         os.rename(os.path.join(folder, f"{number}{_PART}"), os.path.join(folder, name))
     if len(shards) > 1:

@@ -23,7 +23,10 @@ TOWER = "model."  # what a text model's own names begin with
 
 
 def load_model(folder: str, dtype: Any = "auto", **options: Any) -> Any:
-    """The causal language model of a folder that we wrote, in evaluation mode. Raises RunDirError when it is not whole."""
+    """The causal language model of a folder that we wrote, in evaluation mode.
+
+    Raises RunDirError when it is not whole.
+    """
     from transformers import AutoModelForCausalLM
 
     network, _ = _loaded(AutoModelForCausalLM, folder, _version_error(folder), dtype=dtype, **options)
@@ -65,9 +68,9 @@ def load_base(folder: str, **options: Any) -> BaseModel:
         raise error
     try:
         config = AutoConfig.from_pretrained(folder, **options)
-    except (ValueError, OSError, TypeError, KeyError) as error:
-        rule = f"transformers does not know its configuration ({_first_line(error)})"
-        raise ConfigError("target.model", folder, rule, "Use a model that transformers supports.") from error
+    except (ValueError, OSError, TypeError, KeyError) as unknown:
+        rule = f"transformers does not know its configuration ({_first_line(unknown)})"
+        raise ConfigError("target.model", folder, rule, "Use a model that transformers supports.") from unknown
     broken = _base_error(folder)
     names = sorted(tensor_files(folder, broken))
     if not is_wrapper(raw):
@@ -135,16 +138,14 @@ def is_tied(network: Any) -> bool:
 def read_config(folder: str) -> dict[str, Any]:
     """config.json of a model's folder. Raises ConfigError when there is none."""
     path = os.path.join(folder, "config.json")
+    remedy = "Give the folder of a model in Hugging Face's layout."
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except (OSError, ValueError) as error:
         rule = f"its config.json cannot be read ({error})"
-        raise ConfigError(
-            "target.model", folder, rule, "Give the folder of a model in Hugging Face's layout."
-        ) from error
+        raise ConfigError("target.model", folder, rule, remedy) from error
     if not isinstance(content, dict):
-        remedy = "Give the folder of a model in Hugging Face's layout."
         raise ConfigError("target.model", folder, "its config.json holds no mapping", remedy)
     return content
 

@@ -34,8 +34,8 @@ PROBE_WINDOW = 256  # tokens; far below any model's window
 
 
 def publish_base(model: VllmModel, out_dir: str) -> None:
-    """Writes version 0 into `out_dir`: weights/ in engine layout, original/ with all of the model's folder that training
-    does not change, probe.json, layout.json, COMMIT last. Idempotent.
+    """Writes version 0 into `out_dir`: weights/ in engine layout, original/ with all of the model's folder that
+    training does not change, probe.json, layout.json, COMMIT last. Idempotent.
 
     Raises ConfigError when the model cannot be a target, its weights are not whole, or its tokenizer does not fit.
     """

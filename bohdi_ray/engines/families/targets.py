@@ -13,8 +13,8 @@ from bohdi_ray.errors import ConfigError
 
 # Parts of a config.json that only a wrapper of several modalities has.
 PARTS = ("vision_config", "audio_config", "speech_config", "text_config", "llm_config", "thinker_config")
-# By a wrapper's model_type, the plain decoder that its language model is. Where the wrapper's own text class takes several
-# positions a token (Qwen's for images), that of the text family computes the same for text, where all of them are equal.
+# By a wrapper's model_type, the plain decoder that its language model is. Where the wrapper's own text class takes
+# several positions a token (Qwen's for images), the text family computes the same for text, where all are equal.
 TEXT_TOWERS = {
     "gemma3": "gemma3_text",
     "gemma3n": "gemma3n_text",

@@ -53,7 +53,10 @@ def engine_files(folder: str, base: BaseModel, tokenizer: Any, end_id: int, unti
     if untied:
         config["tie_word_embeddings"] = False
     files = {CONFIG: json_bytes(_spelled_both_ways(config, network.config))}
-    generation = model_files.with_turn_end(own.get(GENERATION_CONFIG), end_id, config)
+    # vLLM reads this file alone, not config.json beside it.
+    generation = model_files.with_turn_end(
+        own.get(GENERATION_CONFIG), end_id, {} if GENERATION_CONFIG in own else config
+    )
     if not _is_readable_generation_config(generation):
         log.warning("%s of %s cannot be read; engines go without it", GENERATION_CONFIG, folder)
         generation = model_files.with_turn_end(None, end_id, config)

@@ -19,12 +19,14 @@ TEXT_TOWERS = {
     "gemma3": "gemma3_text",
     "gemma3n": "gemma3n_text",
     "gemma4": "gemma4_text",
+    "idefics3": "llama",
     "llava": "llama",
     "mistral3": "mistral",
     "qwen2_vl": "qwen2",
     "qwen2_5_vl": "qwen2",
     "qwen3_vl": "qwen3",
     "qwen3_5": "qwen3_5_text",
+    "smolvlm": "llama",
 }
 SCORES = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM", "RewardModel")
 DEQUANTIZED = frozenset({"mxfp4"})  # read as bfloat16 and trained and published as that

@@ -1,5 +1,7 @@
-"""Chat templates in the shape of each family's own, written afresh: what each does with roles, system prompts, thinking,
-content as parts and the end of a turn is as in the published one; tools are left out.
+"""Chat templates in the shape of each family's own, written afresh.
+
+What each does with roles, system prompts, thinking, content as parts and the end of a turn is as in the published one;
+tools are left out.
 """
 
 # Opens with bos, a system turn with the date even when nobody asks for one, content trimmed.
@@ -14,7 +16,8 @@ LLAMA3 = """\
 {{- '<|start_header_id|>system<|end_header_id|>\\n\\nCutting Knowledge Date: December 2023\\n' }}
 {{- 'Today Date: 26 Jul 2024\\n\\n' + system_message + '<|eot_id|>' }}
 {%- for message in messages %}
-    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+    {{- message['content'] | trim + '<|eot_id|>' }}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
@@ -269,7 +272,7 @@ PHI4 = """\
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant<|im_sep|>' }}{%- endif %}
 """
 
-# Harmony: a system turn about channels, the user's system prompt as the developer's, the last answer ends in <|return|>.
+# Harmony: a system turn about channels, the user's system prompt as the developer's; <|return|> ends the last answer.
 GPT_OSS = """\
 {{- '<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\\n' }}
 {{- 'Knowledge cutoff: 2024-06\\nCurrent date: ' + strftime_now('%Y-%m-%d') + '\\n\\n' }}
@@ -369,7 +372,10 @@ OLMO3 = """\
     {%- if loop.last and add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
 {%- endfor %}
 """
-OLMO3_THINK = OLMO3.replace("'<|im_start|>assistant\\n' }}{%- endif %}\n{%- endfor", "'<|im_start|>assistant\\n<think>' }}{%- endif %}\n{%- endfor")
+OLMO3_THINK = OLMO3.replace(
+    "'<|im_start|>assistant\\n' }}{%- endif %}\n{%- endfor",
+    "'<|im_start|>assistant\\n<think>' }}{%- endif %}\n{%- endfor",
+)
 
 # Says in the system turn whether it thinks; the date is today's. Answers carry an empty block of thinking.
 SMOLLM3 = """\
@@ -381,7 +387,8 @@ SMOLLM3 = """\
     {%- if '/no_think' in messages[0]['content'] %}{%- set mode = '/no_think' %}{%- endif %}
 {%- endif %}
 {{- '<|im_start|>system\\n## Metadata\\n\\nKnowledge Cutoff Date: June 2025\\nToday Date: ' }}
-{{- strftime_now('%d %B %Y') + '\\nReasoning Mode: ' + mode + '\\n\\n## Custom Instructions\\n\\n' + custom + '\\n\\n' }}
+{{- strftime_now('%d %B %Y') + '\\nReasoning Mode: ' + mode + '\\n\\n' }}
+{{- '## Custom Instructions\\n\\n' + custom + '\\n\\n' }}
 {{- '<|im_end|>\\n' }}
 {%- for message in messages %}
     {%- set content = message['content'] if message['content'] is string else '' %}

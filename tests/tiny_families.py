@@ -438,8 +438,10 @@ PHI4_WORDS = Words(
     tokenizer_class="GPT2Tokenizer",
 )
 GPT_OSS_WORDS = Words(
-    ("<|startoftext|>", "<|endoftext|>", "<|return|>", "<|constrain|>", "<|channel|>", "<|start|>", "<|end|>")
-    + ("<|message|>", "<|call|>"),
+    (
+        *("<|startoftext|>", "<|endoftext|>", "<|return|>", "<|constrain|>", "<|channel|>", "<|start|>", "<|end|>"),
+        *("<|message|>", "<|call|>"),
+    ),
     eos="<|return|>",
     bos="<|startoftext|>",
     pad="<|endoftext|>",
@@ -475,9 +477,7 @@ OLMO3_WORDS = Words(
     added=("<think>", "</think>"),
     tokenizer_class="GPT2Tokenizer",
 )
-SMOLLM2_WORDS = Words(
-    QWEN_SPECIAL, "<|im_end|>", bos="<|im_start|>", pad="<|im_end|>", tokenizer_class="GPT2Tokenizer"
-)
+SMOLLM2_WORDS = Words(QWEN_SPECIAL, "<|im_end|>", bos="<|im_start|>", pad="<|im_end|>", tokenizer_class="GPT2Tokenizer")
 SMOLLM3_WORDS = Words(
     ("<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"),
     eos="<|im_end|>",

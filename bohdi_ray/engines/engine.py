@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -18,12 +19,15 @@ from typing import Any
 
 from bohdi_ray.engines import vllm_api
 from bohdi_ray.engines.answers import Answers
+from bohdi_ray.engines.chat import chat_shape
+from bohdi_ray.engines.hf_tokenizer import has_mistral_format, model_tokenizer
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, compare, read_probe
 from bohdi_ray.engines.processes import child_processes, end_processes
 from bohdi_ray.engines.slots import Slots
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
+from bohdi_ray.engines.start_errors import logged_errors, start_error
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
-from bohdi_ray.errors import BohdiError, ConfigError, EngineFailed, RequestRefused, WeightsMismatch
+from bohdi_ray.errors import BohdiError, EngineFailed, RequestRefused, WeightsMismatch
 from bohdi_ray.records import Completion, EngineRequest
 
 log = logging.getLogger(__name__)
@@ -54,6 +58,7 @@ class LLMEngine:
         self._answers: Answers | None = None
         self._processes: set[Any] = set()
         self._watchdog: asyncio.Task[None] | None = None
+        self._scratch = tempfile.TemporaryDirectory(prefix="bohdi-engine-")  # files that vLLM's processes share with us
 
     async def start(self) -> LoadReport | None:
         """Loads the model; where the spec says so also proves its weights (then the figures come back).
@@ -64,14 +69,18 @@ class LLMEngine:
         spec = self.spec
         vllm_api.set_environment(spec.model, spec.device)
         before = child_processes()
-        arguments = vllm_api.engine_arguments(spec.model, spec.path, spec.seed, spec.device, spec.sleeps)
         started = time.monotonic()
         try:
+            arguments = self._arguments()
             # Blocks this loop on purpose: AsyncLLM ties itself to the loop it is made on.
-            self._llm = vllm_api.make_async_llm(arguments, self._on_progress)
+            self._llm = vllm_api.make_async_llm(arguments, self._on_progress, self._scratch.name)
         except Exception as error:
             end_processes(child_processes() - before, STOP_S)
-            raise start_error(spec, error) from error
+            said = logged_errors(self._scratch.name)
+            self._scratch.cleanup()
+            if isinstance(error, BohdiError):
+                raise
+            raise start_error(spec, error, said) from error
         self._processes = child_processes() - before
         tokenizer = await vllm_api.tokenizer_of(self._llm)
         window = self._llm.model_config.max_model_len
@@ -83,6 +92,21 @@ class LLMEngine:
             report = await self._prove(spec.weights_version, spec.path, started, time.monotonic())
         self._open.set()
         return report
+
+    def _arguments(self) -> dict[str, Any]:
+        """vLLM's arguments. The model's tokenizer is looked at first, so that vLLM is given the one training has, and
+        its chat template is tried before anything is loaded, unless `engine.extra` chooses another tokenizer."""
+        spec, told = self.spec, self.spec.model.engine.extra
+        arguments: dict[str, Any] = {}
+        if "tokenizer" not in told and told.get("tokenizer_mode", "hf") in ("hf", "auto"):
+            options: dict[str, Any] = {"trust_remote_code": spec.model.trust_remote_code}
+            if spec.model.revision is not None and not Path(spec.path).is_dir():
+                options["revision"] = spec.model.revision
+            found = model_tokenizer(spec.path, **options)
+            chat_shape(found.tokenizer)
+            arguments["tokenizer"] = found.folder_for_vllm(self._scratch.name)
+            arguments["has_mistral_format"] = has_mistral_format(found.files)
+        return vllm_api.engine_arguments(spec.model, spec.path, spec.seed, spec.device, spec.sleeps, **arguments)
 
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
         """Completions as they finish, all that are ready together, in any order, one for every request.
@@ -168,12 +192,15 @@ class LLMEngine:
         self._fail("was stopped")
         if self._watchdog is not None:
             self._watchdog.cancel()
-        if self._llm is not None:
-            llm, self._llm = self._llm, None
-            try:
-                await asyncio.to_thread(llm.shutdown, STOP_S)
-            finally:
-                await asyncio.to_thread(end_processes, self._processes, STOP_S)
+        try:
+            if self._llm is not None:
+                llm, self._llm = self._llm, None
+                try:
+                    await asyncio.to_thread(llm.shutdown, STOP_S)
+                finally:
+                    await asyncio.to_thread(end_processes, self._processes, STOP_S)
+        finally:
+            self._scratch.cleanup()
 
     # One request.
 
@@ -280,15 +307,3 @@ class LLMEngine:
             raise self._failure
         if self._llm is None:
             raise EngineFailed(f"engine of {self.spec.name} was not started")
-
-
-def start_error(spec: EngineSpec, error: Exception) -> BohdiError:
-    """What a failed start means: the user's settings, or an engine that may be tried again."""
-    if isinstance(error, ValueError):  # vLLM's word for settings and models it does not take
-        remedy = "See the model's `engine:` section and the log above."
-        return ConfigError(f"model {spec.name}", spec.path, f"vLLM refuses it ({error})", remedy)
-    if isinstance(error, TypeError) and "AsyncEngineArgs." in str(error):  # a keyword that it does not have
-        remedy = "Correct or remove it; the keys are the fields of vLLM's AsyncEngineArgs."
-        field = f"engine.extra of model {spec.name}"
-        return ConfigError(field, spec.model.engine.extra, f"vLLM refuses it ({error})", remedy)
-    return EngineFailed(f"engine of {spec.name} did not start on {spec.path}: {error}")

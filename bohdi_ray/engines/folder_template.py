@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jinja2.ext
 from jinja2 import nodes
@@ -123,7 +123,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 class _GenerationTag(jinja2.ext.Extension):
     """`{% generation %}` marks what the model wrote; when a text is rendered it changes nothing."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags: set[str] = {"generation"}  # noqa: RUF012 (declared so by jinja2)
 
     def parse(self, parser: Any) -> nodes.Node:
         line = next(parser.stream).lineno

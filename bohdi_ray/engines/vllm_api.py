@@ -14,6 +14,7 @@ from typing import Any
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.orphan_guard import OWNER_VARIABLE
+from bohdi_ray.engines.start_errors import errors_logged_to
 
 MAX_LOGPROBS = 64  # most alternatives asked for at one position
 GUARD = "bohdi_ray.engines.orphan_guard.OrphanGuard"
@@ -40,8 +41,20 @@ def set_environment(model: VllmModel, device: str) -> None:
             os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 
 
-def engine_arguments(model: VllmModel, path: str, seed: int, device: str, sleeps: bool = False) -> dict[str, Any]:
-    """Keyword arguments of AsyncEngineArgs. `model.engine.extra` has the last word."""
+def engine_arguments(
+    model: VllmModel,
+    path: str,
+    seed: int,
+    device: str,
+    sleeps: bool = False,
+    tokenizer: str | None = None,
+    has_mistral_format: bool = False,
+) -> dict[str, Any]:
+    """Keyword arguments of AsyncEngineArgs. `model.engine.extra` has the last word.
+
+    `tokenizer` is a folder with a tokenizer other than the model's own files give. With `has_mistral_format` Mistral's
+    own files lie beside those in Hugging Face's layout, and vLLM would prefer them.
+    """
     engine = model.engine
     arguments: dict[str, Any] = {
         "model": path,
@@ -59,7 +72,15 @@ def engine_arguments(model: VllmModel, path: str, seed: int, device: str, sleeps
         "max_logprobs": MAX_LOGPROBS,
         "disable_log_stats": True,
         "worker_extension_cls": GUARD,
+        # Nobody shows our models pictures: no memory is kept for them, and a wrapper's encoders are left out.
+        "language_model_only": True,
     }
+    if tokenizer is not None:
+        arguments["tokenizer"] = tokenizer
+    if has_mistral_format:
+        # Its tokenizer knows no chat template, and its weights would be loaded beside or instead of the others.
+        arguments |= {"tokenizer_mode": "hf", "config_format": "hf"}
+        arguments["ignore_patterns"] = ["original/**/*", "consolidated*.safetensors"]  # not to be downloaded
     if not os.path.isdir(path) and model.revision is not None:
         arguments["revision"] = model.revision
     if engine.max_model_len is not None:
@@ -85,9 +106,15 @@ def engine_arguments(model: VllmModel, path: str, seed: int, device: str, sleeps
     return arguments | engine.extra
 
 
-def make_async_llm(arguments: dict[str, Any], on_progress: Callable[[], None]) -> Any:
-    """An AsyncLLM; blocks until its model is loaded. `on_progress` is called after steps that read or wrote tokens."""
+def make_async_llm(arguments: dict[str, Any], on_progress: Callable[[], None], scratch: str) -> Any:
+    """An AsyncLLM; blocks until its model is loaded. `on_progress` is called after steps that read or wrote tokens.
+
+    `scratch` is a folder into which the engine's processes write what goes wrong while they start.
+    """
+    from vllm import envs
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.logger import DEFAULT_LOGGING_CONFIG
+    from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.metrics.loggers import StatLoggerBase
 
@@ -105,7 +132,11 @@ def make_async_llm(arguments: dict[str, Any], on_progress: Callable[[], None]) -
             pass
 
     loggers = [Progress, *ray_stat_loggers()]
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
+    # As vLLM's own server: its defaults by size of card (8192 batched tokens on large ones) hang on who starts it, and
+    # whoever does not say gets 2048.
+    usage = UsageContext.OPENAI_API_SERVER
+    with errors_logged_to(scratch, DEFAULT_LOGGING_CONFIG, envs.VLLM_LOGGING_LEVEL, envs.VLLM_LOGGING_STREAM):
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers, usage_context=usage)
 
 
 def ray_stat_loggers() -> list[Any]:

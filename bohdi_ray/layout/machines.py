@@ -17,6 +17,7 @@ import yaml
 
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.layout.room import Bundle, Free, Node
+from bohdi_ray.layout.visible_cards import QUERY, listed_cards, listed_slices, visible_cards, wants_slices
 
 NODE_KEYS = ("name", "num_cpus", "num_gpus", "memory_gb", "gpu_name", "gpu_memory_gb", "labels", "resources", "count")
 THIS_MACHINE = "this machine"
@@ -42,18 +43,17 @@ def this_machine() -> Node:
 
 def _cards() -> list[tuple[str, float]]:
     """Name and memory (GB) of each visible NVIDIA card; none where the driver's tool is missing or fails."""
-    query = ["nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        lines = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    cards = []
-    for line in lines:
-        index, name, mebibytes = (part.strip() for part in line.split(","))
-        if visible is None or index in visible.split(","):
-            cards.append((name, float(mebibytes) * 2**20 / 1e9))
-    return cards
+    try:
+        cards = listed_cards(_printed(QUERY))
+        slices = listed_slices(_printed(("nvidia-smi", "-L"))) if wants_slices(visible) else []
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+    return [(card.name, card.memory_gb) for card in visible_cards(visible, cards, slices)]
+
+
+def _printed(command: Sequence[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
 
 
 def read_nodes(path: Path) -> list[Node]:

@@ -1,4 +1,4 @@
-"""Models and tokenizers from folders: whole, or refused with the tensors that are missing.
+"""Models from folders: whole, or refused with the tensors that are missing.
 
 Called by weights.py, evaluation.py and the miniature. transformers draws tensors at random that a checkpoint does not
 have, and goes on; nothing here does. Imports torch and transformers inside functions.
@@ -31,12 +31,6 @@ def load_model(folder: str, dtype: Any = "auto", **options: Any) -> Any:
 
     network, _ = _loaded(AutoModelForCausalLM, folder, _version_error(folder), dtype=dtype, **options)
     return network
-
-
-def load_tokenizer(folder: str, **options: Any) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, **options)
 
 
 @dataclass(frozen=True)

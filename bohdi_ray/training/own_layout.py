@@ -9,14 +9,16 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bohdi_ray.engines.hf_tokenizer import SAMPLE
 from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.training import model_files
 from bohdi_ray.training.checkpoint_tensors import names_in, read_tensors, tensor_files, write_file, write_shards
-from bohdi_ray.training.loading import BaseModel, is_tied, load_tokenizer
+from bohdi_ray.training.loading import BaseModel, is_tied
 from bohdi_ray.training.model_files import CONFIG, GENERATION_CONFIG, json_bytes, json_mapping
 
 log = logging.getLogger(__name__)
@@ -150,30 +152,32 @@ def _without_type(rope: Any) -> Any:
 
 
 def _tokenizer_files(own: Mapping[str, bytes], tokenizer: Any) -> dict[str, bytes]:
-    """The user's own tokenizer files, where a tokenizer loaded from them alone is the one that was loaded."""
-    import tempfile
-
-    files = model_files.of_tokenizer(own)
+    """The user's own tokenizer files, where transformers and vLLM load from them alone what was loaded."""
+    files = model_files.with_common_tokenizer_class(model_files.of_tokenizer(own))
+    template = {"chat_template.jinja": str(tokenizer.chat_template).encode()}
+    for candidate in (files, files | template):
+        with tempfile.TemporaryDirectory() as folder:
+            model_files.write_small_files(candidate | {CONFIG: own[CONFIG]}, folder)
+            if _loads_as(folder, tokenizer):
+                return candidate
     with tempfile.TemporaryDirectory() as folder:
-        model_files.write_small_files(files, folder)
-        if not _loads_as(folder, tokenizer):
-            for name in files:
-                os.unlink(os.path.join(folder, name))
-            tokenizer.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
         return model_files.small_files(folder)
 
 
 def _loads_as(folder: str, tokenizer: Any) -> bool:
+    """Whether `AutoTokenizer`, without what hf_tokenizer.py mends, gives this tokenizer."""
+    from transformers import AutoTokenizer
+
     try:
-        other = load_tokenizer(folder)
-    except Exception:  # transformers raises whatever the file formats' readers raise
+        other = AutoTokenizer.from_pretrained(folder)
+    except Exception:  # transformers raises whatever the readers of the file formats raise
         return False
-    text = "Naïve ideas, 12 + 5 = 17:\n\n\tdef f(x): return x  # 好"
     return (
         other.chat_template == tokenizer.chat_template
         and other.get_vocab() == tokenizer.get_vocab()
         and other.eos_token_id == tokenizer.eos_token_id
-        and other.encode(text) == tokenizer.encode(text)
+        and other.encode(SAMPLE) == tokenizer.encode(SAMPLE)
     )
 
 

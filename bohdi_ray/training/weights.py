@@ -17,6 +17,7 @@ from typing import Any
 
 from bohdi_ray.addresses import is_address
 from bohdi_ray.config import VllmModel
+from bohdi_ray.engines.hf_tokenizer import load_tokenizer
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, probe_token_ids, write_probe
 from bohdi_ray.engines.vllm_heads import takes_own_head
 from bohdi_ray.engines.vocabulary import check_vocabulary, tokens_without_row
@@ -25,7 +26,7 @@ from bohdi_ray.storage.places import place_of, storage_errors
 from bohdi_ray.training.checkpoint_tensors import write_tensors
 from bohdi_ray.training.checkpoints import commit_folder, is_committed, start_folder, write_text
 from bohdi_ray.training.encode import Encoder
-from bohdi_ray.training.loading import is_tied, load_base, load_model, load_tokenizer
+from bohdi_ray.training.loading import is_tied, load_base, load_model
 from bohdi_ray.training.model_files import small_files, write_small_files
 from bohdi_ray.training.own_layout import Layout, engine_files, keep_own_layout, write_own_layout
 

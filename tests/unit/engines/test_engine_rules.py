@@ -7,9 +7,9 @@ import pytest
 
 from bohdi_ray.actors.engine_actor import engine_spec
 from bohdi_ray.config import EngineArgs, FusionConfig, VllmModel
-from bohdi_ray.engines.engine import LLMEngine, start_error
+from bohdi_ray.engines.engine import LLMEngine
 from bohdi_ray.engines.spec import EngineSpec
-from bohdi_ray.errors import ConfigError, EngineFailed
+from bohdi_ray.errors import EngineFailed
 from bohdi_ray.records import Completion, GenerationRequest, SamplingSpec
 
 GRAMMAR = SimpleNamespace(structured_outputs="a grammar")
@@ -131,11 +131,3 @@ def test_only_the_folder_that_was_published_is_proved():
     )
     assert engine_spec(model(), 3, "/run/checkpoints/base/weights", config).proves
     assert not engine_spec(model(), 0, None, config).proves
-
-
-def test_a_key_that_vllm_does_not_have_is_the_users_to_mend():
-    spec = EngineSpec(model=model(extra={"no_such": 1}), path="/models/m")
-    unknown = TypeError("AsyncEngineArgs.__init__() got an unexpected keyword argument 'no_such'")
-    error = start_error(spec, unknown)
-    assert isinstance(error, ConfigError) and "engine.extra" in error.field and "no_such" in str(error)
-    assert isinstance(start_error(spec, TypeError("a bug inside of vLLM")), EngineFailed)

@@ -19,6 +19,8 @@ from typing import Any
 
 from bohdi_ray.engines import vllm_api
 from bohdi_ray.engines.answers import Answers
+from bohdi_ray.engines.chat import chat_shape
+from bohdi_ray.engines.hf_tokenizer import has_mistral_format, model_tokenizer
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, compare, read_probe
 from bohdi_ray.engines.processes import child_processes, end_processes
 from bohdi_ray.engines.slots import Slots
@@ -92,6 +94,21 @@ class LLMEngine:
             report = await self._prove(spec.weights_version, spec.path, started, time.monotonic())
         self._open.set()
         return report
+
+    def _arguments(self) -> dict[str, Any]:
+        """vLLM's arguments. The model's tokenizer is looked at first, so that vLLM is given the one training has, and
+        its chat template is tried before anything is loaded, unless `engine.extra` chooses another tokenizer."""
+        spec, told = self.spec, self.spec.model.engine.extra
+        arguments: dict[str, Any] = {}
+        if "tokenizer" not in told and told.get("tokenizer_mode", "hf") in ("hf", "auto"):
+            options: dict[str, Any] = {"trust_remote_code": spec.model.trust_remote_code}
+            if spec.model.revision is not None and not Path(spec.path).is_dir():
+                options["revision"] = spec.model.revision
+            found = model_tokenizer(spec.path, **options)
+            chat_shape(found.tokenizer)
+            arguments["tokenizer"] = found.folder_for_vllm(self._scratch.name)
+            arguments["has_mistral_format"] = has_mistral_format(found.files)
+        return vllm_api.engine_arguments(spec.model, spec.path, spec.seed, spec.device, spec.sleeps, **arguments)
 
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
         """Completions as they finish, all that are ready together, in any order, one for every request.

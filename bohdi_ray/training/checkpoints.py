@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import re
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -88,9 +89,28 @@ def commit_folder(folder: str) -> None:
     if place.is_local:
         everything = [os.path.join(parent, name) for parent, _, files in os.walk(folder) for name in (*files, "")]
         with storage_errors(place.shown, "write"), ThreadPoolExecutor(8) as pool:
+            list(pool.map(open_to_umask, [path for path in everything if not path.endswith(os.sep)]))
             list(pool.map(sync, everything))
     upload(folder)
     place.commit()
+
+
+def open_to_umask(path: str) -> None:
+    """A file that a library made for its owner alone gets the permissions that the umask leaves to new ones."""
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if (wanted := mode | (0o666 & ~_umask())) != mode:
+        os.chmod(path, wanted)
+
+
+def _umask() -> int:
+    # Asking the system for it means setting it, for all threads; the kernel also writes it down.
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
+    except (OSError, StopIteration):
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return umask
 
 
 def write_text(path: str, text: str) -> None:

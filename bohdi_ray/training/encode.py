@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bohdi_ray.engines.chat import chat_shape, special_tokens_of, strip_control_tokens
+from bohdi_ray.engines.chat import chat_shape, renderer, special_tokens_of, strip_control_tokens
 from bohdi_ray.engines.template_trial import ChatShape, Message
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import TrainingRow
+from bohdi_ray.training.turn_end import end_of_turn, end_position
 
 IGNORED = -100  # label of a token without loss
 
@@ -55,11 +56,15 @@ class Encoder:
         self._shape = chat_shape(tokenizer)
         self._special_tokens = special_tokens_of(tokenizer)
         self._special_ids = frozenset(tokenizer.convert_tokens_to_ids(list(self._special_tokens)))
+        self._end_from_last = end_position(renderer(tokenizer), self._shape, self._special_tokens)
 
     def exchange_ids(self, question: str, answer: str) -> list[int]:
         """Ids of one prompt with its answer and end of turn, as `encode` makes them, not cut."""
         prompt, full = render(self._tokenizer, self._shape, self._messages(question), answer)
-        return prompt + end_of_turn(full[len(prompt) :], self._special_ids, self._tokenizer.eos_token_id)
+        return prompt + self._ended(full[len(prompt) :])
+
+    def _ended(self, answer_ids: list[int]) -> list[int]:
+        return end_of_turn(answer_ids, self._special_ids, self._tokenizer.eos_token_id, self._end_from_last)
 
     def _messages(self, question: str) -> list[Message]:
         return self._shape.messages(self._system_prompt, question)
@@ -78,7 +83,7 @@ class Encoder:
             return Rejected(index, "prompt_too_long")
         if full[: len(prompt)] != prompt:
             return Rejected(index, "not_prefix_stable")
-        ids = prompt + end_of_turn(full[len(prompt) :], self._special_ids, self._tokenizer.eos_token_id)
+        ids = prompt + self._ended(full[len(prompt) :])
         return EncodedRow(index, tuple(ids[: self._max_length]), len(prompt))
 
     def encode_all(self, rows: Sequence[TrainingRow]) -> tuple[list[EncodedRow], list[Rejected]]:
@@ -93,17 +98,6 @@ def render(tokenizer: Any, shape: ChatShape, prompt: list[Message], answer: str)
     prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=False)
     full_ids = tokenizer.apply_chat_template(whole, add_generation_prompt=False, tokenize=True, return_dict=False)
     return list(prompt_ids), list(full_ids)
-
-
-def end_of_turn(answer_ids: Sequence[int], special_ids: frozenset[int], eos_token_id: int | None) -> list[int]:
-    """Cuts what a template writes after its end-of-turn token (a newline, say); adds EOS where it writes none.
-
-    Nothing after that token is ever generated, so there is nothing to learn in it.
-    """
-    ends = [position for position, token in enumerate(answer_ids) if token in special_ids]
-    if ends:
-        return list(answer_ids[: ends[-1] + 1])
-    return [*answer_ids, eos_token_id] if eos_token_id is not None else list(answer_ids)
 
 
 def check_template(tokenizer: Any) -> None:

@@ -36,6 +36,7 @@ from bohdi_ray.training.kernels import prepare_kernels
 from bohdi_ray.training.objectives import OBJECTIVES, to_tensors
 from bohdi_ray.training.steps import learning_rate, schedule_length
 from bohdi_ray.training.weights import (
+    files_of_version,
     full_state,
     load_tokenizer,
     load_trainable,
@@ -90,6 +91,7 @@ class Learner:
         self._device = device
         self.num_optimizer_steps = num_optimizer_steps
         self.tokenizer = load_tokenizer(weights_dir)
+        self._files = files_of_version(weights_dir)  # read now: a copy on this node may be gone when they are written
         self.encoder = Encoder(self.tokenizer, config.target.system_prompt, training.max_length)
         self._objective = OBJECTIVES["sft"]
         self._engine, self._stored_dtype = self._start_engine(weights_dir, base_dir, config.target.trust_remote_code)
@@ -224,7 +226,7 @@ class Learner:
         state = full_state(self._engine, self._stage)
         if rank == 0:
             assert state is not None
-            write_weights(self._engine.module, self.tokenizer, state, folder, self._stored_dtype)
+            write_weights(self._engine.module, self._files, state, folder, self._stored_dtype)
 
     # Parts
 

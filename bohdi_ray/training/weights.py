@@ -2,7 +2,8 @@
 
 Called inside Ray tasks (`publish_base`, `export_target`) and by rank 0 of the train workers (`write_weights`). Imports
 torch and transformers inside functions. An *engine layout* folder is what vLLM starts on and reloads from: safetensors
-with the LM head untied (docs/design.md says why), tokenizer and chat template. It never decides which version is
+with the LM head untied (docs/design.md says why), tokenizer and chat template; of a wrapper of several modalities the
+language model alone. The target's *own layout* is that of the folder the user gave. It never decides which version is
 served.
 """
 
@@ -11,58 +12,73 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bohdi_ray.addresses import is_address
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.hf_tokenizer import load_tokenizer
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, probe_token_ids, write_probe
+from bohdi_ray.engines.vllm_heads import takes_own_head
+from bohdi_ray.engines.vocabulary import check_vocabulary, tokens_without_row
 from bohdi_ray.storage.node_files import plain_files, plain_weights, scratch_of, upload
 from bohdi_ray.storage.places import place_of, storage_errors
+from bohdi_ray.training.checkpoint_tensors import write_tensors
 from bohdi_ray.training.checkpoints import commit_folder, is_committed, start_folder, write_text
 from bohdi_ray.training.encode import Encoder
+from bohdi_ray.training.loading import is_tied, load_base, load_model
+from bohdi_ray.training.model_files import small_files, write_small_files
+from bohdi_ray.training.own_layout import Layout, engine_files, keep_own_layout, write_own_layout
 
 WEIGHTS, LAYOUT = "weights", "layout.json"
-# vLLM's classes for these read the logits off the embedding itself: there is no head that could be untied, none is
-# packed and so none goes stale.
-HEADLESS = frozenset({"Gemma2ForCausalLM", "Gemma3ForCausalLM", "CohereForCausalLM", "Cohere2ForCausalLM"})
 PROBE_WINDOW = 256  # tokens; far below any model's window
 
 
-def load_model(folder: str, dtype: Any = "auto", **options: Any) -> Any:
-    """The causal language model in a folder or hub repository, in evaluation mode."""
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **options)
-
-
 def publish_base(model: VllmModel, out_dir: str) -> None:
-    """Writes version 0 into `out_dir`: weights/ in engine layout, probe.json, layout.json, COMMIT last. Idempotent."""
+    """Writes version 0 into `out_dir`: weights/ in engine layout, original/ with all of the model's folder that
+    training does not change, probe.json, layout.json, COMMIT last. Idempotent.
+
+    Raises ConfigError when the model cannot be a target, its weights are not whole, or its tokenizer does not fit.
+    """
     if is_committed(out_dir):
         return
-    source = os.path.expanduser(model.model)
-    options: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
-    if model.revision is not None:
-        options["revision"] = model.revision
-    tokenizer = load_tokenizer(source, **options)
-    network = load_model(source, **options)
+    folder = local_folder(model)
+    base = load_base(folder)
+    tokenizer = load_tokenizer(folder)
+    _check_tokenizer(tokenizer, base.network, folder)
+    encoder = Encoder(tokenizer, model.system_prompt, max_length=PROBE_WINDOW)
     start_folder(out_dir)
     scratch = scratch_of(out_dir)
     weights_dir = os.path.join(scratch, WEIGHTS)
-    layout = {"tied": is_tied(network)}
-    write_weights(network, tokenizer, network.state_dict(), weights_dir, network.dtype)
-    encoder = Encoder(tokenizer, model.system_prompt, max_length=PROBE_WINDOW)
-    write_probe(os.path.join(scratch, PROBE_FILE), measure_probe(network, probe_ids(encoder), 0, "cpu"))
-    write_text(os.path.join(scratch, LAYOUT), json.dumps(layout))
+    end_id = encoder.exchange_ids("Hello", "Hello.")[-1]
+    files = engine_files(folder, base, tokenizer, end_id, untied=unties(base.network))
+    write_weights(base.network, files, base.network.state_dict(), weights_dir, base.network.dtype)
+    layout = keep_own_layout(folder, base, weights_dir, end_id, scratch)
+    write_probe(os.path.join(scratch, PROBE_FILE), measure_probe(base.network, probe_ids(encoder), 0, "cpu"))
+    write_text(os.path.join(scratch, LAYOUT), json.dumps(layout.as_json()))
     commit_folder(out_dir)
 
 
-def export_target(weights_dir: str, base_model_dir: str, out_dir: str) -> None:
-    """Writes a version in the model's own layout: one copy of tied embeddings, loadable by transformers and vLLM.
+def local_folder(model: VllmModel) -> str:
+    """The target's folder; of a hub repository what transformers would load, downloaded into its cache."""
+    folder = os.path.expanduser(model.model)
+    if os.path.isdir(folder):
+        return folder
+    from huggingface_hub import snapshot_download
 
-    `base_model_dir` is the published checkpoints/base, which knows whether the model was tied. Replaces `out_dir` in
-    one go; on an object store `out_dir` is complete from its COMMIT on.
+    from bohdi_ray.training.model_files import NOT_DOWNLOADED
+
+    names = ["*.json", "*.jinja", "*.txt", "*.model", "*.md", "LICENSE*", "NOTICE*", "model*.safetensors"]
+    return str(
+        snapshot_download(model.model, revision=model.revision, allow_patterns=names, ignore_patterns=NOT_DOWNLOADED)
+    )
+
+
+def export_target(weights_dir: str, base_model_dir: str, out_dir: str) -> None:
+    """Writes a version in the model's own layout, loadable by whatever loads the model itself.
+
+    `base_model_dir` is the published checkpoints/base, which knows that layout. Replaces `out_dir` in one go; on an
+    object store `out_dir` is complete from its COMMIT on.
     """
     scratch = scratch_of(out_dir)
     writing = scratch.rstrip("/") + ".writing"
@@ -73,8 +89,7 @@ def export_target(weights_dir: str, base_model_dir: str, out_dir: str) -> None:
         storage_errors(writing, "write"),
     ):
         os.makedirs(writing)
-        load_trainable(version, base, dtype="auto").save_pretrained(writing)
-        load_tokenizer(version).save_pretrained(writing)
+        write_own_layout(read_layout(base), version, base, writing)
     shutil.rmtree(scratch, ignore_errors=True)
     os.replace(writing, scratch)
     if is_address(out_dir):
@@ -83,64 +98,68 @@ def export_target(weights_dir: str, base_model_dir: str, out_dir: str) -> None:
         place_of(out_dir).commit()
 
 
+def read_layout(base_dir: str) -> Layout:
+    """layout.json of the published base."""
+    with open(os.path.join(base_dir, LAYOUT), encoding="utf-8") as file:
+        return Layout.from_json(json.load(file))
+
+
 def load_trainable(weights_dir: str, base_dir: str, dtype: Any, **options: Any) -> Any:
-    """A published version as the model it was: embeddings and head tied again if the target's own model ties them."""
+    """A published version as the model it was: embeddings and head tied again if the target's own model ties them.
+
+    Raises RunDirError when the version is not whole.
+    """
     from transformers import AutoConfig
 
-    with open(os.path.join(base_dir, LAYOUT), encoding="utf-8") as file:
-        tied = json.load(file)["tied"]
     config = AutoConfig.from_pretrained(weights_dir)
-    config.tie_word_embeddings = tied
+    config.tie_word_embeddings = read_layout(base_dir).tied
     # The published copies are equal, so loading ties them: transformers unties only those that differ.
     return load_model(weights_dir, dtype=dtype, config=config, **options)
 
 
-def is_tied(network: Any) -> bool:
-    """Whether head and embedding are one tensor."""
-    head = network.get_output_embeddings()
-    return bool(network.config.tie_word_embeddings) and head is not None
+def unties(network: Any) -> bool:
+    """Whether the engine layout has a head of its own where the model itself has none."""
+    return is_tied(network) and takes_own_head(architecture_of(network))
 
 
-def write_weights(network: Any, tokenizer: Any, state: dict[str, Any], weights_dir: str, dtype: Any) -> None:
-    """Engine layout of `state` (full, on any device), floating-point tensors as `dtype`."""
+def architecture_of(network: Any) -> str:
+    names = network.config.architectures
+    return str(names[0]) if names else type(network).__name__
+
+
+def write_weights(
+    network: Any, files: Mapping[str, bytes], state: dict[str, Any], weights_dir: str, dtype: Any
+) -> None:
+    """Engine layout of `state` (full, on any device), floating-point tensors as `dtype`, with these files beside."""
     from transformers.core_model_loading import revert_weight_conversion
 
     os.makedirs(weights_dir, exist_ok=True)
     state = {
         name: t.detach().to("cpu", dtype) if t.is_floating_point() else t.detach().cpu() for name, t in state.items()
     }
-    architecture = network.config.architectures[0] if network.config.architectures else type(network).__name__
-    untie = is_tied(network) and architecture not in HEADLESS
+    untie = unties(network)
     for head, embedding in dict(network.all_tied_weights_keys).items():
         if untie:
             state[head] = state[embedding].clone()
         else:
             state.pop(head, None)
-    state = revert_weight_conversion(network, state)
-    _write_safetensors(state, weights_dir)
-    config = type(network.config).from_dict(network.config.to_dict())
-    config.architectures = [architecture]
-    config.dtype = dtype
-    config.use_cache = True
-    if untie:
-        config.tie_word_embeddings = False
-    config.save_pretrained(weights_dir)
-    if network.can_generate() and network.generation_config is not None:
-        network.generation_config.save_pretrained(weights_dir)
-    tokenizer.save_pretrained(weights_dir)
+    write_tensors(revert_weight_conversion(network, state), weights_dir)
+    write_small_files(files, weights_dir)
 
 
-def _write_safetensors(state: dict[str, Any], weights_dir: str) -> None:
-    from huggingface_hub import split_torch_state_dict_into_shards
-    from safetensors.torch import save_file
+def files_of_version(weights_dir: str) -> dict[str, bytes]:
+    """What stands beside the tensors of a published version; the next version has the same."""
+    return small_files(weights_dir)
 
-    split = split_torch_state_dict_into_shards(state, max_shard_size="5GB")
-    for name, tensors in split.filename_to_tensors.items():
-        shard = {tensor: state[tensor].contiguous() for tensor in tensors}
-        save_file(shard, os.path.join(weights_dir, name), metadata={"format": "pt"})
-    if split.is_sharded:
-        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        write_text(os.path.join(weights_dir, "model.safetensors.index.json"), json.dumps(index, indent=1))
+
+def _check_tokenizer(tokenizer: Any, network: Any, folder: str) -> None:
+    num_rows = network.get_input_embeddings().weight.shape[0]
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    named = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token)
+    template = tokenizer.chat_template
+    written = template if isinstance(template, str) else json.dumps(template, ensure_ascii=False)
+    tokens = tokens_without_row(tokenizer.get_vocab(), special, written, named, num_rows)
+    check_vocabulary(tokens, num_rows, "target.model", folder)
 
 
 def probe_ids(encoder: Encoder) -> tuple[tuple[int, ...], ...]:

@@ -1,0 +1,48 @@
+"""Models that cannot be a target are named by their config.json alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from bohdi_ray.engines.families.targets import target_error, text_tower_of
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "t5", "is_encoder_decoder": True}, "encoder-decoder"),
+        ({"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}, "gives scores"),
+        ({"model_type": "qwen2", "architectures": ["Qwen2ForProcessRewardModel"]}, "gives scores"),
+        ({"model_type": "llama4", "text_config": {}, "architectures": ["Llama4ForConditionalGeneration"]}, "llama4"),
+        ({"model_type": "new_mm", "vision_config": {}}, "cannot be trained by itself"),
+        ({"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}, r"quantized \(gptq\)"),
+        ({"model_type": "llama", "quantization_config": {}}, "quantized"),
+        ({"model_type": "mistral3", "text_config": {}, "quantization_config": {"quant_method": "fp8"}}, "fp8"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(config, words):
+    error = target_error(config, "folder")
+    assert error is not None and error.field == "target.model" and error.value == "folder"
+    assert error.remedy
+    import re
+
+    assert re.search(words, str(error))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
+        {"model_type": "llama"},
+        {"model_type": "gpt_oss", "quantization_config": {"quant_method": "mxfp4"}},
+        *({"model_type": kind, "text_config": {}} for kind in ("gemma3", "mistral3", "qwen3_5", "gemma4")),
+        {"model_type": "qwen2_5_vl", "vision_config": {}},
+    ],
+)
+def test_what_can_be_trained_passes(config):
+    assert target_error(config, "folder") is None
+
+
+def test_a_wrapper_names_the_plain_decoder_it_wraps():
+    assert text_tower_of({"model_type": "qwen2_5_vl"}) == "qwen2"
+    assert text_tower_of({"model_type": "llama"}) is None

@@ -161,8 +161,8 @@ def _check_window(at: str, model: VllmModel, own: int | None, config: FusionConf
     if window is None:
         return
     for role in ROLES:
-        max_tokens = model.sampling_of(role).max_tokens
-        if max_tokens is not None and max_tokens >= window:
+        max_tokens = (model.sampling_of(role).max_tokens or 0) + (model.sampling_of(role).reasoning_max_tokens or 0)
+        if max_tokens >= window:
             rule = f"leaves no room for a prompt in the window of {window} tokens"
             remedy = "Lower it, or raise engine.max_model_len."
             findings.problems.append(ConfigError(f"{at}.sampling.{role}.max_tokens", max_tokens, rule, remedy))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,17 @@ def chat_messages(system_prompt: str | None, prompt: str, folded: bool) -> list[
     return [{"role": "system", "content": system_prompt}, {"role": "user", "content": prompt}]
 
 
-def render_chat(tokenizer: Any, system_prompt: str | None, prompt: str, folded: bool) -> str:
+def render_chat(
+    tokenizer: Any,
+    system_prompt: str | None,
+    prompt: str,
+    folded: bool,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> str:
     """The text up to where the answer begins. It holds all special tokens: encode it without adding any."""
     messages = chat_messages(system_prompt, prompt, folded)
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    variables = template_kwargs or {}
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **variables)
 
 
 def require_chat_template(folder: Path | str) -> None:

@@ -18,13 +18,14 @@ from typing import Any
 
 from bohdi_ray.engines import vllm_api
 from bohdi_ray.engines.answers import Answers
+from bohdi_ray.engines.chat_style import ChatStyles
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, compare, read_probe
 from bohdi_ray.engines.processes import child_processes, end_processes
 from bohdi_ray.engines.slots import Slots
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
 from bohdi_ray.errors import BohdiError, ConfigError, EngineFailed, RequestRefused, WeightsMismatch
-from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.records import ROLES, Completion, EngineRequest
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,13 @@ class LLMEngine:
         self._processes = child_processes() - before
         tokenizer = await vllm_api.tokenizer_of(self._llm)
         window = self._llm.model_config.max_model_len
-        self._answers = Answers(spec.name, spec.model.system_prompt, tokenizer, window, self._finished)
+        sampling = {role: spec.model.sampling_of(role) for role in ROLES}
+        try:
+            styles = ChatStyles(spec.name, tokenizer, sampling, spec.thinks)
+        except ConfigError:
+            await self.stop()
+            raise
+        self._answers = Answers(spec.name, spec.model.system_prompt, tokenizer, window, self._finished, styles)
         self._watchdog = asyncio.create_task(self._watch())
         self._born = self._idle_since = time.monotonic()
         report = None

@@ -113,6 +113,13 @@ def without_reasoning(done: Completion) -> Completion:
     return replace(done, text=split.text, reasoning=reasoning)
 
 
+def reasoning_problem(done: Completion) -> ReasoningProblem | None:
+    """Why a completion has reasoning and nothing behind it; None for any other."""
+    if done.text.strip() or not done.reasoning:
+        return None
+    return "unfinished_reasoning" if done.finish_reason == "length" else "only_reasoning"
+
+
 def _split(thoughts: list[str], text: str, finished: bool) -> Split:
     reasoning = "\n\n".join(filter(None, (thought.strip(_BLANK) for thought in thoughts)))
     text = text.strip(_BLANK)
@@ -219,7 +226,8 @@ def _split_channels(text: str, opened: bool, finished: bool) -> Split:
     headers = list(_HEADER.finditer(text))
     if not headers:
         return _split_bare_channels(text, finished)
-    thoughts, answers = [], []
+    thoughts: list[str] = []
+    answers: list[str] = []
     before = _MESSAGE_END.split(text[: headers[0].start()], maxsplit=1)[0].strip(_BLANK)
     if before:  # the prompt opened the first message, and what it opens is the final channel
         answers.append(before)

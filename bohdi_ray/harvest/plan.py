@@ -39,7 +39,8 @@ class HarvestPlan:
     min_support: int
     support_probability: float
     level_names: tuple[str, ...]  # one per level below the root
-    sampling: dict[tuple[Role, str], tuple[float, float, int]]  # (role, model) -> temperature, top_p, max_tokens
+    # (role, model) -> temperature, top_p, max_tokens, reasoning_max_tokens (None: the engine's default for the model)
+    sampling: dict[tuple[Role, str], tuple[float, float, int, int | None]]
     templates: TemplateSet
     template_hash: str
 
@@ -52,12 +53,12 @@ class HarvestPlan:
                 "sources", len(config.sources), f"a judge has labels for {len(LABELS)} answers", "Use fewer sources."
             )
         templates = templates if templates is not None else load_templates(config.harvest.prompts)
-        sampling = {}
+        sampling: dict[tuple[Role, str], tuple[float, float, int, int | None]] = {}
         for model in models:
             for role in ROLES:
                 of = model.sampling_of(role)
                 assert of.temperature is not None and of.top_p is not None and of.max_tokens is not None
-                sampling[role, model.name] = (of.temperature, of.top_p, of.max_tokens)
+                sampling[role, model.name] = (of.temperature, of.top_p, of.max_tokens, of.reasoning_max_tokens)
         return cls(
             seed=config.seed,
             styles=config.harvest.styles,
@@ -80,13 +81,14 @@ class HarvestPlan:
 
     def spec(self, role: Role, model: str, seed: int) -> SamplingSpec:
         """Sampling of one request."""
-        temperature, top_p, max_tokens = self.sampling[role, model]
-        return SamplingSpec(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+        temperature, top_p, max_tokens, room = self.sampling[role, model]
+        return SamplingSpec(temperature, top_p, max_tokens, seed, reasoning_max_tokens=room or 0)
 
     def sampling_record(self, models: tuple[str, ...]) -> dict[str, dict[str, float]]:
-        """Sampling by "role/model", as `Sample` stores it."""
-        return {
-            f"{role}/{model}": {"temperature": values[0], "top_p": values[1], "max_tokens": values[2]}
-            for (role, model), values in self.sampling.items()
-            if model in models
-        }
+        """Sampling by "role/model", as `Sample` stores it. Template variables are in the run's configuration."""
+        record = {}
+        for (role, model), (temperature, top_p, max_tokens, room) in self.sampling.items():
+            if model in models:
+                values: dict[str, float] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+                record[f"{role}/{model}"] = values if room is None else values | {"reasoning_max_tokens": room}
+        return record

@@ -20,7 +20,7 @@ from bohdi_ray.records import Sample
 from bohdi_ray.storage.run_dir import SAMPLES, RunDir
 from bohdi_ray.storage.sample_table import SCHEMA as SCHEMA
 from bohdi_ray.storage.sample_table import from_table as from_table
-from bohdi_ray.storage.sample_table import questions_and_answers
+from bohdi_ray.storage.sample_table import is_readable, questions_and_answers
 from bohdi_ray.storage.sample_table import to_table as to_table
 
 _SAMPLE_ID = re.compile(r"r(\d{4,12})-s(\d{3,12})-t\d{5,12}", re.ASCII)
@@ -49,13 +49,14 @@ class SampleStore:
     """The samples of one run. Picklable; a copy reads for itself.
 
     `max_parts` parts are remembered as (question, answer) by id, so that drawing rows again and again from recent steps
-    reads nothing.
+    reads nothing. With `with_reasoning` rows are (question, answer, reasoning of the answer).
     """
 
-    def __init__(self, run: RunDir, max_parts: int = 256):
+    def __init__(self, run: RunDir, max_parts: int = 256, with_reasoning: bool = False):
         self.run = run
         self.max_parts = max_parts
-        self._rows: OrderedDict[str, dict[str, tuple[str, str]]] = OrderedDict()
+        self.with_reasoning = with_reasoning
+        self._rows: OrderedDict[str, dict[str, tuple[str, ...]]] = OrderedDict()
         self._heldout: dict[str, list[str]] = {}
 
     def __reduce__(self):
@@ -92,18 +93,17 @@ class SampleStore:
             raise RunDirError(f"{where} is missing; restore it from a copy") from error
         except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as error:
             raise RunDirError(f"{where} cannot be read ({error!r:.300}); restore it from a copy") from error
-        wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(column) for column in columns])
-        if not table.schema.equals(wanted):
+        if not is_readable(table.schema, columns):
             raise RunDirError(
                 f"{where} does not hold samples as this version writes them; restore it from a copy, or read it with "
                 "the version that wrote it"
             )
         return table
 
-    def rows(self, sample_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+    def rows(self, sample_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """(question, answer) by id. Reads only the parts these ids are in. Raises RunDirError for an id without a
         sample."""
-        found: dict[str, tuple[str, str]] = {}
+        found: dict[str, tuple[str, ...]] = {}
         for sample_id in sorted(set(sample_ids)):  # sorted: ids of one part follow each other
             name = _part_of(sample_id)
             row = self._part_rows(name).get(sample_id)
@@ -127,7 +127,7 @@ class SampleStore:
             ids += self._heldout[name]
         return ids
 
-    def heldout_rows(self, through_round: int | None = None) -> dict[str, tuple[str, str]]:
+    def heldout_rows(self, through_round: int | None = None) -> dict[str, tuple[str, ...]]:
         """(question, answer) of the held-out samples by id, in order; `through_round` as in `heldout_ids`."""
         return self.rows(self.heldout_ids(through_round))
 
@@ -139,13 +139,13 @@ class SampleStore:
                 self._check(sample, name)
                 yield sample
 
-    def _part_rows(self, name: str) -> dict[str, tuple[str, str]]:
+    def _part_rows(self, name: str) -> dict[str, tuple[str, ...]]:
         if name in self._rows:
             self._rows.move_to_end(name)
             return self._rows[name]
         table = self.read_part(name, ["sample_id", "question", "candidates", "verdict"])
         try:
-            rows = questions_and_answers(table)
+            rows = questions_and_answers(table, self.with_reasoning)
         except KeyError as error:
             raise self._foreign(name, f"a verdict names {error}, which did not answer") from error
         self._rows[name] = rows

@@ -57,7 +57,8 @@ def publish_base(model: VllmModel, out_dir: str) -> None:
     weights_dir = os.path.join(scratch, WEIGHTS)
     layout = {"tied": is_tied(network)}
     write_weights(network, tokenizer, network.state_dict(), weights_dir, network.dtype)
-    encoder = Encoder(tokenizer, model.system_prompt, max_length=PROBE_WINDOW)
+    variables = model.sampling_of("answer").chat_template_kwargs
+    encoder = Encoder(tokenizer, model.system_prompt, PROBE_WINDOW, variables)
     write_probe(os.path.join(scratch, PROBE_FILE), measure_probe(network, probe_ids(encoder), 0, "cpu"))
     write_text(os.path.join(scratch, LAYOUT), json.dumps(layout))
     commit_folder(out_dir)

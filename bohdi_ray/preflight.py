@@ -13,6 +13,7 @@ from pathlib import Path
 from bohdi_ray.addresses import HUB_ID
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.chat import require_chat_template
+from bohdi_ray.engines.chat_style import template_errors
 from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.engines.prompts import load_templates
 from bohdi_ray.errors import ConfigError, ConfigErrors
@@ -118,6 +119,8 @@ def _check_model(at: str, model: VllmModel, config: FusionConfig, findings: Find
         require_chat_template(folder)
     except ConfigError as error:
         findings.problems.append(ConfigError(f"{at}.model", str(folder), error.rule, error.remedy))
+    teaches_reasoning = model is config.target and config.training.reasoning == "keep"
+    findings.problems += template_errors(at, model, folder, teaches_reasoning)
     try:
         size = model_size(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:

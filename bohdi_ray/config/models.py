@@ -195,7 +195,7 @@ class ModelBase(Section):
     """Variables for the chat template in every role: `{enable_thinking: false}`, `{reasoning_effort: low}`."""
 
     def sampling_of(self, role: Role) -> RoleSampling:
-        """This model's sampling for one role; every field is set but `reasoning_max_tokens`, which may be left to it."""
+        """This model's sampling for one role. Every field is set but `reasoning_max_tokens`, which its engine knows."""
         own, default = getattr(self.sampling, role), ROLE_DEFAULTS[role]
         temperature = 0.0 if role == "judge" else self.temperature
         return RoleSampling(

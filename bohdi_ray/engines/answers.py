@@ -74,7 +74,8 @@ class Answers:
         if request.choices is not None:
             # Enough for the longest choice however it is cut into tokens.
             max_tokens = max(len(choice.encode()) for choice in request.choices) + 1
-        if request.choices is None and request.regex is None:
+        constrained = request.choices is not None or request.regex is not None
+        if not constrained:
             max_tokens += room
         elif room and style.thinking is not None:
             # A grammar holds from the first token on, so the reasoning comes first, in a request of its own.
@@ -91,7 +92,7 @@ class Answers:
             seed=sampling.seed,
             choices=request.choices,
             regex=request.regex,
-            show_control_tokens=style.shows_control_tokens,
+            show_control_tokens=style.shows_control_tokens and not constrained,
         )
         output = await self._decode(token_ids, params)
         answer = self._checked(request, output)
@@ -104,7 +105,7 @@ class Answers:
             choice_logprobs=await self._choice_logprobs(request, token_ids, output),
             reasoning=thought,
         )
-        return done if request.choices or request.regex else self._told_apart(done, style, sampling.max_tokens)
+        return done if constrained else self._told_apart(done, style, sampling.max_tokens)
 
     async def _thought(
         self, request: GenerationRequest, style: ChatStyle, prompt: str, room: int, after: int

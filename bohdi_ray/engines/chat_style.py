@@ -6,12 +6,14 @@ What a template does is tried on it: whether a variable turns reasoning off, and
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from bohdi_ray.config import ROLE_DEFAULTS, RoleSampling
+from bohdi_ray.config import ROLE_DEFAULTS, RoleSampling, VllmModel
 from bohdi_ray.config.models import SWITCHES
 from bohdi_ray.engines.chat import render_chat, special_tokens_of
 from bohdi_ray.engines.families import FAMILIES, Thinking
@@ -107,7 +109,9 @@ class ChatStyles:
         self._sampling = sampling
         self._thinks = thinks
         for role in ROLES:
-            check_template_kwargs(f"model {name}", sampling[role].chat_template_kwargs, template_text(tokenizer))
+            check_template_kwargs(
+                f"chat_template_kwargs of model {name}", sampling[role].chat_template_kwargs, template_text(tokenizer)
+            )
         self.habit = habit_of(tokenizer)
         self._control_tokens = special_tokens_of(tokenizer)
         self._styles: dict[tuple[Role, bool], ChatStyle] = {}
@@ -165,9 +169,42 @@ def check_template_kwargs(where: str, template_kwargs: Mapping[str, Any], templa
             remedy = (
                 f"Use {' or '.join(known)}, or remove it." if known else "Remove it; the template has no such variable."
             )
-            raise ConfigError(
-                f"chat_template_kwargs of {where}", name, "the model's chat template does not read it", remedy
-            )
+            raise ConfigError(where, name, "the model's chat template does not read it", remedy)
+
+
+def template_errors(at: str, model: VllmModel, folder: Path, teaches_reasoning: bool) -> list[ConfigError]:
+    """What the configuration asks of the chat template in a model's folder that this does not have."""
+    template, errors = template_in(folder), []
+    if not template:
+        return []
+    sections = {f"{at}.chat_template_kwargs": model.chat_template_kwargs}
+    sections |= {
+        f"{at}.sampling.{r}.chat_template_kwargs": getattr(model.sampling, r).chat_template_kwargs for r in ROLES
+    }
+    for where, variables in sections.items():
+        try:
+            check_template_kwargs(where, variables, template)
+        except ConfigError as error:
+            errors.append(error)
+    if teaches_reasoning and way_in(template) is None:
+        rule = f"nothing in the chat template of {model.name} speaks of reasoning"
+        errors.append(ConfigError("training.reasoning", "keep", rule, "Set it to off, or use a target that thinks."))
+    return errors
+
+
+def template_in(folder: Path) -> str:
+    """The chat template in a model's folder, all of them where it has several; empty where none can be read."""
+    files = (*folder.glob("*.jinja"), *folder.glob("additional_chat_templates/*.jinja"))
+    found = [path.read_text("utf-8", "replace") for path in sorted(files)]
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        try:
+            content = json.loads((folder / name).read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        given = content.get("chat_template") if isinstance(content, dict) else None
+        entries = given if isinstance(given, list) else [given]
+        found += [str(entry.get("template", "")) if isinstance(entry, dict) else str(entry or "") for entry in entries]
+    return "\n".join(found)
 
 
 def _rendered(tokenizer: Any, template_kwargs: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-# Past answers lose their reasoning, the last one gets an empty block; `enable_thinking: false` closes one in the prompt.
+# Past answers lose their reasoning, the last one gets an empty block; with `enable_thinking: false` the prompt has one.
 QWEN3 = """\
 {%- for m in messages -%}
 {%- set content = m.content -%}

@@ -16,14 +16,13 @@ from bohdi_ray.errors import PromptTooLong
 from bohdi_ray.records import ROLES, Completion, GenerationRequest, SamplingSpec, ScoreRequest
 
 WINDOW = 20_000
+DEFAULTS = {"choices": None, "regex": None, "show_control_tokens": False}
 
 
 @pytest.fixture(autouse=True)
 def plain_params(monkeypatch):
     """Parameters as they are given; vLLM is not needed to look at them."""
-    monkeypatch.setattr(
-        vllm_api, "generation_params", lambda **given: SimpleNamespace(**{"show_control_tokens": False} | given)
-    )
+    monkeypatch.setattr(vllm_api, "generation_params", lambda **given: SimpleNamespace(**DEFAULTS | given))
     monkeypatch.setattr(vllm_api, "scoring_params", lambda: SimpleNamespace(scores=True))
     monkeypatch.setattr(vllm_api, "prompt_logprobs", lambda output: output.logprobs)
     monkeypatch.setattr(vllm_api, "first_token_logprobs", lambda output, tokenizer: [("A", -0.1), ("B", -2.4)])

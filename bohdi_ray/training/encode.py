@@ -165,10 +165,10 @@ def check_template(tokenizer: Any, style: ChatStyle | None = None) -> None:
             "target.model", name, "its tokenizer has no chat template", "Add chat_template.jinja to the model's folder."
         )
     question = [{"role": "user", "content": "What is the capital of France?"}]
-    if style is not None and style.thinking is not None:
+    style = style or plain_styles("the target", tokenizer).style("answer", thinks=False)
+    if style.thinking is not None:
         return
-    variables = style.template_kwargs if style is not None else {}
-    prompt, full = render(tokenizer, question, "Paris is the capital of France.", variables)
+    prompt, full = render(tokenizer, question, "Paris is the capital of France.", style.template_kwargs)
     if full[: len(prompt)] != prompt or len(full) <= len(prompt):
         raise ConfigError(
             "target.model",

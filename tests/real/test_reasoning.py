@@ -101,7 +101,7 @@ def test_decoding_ends_in_front_of_what_ends_a_block(running):
 
 
 def test_rows_of_the_target_begin_as_its_engine_is_asked(folder, running):
-    """The role's variables reach the template: this engine thinks, the target's does not, and rows are as the target's."""
+    """And the role's variables reach the template: asked to think, the engine gets the other prompt."""
     answers = running.engine._answers
     tokenizer = load_tokenizer(str(folder))
     row = TrainingRow(0, 0, "s", "Why is the sky blue?", "Light is bent.", "Let me see.")

@@ -101,6 +101,14 @@ def test_granite_writes_sentences_for_tags_and_contracts_them(here):
     assert split(text, GRANITE) == split(text) == Split("why", "It is four.")
 
 
+def test_granites_sentences_alone_are_what_any_answer_may_say():
+    for text in ["Here is my thought process: add, then divide.", "Dear Ann,\n\nHere is my response:\n\nno."]:
+        assert split(text) == split(text, GRANITE) == split(text, QWEN) == Split("", text)
+    assert split("<think>a</think>Here is my thought process: b").text == "Here is my thought process: b"
+    text = "Here is my thought process: add"
+    assert split(text, GRANITE, finished=False) == Split("add", "", "unfinished_reasoning")
+
+
 FINAL = "<|start|>assistant<|channel|>final<|message|>It is four.<|return|>"
 
 

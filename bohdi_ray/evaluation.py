@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.records import TrainingRow
@@ -32,6 +33,7 @@ def heldout_loss(
     system_prompt: str | None,
     training: TrainingConfig,
     trust_remote_code: bool = False,
+    template_kwargs: Mapping[str, Any] | None = None,
 ) -> HeldoutLoss:
     """Loss of the published weights in `weights_dir` on `rows`, in the format they are stored in."""
     import torch
@@ -41,7 +43,8 @@ def heldout_loss(
     from bohdi_ray.training.weights import load_model, load_tokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder = Encoder(load_tokenizer(weights_dir), system_prompt, training.max_length)
+    tokenizer = load_tokenizer(weights_dir)
+    encoder = Encoder(tokenizer, system_prompt, training.max_length, template_kwargs, training.reasoning)
     encoded, rejected = encoder.encode_all(rows)
     options = {"attn_implementation": training.attn_implementation, "trust_remote_code": trust_remote_code}
     model = load_model(weights_dir, **options).to(device).eval()
@@ -62,10 +65,11 @@ def compare_versions(
     system_prompt: str | None,
     training: TrainingConfig,
     trust_remote_code: bool = False,
+    template_kwargs: Mapping[str, Any] | None = None,
 ) -> dict[int, HeldoutLoss]:
     """`heldout_loss` of several versions over the same rows, one after another."""
     losses = {}
     for version, folder in weights_dirs.items():
         with plain_weights(folder) as here:
-            losses[version] = heldout_loss(here, rows, system_prompt, training, trust_remote_code)
+            losses[version] = heldout_loss(here, rows, system_prompt, training, trust_remote_code, template_kwargs)
     return losses

@@ -181,6 +181,7 @@ class Candidate:
     num_tokens: int
     finish_reason: str
     rejected: str | None  # why it was not eligible; None means eligible
+    reasoning: str = ""  # what the model wrote before its answer; nobody judges it
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,7 @@ class Sample:
     seed: int  # the run's
     started_at: float  # Unix time, s
     finished_at: float
+    question_reasoning: str = ""  # what the leader wrote before its question
 
     @property
     def answer(self) -> str:
@@ -254,6 +256,7 @@ class TrainingRow:
     sample_id: str
     question: str
     answer: str
+    reasoning: str = ""  # the winner's, where `training.reasoning` teaches it
 
 
 @dataclass(frozen=True, slots=True)

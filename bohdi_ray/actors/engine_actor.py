@@ -153,6 +153,7 @@ def engine_spec(model: VllmModel, version: int, weights_dir: str | None, config:
         proves=weights_dir is not None,
         seed=derived_seed(config.seed, "engine", model.name),
         device="cuda" if model.resources.num_gpus else "cpu",
+        thinks=weights_dir is None or config.training.reasoning == "keep",
         sleeps=config.colocates,
         idle_s=deadlines.idle_s,
         request_s=deadlines.request_s,

@@ -16,6 +16,7 @@ from bohdi_ray.addresses import secret_in
 from bohdi_ray.config.bandit import errors_of_bandit
 from bohdi_ray.config.colocate import errors_of_colocate, with_colocate
 from bohdi_ray.config.models import (
+    SWITCHES,
     OpenAIModel,
     Section,
     SourceModel,
@@ -41,6 +42,7 @@ from bohdi_ray.config.sections import (
     WeightsConfig,
 )
 from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.records import ROLES
 
 
 class FusionConfig(Section):
@@ -145,7 +147,7 @@ def check_between_sections(config: FusionConfig) -> None:
     """Rules that need more than one section. Raises ConfigErrors with all that are broken."""
     errors = [*_errors_of_models(config), *_errors_of_judging(config)]
     errors += [*_errors_of_support(config), *_errors_of_stopping(config)]
-    errors += [*errors_of_bandit(config.bandit), *errors_of_colocate(config)]
+    errors += [*errors_of_bandit(config.bandit), *errors_of_colocate(config), *_errors_of_reasoning(config)]
     if errors:
         raise ConfigErrors(errors)
 
@@ -211,6 +213,23 @@ def _cannot_score(config: FusionConfig) -> str:
     remote = [source.name for source in config.sources if source.kind == "openai"]
     why = f"OpenAI's chat interface cannot score a given answer, and {', '.join(remote)} is behind it"
     return why if remote else ""
+
+
+def _errors_of_reasoning(config: FusionConfig) -> list[ConfigError]:
+    """A target that is asked to think although training.reasoning says that it is not."""
+    if config.training.reasoning != "off":
+        return []
+    errors = []
+    for role in ROLES:
+        sampling = config.target.sampling_of(role)
+        asked = {f"sampling.{role}.reasoning_max_tokens": sampling.reasoning_max_tokens}
+        asked |= {f"chat_template_kwargs.{switch}": sampling.chat_template_kwargs.get(switch) for switch in SWITCHES}
+        for field, value in asked.items():
+            if value:
+                rule = "training.reasoning is off, so the target is asked not to think"
+                remedy = "Remove it, or set training.reasoning to keep."
+                errors.append(ConfigError(f"target.{field}", value, rule, remedy))
+    return list({error.field: error for error in errors}.values())
 
 
 def _errors_of_stopping(config: FusionConfig) -> list[ConfigError]:

@@ -54,9 +54,37 @@ class RoleSampling(Section):
     max_tokens: int | None = Field(None, ge=1)
     """Most tokens decoded. Default: 4096 for an answer (the paper's), 512 for a question, 64 for a domain name."""
     reasoning_max_tokens: int | None = Field(None, ge=0)
-    """Room for a model's reasoning before its text, tokens, on top of `max_tokens`. Default: 0."""
+    """Room for a model's reasoning before its text, tokens, on top of `max_tokens`. 0: it is asked not to think.
+    Default: 8192 for an answer and 2048 for a question where the model thinks by itself; else 0."""
     chat_template_kwargs: dict[str, Any] = {}
     """Variables for the chat template in this role, on top of the model's: `{enable_thinking: false}`."""
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _variables(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return check_template_variables(value)
+
+
+SWITCHES = ("enable_thinking", "thinking")  # what chat templates call the variable that turns reasoning on or off
+# What we say ourselves when a chat template is rendered, and what would change what a prompt is.
+NOT_VARIABLES = frozenset(
+    (
+        *("conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt", "self"),
+        *("continue_final_message", "tokenize", "tokenizer_kwargs", "processor_kwargs", "padding", "truncation"),
+        *("max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
+        *("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"),
+    )
+)
+
+
+def check_template_variables(value: dict[str, Any]) -> dict[str, Any]:
+    """The variables, if a chat template may be given them. Raises ValueError."""
+    for name in value:
+        if not name.isidentifier():
+            raise ValueError(f"{name!r} is no name of a variable; write {{enable_thinking: false}}, for example")
+        if name in NOT_VARIABLES:
+            raise ValueError(f"{name} is not for a configuration to set: every request sets it itself; remove it")
+    return value
 
 
 ROLE_DEFAULTS: dict[Role, RoleSampling] = {
@@ -167,14 +195,21 @@ class ModelBase(Section):
     """Variables for the chat template in every role: `{enable_thinking: false}`, `{reasoning_effort: low}`."""
 
     def sampling_of(self, role: Role) -> RoleSampling:
-        """This model's sampling for one role, every field set."""
+        """This model's sampling for one role. Every field is set but `reasoning_max_tokens`, which its engine knows."""
         own, default = getattr(self.sampling, role), ROLE_DEFAULTS[role]
         temperature = 0.0 if role == "judge" else self.temperature
         return RoleSampling(
             temperature=temperature if own.temperature is None else own.temperature,
             top_p=default.top_p if own.top_p is None else own.top_p,
             max_tokens=default.max_tokens if own.max_tokens is None else own.max_tokens,
+            reasoning_max_tokens=own.reasoning_max_tokens,
+            chat_template_kwargs={**self.chat_template_kwargs, **own.chat_template_kwargs},
         )
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _variables(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return check_template_variables(value)
 
     @field_validator("name")
     @classmethod

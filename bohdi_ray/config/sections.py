@@ -176,6 +176,10 @@ class ReplayConfig(Section):
 class TrainingConfig(Section):
     """Fine-tuning of the target with DeepSpeed under Ray Train."""
 
+    reasoning: Literal["off", "keep"] = "off"
+    """For a target that can think. `off`: it is asked not to, and rows teach how it answers when asked so. `keep`: it
+    is asked to think, and rows teach the winner's reasoning with its answer, where the winner reasoned and both fit
+    `max_length`; all other rows are as with `off`, so that none teaches not to think."""
     learning_rate: float = Field(5e-6, ge=0)
     """Of AdamW. The paper: 5e-6."""
     weight_decay: float = Field(0.0, ge=0)

@@ -27,7 +27,7 @@ class Handover:
     """The rows of closed rounds."""
 
     def __init__(self, config: FusionConfig, run: RunDir, queue: Any, replays: Replays):
-        self.store = SampleStore(run)
+        self.store = SampleStore(run, with_reasoning=config.training.reasoning == "keep")
         self.replays = replays
         self._config, self._run, self._queue = config, run, queue
         self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}  # trained on, held out; by round

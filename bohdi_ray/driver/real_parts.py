@@ -100,7 +100,8 @@ def _evaluate(config: FusionConfig, folders: dict[int, str], rows: list[Training
     from bohdi_ray.evaluation import compare_versions
 
     target = config.target
-    losses = compare_versions(folders, rows, target.system_prompt, config.training, target.trust_remote_code)
+    variables = target.sampling_of("answer").chat_template_kwargs
+    losses = compare_versions(folders, rows, target.system_prompt, config.training, target.trust_remote_code, variables)
     return {version: measured.loss for version, measured in losses.items() if measured.loss is not None}
 
 

@@ -19,8 +19,7 @@ from typing import Any
 
 from bohdi_ray.engines import vllm_api
 from bohdi_ray.engines.answers import Answers
-from bohdi_ray.engines.chat import chat_shape
-from bohdi_ray.engines.hf_tokenizer import has_mistral_format, model_tokenizer
+from bohdi_ray.engines.chat_style import ChatStyles
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, compare, read_probe
 from bohdi_ray.engines.processes import child_processes, end_processes
 from bohdi_ray.engines.slots import Slots
@@ -28,8 +27,8 @@ from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
 from bohdi_ray.engines.start_arguments import require_control_tokens, start_arguments
 from bohdi_ray.engines.start_errors import logged_errors, start_error
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
-from bohdi_ray.errors import BohdiError, EngineFailed, RequestRefused, WeightsMismatch
-from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.errors import BohdiError, ConfigError, EngineFailed, RequestRefused, WeightsMismatch
+from bohdi_ray.records import ROLES, Completion, EngineRequest
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +85,13 @@ class LLMEngine:
         tokenizer = await vllm_api.tokenizer_of(self._llm)
         require_control_tokens(spec, tokenizer)
         window = self._llm.model_config.max_model_len
-        self._answers = Answers(spec.name, spec.model.system_prompt, tokenizer, window, self._finished)
+        sampling = {role: spec.model.sampling_of(role) for role in ROLES}
+        try:
+            styles = ChatStyles(spec.name, tokenizer, sampling, spec.thinks)
+        except ConfigError:
+            await self.stop()
+            raise
+        self._answers = Answers(spec.name, spec.model.system_prompt, tokenizer, window, self._finished, styles)
         self._watchdog = asyncio.create_task(self._watch())
         self._born = self._idle_since = time.monotonic()
         report = None
@@ -94,21 +99,6 @@ class LLMEngine:
             report = await self._prove(spec.weights_version, spec.path, started, time.monotonic())
         self._open.set()
         return report
-
-    def _arguments(self) -> dict[str, Any]:
-        """vLLM's arguments. The model's tokenizer is looked at first, so that vLLM is given the one training has, and
-        its chat template is tried before anything is loaded, unless `engine.extra` chooses another tokenizer."""
-        spec, told = self.spec, self.spec.model.engine.extra
-        arguments: dict[str, Any] = {}
-        if "tokenizer" not in told and told.get("tokenizer_mode", "hf") in ("hf", "auto"):
-            options: dict[str, Any] = {"trust_remote_code": spec.model.trust_remote_code}
-            if spec.model.revision is not None and not Path(spec.path).is_dir():
-                options["revision"] = spec.model.revision
-            found = model_tokenizer(spec.path, **options)
-            chat_shape(found.tokenizer)
-            arguments["tokenizer"] = found.folder_for_vllm(self._scratch.name)
-            arguments["has_mistral_format"] = has_mistral_format(found.files)
-        return vllm_api.engine_arguments(spec.model, spec.path, spec.seed, spec.device, spec.sleeps, **arguments)
 
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
         """Completions as they finish, all that are ready together, in any order, one for every request.

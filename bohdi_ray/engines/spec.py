@@ -19,6 +19,7 @@ class EngineSpec:
     proves: bool = False  # the target's: a probe.json lies beside the folder, and the start proves it
     seed: int = 0
     device: Literal["cpu", "cuda"] = "cpu"
+    thinks: bool = True  # where its family does and nothing says otherwise; a target does not by default
     sleeps: bool = False  # it gives its card's memory back between rounds
     idle_s: float = 120.0  # without a token while requests are in flight
     request_s: float = 900.0  # one request, from when vLLM gets it

@@ -170,8 +170,12 @@ def generation_params(
     seed: int,
     choices: Sequence[str] | None = None,
     regex: str | None = None,
+    stop: str | None = None,
+    stop_token_id: int | None = None,
+    show_control_tokens: bool = False,
 ) -> Any:
-    """SamplingParams of one answer, delivered once it is finished."""
+    """SamplingParams of one answer, delivered once it is finished. It ends in front of `stop`, or at `stop_token_id`,
+    which a text without control tokens may not hold."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -182,6 +186,12 @@ def generation_params(
         extra["logprobs"] = min(MAX_LOGPROBS, 3 * len(choices) + 4)
     elif regex is not None:
         extra["structured_outputs"] = StructuredOutputsParams(regex=regex)
+    if stop is not None:
+        extra["stop"] = [stop]
+    if stop_token_id is not None:
+        extra["stop_token_ids"] = [stop_token_id]
+    if show_control_tokens:
+        extra |= {"skip_special_tokens": False, "spaces_between_special_tokens": False}
     return SamplingParams(
         temperature=temperature,
         top_p=top_p,

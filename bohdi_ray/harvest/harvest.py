@@ -17,6 +17,7 @@ import numpy as np
 
 from bohdi_ray.engines.prompts import clean_text, parse_question
 from bohdi_ray.engines.quality import answer_problem, question_problem
+from bohdi_ray.engines.reasoning import reasoning_problem, without_reasoning
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.judge import JudgeFailure, NobodyJudged, judge
 from bohdi_ray.harvest.models import Models, all_of, error_name
@@ -86,6 +87,7 @@ async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tupl
         seed=plan.seed,
         started_at=started_at,
         finished_at=time.time(),
+        question_reasoning=work.question_reasoning,
     )
     outcome = work.outcome(
         leader, reward=reward, question_hash=hash_of_question, heldout=heldout, winner=verdict.winner
@@ -111,6 +113,7 @@ class TicketWork:
     notes: SourceNotes = field(default_factory=SourceNotes)
     counts: Counter[str] = field(default_factory=Counter)
     tokens: Counter[tuple[Role, str]] = field(default_factory=Counter)  # decoded, by role and model
+    question_reasoning: str = ""  # what the leader wrote before the question that `ask` returned
 
     def draw(self) -> tuple[str, str]:
         """The source that asks, and the style of its question."""
@@ -131,10 +134,11 @@ class TicketWork:
                 too_long = name == "prompt_too_long"
                 raise TicketFailed("question_prompt_too_long" if too_long else "question_request_failed")
             question = parse_question(done.text)
-            problem = question_problem(
+            problem = reasoning_problem(done) or question_problem(
                 question, done.finish_reason, self.plan.min_question_chars, self.plan.length_unit
             )
             if problem is None:
+                self.question_reasoning = clean_text(done.reasoning)
                 return question
             self.counts[f"question_rejected:{problem}"] += 1
             self.notes.lose(leader, "question", problem)
@@ -185,7 +189,7 @@ class TicketWork:
             model, GenerationRequest(request_id, role, prompt, self.plan.spec(role, model, seed))
         )
         self.tokens[role, model] += done.num_tokens
-        return done
+        return without_reasoning(done)
 
     def _spent_on_judging(self, tokens: Mapping[str, int]) -> None:
         for model, number in tokens.items():
@@ -196,7 +200,9 @@ class TicketWork:
         if done.error is not None:
             rejected: str | None = error_name(done.error)
         else:
-            rejected = answer_problem(text, done.finish_reason, self.plan.min_answer_chars, self.plan.length_unit)
+            rejected = reasoning_problem(done) or answer_problem(
+                text, done.finish_reason, self.plan.min_answer_chars, self.plan.length_unit
+            )
         if rejected is not None:
             self.counts[f"answer_rejected:{rejected}"] += 1
             if done.error is None and done.model != self.models.target:
@@ -208,4 +214,5 @@ class TicketWork:
             num_tokens=done.num_tokens,
             finish_reason=done.finish_reason or "error",
             rejected=rejected,
+            reasoning=clean_text(done.reasoning),
         )

@@ -28,6 +28,7 @@ from typing import Literal
 import numpy as np
 
 from bohdi_ray.engines.prompts import LABELS, parse_label
+from bohdi_ray.engines.reasoning import without_reasoning
 from bohdi_ray.harvest.models import Models, all_of, error_name
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.randomness import derived_seed, generator
@@ -181,6 +182,7 @@ class _Court:
         orders = rotations(shown, self.plan.judge_orders, self._rng(purpose))
         requests = [self._request(judge, order, k) for k, order in enumerate(orders)]
         completions = await all_of([self.models.generate(judge, request) for request in requests])
+        completions = [without_reasoning(done) for done in completions]
         self._count("judge_requests", len(requests))
         ballots = []
         for order, done in zip(orders, completions, strict=True):

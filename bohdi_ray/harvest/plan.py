@@ -5,7 +5,7 @@ Frozen and picklable; holds no engine and no state. Made by the driver; `sprout.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bohdi_ray.config import FusionConfig, JudgePolicy
 from bohdi_ray.engines.prompts import LABELS, TemplateSet, load_templates
@@ -44,6 +44,8 @@ class HarvestPlan:
     sampling: dict[tuple[Role, str], tuple[float, float, int]]  # (role, model) -> temperature, top_p, max_tokens
     templates: TemplateSet
     template_hash: str
+    # (role, model) -> reasoning_max_tokens, where it is configured; else the engine knows
+    rooms: dict[tuple[Role, str], int] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: FusionConfig, templates: TemplateSet | None = None) -> HarvestPlan:
@@ -54,12 +56,15 @@ class HarvestPlan:
                 "sources", len(config.sources), f"a judge has labels for {len(LABELS)} answers", "Use fewer sources."
             )
         templates = templates if templates is not None else load_templates(config.harvest.prompts)
-        sampling = {}
+        sampling: dict[tuple[Role, str], tuple[float, float, int]] = {}
+        rooms: dict[tuple[Role, str], int] = {}
         for model in models:
             for role in ROLES:
                 of = model.sampling_of(role)
                 assert of.temperature is not None and of.top_p is not None and of.max_tokens is not None
                 sampling[role, model.name] = (of.temperature, of.top_p, of.max_tokens)
+                if of.reasoning_max_tokens is not None:
+                    rooms[role, model.name] = of.reasoning_max_tokens
         return cls(
             seed=config.seed,
             styles=config.harvest.styles,
@@ -79,17 +84,22 @@ class HarvestPlan:
             sampling=sampling,
             templates=templates,
             template_hash=templates.template_hash,
+            rooms=rooms,
         )
 
     def spec(self, role: Role, model: str, seed: int) -> SamplingSpec:
         """Sampling of one request."""
         temperature, top_p, max_tokens = self.sampling[role, model]
-        return SamplingSpec(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+        room = self.rooms.get((role, model), 0)
+        return SamplingSpec(temperature, top_p, max_tokens, seed, reasoning_max_tokens=room)
 
     def sampling_record(self, models: tuple[str, ...]) -> dict[str, dict[str, float]]:
-        """Sampling by "role/model", as `Sample` stores it."""
-        return {
-            f"{role}/{model}": {"temperature": values[0], "top_p": values[1], "max_tokens": values[2]}
-            for (role, model), values in self.sampling.items()
-            if model in models
-        }
+        """Sampling by "role/model", as `Sample` stores it. Template variables are in the run's configuration."""
+        record = {}
+        for (role, model), (temperature, top_p, max_tokens) in self.sampling.items():
+            if model in models:
+                values: dict[str, float] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+                if (room := self.rooms.get((role, model))) is not None:
+                    values["reasoning_max_tokens"] = room
+                record[f"{role}/{model}"] = values
+        return record

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from bohdi_ray.engines.prompts import clean_text
 from bohdi_ray.engines.quality import answer_problem
+from bohdi_ray.engines.reasoning import reasoning_problem, without_reasoning
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.harvest import TicketFailed, TicketWork
 from bohdi_ray.harvest.models import Models, error_name
@@ -45,12 +46,11 @@ async def replay_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> Repla
 async def _answered(row: ReplayRow, models: Models, plan: HarvestPlan) -> ReplayRow:
     prompt, target = plan.templates.render_answer(row.question), models.target
     greedy = replace(plan.spec("answer", target, 0), temperature=0.0, top_p=1.0)
-    done = await models.generate(target, GenerationRequest(f"{row.replay_id}/answer", "answer", prompt, greedy))
+    request = GenerationRequest(f"{row.replay_id}/answer", "answer", prompt, greedy)
+    done = without_reasoning(await models.generate(target, request))
     row, text = replace(row, num_tokens=done.num_tokens), clean_text(done.text)
-    if done.error:
-        problem: str | None = error_name(done.error)
-    else:
-        problem = answer_problem(text, done.finish_reason, plan.min_answer_chars, plan.length_unit)
+    problem: str | None = error_name(done.error) if done.error else reasoning_problem(done)
+    problem = problem or answer_problem(text, done.finish_reason, plan.min_answer_chars, plan.length_unit)
     if problem is not None:
         return replace(row, rejected=problem)
     scored = await models.score(target, ScoreRequest(f"{row.replay_id}/score", "answer", prompt, text))

@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from bohdi_ray.engines.prompts import parse_name
+from bohdi_ray.engines.reasoning import without_reasoning
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan
@@ -46,7 +47,7 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
         except RequestQuarantined as error:
             quarantined.append(error.part)
             return None
-        return done if done.error is None else None
+        return without_reasoning(done) if done.error is None else None
 
     answers = await all_of([served(models.generate(source, one)) for source, one in asked])
     completions = [done for done in answers if done is not None]

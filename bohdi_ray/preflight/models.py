@@ -9,6 +9,7 @@ from typing import Any
 
 from bohdi_ray.addresses import HUB_ID
 from bohdi_ray.config import FusionConfig, VllmModel
+from bohdi_ray.engines.chat_style import template_errors
 from bohdi_ray.engines.families.targets import target_error
 from bohdi_ray.engines.hf_tokenizer import require_hugging_face_layout
 from bohdi_ray.engines.prompts import TemplateSet
@@ -51,6 +52,8 @@ def check_model(
     findings.sizes[model.name] = size
     if model is config.target and (error := target_error(_whole_config(folder), model.model)) is not None:
         findings.problems.append(error)
+    teaches_reasoning = model is config.target and config.training.reasoning == "keep"
+    findings.problems += template_errors(at, model, folder, teaches_reasoning)
     _check_vocabulary(at, model, folder, findings)
     _check_window(at, model, size.max_positions, config, findings)
     window = model.engine.max_model_len or size.max_positions

@@ -17,6 +17,7 @@ CANDIDATE = pa.struct(
         pa.field("num_tokens", pa.int32(), nullable=False),
         pa.field("finish_reason", pa.string(), nullable=False),
         pa.field("rejected", pa.string()),
+        pa.field("reasoning", pa.string(), nullable=False),
     ]
 )
 SCORE = pa.struct([pa.field("model", pa.string(), nullable=False), pa.field("score", pa.float64(), nullable=False)])
@@ -39,6 +40,7 @@ SAMPLING = pa.struct(
         pa.field("temperature", pa.float64()),
         pa.field("top_p", pa.float64()),
         pa.field("max_tokens", pa.float64()),
+        pa.field("reasoning_max_tokens", pa.float64()),
     ]
 )
 SCHEMA = pa.schema(
@@ -60,9 +62,39 @@ SCHEMA = pa.schema(
         pa.field("seed", pa.int64(), nullable=False),
         pa.field("started_at", pa.float64(), nullable=False),
         pa.field("finished_at", pa.float64(), nullable=False),
+        pa.field("question_reasoning", pa.string(), nullable=False),
+    ],
+    metadata={"bohdi_ray.schema": "sample-2"},
+)
+
+
+def _without(kind: pa.StructType, name: str) -> pa.StructType:
+    return pa.struct([field for field in kind if field.name != name])
+
+
+# Parts of runs that began before reasoning was recorded; `from_table` and the rows below read both.
+SCHEMA_1 = pa.schema(
+    [
+        pa.field("candidates", pa.list_(_without(CANDIDATE, "reasoning")), nullable=False)
+        if field.name == "candidates"
+        else pa.field("sampling", pa.list_(_without(SAMPLING, "reasoning_max_tokens")), nullable=False)
+        if field.name == "sampling"
+        else field
+        for field in SCHEMA
+        if field.name != "question_reasoning"
     ],
     metadata={"bohdi_ray.schema": "sample-1"},
 )
+
+
+def is_readable(schema: pa.Schema, columns: Sequence[str] | None = None) -> bool:
+    """Whether a table of this schema is samples, or these columns of them, as this version or one before wrote them."""
+    for known in (SCHEMA, SCHEMA_1):
+        if columns is None or set(columns) <= set(known.names):
+            wanted = known if columns is None else pa.schema([known.field(column) for column in columns])
+            if schema.equals(wanted):
+                return True
+    return False
 
 
 def to_table(samples: Sequence[Sample]) -> pa.Table:
@@ -156,14 +188,20 @@ def _sample(row: dict) -> Sample:
     return Sample(**row)
 
 
-def questions_and_answers(table: pa.Table) -> dict[str, tuple[str, str]]:
-    """(question, winning answer) by id. Raises KeyError for a winner that did not answer."""
+def questions_and_answers(table: pa.Table, with_reasoning: bool = False) -> dict[str, tuple[str, ...]]:
+    """(question, winning answer) by id, with the answer's reasoning as a third if asked for. Raises KeyError for a
+    winner that did not answer."""
     candidates = table["candidates"].combine_chunks()
-    models, texts = candidates.flatten().field("model").to_pylist(), candidates.flatten().field("text").to_pylist()
+    flat = candidates.flatten()
+    models, columns = flat.field("model").to_pylist(), [flat.field("text").to_pylist()]
+    if with_reasoning:
+        recorded = "reasoning" in {field.name for field in flat.type}
+        columns.append(flat.field("reasoning").to_pylist() if recorded else [""] * len(flat))
+    texts = list(zip(*columns, strict=True))
     offsets = candidates.offsets.to_pylist()
     winners = table["verdict"].combine_chunks().field("winner").to_pylist()
     rows = {}
     for i, sample_id in enumerate(table["sample_id"].to_pylist()):
         answers = dict(zip(models[offsets[i] : offsets[i + 1]], texts[offsets[i] : offsets[i + 1]], strict=True))
-        rows[sample_id] = (table["question"][i].as_py(), answers[winners[i]])
+        rows[sample_id] = (table["question"][i].as_py(), *answers[winners[i]])
     return rows

@@ -21,7 +21,7 @@ from bohdi_ray.records import Sample
 from bohdi_ray.storage.run_dir import SAMPLES, RunDir
 from bohdi_ray.storage.sample_table import SCHEMA as SCHEMA
 from bohdi_ray.storage.sample_table import from_table as from_table
-from bohdi_ray.storage.sample_table import questions_and_answers
+from bohdi_ray.storage.sample_table import is_readable, questions_and_answers
 from bohdi_ray.storage.sample_table import to_table as to_table
 
 _SAMPLE_ID = re.compile(r"r(\d{4,12})-s(\d{3,12})-t\d{5,12}", re.ASCII)
@@ -50,7 +50,7 @@ def _round_of(part: str) -> int:
     return int(match.group(1))
 
 
-def _num_chars(rows: dict[str, tuple[str, str]]) -> int:
+def _num_chars(rows: dict[str, tuple[str, ...]]) -> int:
     return sum(len(question) + len(answer) for question, answer in rows.values())
 
 
@@ -58,18 +58,20 @@ class SampleStore:
     """The samples of one run. Picklable; a copy reads for itself.
 
     Parts are remembered as (question, answer) by id, those that were used last, so that drawing rows again and again
-    reads little: at most `max_parts` of them, and no more text than `MOST_CHARS`.
+    reads little: at most `max_parts` of them, and no more text than `MOST_CHARS`. With `with_reasoning` rows are
+    (question, answer, reasoning of the answer).
     """
 
-    def __init__(self, run: RunDir, max_parts: int = 4096):
+    def __init__(self, run: RunDir, max_parts: int = 4096, with_reasoning: bool = False):
         self.run = run
         self.max_parts = max_parts
-        self._rows: OrderedDict[str, dict[str, tuple[str, str]]] = OrderedDict()
+        self.with_reasoning = with_reasoning
+        self._rows: OrderedDict[str, dict[str, tuple[str, ...]]] = OrderedDict()
         self._num_chars = 0  # in `_rows`
         self._heldout: dict[str, list[str]] = {}
 
     def __reduce__(self):
-        return SampleStore, (self.run, self.max_parts)
+        return SampleStore, (self.run, self.max_parts, self.with_reasoning)
 
     def write_part(self, round: int, step: int, table: pa.Table) -> str:
         """Store the samples of one step and return the part's name. Atomic, so that writing it again does no harm:
@@ -102,21 +104,20 @@ class SampleStore:
             raise RunDirError(f"{where} is missing; restore it from a copy") from error
         except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as error:
             raise RunDirError(f"{where} cannot be read ({error!r:.300}); restore it from a copy") from error
-        wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(column) for column in columns])
-        if not table.schema.equals(wanted):
+        if not is_readable(table.schema, columns):
             raise RunDirError(
                 f"{where} does not hold samples as this version writes them; restore it from a copy, or read it with "
                 "the version that wrote it"
             )
         return table
 
-    def rows(self, sample_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+    def rows(self, sample_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """(question, answer) by id. Reads only the parts these ids are in. Raises RunDirError for an id without a
         sample."""
         wanted: dict[str, list[str]] = {}  # ids by part
         for sample_id in sorted(set(sample_ids)):
             wanted.setdefault(_part_of(sample_id), []).append(sample_id)
-        found: dict[str, tuple[str, str]] = {}
+        found: dict[str, tuple[str, ...]] = {}
         for name, rows in self._rows_of_parts(list(wanted)):
             for sample_id in wanted[name]:
                 if sample_id not in rows:
@@ -139,7 +140,7 @@ class SampleStore:
             ids += self._heldout[name]
         return ids
 
-    def heldout_rows(self, through_round: int | None = None) -> dict[str, tuple[str, str]]:
+    def heldout_rows(self, through_round: int | None = None) -> dict[str, tuple[str, ...]]:
         """(question, answer) of the held-out samples by id, in order; `through_round` as in `heldout_ids`."""
         return self.rows(self.heldout_ids(through_round))
 
@@ -151,7 +152,7 @@ class SampleStore:
                 self._check(sample, name)
                 yield sample
 
-    def _rows_of_parts(self, names: list[str]) -> Iterator[tuple[str, dict[str, tuple[str, str]]]]:
+    def _rows_of_parts(self, names: list[str]) -> Iterator[tuple[str, dict[str, tuple[str, ...]]]]:
         """The rows of each part, in order. What is not remembered is read, several parts at a time: an object store
         takes long to answer."""
         unknown = [name for name in names if name not in self._rows]
@@ -167,7 +168,7 @@ class SampleStore:
                     rows = self._read_rows(name)
                 yield name, rows
 
-    def _remember(self, name: str, rows: dict[str, tuple[str, str]]) -> None:
+    def _remember(self, name: str, rows: dict[str, tuple[str, ...]]) -> None:
         self._forget(name)
         self._rows[name] = rows
         self._num_chars += _num_chars(rows)
@@ -177,10 +178,10 @@ class SampleStore:
     def _forget(self, name: str) -> None:
         self._num_chars -= _num_chars(self._rows.pop(name, {}))
 
-    def _read_rows(self, name: str) -> dict[str, tuple[str, str]]:
+    def _read_rows(self, name: str) -> dict[str, tuple[str, ...]]:
         table = self.read_part(name, ["sample_id", "question", "candidates", "verdict"])
         try:
-            return questions_and_answers(table)
+            return questions_and_answers(table, self.with_reasoning)
         except KeyError as error:
             raise self._foreign(name, f"a verdict names {error}, which did not answer") from error
 

@@ -38,8 +38,10 @@ SCHEMA = pa.schema(
         ("sample_id", pa.string()),
         ("question", pa.string()),
         ("answer", pa.string()),
+        ("reasoning", pa.string()),
     ]
 )
+ROW_FIELDS = ("index", "sample_id", "question", "answer", "reasoning")
 
 
 def table_of_step(step: GlobalStep | Ended) -> pa.Table:
@@ -51,7 +53,8 @@ def table_of_step(step: GlobalStep | Ended) -> pa.Table:
     for kind, rows in ((ROW, step.rows), (HELDOUT, step.heldout)):
         for row in rows:
             fields = {"row_round": row.round, "index": row.index, "sample_id": row.sample_id}
-            lines.append({**head, "kind": kind, **fields, "question": row.question, "answer": row.answer})
+            texts = {"question": row.question, "answer": row.answer, "reasoning": row.reasoning}
+            lines.append({**head, "kind": kind, **fields, **texts})
     return pa.Table.from_pylist(lines, schema=SCHEMA)
 
 
@@ -65,7 +68,7 @@ def step_of_table(table: pa.Table) -> GlobalStep | Ended:
 
     def rows(kind: str) -> tuple[TrainingRow, ...]:
         return tuple(
-            TrainingRow(line["row_round"], line["index"], line["sample_id"], line["question"], line["answer"])
+            TrainingRow(line["row_round"], *(line[name] for name in ROW_FIELDS))
             for line in lines
             if line["kind"] == kind
         )

@@ -8,16 +8,18 @@ prompt as the engine renders it, then the answer, then the end-of-turn token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from bohdi_ray.engines.chat import chat_shape, renderer, special_tokens_of, strip_control_tokens
+from bohdi_ray.engines.chat import chat_shape, render_chat, renderer, special_tokens_of, strip_control_tokens
+from bohdi_ray.engines.chat_style import ChatStyle, exchange, plain_styles
 from bohdi_ray.engines.template_trial import ChatShape, Message
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.turn_end import end_of_turn, end_position
 
+_MARK = "Bohdi-9d20"  # an answer that no template holds by itself
 IGNORED = -100  # label of a token without loss
 
 
@@ -48,26 +50,60 @@ class Encoder:
     Raises ConfigError when the target's chat template allows no answer mask.
     """
 
-    def __init__(self, tokenizer: Any, system_prompt: str | None, max_length: int):
-        check_template(tokenizer)
+    def __init__(
+        self,
+        tokenizer: Any,
+        system_prompt: str | None,
+        max_length: int,
+        template_kwargs: Mapping[str, Any] | None = None,
+        reasoning: Literal["off", "keep"] = "off",
+    ):
+        styles = plain_styles("the target", tokenizer, template_kwargs)
+        self._style = styles.style("answer", thinks=False)
+        self._thinking_style = styles.style("answer", thinks=True) if reasoning == "keep" else None
+        check_template(tokenizer, self._style)
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._system_prompt = system_prompt
-        self._shape = chat_shape(tokenizer)
+        self._shape = chat_shape(tokenizer, self._style.template_kwargs)
         self._special_tokens = special_tokens_of(tokenizer)
         self._special_ids = frozenset(tokenizer.convert_tokens_to_ids(list(self._special_tokens)))
         self._end_from_last = end_position(renderer(tokenizer), self._shape, self._special_tokens)
+        self._end: list[int] | None = None  # once asked for
 
     def exchange_ids(self, question: str, answer: str) -> list[int]:
         """Ids of one prompt with its answer and end of turn, as `encode` makes them, not cut."""
-        prompt, full = render(self._tokenizer, self._shape, self._messages(question), answer)
-        return prompt + self._ended(full[len(prompt) :])
+        prompt, answered = self._ids(question, answer)
+        return prompt + (answered or [])
+
+    def _ids(self, question: str, answer: str, reasoning: str = "") -> tuple[list[int], list[int] | None]:
+        """Ids of the prompt, and of what follows it through the end of turn; None where no mask is right."""
+        if self._style.thinking is None:
+            messages = self._shape.messages(self._system_prompt, question)
+            prompt, full = render(self._tokenizer, self._shape, messages, answer, self._style.template_kwargs)
+            return prompt, self._ended(full[len(prompt) :]) if full[: len(prompt)] == prompt else None
+        # A template that knows reasoning writes past turns otherwise than it asks for the next one, and cuts answers
+        # that name its tags; so the row is put together as an engine would: the prompt, then what is decoded.
+        style, block = self._style, ""
+        if reasoning and self._thinking_style is not None and self._thinking_style.thinking is not None:
+            style = self._thinking_style
+            block = exchange(self._thinking_style.thinking, reasoning, style.opened)
+        text = render_chat(self._tokenizer, self._system_prompt, question, self._shape, style.template_kwargs)
+        prompt = self._tokenizer.encode(text + style.suffix, add_special_tokens=False)
+        decoded = self._tokenizer.encode(block + answer, add_special_tokens=False)
+        return list(prompt), [*decoded, *self._end_of_turn()]
 
     def _ended(self, answer_ids: list[int]) -> list[int]:
         return end_of_turn(answer_ids, self._special_ids, self._tokenizer.eos_token_id, self._end_from_last)
 
-    def _messages(self, question: str) -> list[Message]:
-        return self._shape.messages(self._system_prompt, question)
+    def _end_of_turn(self) -> list[int]:
+        """What an engine decodes behind an answer, as the template writes it behind one."""
+        if self._end is None:
+            whole = [*self._shape.messages(None, "Hello"), self._shape.message("assistant", _MARK)]
+            text = renderer(self._tokenizer)(whole, add_generation_prompt=False, **self._style.template_kwargs)
+            behind = self._tokenizer.encode(text.rpartition(_MARK)[2], add_special_tokens=False)
+            self._end = self._ended(behind if not self._special_ids.isdisjoint(behind) else [])
+        return self._end
 
     def encode(self, index: int, row: TrainingRow) -> EncodedRow | Rejected:
         """One row. Never raises for what stands in a row: a row that cannot be used is `Rejected`."""
@@ -75,16 +111,18 @@ class Encoder:
         answer = strip_control_tokens(row.answer, self._special_tokens).strip()
         if not answer:
             return Rejected(index, "no_answer_tokens")
+        reasoning = strip_control_tokens(row.reasoning, self._special_tokens)
         try:
-            prompt, full = render(self._tokenizer, self._shape, self._messages(question), answer)
+            prompt, answered = self._ids(question, answer, reasoning)
+            if reasoning and answered is not None and len(prompt) + len(answered) > self._max_length:
+                prompt, answered = self._ids(question, answer)  # half a thought would teach not to come to an answer
         except Exception:  # a template may raise anything, for this row's text alone
             return Rejected(index, "tokenizer_error")
         if len(prompt) >= self._max_length:
             return Rejected(index, "prompt_too_long")
-        if full[: len(prompt)] != prompt:
+        if answered is None:
             return Rejected(index, "not_prefix_stable")
-        ids = prompt + self._ended(full[len(prompt) :])
-        return EncodedRow(index, tuple(ids[: self._max_length]), len(prompt))
+        return EncodedRow(index, tuple((prompt + answered)[: self._max_length]), len(prompt))
 
     def encode_all(self, rows: Sequence[TrainingRow]) -> tuple[list[EncodedRow], list[Rejected]]:
         """All rows, in order, split into usable ones and the others."""
@@ -92,24 +130,35 @@ class Encoder:
         return [r for r in results if isinstance(r, EncodedRow)], [r for r in results if isinstance(r, Rejected)]
 
 
-def render(tokenizer: Any, shape: ChatShape, prompt: list[Message], answer: str) -> tuple[list[int], list[int]]:
+def render(
+    tokenizer: Any,
+    shape: ChatShape,
+    prompt: list[Message],
+    answer: str,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> tuple[list[int], list[int]]:
     """Token ids of the prompt as an engine renders it, and of the whole conversation with the answer in place."""
     whole = [*prompt, shape.message("assistant", answer)]
-    prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=False)
-    full_ids = tokenizer.apply_chat_template(whole, add_generation_prompt=False, tokenize=True, return_dict=False)
+    options = {"tokenize": True, "return_dict": False, **(template_kwargs or {})}
+    prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, **options)
+    full_ids = tokenizer.apply_chat_template(whole, add_generation_prompt=False, **options)
     return list(prompt_ids), list(full_ids)
 
 
-def check_template(tokenizer: Any) -> None:
-    """Refuses a chat template whose prompt is not the beginning of the whole conversation: no mask would be right."""
+def check_template(tokenizer: Any, style: ChatStyle | None = None) -> None:
+    """Refuses a chat template whose prompt is not the beginning of the whole conversation: no mask would be right. Rows
+    of one that knows reasoning are not rendered as a whole, so it need not be."""
     name = getattr(tokenizer, "name_or_path", "") or "the target"
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError(
             "target.model", name, "its tokenizer has no chat template", "Add chat_template.jinja to the model's folder."
         )
-    shape = chat_shape(tokenizer)
+    style = style or plain_styles("the target", tokenizer).style("answer", thinks=False)
+    if style.thinking is not None:
+        return
+    shape = chat_shape(tokenizer, style.template_kwargs)
     question = shape.messages(None, "What is the capital of France?")
-    prompt, full = render(tokenizer, shape, question, "Paris is the capital of France.")
+    prompt, full = render(tokenizer, shape, question, "Paris is the capital of France.", style.template_kwargs)
     if full[: len(prompt)] != prompt or len(full) <= len(prompt):
         raise ConfigError(
             "target.model",

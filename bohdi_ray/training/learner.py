@@ -92,7 +92,10 @@ class Learner:
         self.num_optimizer_steps = num_optimizer_steps
         self.tokenizer = load_tokenizer(weights_dir)
         self._files = files_of_version(weights_dir)  # read now: a copy on this node may be gone when they are written
-        self.encoder = Encoder(self.tokenizer, config.target.system_prompt, training.max_length)
+        variables = config.target.sampling_of("answer").chat_template_kwargs
+        self.encoder = Encoder(
+            self.tokenizer, config.target.system_prompt, training.max_length, variables, training.reasoning
+        )
         self._objective = OBJECTIVES["sft"]
         self._engine, self._stored_dtype = self._start_engine(weights_dir, base_dir, config.target.trust_remote_code)
         if optimizer_dir is not None:

@@ -46,7 +46,8 @@ def publish_base(model: VllmModel, out_dir: str) -> None:
     base = load_base(folder)
     tokenizer = load_tokenizer(folder)
     _check_tokenizer(tokenizer, base.network, folder)
-    encoder = Encoder(tokenizer, model.system_prompt, max_length=PROBE_WINDOW)
+    variables = model.sampling_of("answer").chat_template_kwargs
+    encoder = Encoder(tokenizer, model.system_prompt, PROBE_WINDOW, variables)
     start_folder(out_dir)
     scratch = scratch_of(out_dir)
     weights_dir = os.path.join(scratch, WEIGHTS)

@@ -59,7 +59,7 @@ class Running:
 
 def generation(name: str, prompt: str = "Why is the sky blue?", seed: int = 1, **fields) -> GenerationRequest:
     sampling = SamplingSpec(fields.pop("temperature", 0.8), 0.95, fields.pop("max_tokens", 24), seed)
-    return GenerationRequest(name, "answer", prompt, sampling, **fields)
+    return GenerationRequest(name, fields.pop("role", "answer"), prompt, sampling, **fields)
 
 
 def scores(num: int = 8) -> list[ScoreRequest]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import EngineArgs, FusionConfig, TrainingConfig, VllmModel
+from bohdi_ray.layout.weight_files import weight_files
 
 GB = 1e9
 ENGINE_OVERHEAD_GB = {"gpu": 1.5, "cpu": 3.0}
@@ -66,10 +67,10 @@ def model_config(folder: Path) -> dict[str, Any]:
 
 
 def model_size(folder: Path) -> ModelSize:
-    """Sizes from config.json and the headers of all *.safetensors. Raises OSError and ValueError for damaged files."""
+    """Sizes from config.json and the headers of the weights. Raises OSError and ValueError for damaged files."""
     config = model_config(folder)
     num_params = stored_bytes = 0
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         for name, tensor in _header(file).items():
             if name != "__metadata__":
                 numbers = math.prod(tensor["shape"])

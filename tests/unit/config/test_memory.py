@@ -1,11 +1,14 @@
 """Memory estimates against sums by hand."""
 
+import json
+
 import pytest
 from model_folders import NUM_PARAMS, SHAPES, write_safetensors
 
 from bohdi_ray.config.loading import parse_config
 from bohdi_ray.layout.memory import ModelSize, estimates, model_size
 from bohdi_ray.layout.placement import resolve_gpus
+from bohdi_ray.layout.weight_files import INDEX
 
 BILLION = ModelSize(num_params=10**9, stored_bytes=2 * 10**9, kv_numbers_per_token=10_000, max_positions=4096)
 
@@ -35,6 +38,7 @@ def test_sizes_are_read_from_headers_alone(make_model):
 def test_shards_add_up(make_model):
     folder = make_model()
     write_safetensors(folder / "model-2.safetensors", SHAPES, "F32", 4)
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}))
     size = model_size(folder)
     assert (size.num_params, size.stored_bytes) == (2 * NUM_PARAMS, 6 * NUM_PARAMS)
 
@@ -42,6 +46,13 @@ def test_shards_add_up(make_model):
 def test_settings_of_a_text_config_and_an_explicit_head_size_count(make_model):
     folder = make_model(config={"text_config": {"num_hidden_layers": 5, "head_dim": 32}})
     assert model_size(folder).kv_numbers_per_token == 2 * 5 * 2 * 32
+
+
+def test_mistrals_own_copy_beside_the_weights_does_not_count_twice(make_model):
+    folder = make_model()
+    alone = model_size(folder)
+    write_safetensors(folder / "consolidated.safetensors", SHAPES, "BF16", 2)
+    assert model_size(folder) == alone
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ import torch.distributed as dist
 from ray.train.torch import get_device
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.engines.probe import PROBE_FILE, write_probe
+from bohdi_ray.engines.probe import PROBE_FILE, read_probe, write_probe
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.node_files import plain_files, scratch_of, upload
@@ -174,7 +174,7 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
             raise ConfigError("training.num_workers", world_size, str(error), remedy) from None
     with ExitStack() as reading:
         here = [reading.enter_context(plain_files(part)) for part in (folder, version_dir(checkpoints_dir, 0))]
-        return Learner(
+        learner = Learner(
             config,
             os.path.join(here[0], WEIGHTS),
             here[1],
@@ -182,6 +182,9 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
             optimizer_folder and reading.enter_context(plain_files(optimizer_folder)),
             resume.num_optimizer_steps,
         )
+        if not resume.steps_done:  # a checkpoint within a round is no version, and has no probe
+            learner.check_start(read_probe(os.path.join(here[0], PROBE_FILE)), config.weights.tolerance)
+        return learner
 
 
 def start_tally(setup: LoopConfig, resume: ResumePoint) -> RoundTally:

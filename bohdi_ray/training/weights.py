@@ -19,6 +19,7 @@ from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, probe_token_ids, write_probe
 from bohdi_ray.storage.node_files import plain_files, plain_weights, scratch_of, upload
 from bohdi_ray.storage.places import place_of, storage_errors
+from bohdi_ray.training.attention import attention_for
 from bohdi_ray.training.checkpoints import commit_folder, is_committed, start_folder, write_text
 from bohdi_ray.training.encode import Encoder
 
@@ -29,10 +30,13 @@ HEADLESS = frozenset({"Gemma2ForCausalLM", "Gemma3ForCausalLM", "CohereForCausal
 PROBE_WINDOW = 256  # tokens; far below any model's window
 
 
-def load_model(folder: str, dtype: Any = "auto", **options: Any) -> Any:
-    """The causal language model in a folder or hub repository, in evaluation mode."""
-    from transformers import AutoModelForCausalLM
+def load_model(folder: str, dtype: Any = "auto", attn_implementation: str | None = None, **options: Any) -> Any:
+    """The causal language model in a folder or hub repository, in evaluation mode, with its family's attention."""
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    known = {key: options[key] for key in ("revision", "trust_remote_code") if key in options}
+    config = options.get("config") or AutoConfig.from_pretrained(folder, **known)
+    options["attn_implementation"] = attention_for(attn_implementation, config.to_dict()).name
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **options)
 
 

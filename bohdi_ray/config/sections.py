@@ -186,8 +186,8 @@ class TrainingConfig(Section):
     max_length: int = Field(8192, ge=16)
     """Tokens a row may have; a longer one loses the end of its answer. The paper: 8192."""
     packing: bool = True
-    """Put several rows into one sequence. How they are kept apart is tried on the model: in lines of a batch, in one line
-    of `micro_batch_size` times `max_length` tokens, or else each row is padded."""
+    """Put several rows into one sequence. How they are kept apart is tried on the model: in lines of a batch, in one
+    line of `micro_batch_size` times `max_length` tokens, or else each row is padded."""
     gradient_clipping: float = Field(1.0, ge=0)
     """Largest gradient norm; 0 turns clipping off. The paper: 1.0."""
     gradient_checkpointing: bool = False

@@ -35,8 +35,8 @@ FILLED_IN = {
 
 
 def check_deepspeed(mapping: Mapping[str, Any]) -> None:
-    """Refuses keys that are filled in from other fields, keys and kinds of value that DeepSpeed does not know, and stages
-    other than ZeRO 1, 2 and 3. Raises ConfigError."""
+    """Refuses keys that are filled in from other fields, keys and kinds of value that DeepSpeed does not know, and
+    stages other than ZeRO 1, 2 and 3. Raises ConfigError."""
     for key, ours in FILLED_IN.items():
         if key in mapping:
             raise ConfigError(

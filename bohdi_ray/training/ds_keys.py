@@ -1,11 +1,11 @@
 """Every key DeepSpeed 0.19.8 reads from its configuration, with the kind of its value. Pure: imports no DeepSpeed.
 
-Called by ds_config.py, so that `bohdi plan` finds a misspelt key. DeepSpeed itself ignores an unknown key at the top and
-in its older sections without a word, and refuses one in its newer sections only once the workers are up. A test holds
-this table against DeepSpeed's own models (tests/real/test_deepspeed_keys.py).
+Called by ds_config.py, so that `bohdi plan` finds a misspelt key. DeepSpeed itself ignores an unknown key at the top
+and in its older sections without a word, and refuses one in its newer sections only once the workers are up. A test
+holds this table against DeepSpeed's own models (tests/real/test_deepspeed_keys.py).
 
-Kinds: "bool", "int", "number", "text", "list", "mapping"; with "?" also null; a tuple of texts is a choice; a mapping is a
-section of its own; FREE is a section whose keys are not checked.
+Kinds: "bool", "int", "number", "text", "list", "mapping"; with "?" also null; a tuple of texts is a choice; a mapping
+is a section of its own; FREE is a section whose keys are not checked.
 """
 
 from __future__ import annotations

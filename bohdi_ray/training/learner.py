@@ -225,8 +225,8 @@ class Learner:
         report = compare(self.probe(published.weights_version).logprobs, published, None, tolerance)
         if report.failure is not None:
             name = getattr(self._engine.module.config, "_attn_implementation", None)
-            rule = f"version {published.weights_version} computes something else in training than where it was published"
-            rule += f" (attention {name}, ZeRO-{self._stage}, {self._training.dtype}): log-probabilities differ by "
+            rule = f"version {published.weights_version} computes something else in training than where it was made "
+            rule += f"(attention {name}, ZeRO-{self._stage}, {self._training.dtype}): log-probabilities differ by "
             rule += f"{report.mean_abs_difference:.4f} nats per token, more than weights.tolerance {tolerance:g}"
             remedy = "Leave training.attn_implementation out, or set it to eager."
             raise ConfigError(ATTENTION, name, rule, remedy)

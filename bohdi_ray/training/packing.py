@@ -1,5 +1,5 @@
-"""How rows are laid out in micro-batches, so that no row sees another. Tried on the model itself, in the shapes that will
-be run; pure given the model's losses.
+"""How rows are laid out in micro-batches, so that no row sees another. Tried on the model itself, in the shapes that
+will be run; pure given the model's losses.
 
 Called by the learner once, before anything is learned. Nothing is looked up by name: attention implementations differ
 in when they read packs off the positions (transformers' FlashAttention does so only where a batch has one line), and

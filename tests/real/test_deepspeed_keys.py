@@ -73,7 +73,11 @@ def test_every_other_key_stands_in_deepspeeds_source(deepspeed):
     files += [package / "runtime" / part / "constants.py" for part in ("swap_tensor", "data_pipeline")]
     files += [package / "runtime" / "model_checkpointing" / "constants.py", package / "profiling" / "constants.py"]
     files += [package / "runtime" / "activation_checkpointing" / "config.py", package / "comm" / "constants.py"]
-    files += [package / "autotuning" / "constants.py", package / "runtime" / "zero" / "config.py"]
+    files += [
+        package / "autotuning" / "constants.py",
+        package / "datastates" / "config.py",
+        package / "runtime" / "zero" / "config.py",
+    ]
     files += [*(package / "runtime").rglob("*config.py")]
     texts = {
         node.value

@@ -44,7 +44,9 @@ FAMILIES: tuple[Family, ...] = (
     Family("Qwen 2.5", ("Qwen/Qwen2.5-14B-Instruct",), ("qwen2",)),
     Family("Qwen 3", ("Qwen/Qwen3-8B",), ("qwen3",), thinking=QWEN_THINKING),
     # Soft-capped attention logits: sdpa leaves the cap out.
-    Family("Gemma 2", ("google/gemma-2-9b-it",), ("gemma2",), attention=("eager", "flex_attention", "flash_attention_2")),
+    Family(
+        "Gemma 2", ("google/gemma-2-9b-it",), ("gemma2",), attention=("eager", "flex_attention", "flash_attention_2")
+    ),
 )
 
 

@@ -43,8 +43,9 @@ def heldout_loss(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = Encoder(load_tokenizer(weights_dir), system_prompt, training.max_length)
     encoded, rejected = encoder.encode_all(rows)
-    options = {"attn_implementation": training.attn_implementation, "trust_remote_code": trust_remote_code}
-    model = load_model(weights_dir, **options).to(device).eval()
+    attention = training.attn_implementation
+    model = load_model(weights_dir, attn_implementation=attention, trust_remote_code=trust_remote_code)
+    model = model.to(device).eval()
     losses: dict[str, tuple[float, int]] = {}
     with torch.no_grad():
         for batch in micro_batches(encoded, ROWS_AT_ONCE, packing=False, max_length=training.max_length):

@@ -16,14 +16,16 @@ from bohdi_ray.engines.chat import require_chat_template
 from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.engines.prompts import load_templates
 from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.layout.kv_check import kv_findings
 from bohdi_ray.layout.machines import THIS_MACHINE, this_machine
-from bohdi_ray.layout.memory import ModelSize, model_size, weights_gb
+from bohdi_ray.layout.memory import ModelSize, model_config, model_size, weights_gb
 from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, place, placement_errors, resolve_gpus
 from bohdi_ray.layout.shared_cards import sharing_errors
 from bohdi_ray.observe.trackers import tracker_errors
 from bohdi_ray.preflight_run_dir import run_dir_errors
 from bohdi_ray.quickstart import default_cache_dir
 from bohdi_ray.records import ROLES
+from bohdi_ray.training.attention import Attention, attention_for, check_name
 from bohdi_ray.training.ds_config import check_deepspeed
 from bohdi_ray.tree.names import read_seeds, seed_paths
 
@@ -37,6 +39,7 @@ class Findings:
     problems: list[ConfigError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sizes: dict[str, ModelSize | None] = field(default_factory=dict)
+    attention: Attention | None = None  # what the target trains with; None: its files are not here, or it is refused
 
     def raise_if_wrong(self) -> None:
         """Raises ConfigErrors with every problem."""
@@ -56,8 +59,10 @@ def preflight(config: FusionConfig, nodes: Sequence[Node] | None, resume: bool =
         check_deepspeed(config.training.deepspeed)
     except ConfigError as error:
         findings.problems.append(error)
+    _check_attention(config, nodes, findings)
     findings.problems += run_dir_errors(config.run_dir, resume)
     findings.problems += tracker_errors(config.observe)
+    _check_kv_room(config, nodes, findings)
     if nodes is None:
         findings.notes.append("placement: the nodes the run would get are not known")
     else:
@@ -217,14 +222,41 @@ def _check_files(config: FusionConfig, findings: Findings) -> None:
         findings.problems += errors.errors
 
 
+def _check_attention(config: FusionConfig, nodes: Sequence[Node] | None, findings: Findings) -> None:
+    """The attention that training uses, by the target's family."""
+    asked = config.training.attn_implementation
+    try:
+        check_name(asked, None if nodes is None else any(node.num_gpus for node in nodes))
+        if findings.sizes[config.target.name] is not None:
+            findings.attention = attention_for(asked, model_config(Path(config.target.model)))
+    except ConfigError as error:
+        findings.problems.append(error)
+
+
+def _check_kv_room(config: FusionConfig, nodes: Sequence[Node] | None, findings: Findings) -> None:
+    """Whether each engine's KV cache holds one request of its whole window."""
+    # Where it would run is not known: as if on GPUs, which share a cache between them and need less of it each.
+    resolved = resolve_gpus(config, nodes is None or any(node.num_gpus for node in nodes))
+    cards = _cards(resolved, nodes or ())
+    for at, model in hosted_models(resolved).items():
+        if (size := findings.sizes[model.name]) is not None:
+            errors, notes = kv_findings(at, model, size, cards.get(model.name))
+            findings.problems += errors
+            findings.notes += notes
+
+
+def _cards(resolved: FusionConfig, nodes: Sequence[Node]) -> dict[str, float | None]:
+    """Memory of the cards that each model's engines would get, GB."""
+    cards = {node.name: node.card_gb for node in nodes}
+    return {seat.bundle.owner: cards.get(seat.node) for seat in place(resolved, nodes).seats} if nodes else {}
+
+
 def _card_errors(config: FusionConfig, nodes: Sequence[Node], findings: Findings) -> list[ConfigError]:
     """Engines whose weights alone are larger than what vLLM may take of the cards they would get."""
     resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))
-    cards = {node.name: node.card_gb for node in nodes}
-    at = {seat.bundle.owner: seat.node for seat in place(resolved, nodes).seats}
-    errors = []
+    cards, errors = _cards(resolved, nodes), []
     for place_name, model in hosted_models(resolved).items():
-        size, card_gb = findings.sizes[model.name], cards.get(at.get(model.name, ""))
+        size, card_gb = findings.sizes[model.name], cards.get(model.name)
         if size is None or card_gb is None or not model.resources.num_gpus:
             continue
         needed, allowed = weights_gb(model, size), model.engine.gpu_memory_utilization * card_gb

@@ -9,8 +9,9 @@ Called by memory.py and the preflight. vLLM refuses to start where the cache can
         MLA           kv_lora_rank + qk_rope_head_dim a token, on every GPU
         linear, state space    a state of fixed size, left out
 
-All of it is at most what vLLM counts (blocks, padding of groups and tokens in flight come on top), so that what does not
-fit here does not fit there. `sure` is False where a model's layers are not known to be counted right; then it is a note.
+All of it is at most what vLLM counts (blocks, padding of groups and tokens in flight come on top), so that what does
+not fit here does not fit there. `sure` is False where a model's layers are not known to be counted right; then it is a
+note.
 """
 
 from __future__ import annotations
@@ -56,11 +57,9 @@ class KvShape:
     def most_tokens(self, room_bytes: float, model: VllmModel) -> int:
         """The longest request that `room_bytes` hold, in whole blocks; 0 where not even a block fits."""
         per_token = self._bytes_per_layer_and_token(model)
-        in_windows = self.num_window * (self.window or 0) * per_token
-        if self.num_full and room_bytes > in_windows and (self.window or 0) * self.num_full * per_token < room_bytes:
-            longest = (room_bytes - in_windows) / (self.num_full * per_token)
-        else:
-            longest = room_bytes / ((self.num_full + self.num_window) * per_token)
+        longest = room_bytes / ((self.num_full + self.num_window) * per_token)
+        if self.num_full and self.num_window and longest > (self.window or 0):
+            longest = (room_bytes / per_token - self.num_window * (self.window or 0)) / self.num_full
         return max(0, int(longest) // BLOCK * BLOCK)
 
     def _bytes_per_layer_and_token(self, model: VllmModel) -> float:

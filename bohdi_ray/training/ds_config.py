@@ -11,7 +11,7 @@ from typing import Any
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.memory import offloads_optimizer
+from bohdi_ray.layout.training_memory import offloads_optimizer
 from bohdi_ray.training.ds_keys import key_errors
 
 # DeepSpeed's key -> our field that decides it.

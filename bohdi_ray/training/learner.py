@@ -28,7 +28,7 @@ import deepspeed
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.probe import Probe, compare
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.memory import offloads_optimizer, zero_stage
+from bohdi_ray.layout.training_memory import offloads_optimizer, zero_stage
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.attention import FIELD as ATTENTION
 from bohdi_ray.training.buffers import restore_buffers

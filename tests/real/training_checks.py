@@ -215,7 +215,7 @@ def small_models() -> dict[str, tuple[str, dict]]:
     def rope(kind: str, **settings: Any) -> dict:
         return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **settings}}
 
-    long = {"factor": 4.0, "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+    long = {"factor": 4.0, "short_factor": [1.0] * 9, "long_factor": [2.0] * 9}
     heads = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 16}
     return {
         "default": ("LlamaConfig", {}),

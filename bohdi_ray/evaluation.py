@@ -46,8 +46,9 @@ def heldout_loss(
     tokenizer = load_tokenizer(weights_dir)
     encoder = Encoder(tokenizer, system_prompt, training.max_length, template_kwargs, training.reasoning)
     encoded, rejected = encoder.encode_all(rows)
-    options = {"attn_implementation": training.attn_implementation, "trust_remote_code": trust_remote_code}
-    model = load_model(weights_dir, **options).to(device).eval()
+    attention = training.attn_implementation
+    model = load_model(weights_dir, attn_implementation=attention, trust_remote_code=trust_remote_code)
+    model = model.to(device).eval()
     losses: dict[str, tuple[float, int]] = {}
     with torch.no_grad():
         for batch in micro_batches(encoded, ROWS_AT_ONCE, packing=False, max_length=training.max_length):

@@ -9,6 +9,7 @@ from bohdi_ray.config.presets import changed_settings
 from bohdi_ray.layout.memory import Estimate, estimates
 from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, place, resolve_gpus
 from bohdi_ray.layout.shared_cards import sharing_lines
+from bohdi_ray.layout.training_memory import checkpoint_disk
 from bohdi_ray.preflight import Findings
 
 
@@ -17,13 +18,14 @@ def plan_text(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | 
     has_gpus = any(node.num_gpus for node in nodes) if nodes is not None else asks_for_gpus(config)
     resolved = resolve_gpus(config, has_gpus)
     sections = [
-        ("Run", _run_lines(resolved)),
+        ("Run", _run_lines(resolved, findings)),
         ("Models", [line for model in (*resolved.sources, resolved.target) for line in _model_lines(resolved, model)]),
         ("Needed", _needed_lines(resolved)),
         ("Placement", _placement_lines(resolved, nodes)),
         ("Memory (estimates)", _memory_lines(resolved, findings, nodes)),
         ("Hub", findings.hub),
         ("Worth a second look", findings.advice),
+        ("Disk (estimate)", _disk_lines(resolved, findings)),
         ("Could not be checked", findings.notes),
         ("Wrong", [str(problem) for problem in findings.problems]),
     ]
@@ -48,7 +50,7 @@ def asks_for_gpus(config: FusionConfig) -> bool:
     return any(bundle.num_gpus for bundle in bundles(resolve_gpus(config, cluster_has_gpus=False)))
 
 
-def _run_lines(config: FusionConfig) -> list[str]:
+def _run_lines(config: FusionConfig, findings: Findings) -> list[str]:
     meditation, enlightenment, harvest, training = (
         config.meditation,
         config.enlightenment,
@@ -70,6 +72,7 @@ def _run_lines(config: FusionConfig) -> list[str]:
         f"training     {enlightenment.steps} x {enlightenment.rows_per_step} rows a round, global batch "
         f"{training.global_batch_size}, learning rate {training.learning_rate:g}, {training.dtype}, "
         f"{training.num_workers} worker{'s' if training.num_workers > 1 else ''}",
+        f"attention    {findings.attention or 'by the target, whose files are not here'}",
     ]
 
 
@@ -131,7 +134,9 @@ def _memory_lines(config: FusionConfig, findings: Findings, nodes: Sequence[Node
     cards = {node.card_gb for node in nodes or () if node.num_gpus}
     known = [card for card in cards if card is not None]
     # Where cards differ, the smallest one has to do.
-    lines = estimates(config, findings.sizes, min(known) if known and None not in cards else None)
+    card_gb = min(known) if known and None not in cards else None
+    attention = findings.attention.name if findings.attention is not None else None
+    lines = estimates(config, findings.sizes, card_gb, attention)
     text = [_estimate_line(line) for line in lines]
     if config.colocates and nodes is not None:
         text += sharing_lines(config, nodes, findings.sizes)
@@ -140,6 +145,18 @@ def _memory_lines(config: FusionConfig, findings: Findings, nodes: Sequence[Node
         total = sum(line.num * (line.gb or 0) for line in on_machine)
         text.append(f"together: {total:.1f} GB of main memory{_against(total, nodes)}")
     return text
+
+
+def _disk_lines(config: FusionConfig, findings: Findings) -> list[str]:
+    size, training = findings.sizes[config.target.name], config.training
+    if size is None:
+        return ["checkpoints: not known, the target's files are not here"]
+    disk = checkpoint_disk(training, size.num_params, size.stored_bytes)
+    state = f" and one optimizer state, {disk.optimizer:.1f} GB" if disk.optimizer else " and no optimizer state"
+    return [
+        f"checkpoints: up to {disk.most:.1f} GB: {training.keep_checkpoints} versions of the weights, "
+        f"{disk.version:.1f} GB each, beside version 0, the best one and the exports{state} (two while one is written)"
+    ]
 
 
 def _estimate_line(line: Estimate) -> str:

@@ -197,15 +197,17 @@ class TrainingConfig(Section):
     max_length: int = Field(8192, ge=16)
     """Tokens a row may have; a longer one loses the end of its answer. The paper: 8192."""
     packing: bool = True
-    """Put several rows into one sequence where the attention implementation keeps them apart; else rows are padded."""
+    """Put several rows into one sequence. How they are kept apart is tried on the model: in lines of a batch, in one
+    line of `micro_batch_size` times `max_length` tokens, or else each row is padded."""
     gradient_clipping: float = Field(1.0, ge=0)
     """Largest gradient norm; 0 turns clipping off. The paper: 1.0."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of training; the optimizer keeps float32 masters."""
-    attn_implementation: str = "sdpa"
-    """transformers' attention implementation."""
+    attn_implementation: str | None = None
+    """transformers' attention implementation. Default: by the target's family, for Gemma 2 `eager`, because `sdpa`
+    leaves out the cap on its attention logits; else `sdpa`. One that computes the target wrong is refused."""
     reset_optimizer: bool = False
     """Start AdamW afresh every round. The paper: true."""
     num_workers: int = Field(1, ge=1, le=4096)

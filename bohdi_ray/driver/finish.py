@@ -30,6 +30,7 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
     # Not `finish`: a trainer that was started behind an older optimizer state would train rounds again for nothing.
     await within(crew.queue.stop.remote(), 60, "the sample queue", SEE_LOGS)
     await asyncio.to_thread(crew.trainer.join, config.deadlines.train_step_s)
+    await crew.drop_optimizers()
     digest = await within(crew.manager.digest.remote(), 60, "the tree's digest", SEE_LOGS)
     domains_by_level = await within(crew.manager.domains_by_level.remote(), 60, "the tree's size", SEE_LOGS)
     await crew.pools.stop()

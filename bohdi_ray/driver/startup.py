@@ -45,7 +45,12 @@ from bohdi_ray.rounds import harvest_version
 from bohdi_ray.storage.lease import Claim, Lease
 from bohdi_ray.storage.quarantine import Quarantine
 from bohdi_ray.storage.replays import ReplayFigures
-from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
+from bohdi_ray.storage.retention import (
+    checkpoints_to_delete,
+    delete_checkpoints,
+    drop_optimizers,
+    rounds_with_optimizer,
+)
 from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.training.checkpoints import clear_superseded_steps
 from bohdi_ray.training.steps import num_steps_upper_bound
@@ -95,6 +100,7 @@ class Crew:
         self.supplies = Supplies(plan, reach, directory, self.manager, run_dir, claim, names)
         self.replays = Replays(config, self.supplies, lambda: self.pools.table)
         self.handover = Handover(config, run_dir, self.queue, self.replays)
+        self._optimizers_before = -1  # the round before which none is left
 
     async def start(self, parts: Parts, progress: RunProgress, past: Past) -> None:
         """Engines and trainer; returns when all engines are up, the target's proved on the version it harvests with
@@ -170,6 +176,7 @@ class Crew:
             await asyncio.to_thread(self.trainer.raise_if_dead)
             await asyncio.to_thread(self.trainer.raise_if_stuck)
             await self.handover.fill_queue()
+            await self.drop_optimizers()
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def retain(self, in_use: set[int], best: int | None) -> None:
@@ -181,6 +188,17 @@ class Crew:
         await asyncio.to_thread(delete_checkpoints, self.run_dir, rounds)
         needed = not self.config.training.reset_optimizer
         await asyncio.to_thread(clear_superseded_steps, self.run_dir.address(CHECKPOINTS), needed)
+
+    async def drop_optimizers(self) -> None:
+        """Deletes the optimizer states that no start of the workers would load any more: all but one.
+
+        By what the queue says and not by what is on disk: workers that start now were told the same.
+        """
+        status = await within(self.queue.status.remote(), 60, "the sample queue", SEE_LOGS)
+        if status.resume_round > self._optimizers_before:
+            committed = self.run_dir.committed_rounds()
+            await asyncio.to_thread(drop_optimizers, self.run_dir, committed, status.resume_round)
+            self._optimizers_before = status.resume_round
 
     async def dismiss(self, at_once: bool = False) -> None:
         """Ends trainer, engines and actors; `at_once` gives none of them time to end by itself. Safe after any failure,

@@ -7,29 +7,34 @@ hub id is never guessed at.
         weights          parameters * bytes per number / (tensor_parallel_size * pipeline_parallel_size)
         KV cache         kv_cache_memory_bytes, or what gpu_memory_utilization leaves of the card
         overhead         1.5 GB on a GPU (context, activations); 3 GB on a CPU (three processes, measured)
-    train worker         parameters * (weights + gradients + optimizer) + overhead, without activations
-        bytes            bfloat16: 2 + 4 + 12 (gradients added up in float32; master and two moments of
-                         AdamW in float32); float32: 4 + 4 + 8
-        of N workers     stage 1 shares the optimizer's part, stage 2 gradients too, stage 3 all (each / N)
-        overhead         1.5 GB on a GPU, 2 GB on a CPU
+    train worker         training_memory.py, and overhead: 1.5 GB on a GPU, 2 GB on a CPU
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bohdi_ray.config import EngineArgs, FusionConfig, TrainingConfig, VllmModel
+from bohdi_ray.config import FusionConfig, TrainingConfig, VllmModel
+from bohdi_ray.layout.kv_room import KvShape, kv_shape
+from bohdi_ray.layout.training_memory import (
+    Activations,
+    LayerShape,
+    activations,
+    layer_shape,
+    offloads_optimizer,
+    worker_parts,
+    zero_stage,
+)
 from bohdi_ray.layout.weight_headers import STORED_BYTES, Headers, headers_of
 
 GB = 1e9
 ENGINE_OVERHEAD_GB = {"gpu": 1.5, "cpu": 3.0}
 WORKER_OVERHEAD_GB = {"gpu": 1.5, "cpu": 2.0}
-# (weights, gradients, optimizer), bytes per parameter
-TRAIN_BYTES = {"bfloat16": (2, 4, 12), "float32": (4, 4, 8)}
 NUM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -41,6 +46,8 @@ class ModelSize:
     stored_bytes: int  # of all tensors as they lie on disk
     kv_numbers_per_token: int | None  # keys and values of all layers; None: config.json does not say
     max_positions: int | None  # the model's own window, tokens
+    kv: KvShape | None = None  # which layers keep what; None: config.json does not say
+    layers: LayerShape | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +80,25 @@ def model_size(folder: Path, headers: Headers | None = None) -> ModelSize:
             numbers = math.prod(tensor["shape"])
             num_params += numbers
             stored_bytes += numbers * STORED_BYTES.get(tensor["dtype"], 1)
-    heads = config.get("num_attention_heads")
-    kv_numbers = None
-    if heads and config.get("num_hidden_layers") and config.get("hidden_size"):
-        head_dim = config.get("head_dim") or config["hidden_size"] // heads
-        kv_numbers = 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_dim
-    return ModelSize(num_params, stored_bytes, kv_numbers, config.get("max_position_embeddings"))
+    return size_of(config, num_params, stored_bytes)
 
 
-def estimates(config: FusionConfig, sizes: dict[str, ModelSize | None], card_gb: float | None) -> list[Estimate]:
-    """One line per hosted model and one for the trainer. GPU counts must be resolved; `sizes` by model name."""
+def size_of(config: Mapping[str, Any], num_params: int, stored_bytes: int) -> ModelSize:
+    """From the language model's settings and what its files say of its tensors."""
+    kv = kv_shape(config)
+    numbers = None if kv is None else (kv.num_full + kv.num_window) * kv.num_heads * kv.numbers_per_head
+    window = config.get("max_position_embeddings")
+    return ModelSize(num_params, stored_bytes, numbers, window, kv, layer_shape(config))
+
+
+def estimates(
+    config: FusionConfig, sizes: dict[str, ModelSize | None], card_gb: float | None, attention: str | None = None
+) -> list[Estimate]:
+    """One line per hosted model and one for the trainer. GPU counts must be resolved; `sizes` by model name;
+    `attention` is what the target trains with (None: sdpa)."""
     hosted = [model for model in (*config.sources, config.target) if isinstance(model, VllmModel)]
     lines = [_engine(model, sizes[model.name], card_gb) for model in hosted]
-    return [*lines, _trainer(config.training, sizes[config.target.name])]
+    return [*lines, _trainer(config.training, sizes[config.target.name], attention)]
 
 
 def weights_gb(model: VllmModel, size: ModelSize) -> float:
@@ -106,7 +119,7 @@ def _engine(model: VllmModel, size: ModelSize | None, card_gb: float | None) -> 
         if size is not None:
             left = taken - weights_gb(model, size) - ENGINE_OVERHEAD_GB["gpu"]
             parts += f": weights {weights_gb(model, size):.1f}, about {max(left, 0):.1f} left for the KV cache"
-            parts += _tokens(left * GB, size, engine, model)
+            parts += _tokens(left * GB, size, model)
         return Estimate(who, model.replicas.max, taken, of_what, parts)
     if size is None:
         return Estimate(who, model.replicas.max, None, of_what, "the model's files are not here")
@@ -116,61 +129,61 @@ def _engine(model: VllmModel, size: ModelSize | None, card_gb: float | None) -> 
         return Estimate(who, model.replicas.max, None, of_what, parts)
     cache = engine.kv_cache_memory_bytes / GB
     parts = f"weights {weights:.1f} + KV cache {cache:.1f} + overhead {overhead:g}"
-    parts += _tokens(engine.kv_cache_memory_bytes, size, engine, model)
+    parts += _tokens(engine.kv_cache_memory_bytes, size, model)
     return Estimate(who, model.replicas.max, weights + cache + overhead, of_what, parts)
 
 
-def _tokens(cache_bytes: float, size: ModelSize, engine: EngineArgs, model: VllmModel) -> str:
+def _tokens(cache_bytes: float, size: ModelSize, model: VllmModel) -> str:
     """How many tokens the KV cache holds, as a clause."""
-    if size.kv_numbers_per_token is None or cache_bytes <= 0:
+    if size.kv is None or cache_bytes <= 0:
         return ""
-    split = engine.tensor_parallel_size * engine.pipeline_parallel_size if model.resources.num_gpus else 1
-    per_token = size.kv_numbers_per_token * NUM_BYTES.get(model.dtype, 2) / split
-    return f" (room for {int(cache_bytes / per_token):,} tokens)"
+    windows = f", {size.kv.num_window} layers keep {size.kv.window} of each request" if size.kv.num_window else ""
+    return f" (room for {int(cache_bytes / size.kv.bytes_per_token(model)):,} tokens{windows})"
 
 
-def _trainer(training: TrainingConfig, size: ModelSize | None) -> Estimate:
+def kv_room_bytes(model: VllmModel, size: ModelSize, card_gb: float | None, overhead_gb: float) -> float | None:
+    """What is left for the KV cache on each GPU (or on the machine); None where that is not known."""
+    engine = model.engine
+    if engine.kv_cache_memory_bytes is not None:
+        return float(engine.kv_cache_memory_bytes)
+    if not model.resources.num_gpus or card_gb is None:
+        return None
+    return (engine.gpu_memory_utilization * card_gb - weights_gb(model, size) - overhead_gb) * GB
+
+
+def _trainer(training: TrainingConfig, size: ModelSize | None, attention: str | None) -> Estimate:
     on = "gpu" if training.resources_per_worker.get("GPU") else "cpu"
     of_what = "per GPU" if on == "gpu" else "of main memory"
     if size is None:
         return Estimate("train worker", training.num_workers, None, of_what, "the target's files are not here")
-    stage, (weights, gradients, optimizer) = zero_stage(training), _worker_parts(training, size)
-    total = weights + gradients + WORKER_OVERHEAD_GB[on]
-    parts = f"ZeRO-{stage}: weights {weights:.1f} + gradients {gradients:.1f}"
+    worker, kept = worker_parts(training, size.num_params), kept_for_backward(training, size, attention)
+    total = worker.weights + worker.gradients + WORKER_OVERHEAD_GB[on]
+    text = f"ZeRO-{zero_stage(training)}: weights {worker.weights:.1f} + gradients {worker.gradients:.1f}"
+    temporaries = worker.temporaries
     if on == "gpu" and offloads_optimizer(training):
-        parts += f" (optimizer {optimizer:.1f} in main memory)"
+        temporaries = 0.0
+        text += f" (optimizer {worker.optimizer:.1f} in main memory)"
     else:
-        total += optimizer
-        parts += f" + optimizer {optimizer:.1f}"
-    parts += f" + overhead {WORKER_OVERHEAD_GB[on]:g}, without activations"
-    return Estimate("train worker", training.num_workers, total, of_what, parts)
+        total += worker.optimizer
+        text += f" + optimizer {worker.optimizer:.1f}"
+    if kept is None:
+        total += temporaries
+        text += f" + AdamW's temporaries {temporaries:.1f} + overhead {WORKER_OVERHEAD_GB[on]:g}, without activations"
+        return Estimate("train worker", training.num_workers, total, of_what, text)
+    total += max(kept.total, temporaries)
+    checkpointed = "with" if training.gradient_checkpointing else "without"
+    text += f" + the larger of activations {kept.total:.1f} (layers {kept.layers:.1f} {checkpointed} gradient "
+    text += f"checkpointing, logits {kept.logits:.1f}; {training.micro_batch_size} x {training.max_length} tokens) "
+    text += f"and AdamW's temporaries {temporaries:.1f} + overhead {WORKER_OVERHEAD_GB[on]:g}"
+    return Estimate("train worker", training.num_workers, total, of_what, text)
 
 
-def _worker_parts(training: TrainingConfig, size: ModelSize) -> tuple[float, float, float]:
-    """Weights, gradients and optimizer state of one worker, GB."""
-    stage = zero_stage(training)
-    weights, gradients, optimizer = (size.num_params * b / GB for b in TRAIN_BYTES[training.dtype])
-    optimizer /= training.num_workers if stage >= 1 else 1
-    gradients /= training.num_workers if stage >= 2 else 1
-    weights /= training.num_workers if stage >= 3 else 1
-    return weights, gradients, optimizer
+def kept_for_backward(training: TrainingConfig, size: ModelSize, attention: str | None) -> Activations | None:
+    """None where config.json does not say how wide the model is."""
+    return None if size.layers is None else activations(training, size.layers, attention)
 
 
 def resting_gb(training: TrainingConfig, size: ModelSize) -> float:
     """What a worker that has left its card keeps in main memory, GB: there are no gradients between rounds."""
-    weights, _, optimizer = _worker_parts(training, size)
-    return weights + optimizer
-
-
-def zero_stage(training: TrainingConfig) -> int:
-    """The ZeRO stage asked for; 0 where the DeepSpeed configuration names none."""
-    section = training.deepspeed.get("zero_optimization")
-    stage = section.get("stage", 0) if isinstance(section, dict) else 0
-    return stage if stage in (0, 1, 2, 3) else 0
-
-
-def offloads_optimizer(training: TrainingConfig) -> bool:
-    """Whether AdamW's state lies, and AdamW runs, outside the GPU."""
-    section = training.deepspeed.get("zero_optimization")
-    offload = section.get("offload_optimizer") if isinstance(section, dict) else None
-    return isinstance(offload, dict) and offload.get("device") in ("cpu", "nvme")
+    parts = worker_parts(training, size.num_params)
+    return parts.weights + parts.optimizer

@@ -99,7 +99,7 @@ def sharing_lines(config: FusionConfig, nodes: Sequence[Node], sizes: dict[str, 
             harvest = f"{card.utilization:.0%} by its engines"
             if card_gb is not None:
                 harvest = f"{card.harvest_gb(card_gb):.1f} of {card_gb:g} GB"
-            needs = "not known" if training is None else f"about {training:.1f} GB, without activations"
+            needs = "not known" if training is None else f"about {training:.1f} GB"
             yield f"card {number + 1} of {name}: harvest {harvest}; training {needs}"
         asleep = "not known" if at.asleep_gb is None else f"{at.asleep_gb:.1f} GB"
         there = "" if at.node.memory_gb is None else f" of {at.node.memory_gb:g} GB"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bohdi_ray.config import FusionConfig, VllmModel
+from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.prompts import TemplateSet
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.layout.machines import this_machine
@@ -12,13 +12,14 @@ from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, placement
 from bohdi_ray.layout.shared_cards import sharing_errors
 from bohdi_ray.layout.unproved import unproved_errors
 from bohdi_ray.observe.trackers import tracker_errors
-from bohdi_ray.preflight.cards import card_errors
+from bohdi_ray.preflight.cards import card_errors, check_kv_room, hosted_models
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.hub import Hub
 from bohdi_ray.preflight.inputs import check_remote_sources, check_seed, checked_templates
 from bohdi_ray.preflight.learning import learning_errors
 from bohdi_ray.preflight.models import check_model
 from bohdi_ray.preflight.run_dir import run_dir_errors
+from bohdi_ray.training.attention import check_name
 from bohdi_ray.training.ds_config import check_deepspeed
 
 
@@ -38,8 +39,10 @@ def preflight(
         check_deepspeed(config.training.deepspeed)
     except ConfigError as error:
         findings.problems.append(error)
+    _check_attention_name(config, nodes, findings)
     findings.problems += run_dir_errors(config.run_dir, resume)
     findings.problems += tracker_errors(config.observe)
+    check_kv_room(config, nodes, findings)
     if nodes is None:
         findings.notes.append("placement: the nodes the run would get are not known")
     else:
@@ -72,10 +75,11 @@ def local_node(config: FusionConfig) -> Node:
     )
 
 
-def hosted_models(config: FusionConfig) -> dict[str, VllmModel]:
-    """Every model that an engine of ours loads, by its place in the configuration."""
-    models = {f"sources.{i}": m for i, m in enumerate(config.sources) if isinstance(m, VllmModel)}
-    return {**models, "target": config.target}
+def _check_attention_name(config: FusionConfig, nodes: Sequence[Node] | None, findings: Findings) -> None:
+    try:
+        check_name(config.training.attn_implementation, None if nodes is None else any(n.num_gpus for n in nodes))
+    except ConfigError as error:
+        findings.problems.append(error)
 
 
 def _check_models(config: FusionConfig, prompts: TemplateSet | None, findings: Findings, hub: Hub | None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.layout.memory import ModelSize
+from bohdi_ray.training.attention import Attention
 
 
 @dataclass(slots=True)
@@ -17,6 +18,7 @@ class Findings:
     sizes: dict[str, ModelSize | None] = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)  # nothing wrong, and yet hardly what is wanted
     hub: list[str] = field(default_factory=list)  # which commit of a hub model was looked at
+    attention: Attention | None = None  # what the target trains with; None: its files are not here, or it is refused
     unchecked: list[str] = field(default_factory=list)  # models that are hub ids, by name, that nobody looked at
 
     def raise_if_wrong(self) -> None:

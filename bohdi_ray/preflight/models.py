@@ -25,6 +25,7 @@ from bohdi_ray.preflight.hub import Hub, HubUnreachable
 from bohdi_ray.preflight.templates import check_templates
 from bohdi_ray.quickstart import default_cache_dir
 from bohdi_ray.records import ROLES
+from bohdi_ray.training.attention import attention_for
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 # Whatever engines and trainer read beside the weights; a file that is missing is another check's affair.
@@ -52,6 +53,11 @@ def check_model(
     findings.sizes[model.name] = size
     if model is config.target and (error := target_error(_whole_config(folder), model.model)) is not None:
         findings.problems.append(error)
+    if model is config.target:
+        try:
+            findings.attention = attention_for(config.training.attn_implementation, _whole_config(folder))
+        except ConfigError as error:
+            findings.problems.append(error)
     teaches_reasoning = model is config.target and config.training.reasoning == "keep"
     findings.problems += template_errors(at, model, folder, teaches_reasoning)
     _check_vocabulary(at, model, folder, findings)

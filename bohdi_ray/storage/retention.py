@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from bohdi_ray.storage.node_files import OPTIMIZER
 from bohdi_ray.storage.run_dir import COMMIT, RunDir, checkpoint_dir
 
 
@@ -33,6 +34,14 @@ def checkpoints_to_delete(
 def rounds_with_optimizer(run: RunDir, committed: Collection[int]) -> list[int]:
     """Those of the committed rounds that hold a whole optimizer state (it has a COMMIT of its own), ascending."""
     return [round for round in sorted(committed) if run.exists(f"{checkpoint_dir(round)}/optimizer/{COMMIT}")]
+
+
+def drop_optimizers(run: RunDir, committed: Collection[int], resume_round: int) -> None:
+    """Removes the optimizer states of the committed rounds before the one that a start of the workers would go on from:
+    nothing loads them again, and each is many times as large as the weights beside it. Their weights stay."""
+    for round in committed:
+        if round < resume_round:
+            run.delete(f"{checkpoint_dir(round)}/{OPTIMIZER}")
 
 
 def delete_checkpoints(run: RunDir, rounds: Collection[int]) -> None:

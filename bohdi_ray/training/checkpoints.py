@@ -34,7 +34,8 @@ from bohdi_ray.storage.places import COMMIT, place_of, storage_errors, sync
 from bohdi_ray.storage.run_dir import BASE, ROUND_NAME, round_name
 
 log = logging.getLogger(__name__)
-REMEDY = "restore it from a copy, or remove its folder: training then goes on from the checkpoint before"
+REMEDY = "restore it from a copy, or remove its folder: training then goes on from the checkpoint before that has an "
+REMEDY += "optimizer state, or from version 0; or from the newest weights: bohdi resume RUN --reset-optimizer"
 STEP_NAME = re.compile(r"step-(\d+)")
 _FORGOTTEN = "FORGOTTEN"  # in the place of an optimizer state that was given up
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.memory import offloads_optimizer
+from bohdi_ray.layout.training_memory import offloads_optimizer
+from bohdi_ray.training.ds_keys import key_errors
 
 # DeepSpeed's key -> our field that decides it.
 FILLED_IN = {
@@ -34,7 +35,8 @@ FILLED_IN = {
 
 
 def check_deepspeed(mapping: Mapping[str, Any]) -> None:
-    """Refuses keys that are filled in from other fields, and stages other than ZeRO 1, 2 and 3. Raises ConfigError."""
+    """Refuses keys that are filled in from other fields, keys and kinds of value that DeepSpeed does not know, and
+    stages other than ZeRO 1, 2 and 3. Raises ConfigError."""
     for key, ours in FILLED_IN.items():
         if key in mapping:
             raise ConfigError(
@@ -46,6 +48,8 @@ def check_deepspeed(mapping: Mapping[str, Any]) -> None:
         raise ConfigError(
             "training.deepspeed.zero_optimization.stage", stage, "must be 1, 2 or 3", "Set it; 2 is the paper's."
         )
+    for error in key_errors(mapping):
+        raise error
 
 
 def complete_deepspeed(training: TrainingConfig) -> dict[str, Any]:

@@ -27,13 +27,18 @@ if not torch.cuda.is_available():
 import deepspeed
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.engines.probe import Probe
-from bohdi_ray.layout.memory import offloads_optimizer, zero_stage
+from bohdi_ray.engines.probe import Probe, compare
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.training_memory import offloads_optimizer, zero_stage
 from bohdi_ray.records import TrainingRow
+from bohdi_ray.training.attention import FIELD as ATTENTION
+from bohdi_ray.training.buffers import restore_buffers
 from bohdi_ray.training.ds_config import complete_deepspeed
-from bohdi_ray.training.encode import Batch, EncodedRow, Encoder, Rejected, empty_batch, make_batch, micro_batches
+from bohdi_ray.training.encode import Batch, Encoder, Rejected, empty_batch
 from bohdi_ray.training.kernels import prepare_kernels
+from bohdi_ray.training.moments import release_moments
 from bohdi_ray.training.objectives import OBJECTIVES, to_tensors
+from bohdi_ray.training.packing import choose_layout
 from bohdi_ray.training.steps import learning_rate, schedule_length
 from bohdi_ray.training.weights import (
     files_of_version,
@@ -101,7 +106,7 @@ class Learner:
         if optimizer_dir is not None:
             loaded, _ = self._engine.load_checkpoint(optimizer_dir, tag=OPTIMIZER_TAG)
             assert loaded is not None, f"no optimizer state in {optimizer_dir}"
-        self.packing = training.packing and self._keeps_rows_apart()
+        self._layout = choose_layout(training, self._row_loss_sums, self._on_all_ranks)
 
     def _start_engine(self, weights_dir: str, base_dir: str, trust_remote_code: bool) -> tuple[Any, torch.dtype]:
         ds_config = complete_deepspeed(self._training)
@@ -119,7 +124,9 @@ class Learner:
             attn_implementation=self._training.attn_implementation,
             trust_remote_code=trust_remote_code,
         )
-        del keep_alive
+        if keep_alive is not None:
+            del keep_alive
+            restore_buffers(model, dtype)
         stored_dtype = _stored_dtype(weights_dir)
         model.config.use_cache = False
         if self._training.gradient_checkpointing:
@@ -129,12 +136,17 @@ class Learner:
         engine, *_ = deepspeed.initialize(model=model, model_parameters=parameters, config=ds_config)
         return engine, stored_dtype
 
+    @property
+    def packing(self) -> bool:
+        """Whether several rows share a line."""
+        return self._layout.packing
+
     # Learning
 
     def step(self, rows: Sequence[TrainingRow]) -> StepResult:
         """One optimizer step on this rank's share of a global step. Without any answer token nothing is updated."""
         encoded, rejected = self.encoder.encode_all(rows)
-        batches = self._batches(encoded)
+        batches = self._layout.batches(encoded)
         own = [
             sum(b.num_answer_tokens for b in batches),
             sum(b.num_tokens for b in batches),
@@ -176,7 +188,7 @@ class Learner:
 
     def reset_optimizer(self) -> None:
         """Forgets AdamW's moments; they start at zero with the next step. Float32 master weights stay."""
-        self._engine.optimizer.optimizer.state.clear()
+        release_moments(self._engine.optimizer, self._engine.module.parameters())
 
     # Taking turns on the card
 
@@ -193,20 +205,17 @@ class Learner:
 
     # Measuring
 
-    @torch.no_grad()
     def row_losses(self, rows: Sequence[TrainingRow]) -> list[RowLoss]:
         """Losses of this rank's rows under the present weights. Rows that cannot be encoded are left out."""
         encoded, _ = self.encoder.encode_all(rows)
-        batches = self._batches(encoded)
+        batches = self._layout.batches(encoded)
         num_batches = int(self._gathered([len(batches)]).max())
-        self._engine.eval()
         losses = []
         for number in range(num_batches):
             batch = batches[number] if number < len(batches) else empty_batch()
-            sums = self._objective(self._engine, to_tensors(batch, self._device)).row_loss_sums.tolist()
+            sums = self._row_loss_sums(batch)
             for row, loss_sum in zip(batch.rows, sums, strict=True):
                 losses.append(RowLoss(rows[row.index].sample_id, loss_sum, row.num_answer_tokens))
-        self._engine.train()
         return losses
 
     def probe(self, weights_version: int) -> Probe:
@@ -215,6 +224,20 @@ class Learner:
         probe = measure_probe(self._engine, probe_ids(self.encoder), weights_version, self._device)
         self._engine.train()
         return probe
+
+    def check_start(self, published: Probe, tolerance: float) -> None:
+        """Whether the model that is about to be trained is the one that was published; every rank must call.
+
+        Raises ConfigError: what differs between the two is how they are computed, attention above all.
+        """
+        report = compare(self.probe(published.weights_version).logprobs, published, None, tolerance)
+        if report.failure is not None:
+            name = getattr(self._engine.module.config, "_attn_implementation", None)
+            rule = f"version {published.weights_version} computes something else in training than where it was made "
+            rule += f"(attention {name}, ZeRO-{self._stage}, {self._training.dtype}): log-probabilities differ by "
+            rule += f"{report.mean_abs_difference:.4f} nats per token, more than weights.tolerance {tolerance:g}"
+            remedy = "Leave training.attn_implementation out, or set it to eager."
+            raise ConfigError(ATTENTION, name, rule, remedy)
 
     # Saving
 
@@ -232,10 +255,6 @@ class Learner:
             write_weights(self._engine.module, self._files, state, folder, self._stored_dtype)
 
     # Parts
-
-    def _batches(self, encoded: Sequence[EncodedRow]) -> list[Batch]:
-        training = self._training
-        return micro_batches(encoded, training.micro_batch_size, self.packing, training.max_length)
 
     def _gathered(self, own: list[int]) -> torch.Tensor:
         """[world_size, len(own)] of every rank's numbers."""
@@ -256,26 +275,16 @@ class Learner:
         return value.cpu()
 
     @torch.no_grad()
-    def _keeps_rows_apart(self) -> bool:
-        """Whether this model, with this attention, computes a row in a pack as it does alone.
-
-        Tried, not looked up: behind another neighbour the row's losses must not move at all, and they must be those of
-        the row on its own within rounding.
-        """
+    def _row_loss_sums(self, batch: Batch) -> list[float]:
+        """Loss sums of a batch's rows under the present weights, in evaluation mode."""
         self._engine.eval()
-        row = EncodedRow(0, tuple(range(5, 25)), 1)
-        neighbours = (EncodedRow(0, tuple(range(30, 42)), 1), EncodedRow(0, tuple(range(50, 62)), 1))
-        lines = [[row], [neighbours[0], row], [neighbours[1], row]]
-        sums = [
-            self._objective(self._engine, to_tensors(make_batch([line], True), self._device)).row_loss_sums[-1].item()
-            for line in lines
-        ]
+        sums = self._objective(self._engine, to_tensors(batch, self._device)).row_loss_sums.tolist()
         self._engine.train()
-        alone, behind, behind_other = sums
-        apart = behind == behind_other and abs(alone - behind) <= 0.02 * abs(alone)
-        if not apart:
-            logger.warning("rows in a pack influence each other in this model (%s): rows are padded instead", sums)
-        return apart
+        return sums
+
+    def _on_all_ranks(self, answer: bool) -> bool:
+        """Whether the answer is yes on every rank."""
+        return bool(self._gathered([int(answer)]).min())
 
 
 def _stored_dtype(weights_dir: str) -> torch.dtype:

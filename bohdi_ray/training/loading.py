@@ -16,6 +16,7 @@ from typing import Any
 
 from bohdi_ray.engines.families.targets import is_wrapper, quantization_of, target_error, text_tower_of
 from bohdi_ray.errors import BohdiError, ConfigError, RunDirError
+from bohdi_ray.training.attention import attention_for
 from bohdi_ray.training.checkpoint_tensors import tensor_files
 
 EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
@@ -148,9 +149,13 @@ def read_config(folder: str) -> dict[str, Any]:
 
 
 def _loaded(kind: Any, folder: str, broken: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
-    """Model and loading report. Raises what `broken` makes of a reason when tensors are missing or do not fit."""
+    """Model, with its family's attention, and loading report. Raises what `broken` makes of a reason when tensors are
+    missing or do not fit."""
     from safetensors import SafetensorError
 
+    config = options.get("config")
+    known = read_config(folder) if config is None else config.to_dict()
+    options["attn_implementation"] = attention_for(options.get("attn_implementation"), known).name
     try:
         network, info = kind.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **options

@@ -30,8 +30,8 @@ import torch.distributed as dist
 from ray.train.torch import get_device
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.engines.probe import PROBE_FILE, write_probe
-from bohdi_ray.errors import ConfigError
+from bohdi_ray.engines.probe import PROBE_FILE, read_probe, write_probe
+from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.storage.lease import Claim
 from bohdi_ray.storage.node_files import plain_files, scratch_of, upload
 from bohdi_ray.storage.places import storage_errors
@@ -176,9 +176,12 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
         except ValueError as error:
             remedy = "Use as many workers as then, or go on with the weights alone: bohdi resume RUN --reset-optimizer."
             raise ConfigError("training.num_workers", world_size, str(error), remedy) from None
+        if optimizer_folder is None and not read_state(folder).has_optimizer:
+            # Never begin anew without a word: a later start went on from a newer state, and this one was let go.
+            raise RunDirError(f"the optimizer state in {folder} is gone; training goes on from a newer one")
     with ExitStack() as reading:
         here = [reading.enter_context(plain_files(part)) for part in (folder, version_dir(checkpoints_dir, 0))]
-        return Learner(
+        learner = Learner(
             config,
             os.path.join(here[0], WEIGHTS),
             here[1],
@@ -186,6 +189,9 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
             optimizer_folder and reading.enter_context(plain_files(optimizer_folder)),
             resume.num_optimizer_steps,
         )
+        if not resume.steps_done:  # a checkpoint within a round is no version, and has no probe
+            learner.check_start(read_probe(os.path.join(here[0], PROBE_FILE)), config.weights.tolerance)
+        return learner
 
 
 def start_tally(setup: LoopConfig, resume: ResumePoint) -> RoundTally:

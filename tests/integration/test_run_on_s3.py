@@ -18,6 +18,7 @@ from bohdi_ray import cli
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.fusion import fuse
 from bohdi_ray.storage import node_files
+from bohdi_ray.storage.retention import rounds_with_optimizer
 from bohdi_ray.storage.run_dir import RunDir, weights_dir
 from bohdi_ray.storage.samples import SampleStore
 
@@ -92,6 +93,7 @@ def test_retention_on_s3_keeps_the_newest_and_a_node_keeps_few_copies(s3_address
     run = RunDir.open(s3_address)
     kept = run.committed_rounds()
     assert kept[-1] == 4 and len(kept) <= 4 and 0 not in kept
+    assert rounds_with_optimizer(run, kept) == [4], "one optimizer state is kept, the newest"
     assert {name for name in run.names("checkpoints") if name.startswith("round-")} == {f"round-{r}" for r in kept}
     copies = [path for path in node_files.node_folder().glob("copies/*") if path.is_dir()]
     assert 0 < len(copies) <= node_files.KEEP

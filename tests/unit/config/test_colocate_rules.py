@@ -154,7 +154,7 @@ def test_the_plan_shows_both_turns_of_every_card():
     config = sharing(0.45, 0.45)
     nodes = [Node("a", num_cpus=16, num_gpus=1, gpu_name="L4", memory_gb=64)]
     text = plan_text(config, Findings(sizes={"m0": SIZE, "m1": SIZE}), nodes)
-    # 0.9 * 24 + 1.5; two engines' 1.5 and the worker's 2 + 4 + 12 + 1.5
-    assert "card 1 of a: harvest 23.1 of 24 GB; training about 22.5 GB, without activations" in text
+    # 0.9 * 24 + 1.5; two engines' 1.5 and the worker's 2 + 4 + 12 + 4 while AdamW steps + 1.5
+    assert "card 1 of a: harvest 23.1 of 24 GB; training about 26.5 GB" in text
     assert "asleep on a: 18.0 GB of 64 GB of main memory" in text
     assert "placement colocate" in text

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.storage.retention import checkpoints_to_delete, delete_checkpoints, rounds_with_optimizer
+from bohdi_ray.storage.retention import (
+    checkpoints_to_delete,
+    delete_checkpoints,
+    drop_optimizers,
+    rounds_with_optimizer,
+)
 from bohdi_ray.storage.run_dir import RunDir, checkpoint_dir
 
 
@@ -57,3 +62,23 @@ def test_rounds_with_an_optimizer_state_are_those_whose_folder_has_one(run: RunD
     run.write_bytes(f"{checkpoint_dir(2)}/optimizer/COMMIT", b"")
     run.write_bytes(f"{checkpoint_dir(3)}/optimizer/state.pt", b"half written")
     assert rounds_with_optimizer(run, [10, 0, 2, 3]) == [2, 10]
+
+
+def test_of_the_optimizer_states_one_is_kept_and_all_weights_stay(run: RunDir):
+    for round in range(4):
+        run.write_bytes(f"{checkpoint_dir(round)}/weights/w", b"w")
+        run.write_bytes(f"{checkpoint_dir(round)}/optimizer/state.pt", b"moments")
+        run.write_bytes(f"{checkpoint_dir(round)}/optimizer/COMMIT", b"")
+        run.commit(checkpoint_dir(round), {})
+    # The state of round 3 may be committed without the queue having heard of it: a start would still load that of 2.
+    drop_optimizers(run, run.committed_rounds(), resume_round=2)
+    drop_optimizers(run, run.committed_rounds(), resume_round=2)  # a crash may make it happen twice
+    assert rounds_with_optimizer(run, range(4)) == [2, 3]
+    assert run.committed_rounds() == [0, 1, 2, 3] and run.exists(f"{checkpoint_dir(0)}/weights/w")
+    assert not run.exists(f"{checkpoint_dir(1)}/optimizer/state.pt")
+
+
+def test_before_the_first_saved_optimizer_none_is_dropped(run: RunDir):
+    run.write_bytes(f"{checkpoint_dir(0)}/optimizer/COMMIT", b"")
+    drop_optimizers(run, [0], resume_round=-1)
+    assert rounds_with_optimizer(run, [0]) == [0]

@@ -6,7 +6,7 @@ import pytest
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.memory import zero_stage
+from bohdi_ray.layout.training_memory import zero_stage
 from bohdi_ray.training.ds_config import FILLED_IN, check_deepspeed, complete_deepspeed
 
 

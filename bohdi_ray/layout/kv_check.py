@@ -1,0 +1,54 @@
+"""Engines whose KV cache is too small for their window: vLLM would refuse to start them. Pure.
+
+Called by the preflight for every hosted model whose files are known. What is sure is an error with the number that
+would fit; what hangs on an estimate (the overhead on a GPU, a model whose layers are not known) is a note.
+"""
+
+from __future__ import annotations
+
+from bohdi_ray.config import VllmModel
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.kv_room import Shortage, rounded_up, shortage
+from bohdi_ray.layout.memory import ENGINE_OVERHEAD_GB, GB, ModelSize, kv_room_bytes
+
+MOST_UTILIZATION = 0.95
+
+
+def kv_findings(
+    at: str, model: VllmModel, size: ModelSize, card_gb: float | None
+) -> tuple[list[ConfigError], list[str]]:
+    """Errors and notes about one model. `at` is its place in the configuration; GPU counts must be resolved;
+    `card_gb` is the memory of the cards it would get (None: not known)."""
+    window = model.engine.max_model_len or size.max_positions
+    most = kv_room_bytes(model, size, card_gb, overhead_gb=0.0)
+    if size.kv is None or window is None or most is None:
+        return [], []
+    if (short := shortage(size.kv, window, most, model)) is not None:
+        if size.kv.sure and (model.engine.kv_cache_memory_bytes is not None or most > 0):
+            return [_error(at, model, short, card_gb)], []
+        return [], [f"{model.name}: as far as is known, {short.rule()}; vLLM may refuse to start it"]
+    likely = kv_room_bytes(model, size, card_gb, ENGINE_OVERHEAD_GB["gpu"])
+    if likely is not None and (short := shortage(size.kv, window, likely, model)) is not None:
+        remedy = f"Lower engine.max_model_len to {short.most_tokens}, or raise engine.gpu_memory_utilization"
+        return [], [f"{model.name}: {short.rule()} by estimate; vLLM may refuse to start it. {remedy}"]
+    return [], []
+
+
+def _error(at: str, model: VllmModel, short: Shortage, card_gb: float | None) -> ConfigError:
+    engine = model.engine
+    remedies = []
+    if short.most_tokens:
+        remedies.append(f"lower engine.max_model_len to {short.most_tokens} at most")
+    if engine.kv_cache_memory_bytes is not None:
+        remedies.append(f"raise engine.kv_cache_memory_bytes to {int(short.needed_bytes * 1.02) + 1} or more")
+    elif card_gb is not None:
+        missing = short.needed_bytes - short.room_bytes + ENGINE_OVERHEAD_GB["gpu"] * GB
+        share = rounded_up(engine.gpu_memory_utilization + missing / GB / card_gb)
+        if share <= MOST_UTILIZATION:
+            remedies.append(f"raise engine.gpu_memory_utilization to {share:g}")
+        remedies.append("split the model over more GPUs (engine.tensor_parallel_size)")
+    rule = f"{short.rule()}; vLLM does not start with less" + (
+        "" if engine.max_model_len else " (the model's own window)"
+    )
+    text = ", or ".join(remedies) + "."
+    return ConfigError(f"{at}.engine.max_model_len", engine.max_model_len, rule, text[0].upper() + text[1:])

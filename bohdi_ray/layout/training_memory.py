@@ -1,0 +1,156 @@
+"""Memory and disk that training takes, estimated from the target's configuration. Pure.
+
+Called by memory.py, shared_cards.py and `bohdi plan`. B is the bytes of a number in `training.dtype`, N the workers.
+
+    a worker        weights + gradients + optimizer + the larger of activations and AdamW's temporaries + overhead
+    by parameter    bytes: bfloat16 2 + 4 + 12 (gradients are added up in float32; master and two moments of AdamW
+                    in float32), float32 4 + 4 + 12. ZeRO 1 shares the optimizer's part, 2 gradients too, 3 all
+                    (each / N)
+    temporaries     while AdamW steps, of the optimizer's share: 4 bytes on a GPU (the root of the second moment),
+                    8 on a CPU (and its quotient)
+    activations     what is kept for the backward pass, of `micro_batch_size` lines of `max_length` tokens:
+        a layer     for each token   hidden * 2 * (4 + 2 B)   two norms: a float32 copy, normalised, scaled
+                                     + query width * 5 B      queries, keys and values as wide as them, two outputs
+                                     + MLP width * 4 B        gate, up, activated, product
+                                     + line * B               packed rows: the mask, which sdpa keeps for each layer
+                                     eager: + heads * line * (4 + B), with a soft cap one B more
+        checkpointed    hidden * B for each layer, and one layer as above
+        logits      for each token   vocabulary * LOGIT_COPIES * B, a soft cap two more: as if every token were an
+                    answer's; and their float32 copies of 512 tokens at a time (objectives.py)
+    disk            keep_checkpoints + 1 versions of the weights (the next is written before one goes), version 0 and
+                    the best one, RUN/target and RUN/best, and two optimizer states (the old one goes once the new one
+                    is committed): by parameter 12 bytes and the weights again; none with `reset_optimizer`
+
+Compared with what torch allocates on a CPU: docs/benchmarks.md has the differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bohdi_ray.config import TrainingConfig
+
+GB = 1e9
+# (weights, gradients, optimizer), bytes per parameter
+TRAIN_BYTES = {"bfloat16": (2, 4, 12), "float32": (4, 4, 12)}
+NUM_BYTES = {"bfloat16": 2, "float32": 4}
+TEMPORARY_BYTES = {"gpu": 4, "cpu": 8}
+LOGIT_COPIES, CAP_COPIES = 4, 2
+CHUNK_TOKENS, FLOAT32_COPIES = 512, 3
+OPTIMIZER_FILE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """Widths of a decoder, in numbers per token."""
+
+    num_layers: int
+    hidden: int
+    query: int
+    mlp: int  # of the experts a token goes through, where there are some
+    num_heads: int
+    vocab: int
+    logit_cap: bool
+    attention_cap: bool
+
+
+def layer_shape(config: Mapping[str, Any]) -> LayerShape | None:
+    """From the language model's config.json; None where it does not say."""
+    hidden, layers, heads, vocab = (
+        config.get(name) for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    )
+    if not (hidden and layers and heads and vocab):
+        return None
+    experts = config.get("num_experts_per_tok") or 0
+    mlp = config.get("moe_intermediate_size") if experts else None
+    mlp = mlp or config.get("intermediate_size") or 4 * hidden
+    mlp = max(mlp) if isinstance(mlp, list) else mlp
+    query = heads * (config.get("head_dim") or hidden // heads)
+    caps = bool(config.get("final_logit_softcapping")), bool(config.get("attn_logit_softcapping"))
+    return LayerShape(layers, hidden, query, mlp * max(1, experts), heads, vocab, *caps)
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """GB a worker keeps for the backward pass."""
+
+    layers: float
+    logits: float
+
+    @property
+    def total(self) -> float:
+        return self.layers + self.logits
+
+
+def activations(training: TrainingConfig, shape: LayerShape, attention: str | None = None) -> Activations:
+    """At most, for a micro-batch of full lines. `attention` is the implementation in use; None: sdpa."""
+    b, tokens = NUM_BYTES[training.dtype], training.micro_batch_size * training.max_length
+    layer = shape.hidden * 2 * (4 + 2 * b) + shape.query * 5 * b + shape.mlp * 4 * b
+    if attention == "eager":
+        layer += shape.num_heads * training.max_length * (4 + b + b * shape.attention_cap)
+    elif attention in (None, "sdpa") and training.packing:
+        layer += training.max_length * b
+    if training.gradient_checkpointing:
+        layers = shape.num_layers * shape.hidden * b + layer
+    else:
+        layers = shape.num_layers * layer
+    copies = LOGIT_COPIES + CAP_COPIES * shape.logit_cap
+    logits = tokens * shape.vocab * copies * b + min(tokens, CHUNK_TOKENS) * shape.vocab * 4 * FLOAT32_COPIES
+    return Activations(tokens * layers / GB, logits / GB)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """GB of one worker, without what stands on a device anyway."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    temporaries: float
+
+
+def worker_parts(training: TrainingConfig, num_params: int) -> WorkerParts:
+    """Shares of one worker by the ZeRO stage."""
+    stage, workers = zero_stage(training), training.num_workers
+    weights, gradients, optimizer = (num_params * b / GB for b in TRAIN_BYTES[training.dtype])
+    on = "gpu" if training.resources_per_worker.get("GPU") and not offloads_optimizer(training) else "cpu"
+    temporaries = num_params * TEMPORARY_BYTES[on] / GB
+    return WorkerParts(
+        weights / (workers if stage >= 3 else 1),
+        gradients / (workers if stage >= 2 else 1),
+        optimizer / (workers if stage >= 1 else 1),
+        temporaries / (workers if stage >= 1 else 1),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """GB that the run's checkpoints take at most, and what a round adds before older ones go."""
+
+    version: float
+    optimizer: float  # of one state; 0 with reset_optimizer
+    most: float
+
+
+def checkpoint_disk(training: TrainingConfig, num_params: int, stored_bytes: int) -> Disk:
+    """Weights are published in the model's own number format, `stored_bytes` in all."""
+    version = stored_bytes / GB
+    saved = OPTIMIZER_FILE_BYTES + NUM_BYTES[training.dtype]
+    optimizer = 0.0 if training.reset_optimizer else num_params * saved / GB
+    return Disk(version, optimizer, (training.keep_checkpoints + 1 + 2 + 2) * version + 2 * optimizer)
+
+
+def zero_stage(training: TrainingConfig) -> int:
+    """The ZeRO stage asked for; 0 where the DeepSpeed configuration names none."""
+    section = training.deepspeed.get("zero_optimization")
+    stage = section.get("stage", 0) if isinstance(section, dict) else 0
+    return stage if stage in (0, 1, 2, 3) else 0
+
+
+def offloads_optimizer(training: TrainingConfig) -> bool:
+    """Whether AdamW's state lies, and AdamW runs, outside the GPU."""
+    section = training.deepspeed.get("zero_optimization")
+    offload = section.get("offload_optimizer") if isinstance(section, dict) else None
+    return isinstance(offload, dict) and offload.get("device") in ("cpu", "nvme")

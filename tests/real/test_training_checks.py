@@ -1,0 +1,93 @@
+"""AdamW afresh every round, packs that are kept apart, and a start that proves the model, under real DeepSpeed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training_support import tiny_config
+
+from bohdi_ray.training.weights import publish_base
+
+HERE = Path(__file__).parent
+DEADLINE_S = 240
+
+
+def run_checks(folder: Path, world_size: int, *checks: str) -> list:
+    """Runs the checks on `world_size` processes and returns what rank 0 wrote."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    paths = os.pathsep.join([str(HERE.parents[1]), str(HERE), str(HERE.parent)])
+    program = [sys.executable, str(HERE / "training_checks.py")]
+    processes = [
+        subprocess.Popen(
+            [*program, str(rank), str(world_size), port, str(folder), *checks],
+            env=os.environ | {"PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(world_size)
+    ]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=DEADLINE_S)
+            assert process.returncode == 0, output[-4000:]
+    finally:
+        for process in processes:
+            process.kill()
+    return [json.loads((folder / f"{check}.json").read_text()) for check in checks]
+
+
+@pytest.fixture
+def folder(tiny_model_dir, tmp_path):
+    model = tiny_model_dir("llama", tie_word_embeddings=True)
+    shutil.copytree(model, tmp_path / "model")
+    publish_base(tiny_config(model).target, str(tmp_path / "base"))
+    return tmp_path
+
+
+def assert_new_moments(results: list) -> None:
+    for result in results:
+        first, second = result["held"]
+        assert second == pytest.approx(first, rel=0.05), result
+        assert result["wrong"] < 0.02, result
+        assert result["loads"] < 1e-3, result
+
+
+@pytest.mark.timeout(2 * DEADLINE_S)
+def test_one_rank(folder):
+    """A round that starts AdamW afresh holds as much as the first and steps as a new AdamW does, at every ZeRO stage;
+    rows that share a line have the losses they have alone; a start that computes something else is refused; under
+    ZeRO-3 a model has the rotary frequencies and scales of a plainly loaded one."""
+    moments, packing, start, buffers = run_checks(folder, 1, "moments", "packing", "start_probe", "buffers")
+    assert_new_moments(moments)
+    alone = packing["losses"]["alone"]
+    for name, losses in packing["losses"].items():
+        assert losses == pytest.approx(alone, rel=1e-4), name
+    assert packing["layouts"] == {
+        "alone": [1, False, 128],
+        "one line": [1, True, 128],
+        "two lines": [1, True, 256],
+        "sdpa": [2, True, 128],
+    }
+    for stage, (field, said) in start.items():
+        assert field == "training.attn_implementation" and f"ZeRO-{stage}" in said and "0.3" in said
+    for name, (there, _, restored) in buffers.items():
+        assert there and restored == [], name
+    assert any("inv_freq" in buffer for buffer in buffers["default"][1]), (
+        "DeepSpeed no longer rounds it: see buffers.py"
+    )
+
+
+@pytest.mark.timeout(2 * DEADLINE_S)
+@pytest.mark.long
+def test_two_ranks(folder):
+    assert_new_moments(run_checks(folder, 2, "moments")[0])

@@ -32,7 +32,7 @@ class Handover:
         self._config, self._run, self._queue = config, run, queue
         self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}  # trained on, held out; by round
         self._heldout = HeldoutSubset(config.training.heldout_rows_per_round, config.seed)
-        self._texts: dict[str, tuple[str, str]] = {}  # question and answer of the rows in it
+        self._texts: dict[str, tuple[str, ...]] = {}  # question and answer of the rows in it
 
     def remember(self, past: Past) -> None:
         """The rows of closed rounds that training may still need, as the journal has them; a round whose replay is

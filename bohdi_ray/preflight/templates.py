@@ -7,8 +7,7 @@ target all of whose rows are rejected.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,6 @@ def _trials(at: str, model: VllmModel, render: FolderTemplate, is_target: bool, 
         by_kwargs.setdefault(json.dumps(_kwargs(model, role), sort_keys=True, default=str), []).append(role)
     for roles in by_kwargs.values():
         kwargs = _kwargs(model, roles[0])
-        _check_variables(at, model, roles[0], kwargs, render.template, findings)
         try:
             found = trial(
                 render,
@@ -95,18 +93,6 @@ def _trials(at: str, model: VllmModel, render: FolderTemplate, is_target: bool, 
 
 def _kwargs(model: VllmModel, role: Role) -> dict[str, Any]:
     return {**model.chat_template_kwargs, **getattr(model.sampling, role).chat_template_kwargs}
-
-
-def _check_variables(
-    at: str, model: VllmModel, role: Role, kwargs: Mapping[str, Any], template: str, findings: Findings
-) -> None:
-    """Variables that the template never reads: whoever set them wants something that does not happen."""
-    for name, value in kwargs.items():
-        if re.search(rf"\b{re.escape(name)}\b", template) is None:
-            own = name in getattr(model.sampling, role).chat_template_kwargs
-            field = f"{at}.sampling.{role}.chat_template_kwargs" if own else f"{at}.chat_template_kwargs"
-            rule = "the model's chat template does not read it"
-            findings.refuse(f"{field}.{name}", value, rule, "Remove it, or use the name that the template has.")
 
 
 def _rendered(render: FolderTemplate, tried: _Tried, model: VllmModel, prompts: TemplateSet, role: Role) -> str | None:

@@ -95,7 +95,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         ("OSError",),
-        r"does not appear to have|is not a valid model identifier|[Cc]an't load|couldn't connect|gated repo",
+        r"does not appear to have|is not a (valid model identifier|local folder)|[Cc]an't load|couldn't connect"
+        r"|gated repo|Repo id must be",
         field="model",
         rule="its files cannot be had ({text})",
         remedy="Check the folder or hub id, the revision, and who may read it.",

@@ -5,7 +5,6 @@ It starts, answers, is asked for labels, and scores a given answer as transforme
 What this CPU cannot run is refused by name (tests/unit/engines/test_families.py).
 """
 
-import asyncio
 import math
 from pathlib import Path
 
@@ -15,9 +14,6 @@ from tiny_families import FAMILIES, build_family
 
 from bohdi_ray.config.loading import load_config
 from bohdi_ray.engines import families
-from bohdi_ray.engines.engine import LLMEngine
-from bohdi_ray.engines.spec import EngineSpec
-from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import ScoreRequest
 
 pytestmark = pytest.mark.timeout(300)
@@ -35,7 +31,6 @@ BY_KIND = (
     "olmo-2",  # transformers' own class inside vLLM
 )
 PROVED = [family for family in families.FAMILIES if family.unproved_on_cpu is None]
-REFUSED = [tiny for family in families.FAMILIES if family.unproved_on_cpu is not None for tiny in family.tiny]
 OTHERS = [tiny for family in PROVED for tiny in family.tiny if tiny not in (*BY_KIND, *PAPER.values())]
 
 
@@ -131,14 +126,3 @@ def test_a_folder_whose_only_tokenizer_is_mistrals_works_as_a_source(tmp_path):
     for file in (*folder.glob("model-*.safetensors"), folder / "model.safetensors.index.json"):
         file.unlink()
     start_and_work(vllm_model(folder, system_prompt=SYSTEM), folder, "mistral-small-2501")
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_an_engine_refuses_by_name_what_this_cpu_cannot_run(tmp_path, name):
-    family = FAMILIES[name]
-    model_type = {"gemma-4": "gemma4", "gemma-3": "gemma3", "qwen3.5": "qwen3_5", "qwen2.5-vl": "qwen2_5_vl"}.get(name)
-    (tmp_path / "config.json").write_text(f'{{"model_type": "{model_type or "mistral3"}"}}')
-    engine = LLMEngine(EngineSpec(model=vllm_model(tmp_path), path=str(tmp_path)))
-    with pytest.raises(ConfigError, match="unproved here"):
-        asyncio.run(engine.start())
-    assert family.text is not None, "it is a wrapper"

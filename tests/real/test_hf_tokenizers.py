@@ -12,6 +12,8 @@ from tokenizers import Tokenizer
 from bohdi_ray.engines.chat import chat_shape, render_chat
 from bohdi_ray.engines.hf_tokenizer import load_tokenizer, model_tokenizer
 from bohdi_ray.engines.template_trial import render_of
+from bohdi_ray.records import TrainingRow
+from bohdi_ray.training.encode import EncodedRow, Encoder
 
 TEXT = "Why is the sky blue?\n\n\tdef f(x_1):  # 你好, über 3.14\n"
 MISTRAL_TYPES = {"mistral-nemo": "mistral", "mistral-small-2501": "mistral", "mistral-7b-v0.3": "mistral"}
@@ -87,6 +89,15 @@ def test_a_tekken_file_alone_is_converted_and_comes_with_a_template(tmp_path):
         assert text.startswith("<s>") and "Be brief." in text and "[INST]" in text
     (tmp_path / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     assert load_tokenizer(str(tmp_path)).chat_template.startswith("{% for m in messages")
+
+
+@pytest.mark.parametrize("name", ["mistral-small-2501", "mistral-nemo", "mistral-7b-v0.3"])
+def test_mistrals_folders_teach_answers_with_a_system_prompt(tmp_path, name):
+    """tekken.json no longer hides the template, and a system prompt that Nemo's drops stays in the prompt."""
+    encoder = Encoder(load_tokenizer(str(folder_of(name, tmp_path, "tekken_240911.json"))), "Be brief.", 200)
+    row = encoder.encode(0, TrainingRow(0, 0, "s", "Why?", "Because."))
+    assert isinstance(row, EncodedRow) and row.num_answer_tokens > 1
+    assert "Be brief." in encoder._tokenizer.decode(row.ids[: row.num_prompt])
 
 
 @pytest.mark.long

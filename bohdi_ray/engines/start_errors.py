@@ -141,6 +141,14 @@ class ErrorLine(logging.Formatter):
         return json.dumps({"kinds": raised.kinds, "text": raised.text})
 
 
+class ErrorFile(logging.FileHandler):
+    """Writes as long as its folder is there, which is until the engine has started."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if os.path.isdir(os.path.dirname(self.baseFilename)):
+            super().emit(record)
+
+
 @contextlib.contextmanager
 def errors_logged_to(folder: str, vllm_logging: Mapping[str, Any], level: str, stream: str) -> Iterator[None]:
     """Processes of vLLM that start in this block also write their exceptions into `folder`, where `logged_errors` reads
@@ -153,7 +161,7 @@ def errors_logged_to(folder: str, vllm_logging: Mapping[str, Any], level: str, s
     config["loggers"]["vllm"]["level"] = level
     config["formatters"]["bohdi"] = {"()": f"{ErrorLine.__module__}.{ErrorLine.__qualname__}"}
     config["handlers"]["bohdi"] = {
-        "class": "logging.FileHandler",
+        "class": f"{ErrorFile.__module__}.{ErrorFile.__qualname__}",
         "filename": _file(folder),
         "delay": True,
         "level": "ERROR",

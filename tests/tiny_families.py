@@ -18,9 +18,12 @@ from typing import Any
 
 import family_templates as templates
 from tiny_models import CORPUS
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HEADS, KV_HEADS, HEAD_DIM, HIDDEN, WIDE, LAYERS, WINDOW = 4, 2, 32, 128, 256, 2, 512
+QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
@@ -35,6 +38,7 @@ class Words:
     unk: str | None = None
     added: tuple[str, ...] = ()  # whole tokens that are not control tokens (<think>)
     byte_level: bool = True  # else SentencePiece's way
+    splits: str = ""  # how text is cut before bytes are taken: "qwen" or "digits"; "" is GPT-2's way
     adds_bos: bool = False  # a plain encode begins with bos
     tokenizer_class: str = "PreTrainedTokenizerFast"
 
@@ -57,6 +61,7 @@ class TinyFamily:
     sampling: Mapping[str, Any] = field(default_factory=dict)  # generation_config.json's
     beside: Callable[[Path, dict[str, Any]], None] | None = None  # writes what else a publisher puts there
     new_spelling: bool = False  # published with transformers 5: rope_parameters, dtype
+    quantization: Mapping[str, Any] | None = None  # config.json's; only MXFP4 of experts
 
 
 def build_family(name: str, folder: Path, seed: int = 0) -> Path:
@@ -74,6 +79,8 @@ def build_family(name: str, folder: Path, seed: int = 0) -> Path:
         model = getattr(transformers, family.model_class).from_config(config, dtype=torch.bfloat16)
     config = model.config
     state = {rename(key, family.renames): tensor.clone() for key, tensor in published_state(model).items()}
+    if family.quantization is not None:
+        state = with_packed_experts(state)
     write_shards(state, folder, family.shards)
     write_config(family, config, type(model).__name__, folder)
     write_generation_config(family, config, tokenizer, folder)
@@ -133,7 +140,14 @@ def train_tokenizer(words: Words) -> Tokenizer:
     special = [AddedToken(token, special=True, normalized=False) for token in words.special]
     if words.byte_level:
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        if words.splits in ("qwen", "digits"):
+            tokenizer.normalizer = normalizers.NFC() if words.splits == "qwen" else None
+            first = pre_tokenizers.Split(Regex(QWEN_SPLIT), "isolated")
+            first = first if words.splits == "qwen" else pre_tokenizers.Digits(individual_digits=True)
+            then = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words.splits == "digits")
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence([first, then])
+        else:
+            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(
@@ -217,6 +231,8 @@ def write_shards(state: Mapping[str, Any], folder: Path, num_shards: int) -> Non
 def write_config(family: TinyFamily, config: Any, architecture: str, folder: Path) -> None:
     content = config.to_dict() | {"architectures": [architecture]}
     content.pop("_name_or_path", None)
+    if family.quantization is not None:
+        content["quantization_config"] = dict(family.quantization)
     if not family.new_spelling:
         content = old_spelling(content) | {"transformers_version": "4.51.0"}
     write_json(folder / "config.json", content)
@@ -250,6 +266,30 @@ def write_generation_config(family: TinyFamily, config: Any, tokenizer: Tokenize
     }
     content = {key: value for key, value in content.items() if value is not None}
     write_json(folder / "generation_config.json", content)
+
+
+def with_packed_experts(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The experts' matrices in MXFP4, as gpt-oss has them: two numbers a byte, one exponent for 32 of them."""
+    packed = {}
+    for name, tensor in state.items():
+        if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            packed[f"{name}_blocks"], packed[f"{name}_scales"] = mxfp4(tensor.float().transpose(1, 2))
+        else:
+            packed[name] = tensor
+    return packed
+
+
+def mxfp4(rows: Any) -> tuple[Any, Any]:
+    """[..., n] as blocks [..., n / 32, 16] and scales [..., n / 32], both uint8."""
+    import torch
+
+    groups = rows.reshape(*rows.shape[:-1], -1, 32)
+    exponents = torch.floor(torch.log2(groups.abs().amax(-1).clamp_min(2.0**-100))) - 2  # the largest number is 6
+    levels = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+    scaled = groups / 2.0 ** exponents[..., None]
+    codes = (scaled.abs()[..., None] - levels).abs().argmin(-1) + 8 * (scaled < 0)
+    blocks = codes[..., 0::2] + 16 * codes[..., 1::2]
+    return blocks.to(torch.uint8), (exponents + 127).to(torch.uint8)
 
 
 # What publishers put beside the Hugging Face files.
@@ -374,14 +414,20 @@ SMALL_WORDS = Words(
     adds_bos=True,
 )
 QWEN_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-QWEN_WORDS = Words(QWEN_SPECIAL, "<|im_end|>", pad="<|endoftext|>", tokenizer_class="Qwen2Tokenizer")
+QWEN_WORDS = Words(QWEN_SPECIAL, "<|im_end|>", pad="<|endoftext|>", splits="qwen", tokenizer_class="Qwen2Tokenizer")
 QWEN3_WORDS = Words(
-    QWEN_SPECIAL, "<|im_end|>", pad="<|endoftext|>", added=("<think>", "</think>"), tokenizer_class="Qwen2Tokenizer"
+    QWEN_SPECIAL,
+    "<|im_end|>",
+    pad="<|endoftext|>",
+    added=("<think>", "</think>"),
+    splits="qwen",
+    tokenizer_class="Qwen2Tokenizer",
 )
 QWEN_VL_WORDS = Words(
     (*QWEN_SPECIAL, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
     "<|im_end|>",
     pad="<|endoftext|>",
+    splits="qwen",
     tokenizer_class="Qwen2Tokenizer",
 )
 QWEN35_WORDS = Words(
@@ -389,6 +435,7 @@ QWEN35_WORDS = Words(
     "<|im_end|>",
     pad="<|endoftext|>",
     added=("<think>", "</think>"),
+    splits="qwen",
     tokenizer_class="Qwen2Tokenizer",
 )
 GEMMA_WORDS = Words(
@@ -477,7 +524,14 @@ OLMO3_WORDS = Words(
     added=("<think>", "</think>"),
     tokenizer_class="GPT2Tokenizer",
 )
-SMOLLM2_WORDS = Words(QWEN_SPECIAL, "<|im_end|>", bos="<|im_start|>", pad="<|im_end|>", tokenizer_class="GPT2Tokenizer")
+SMOLLM2_WORDS = Words(
+    QWEN_SPECIAL,
+    "<|im_end|>",
+    bos="<|im_start|>",
+    pad="<|im_end|>",
+    splits="digits",
+    tokenizer_class="GPT2Tokenizer",
+)
 SMOLLM3_WORDS = Words(
     ("<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"),
     eos="<|im_end|>",
@@ -732,6 +786,28 @@ FAMILIES: dict[str, TinyFamily] = {
         sampling={"do_sample": True},
         template_in="chat_template.jinja",
         shards=3,
+    ),
+    "gpt-oss-mxfp4": TinyFamily(
+        "GptOssConfig",
+        GPT_OSS_WORDS,
+        templates.GPT_OSS,
+        {
+            **{"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 64, "rope_parameters": YARN},
+            **{"layer_types": ["sliding_attention", "full_attention"], "tie_word_embeddings": False},
+        },
+        more_eos=("<|endoftext|>", "<|call|>"),
+        sampling={"do_sample": True},
+        template_in="chat_template.jinja",
+        shards=3,
+        quantization={
+            "quant_method": "mxfp4",
+            "modules_to_not_convert": [
+                "model.layers.*.self_attn",
+                "model.layers.*.mlp.router",
+                "model.embed_tokens",
+                "lm_head",
+            ],
+        },
     ),
     "r1-distill-llama": TinyFamily(
         "LlamaConfig",

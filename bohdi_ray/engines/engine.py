@@ -81,6 +81,10 @@ class LLMEngine:
             if isinstance(error, BohdiError):
                 raise
             raise start_error(spec, error, said) from error
+        if arguments.get("tokenizer", "").startswith(self._scratch.name):
+            log.info("%s: vLLM reads the tokenizer from %s", spec.name, self._scratch.name)
+        else:
+            self._scratch.cleanup()
         self._processes = child_processes() - before
         tokenizer = await vllm_api.tokenizer_of(self._llm)
         require_control_tokens(spec, tokenizer)

@@ -95,7 +95,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         ("OSError",),
-        r"does not appear to have|is not a valid model identifier|[Cc]an't load|couldn't connect|gated repo",
+        r"does not appear to have|is not a (valid model identifier|local folder)|[Cc]an't load|couldn't connect"
+        r"|gated repo|Repo id must be",
         field="model",
         rule="its files cannot be had ({text})",
         remedy="Check the folder or hub id, the revision, and who may read it.",
@@ -140,6 +141,14 @@ class ErrorLine(logging.Formatter):
         return json.dumps({"kinds": raised.kinds, "text": raised.text})
 
 
+class ErrorFile(logging.FileHandler):
+    """Writes as long as its folder is there, which is until the engine has started."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if os.path.isdir(os.path.dirname(self.baseFilename)):
+            super().emit(record)
+
+
 @contextlib.contextmanager
 def errors_logged_to(folder: str, vllm_logging: Mapping[str, Any], level: str, stream: str) -> Iterator[None]:
     """Processes of vLLM that start in this block also write their exceptions into `folder`, where `logged_errors` reads
@@ -152,7 +161,7 @@ def errors_logged_to(folder: str, vllm_logging: Mapping[str, Any], level: str, s
     config["loggers"]["vllm"]["level"] = level
     config["formatters"]["bohdi"] = {"()": f"{ErrorLine.__module__}.{ErrorLine.__qualname__}"}
     config["handlers"]["bohdi"] = {
-        "class": "logging.FileHandler",
+        "class": f"{ErrorFile.__module__}.{ErrorFile.__qualname__}",
         "filename": _file(folder),
         "delay": True,
         "level": "ERROR",

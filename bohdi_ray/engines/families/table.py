@@ -232,7 +232,7 @@ FAMILIES: tuple[Family, ...] = (
         ("gpt_oss",),
         attention=("eager", "flex_attention"),  # attention sinks
         thinking=GPT_OSS_THINKING,
-        tiny=("gpt-oss",),
+        tiny=("gpt-oss", "gpt-oss-mxfp4"),
         notes=("experts; published in MXFP4", "channels: analysis is reasoning, final is the answer"),
     ),
     Family(

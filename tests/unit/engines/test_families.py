@@ -1,14 +1,23 @@
 """The table of families: found by config.json and template, refused by name where a CPU cannot run them; its page."""
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bohdi_ray.config import VllmModel
+from bohdi_ray.config.loading import parse_config
+from bohdi_ray.engines.engine import LLMEngine
 from bohdi_ray.engines.families import FAMILIES, family_errors, family_of
 from bohdi_ray.engines.families.docs import page
+from bohdi_ray.engines.spec import EngineSpec
+from bohdi_ray.engines.start_arguments import refuse_family
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.room import Node
 from bohdi_ray.layout.unproved import unproved_errors
+from bohdi_ray.preflight import preflight
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 CHATML = "{{ '<|im_start|>' }}"
@@ -59,6 +68,33 @@ def test_what_a_cpu_cannot_run_is_refused_there_by_name_and_starts_on_a_gpu(mode
     assert error.field == "sources.0.model" and error.value == "/m"
     assert "unproved here" in error.rule and family_of({"model_type": model_type}).name in error.rule and error.remedy
     assert family_errors("sources.0.model", "/m", {"model_type": model_type}, "cuda") == []
+
+
+def test_an_engine_refuses_it_before_it_loads_anything(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mistral3"}))
+    spec = EngineSpec(model=VllmModel(name="m", model=str(tmp_path)), path=str(tmp_path))
+    with pytest.raises(ConfigError, match="unproved here"):
+        asyncio.run(LLMEngine(spec).start())
+    refuse_family(replace(spec, device="cuda"))
+
+
+def test_plan_refuses_it_on_this_machine_and_not_on_one_with_gpus(tmp_path):
+    for name, model_type in (("source", "gemma3"), ("target", "llama")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"model_type": model_type}))
+    config = parse_config(
+        {
+            "run_dir": str(tmp_path / "run"),
+            "sources": [{"name": "s", "model": str(tmp_path / "source")}],
+            "target": {"name": "t", "model": str(tmp_path / "target")},
+        }
+    )
+
+    def refused(**node) -> list[str]:
+        found = preflight(config, [Node("n", num_cpus=16, memory_gb=64, **node)])
+        return [problem.field for problem in found.problems if "unproved here" in problem.rule]
+
+    assert refused() == ["sources.0.model"] and refused(num_gpus=8, gpu_memory_gb=80) == []
 
 
 def test_models_are_looked_at_where_they_would_be_placed(tmp_path):

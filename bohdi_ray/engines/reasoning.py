@@ -77,7 +77,8 @@ def split_reasoning(text: str, thinking: Thinking | None, opened: bool, finished
         return _split_channels(text, opened, finished)
     known = DIALECTS if thinking is None else (thinking, *DIALECTS)
     thoughts: list[str] = []
-    at, way = _past_blank(text, 0), None
+    at = begun = _past_blank(text, 0)
+    way = None
     if opened:  # models write the start tag again now and then
         way = known[0]
         at = _past_tag(text, way.start, at) or at
@@ -85,11 +86,14 @@ def split_reasoning(text: str, thinking: Thinking | None, opened: bool, finished
         way, at = _leading_block(text, at, known)
     while way is not None:
         end = _end_tag(text, at, way)
+        if end is None and way.start[0].isalpha() and (finished or way is not thinking):
+            at = begun  # it is a sentence that any answer may begin with
+            break
         if end is None:
             return _split([*thoughts, text[at:]], "", finished)
         again = _orphan_end(text, end.end(), (way,)) if _start_tag(text, at, end.start(), way) else None
         thoughts.append(text[at : end.start()] if again is None else text[at : again.start()])
-        at = _past_blank(text, (again or end).end())
+        at = begun = _past_blank(text, (again or end).end())
         used = way
         way, at = _leading_block(text, at, (used, *(other for other in known if other is not used)))
         known = (way or used, *DIALECTS)
@@ -111,6 +115,13 @@ def without_reasoning(done: Completion) -> Completion:
         return done
     reasoning = "\n\n".join(filter(None, (done.reasoning, split.reasoning)))
     return replace(done, text=split.text, reasoning=reasoning)
+
+
+def reasoning_problem(done: Completion) -> ReasoningProblem | None:
+    """Why a completion has reasoning and nothing behind it; None for any other."""
+    if done.text.strip() or not done.reasoning:
+        return None
+    return "unfinished_reasoning" if done.finish_reason == "length" else "only_reasoning"
 
 
 def _split(thoughts: list[str], text: str, finished: bool) -> Split:
@@ -166,7 +177,7 @@ def _is_quoted(text: str, match: re.Match[str]) -> bool:
 def _orphan_end(text: str, at: int, known: tuple[Thinking, ...], alone: bool = False) -> re.Match[str] | None:
     """The end tag of a block that nothing from here on opened; with `alone` it must have a line of its own."""
     for way in known:
-        end = _end_tag(text, at, way)
+        end = None if way.start[0].isalpha() else _end_tag(text, at, way)
         if end is None or _start_tag(text, at, end.start(), way) or _in_fence(text[at : end.start()]):
             continue
         before = text[max(at, end.start() - _NEAR) : end.start()].rpartition("\n")[2]
@@ -219,7 +230,8 @@ def _split_channels(text: str, opened: bool, finished: bool) -> Split:
     headers = list(_HEADER.finditer(text))
     if not headers:
         return _split_bare_channels(text, finished)
-    thoughts, answers = [], []
+    thoughts: list[str] = []
+    answers: list[str] = []
     before = _MESSAGE_END.split(text[: headers[0].start()], maxsplit=1)[0].strip(_BLANK)
     if before:  # the prompt opened the first message, and what it opens is the final channel
         answers.append(before)

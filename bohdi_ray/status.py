@@ -120,11 +120,6 @@ def _facts(
     )
 
 
-def _newest_sources(told: Told) -> dict[str, SourceTally]:
-    """What each source gave in the newest round that is harvested."""
-    return from_json(told.rounds[max(told.rounds)].get("sources")) if told.rounds else {}
-
-
 def _finished(run: RunDir) -> str | None:
     """Why the run ended, if everything that it ends with is written."""
     if not (run.exists(SUMMARY) and run.is_exported(TARGET) and run.is_exported(BEST)):
@@ -214,6 +209,11 @@ def _records(run: RunDir) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(record, dict):
             yield record
+
+
+def _newest_sources(told: Told) -> dict[str, SourceTally]:
+    """What each source gave in the newest round that is harvested."""
+    return from_json(told.rounds[max(told.rounds)].get("sources")) if told.rounds else {}
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -244,8 +244,8 @@ class RunProgress:
             f"sources won {rate}; {summary.heldout} held out; {num_rows} rows to train on; "
             f"harvested with weights version {summary.weights_version} in {summary.seconds['harvest']:.0f} s"
         )
-        self._tell_of_sources(summary)
         self.save()
+        self._tell_of_sources(summary)
 
     def _tell_of_sources(self, summary: RoundSummary) -> None:
         """Whom a round has lost, and why: a source that gave nothing is no small matter."""

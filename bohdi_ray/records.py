@@ -111,9 +111,9 @@ class Proposals:
     num_invalid: int  # those without support included
     num_tokens: int  # decoded by all sources for this request
     quarantined: tuple[str, ...] = ()  # parts of RUN/quarantine with requests that were set aside: abstentions
+    sources: dict[str, SourceTally] = field(default_factory=dict)  # what became of the requests, by source
     model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
     num_unsupported: int = 0  # valid names that too few sources find likely (`sprout.min_support`)
-    sources: dict[str, SourceTally] = field(default_factory=dict)  # by source
     problem: str = ""  # why there are no names, as walks that are lost for want of one are counted; else empty
 
 

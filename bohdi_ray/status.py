@@ -124,11 +124,6 @@ def _facts(
     )
 
 
-def _newest_sources(told: Told) -> dict[str, SourceTally]:
-    """What each source gave in the newest round that is harvested."""
-    return from_json(told.rounds[max(told.rounds)].get("sources")) if told.rounds else {}
-
-
 def _trouble(records: list[RoundRecord], state: DriverState) -> str:
     """What keeps the run from learning, although all its parts work; empty if nothing."""
     empty = 0
@@ -238,6 +233,11 @@ def _records(run: RunDir) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(record, dict):
             yield record
+
+
+def _newest_sources(told: Told) -> dict[str, SourceTally]:
+    """What each source gave in the newest round that is harvested."""
+    return from_json(told.rounds[max(told.rounds)].get("sources")) if told.rounds else {}
 
 
 def _object(value: Any) -> Mapping[str, Any]:

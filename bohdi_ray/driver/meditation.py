@@ -73,19 +73,15 @@ class RoundHarvest:
     outcomes: list[Outcome] = field(default_factory=list)  # screened, as committed
     domains: list[str] = field(default_factory=list)  # the main domain of each outcome
     model_tokens: collections.Counter[str] = field(default_factory=collections.Counter)  # decoded, by `tokens_name`
+    proposed: dict[str, SourceTally] = field(default_factory=dict)  # what each source gave where it was asked for names
     sprout_tokens: int = 0
     num_elections_asked: int = 0
     num_invalid_names: int = 0
     num_unsupported_names: int = 0
     num_quarantined: int = 0  # requests
-    proposed: dict[str, SourceTally] = field(default_factory=dict)  # what each source gave where it was asked for names
     abandoned: dict[str, int] = field(default_factory=dict)  # walks of the whole round without a domain, by reason
     started: float = 0.0  # time.monotonic(), s
     finished: float = 0.0
-
-    def sources(self) -> dict[str, SourceTally]:
-        """What became of all its requests, by source."""
-        return summed([self.proposed, *(outcome.sources for outcome in self.outcomes)])
 
     @property
     def heldout_ids(self) -> list[str]:

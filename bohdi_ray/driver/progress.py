@@ -251,8 +251,8 @@ class RunProgress:
         self.rounds.append(summary)
         self.metrics.log("round", **round_record(summary, harvest, closed))
         self._say(round_lines.harvested(summary), alarming=not summary.accepted)
-        self._tell_of_sources(summary)
         self.save()
+        self._tell_of_sources(summary)
 
     def _tell_of_sources(self, summary: RoundSummary) -> None:
         """Whom a round has lost, and why: a source that gave nothing is no small matter."""

@@ -10,8 +10,9 @@ from typing import Any
 from bohdi_ray.config import FusionConfig, OpenAIModel
 from bohdi_ray.driver.meditation import RoundHarvest
 from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.observe.source_report import summed
 from bohdi_ray.observe.summary import RoundSummary
-from bohdi_ray.records import Outcome
+from bohdi_ray.records import Outcome, SourceTally
 from bohdi_ray.run_state import DriverState
 from bohdi_ray.tree.history import RoundRecord
 from bohdi_ray.tree.messages import RoundClosed
@@ -40,7 +41,7 @@ def round_summary(
         abandoned=dict(harvest.abandoned),
         tokens={**tokens, **_replay(replay_tokens)},
         training_rows=num_rows,
-        sources=harvest.sources(),
+        sources=sources_of(harvest),
         seconds={"harvest": harvest.finished - harvest.started},
     )
 
@@ -49,6 +50,11 @@ def abandoned_since(harvest: RoundHarvest, before: RoundRecord | None) -> collec
     """Walks without a domain, by reason, without those that earlier drivers had committed."""
     counts = collections.Counter(harvest.abandoned)
     return counts - before.abandoned if before else counts
+
+
+def sources_of(harvest: RoundHarvest) -> dict[str, SourceTally]:
+    """What became of all requests of a harvest, by source."""
+    return summed([harvest.proposed, *(outcome.sources for outcome in harvest.outcomes)])
 
 
 def round_record(summary: RoundSummary, harvest: RoundHarvest, closed: RoundClosed) -> dict[str, Any]:

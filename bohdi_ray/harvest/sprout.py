@@ -66,13 +66,13 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
         names = tuple(name for name in names if name in likely)
     return Proposals(
         request_id=request.request_id,
+        sources=notes.tallies(),
         names=names,
         num_invalid=len(asked) - len(names),
         num_unsupported=num_valid - len(names),
         num_tokens=model_tokens.total(),
         model_tokens=dict(model_tokens),
         quarantined=tuple(quarantined),
-        sources=notes.tallies(),
         problem="" if names else problem_of(completions, num_valid),
     )
 

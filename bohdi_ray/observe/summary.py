@@ -133,6 +133,11 @@ class Summary:
         return sum(round.rewards for round in self.rounds) / self.num_accepted if self.num_accepted else None
 
     @property
+    def sources(self) -> dict[str, SourceTally]:
+        """What became of the requests to each source, in the rounds of the last driver."""
+        return summed(round.sources for round in self.rounds)
+
+    @property
     def tokens(self) -> dict[str, int]:
         """Tokens decoded in the whole run, by role."""
         return _added(round.tokens for round in self.rounds)
@@ -141,11 +146,6 @@ class Summary:
     def failures(self) -> dict[str, int]:
         """Failed tickets of the whole run, by reason."""
         return _added(round.failures for round in self.rounds)
-
-    @property
-    def sources(self) -> dict[str, SourceTally]:
-        """What became of the requests to each source, in the rounds of the last driver."""
-        return summed(round.sources for round in self.rounds)
 
     @property
     def abandoned(self) -> dict[str, int]:
@@ -191,10 +191,10 @@ class Summary:
             "reward_rate": self.reward_rate,
             "wins": self.samples.wins,
             "absent": self.samples.absent,
+            "sources": {source: dataclasses.asdict(tally) for source, tally in self.sources.items()},
             "self_preference": {name: p.to_json() for name, p in self.samples.self_preference.items()},
             "near_duplicate_rate": self.samples.near_duplicate_rate,
             "failures": self.failures,
-            "sources": {source: dataclasses.asdict(tally) for source, tally in self.sources.items()},
             "losses": self.losses,
             "rejected_rows": self.rejected_rows,
             "tokens": self.tokens,

@@ -22,7 +22,7 @@ def sections(summary: Summary) -> list[Section]:
         ("Result", _result(summary)),
         ("Exploration", _exploration(summary)),
         ("Who won", _winners(summary)),
-        ("What sources gave", [(name, told(tally)) for name, tally in summary.sources.items()]),
+        ("What sources gave", [(name, _told(tally)) for name, tally in summary.sources.items()]),
         ("Tokens decoded per accepted sample", _tokens(summary)),
         ("Time", _time(summary)),
         ("Rounds", _rounds(summary)),
@@ -49,12 +49,6 @@ def as_text(summary: Summary) -> str:
         lines.append(title)
         lines += [f"  {label:<{width}}  {value}" for label, value in rows]
     return "\n".join(lines)
-
-
-def told(tally: SourceTally) -> str:
-    """Requests that a source answered in a way that could be used, and what became of the others."""
-    lost = f"; lost: {reasons(tally)}" if tally.lost else ""
-    return f"{tally.num_asked - tally.num_lost} of {tally.num_asked} requests answered{lost}"
 
 
 def counts_by_reason(counts: Mapping[str, int]) -> str:
@@ -106,6 +100,12 @@ def _winners(summary: Summary) -> list[Row]:
             value += f"; while leading {preference.difference:+.0%} (95 %: {low:+.0%} to {high:+.0%})"
         rows.append((model, value))
     return rows
+
+
+def _told(tally: SourceTally) -> str:
+    """Requests that a source answered in a way that could be used, and what became of the others."""
+    lost = f"; lost: {reasons(tally)}" if tally.lost else ""
+    return f"{tally.num_asked - tally.num_lost} of {tally.num_asked} requests answered{lost}"
 
 
 def _tokens(summary: Summary) -> list[Row]:

@@ -54,8 +54,8 @@ class RunFacts:
     longest_training_s: float | None = None  # of a round so far
     train_step_s: float = 1800.0  # deadlines.train_step_s
     max_staleness: int = 1
-    left_out: Mapping[str, str] = field(default_factory=dict)  # why, by source
     silent: Mapping[str, str] = field(default_factory=dict)  # sentences about sources that gave nothing in a round
+    left_out: Mapping[str, str] = field(default_factory=dict)  # why, by source
     trouble: str = ""  # what keeps the run from learning although all its parts work
     look: LookFacts | None = None
 

@@ -59,6 +59,7 @@ def test_a_vllm_server_is_a_source_with_constrained_answers(server):
         model = OpenAIModel(name="far", kind="openai", model="tiny", base_url=server, system_prompt="Be brief.")
         engine = RemoteEngine(model)
         await engine.start()
+        await engine.ping()
         requests = [
             generation("plain"),
             generation("again"),
@@ -79,3 +80,4 @@ def test_a_vllm_server_is_a_source_with_constrained_answers(server):
     assert done["name"].text[0].isupper() and 3 <= len(done["name"].text) <= 6
     assert done["long"].error is not None
     assert stats.num_served == 4 and stats.num_retries == 0
+    assert not any("constraint" in text or "left out" in text for text in stats.learned), stats.learned

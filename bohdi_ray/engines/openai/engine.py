@@ -32,6 +32,7 @@ from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, Scor
 log = logging.getLogger(__name__)
 
 LONGEST_DELAY_S = 60.0
+LEAST_ROOM = 256  # for reasoning; a prompt that leaves less of the window is asked without
 MOST_REFUSED = (
     8  # requests in a row, without an answer between them, after which it is asked whether the source is there
 )
@@ -144,18 +145,24 @@ class RemoteEngine:
         learned goes one way, and failures are counted.
         """
         num_failures, wasted = 0, Completion("", "", 0)
+        most_room: int | None = None  # for reasoning, where this prompt leaves less of the window than others
         while True:
             asked_at = time.monotonic()
-            sent = body_of(request, self._model, self._learned)
+            sent = body_of(request, self._model, self._learned, most_room)
             came = await self._ask(sent, request)
             if isinstance(came, Reading):
                 came = replace(came, completion=_with_tokens_of(came.completion, wasted))
-                if self._is_worth_another(came, request, sent):
+                if most_room is None and self._is_worth_another(came, request, sent):
                     wasted = came.completion
                     continue
                 return self._settled(came, request)
-            if sent != body_of(request, self._model, self._learned):
+            if sent != body_of(request, self._model, self._learned, most_room):
                 continue  # others have learned meanwhile
+            if came.kind == "too_long" and configured_room(request, self._model) is None:
+                room = self._learned.room if most_room is None else most_room
+                if room:
+                    most_room = room // 2 if room > LEAST_ROOM else 0
+                    continue
             if self._teaches(came, sent, request):
                 continue
             if came.kind != "busy":
@@ -175,6 +182,8 @@ class RemoteEngine:
             reading = read(reply.content, request, Completion(request.request_id, self._model.name, 0))
         except AnswerFailed as error:
             return Trouble(UNREACHABLE, str(error))
+        except RemoteFailed as error:
+            return Trouble(200, str(error))
         self._answered_at, self._num_refused = time.monotonic(), 0
         return reading
 
@@ -196,6 +205,7 @@ class RemoteEngine:
             )
             return True
         constrained = kind is not None and done.error is None and done.finish_reason == "stop"
+        constrained = constrained and bool(reading.written.strip())
         if constrained and not holds(request, reading.written) and self._learned.rungs.get(kind or "", 0) < len(WAYS):
             # The constraint was taken without a word, and not kept. The answer itself may still be read.
             if sent == body_of(request, self._model, self._learned):
@@ -241,9 +251,8 @@ class RemoteEngine:
     async def _given_up(self, trouble: Trouble, num_failures: int, asked_at: float) -> None:
         """Retries are used up: the source is down, or this request is one that it cannot serve."""
         if down := await self._is_down(asked_at):
-            raise self._failed(
-                f"failed {num_failures} times, last: {down}; see the server, or raise max_retries or timeout_s"
-            )
+            remedy = "see the server, or raise max_retries or timeout_s"
+            raise self._failed(f"failed {num_failures} times, last: {down}; {remedy}")
         raise RequestRefused(f"{self._model.name} failed a request {num_failures} times, last: {trouble}")
 
     async def _is_down(self, since: float) -> Trouble | None:
@@ -262,13 +271,12 @@ class RemoteEngine:
             return None
 
     def _failed(self, why: str) -> RemoteFailed:
-        return RemoteFailed(f"{self._model.name} at {self._model.base_url} {why}")
+        return RemoteFailed(f"{self._model.name} at {self._model.base_url}: {why}")
 
     def _delay(self, num_failures: int, trouble: Trouble) -> float:
         """Doubles with every failure, with jitter; never less than the server asks for, up to a minute."""
-        wait = min(LONGEST_DELAY_S, self._first_delay_s * 2 ** min(num_failures - 1, 10)) * self._jitter.uniform(
-            0.5, 1.5
-        )
+        doubled = self._first_delay_s * 2 ** min(num_failures - 1, 10)
+        wait = min(LONGEST_DELAY_S, doubled) * self._jitter.uniform(0.5, 1.5)
         return wait if trouble.asks_s is None else max(wait, min(LONGEST_DELAY_S, trouble.asks_s))
 
 

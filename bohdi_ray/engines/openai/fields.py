@@ -44,18 +44,21 @@ def configured_room(request: GenerationRequest, model: OpenAIModel) -> int | Non
     )
 
 
-def body_of(request: GenerationRequest, model: OpenAIModel, learned: Capabilities) -> dict[str, Any]:
-    """The JSON object that is sent."""
+def body_of(
+    request: GenerationRequest, model: OpenAIModel, learned: Capabilities, most_room: int | None = None
+) -> dict[str, Any]:
+    """The JSON object that is sent, with no more than `most_room` tokens for reasoning."""
     sampling = request.sampling
     prompt = strip_control_tokens(request.prompt, CONTROL_TOKENS)
     messages: list[dict[str, Any]] = [*chat_messages(model.system_prompt, prompt, learned.folded)]
     if learned.parts:
         messages = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+    room = reasoning_room(request, model, learned)
     body: dict[str, Any] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
-        "max_tokens": sampling.max_tokens + reasoning_room(request, model, learned),
+        "max_tokens": sampling.max_tokens + (room if most_room is None else min(room, most_room)),
     }
     if request.choices is not None:
         body |= {"logprobs": True, "top_logprobs": MAX_TOP_LOGPROBS}

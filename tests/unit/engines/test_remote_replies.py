@@ -148,6 +148,20 @@ def test_room_for_reasoning_is_bounded_and_the_failure_says_what_to_set(server):
         server.ask_all(ping=True)
 
 
+def test_room_that_was_learned_gives_way_where_a_prompt_leaves_less_of_the_window(server):
+    def windowed(sent):
+        if sent["max_tokens"] > 1000:
+            return 400, {"error": {"message": "This model's maximum context length is 1500 tokens."}}, {}
+        if sent["max_tokens"] < 500:
+            return 200, reply("", finish="length", usage=CUT), {}
+        return 200, reply("A"), {}
+
+    server.default = windowed
+    done = server.ask(*(request(n, choices=("A", "B"), sampling=LABEL_SPEC) for n in ("a", "b")), max_in_flight=1)
+    assert done["a"].text == done["b"].text == "A"
+    assert [sent["max_tokens"] - 8 for sent in server.requests] == [0, 2048, 1024, 512, 2048, 1024, 512]
+
+
 def test_configured_room_for_reasoning_is_added_and_kept_to(server):
     server.default = (200, reply("", finish="length", reasoning_content="Well..."), {})
     sampling = {"judge": {"reasoning_max_tokens": 100}}
@@ -227,6 +241,12 @@ def test_something_else_than_a_completion_says_what_to_check(server, body):
     server.default = (200, body, {})
     with pytest.raises(RemoteFailed, match="base_url"):
         server.ask(request())
+
+
+def test_a_single_page_fails_its_request_alone(server):
+    server.queued = [(200, "<html>Welcome</html>", {})]
+    done = server.ask(request("a"), request("b"), max_in_flight=1)
+    assert isinstance(done["a"].error, RequestRefused) and done["b"].text == "fine"
 
 
 def test_blank_lines_before_a_reply_do_not_matter(server):

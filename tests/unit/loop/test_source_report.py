@@ -13,6 +13,7 @@ from openai_server import reply, serving
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.meditation import RoundHarvest
 from bohdi_ray.driver.progress import RunProgress
+from bohdi_ray.driver.round_figures import sources_of
 from bohdi_ray.engines.openai import RemoteEngine
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import PromptTooLong, RequestQuarantined, RequestRefused
@@ -63,7 +64,7 @@ def models(**queued):
 
 def test_a_source_whose_requests_all_fail_is_named_with_its_reason():
     harvest = harvested(models(model="bob", times=1000, error=NO))
-    tallies = harvest.sources()
+    tallies = sources_of(harvest)
     assert is_silent(tallies["bob"]) and not is_silent(tallies["ada"])
     assert tallies["bob"].lost.keys() == {"question:request_failed", "answer:request_failed"}
     said = sentence("bob", tallies["bob"])
@@ -78,7 +79,7 @@ def test_every_reason_is_counted_for_the_source_that_it_is_about():
     scripted.queue_completion(model="ada", role="question", error=PromptTooLong("ada", said="window"), times=1)
     scripted.queue_completion(model="ada", role="question", text="No.", times=1)
     scripted.queue_completion(model="target", role="answer", error=NO, times=3)
-    tallies = harvested(scripted, 30).sources()
+    tallies = sources_of(harvested(scripted, 30))
     assert scripted.num_unused == 0
     assert tallies["bob"].lost == {"answer:empty": 1, "answer:truncated": 1}
     assert tallies["ada"].lost == {"judge:unreadable": 1, "question:prompt_too_long": 1, "question:too_short": 1}

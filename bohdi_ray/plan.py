@@ -1,4 +1,4 @@
-"""`bohdi plan`: what a run would be, as text. Pure: takes what `preflight.py` found, returns lines."""
+"""`bohdi plan`: what a run would be, as text. Pure: takes what the preflight found, returns lines."""
 
 from __future__ import annotations
 

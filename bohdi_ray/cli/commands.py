@@ -134,8 +134,9 @@ def plan(
 
 def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
     """Where the run would be placed; None if that cannot be known here."""
-    from bohdi_ray.layout.machines import described_nodes, knock, nodes_of_ray, read_nodes, unreachable
-    from bohdi_ray.layout.tokens import check_token
+    from bohdi_ray.errors import BohdiError
+    from bohdi_ray.layout.machines import described_nodes, nodes_of_ray, read_nodes, unreachable
+    from bohdi_ray.layout.tokens import knock_and_show_token
     from bohdi_ray.plan import asks_for_gpus
     from bohdi_ray.preflight import local_node
 
@@ -145,11 +146,12 @@ def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
         import ray
 
         try:
-            knock(address)
-            check_token(address)
+            knock_and_show_token(address)
             with ray.init(address=address, log_to_driver=False, configure_logging=False):
                 return nodes_of_ray(ray.nodes())
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except BohdiError:
+            raise
+        except Exception as error:  # Ray raises all kinds, a bare Exception when it takes too long
             raise unreachable("--address", address, error) from None
     if config.nodes:
         return described_nodes(config.nodes, "nodes")

@@ -2,7 +2,7 @@
 
 Every section is a pydantic model; unknown keys are refused. The sections stand in `models.py`, `bandit.py` and
 `sections.py`. Rules that one section can check alone stand on it, rules between sections on `FusionConfig`. Whether
-folders exist, templates are there and cards suffice is checked in `preflight.py`, above this room.
+folders exist, templates are there and cards suffice is checked in `preflight/`, above this room.
 Where the paper fixes a value and the default differs, the field says so; `presets.py` holds all of the paper's.
 """
 

@@ -1,7 +1,7 @@
 """From a YAML file and `key.path=value` overrides to a `FusionConfig`, and back to YAML.
 
 Owns reading, overriding and resolving paths; every mistake becomes a `ConfigErrors` with field, value, rule and remedy.
-Called by the command line, by jobs and by tests. Never looks at models or machines (that is `preflight.py`).
+Called by the command line, by jobs and by tests. Never looks at models or machines (that is `preflight/`).
 """
 
 from __future__ import annotations

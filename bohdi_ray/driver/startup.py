@@ -35,8 +35,8 @@ from bohdi_ray.driver.replay import Replays
 from bohdi_ray.driver.resume import Past
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
 from bohdi_ray.harvest.plan import HarvestPlan
-from bohdi_ray.layout.machines import check_mode, knock, not_started, unreachable
-from bohdi_ray.layout.tokens import check_token
+from bohdi_ray.layout.machines import check_mode, not_started, unreachable
+from bohdi_ray.layout.tokens import knock_and_show_token as knock
 from bohdi_ray.names import RunNames
 from bohdi_ray.observe.notice import Notify
 from bohdi_ray.preflight import local_node
@@ -276,9 +276,10 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
     if joins:
         try:
             knock(address or os.environ["RAY_ADDRESS"])
-            check_token(address or os.environ["RAY_ADDRESS"])
             ray.init(address=address, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        except BohdiError:
+            raise
+        except Exception as error:  # Ray raises all kinds, a bare Exception when it takes too long
             field = "--address" if address else "RAY_ADDRESS"
             raise unreachable(field, address or os.environ["RAY_ADDRESS"], error) from None
     else:

@@ -1,6 +1,6 @@
 """How much memory engines and train workers will take, estimated from a model's files. Pure but for reading headers.
 
-Called by `bohdi plan` and `preflight.py`. Estimates, stated formulas, and None where the model's files are not here: a
+Called by `bohdi plan` and the preflight. Estimates, stated formulas, and None where the model's files are not here: a
 hub id is never guessed at.
 
     engine, per GPU      weights + KV cache + overhead

@@ -1,6 +1,6 @@
 """Memory with `placement: colocate`: what each card holds in either turn, and what sleeps in main memory. Pure.
 
-Called by `bohdi plan` and `preflight.py`. Estimates, with memory.py's formulas.
+Called by `bohdi plan` and the preflight. Estimates, with memory.py's formulas.
 
     a card, harvest's turn    sum of the engines' gpu_memory_utilization * card + a resting worker's overhead
     a card, training's turn   the worker awake + the overhead of each engine, which stays when it sleeps

@@ -11,14 +11,19 @@ import subprocess
 import sys
 
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.machines import knock
 
 ASK_S = 60.0  # for a process that imports Ray and asks once
 # A process of its own: Ray reads mode and token once, and its client library writes warnings to the terminal.
 _ASK = """
 import sys
 from ray._raylet import GcsClient
+from ray._private.services import canonicalize_bootstrap_address_or_die
 try:
-    GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)
+    address = sys.argv[1]
+    if address == "auto":
+        address = canonicalize_bootstrap_address_or_die(address)
+    GcsClient(address=address).get_all_node_info(timeout=10)
 except Exception as error:
     print(type(error).__name__, str(error), file=sys.stdout)
 """
@@ -31,12 +36,19 @@ _AUTHENTICATION = (
 )
 
 
+def knock_and_show_token(address: str) -> None:
+    """Raises ConnectionError when nothing, or no Ray head, answers at an address, and ConfigError when it does not take
+    our token."""
+    knock(address)
+    check_token(address)
+
+
 def check_token(address: str) -> None:
     """Raises ConfigError when the cluster at `host:port` does not take our token, or wants one and gets none.
 
     Raises ConnectionError when what answers there is no Ray head. Other forms of address are left to Ray.
     """
-    if re.fullmatch(r"[\w.-]+:\d+", address) is None:
+    if re.fullmatch(r"[\w.-]+:\d+|auto", address) is None:
         return
     command = [sys.executable, "-c", _ASK, address]
     try:

@@ -93,5 +93,6 @@ def _check_models(config: FusionConfig, prompts: TemplateSet | None, findings: F
     unpinned = [m.name for m in models.values() if m.name in findings.unchecked and m.revision is None]
     pins = f"; no revision is pinned for {', '.join(unpinned)}" if unpinned else ""
     asks = "" if hub is not None else ": bohdi plan --online asks the hub"
-    text = f"{unchecked} of {all_models} models {are} not checked{asks} (the hub was not asked{pins})"
+    why = "was not asked" if hub is None else "could not be asked"
+    text = f"{unchecked} of {all_models} models {are} not checked{asks} (the hub {why}{pins})"
     findings.notes.insert(0, text)

@@ -31,7 +31,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.js
 # Whatever engines and trainer read beside the weights; a file that is missing is another check's affair.
 READ_FILES = (
     *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", INDEX),
-    *("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json"),
+    *("tokenizer.json", "tokenizer.model", "vocab.json", "added_tokens.json"),
     *("chat_template.jinja", "chat_template.json"),
 )
 MAX_PARSED_BYTES = 4_000_000  # of a JSON file that is read only to see whether it can be

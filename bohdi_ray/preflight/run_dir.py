@@ -1,4 +1,4 @@
-"""Whether a new run can begin in a run directory, seen without touching it. Part of `preflight.py`.
+"""Whether a new run can begin in a run directory, seen without touching it. Part of the preflight.
 
 The final word has storage/run_dir.py, which tries to write when the run begins; this one leaves nothing behind.
 """
@@ -13,6 +13,8 @@ from bohdi_ray.addresses import is_address
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.job_paths import in_rays_session
 from bohdi_ray.storage.places import SCHEMES
+from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.storage.withdrawal import holds_nothing
 
 
 def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
@@ -37,9 +39,9 @@ def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
     if "{time}" in folder.name:
         folder = folder.parent
     elif (folder / "config.yaml").exists() and not resume:
-        remedy = (
-            f"Go on with it (bohdi resume {run_dir}), or choose another run_dir; `{{time}}` gives a new one each time."
-        )
+        empty = " or, since nothing was harvested in it, remove it" if holds_nothing(RunDir(folder)) else ""
+        remedy = f"Go on with it (bohdi resume {run_dir}){empty}, or choose another run_dir; "
+        remedy += "`{time}` gives a new one each time."
         return [ConfigError("run_dir", run_dir, "it already holds a run", remedy)]
     while not folder.exists():
         folder = folder.parent

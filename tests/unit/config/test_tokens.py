@@ -65,7 +65,7 @@ def test_a_head_that_answers_is_joined(monkeypatch):
     check_token("127.0.0.1:6379")
 
 
-@pytest.mark.parametrize("address", ["auto", "ray://head:10001", "local"])
+@pytest.mark.parametrize("address", ["ray://head:10001", "local"])
 def test_other_forms_of_address_start_nothing(monkeypatch, address):
     monkeypatch.setattr(tokens.subprocess, "run", lambda *args, **kwargs: pytest.fail("nothing is asked"))
     check_token(address)

@@ -4,6 +4,7 @@ import pytest
 
 from bohdi_ray.config.loading import parse_config
 from bohdi_ray.errors import ConfigError, EngineFailed
+from bohdi_ray.preflight.run_dir import run_dir_errors
 from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, CONFIG, SAMPLES, TREE, RunDir, check_new, checkpoint_dir
 from bohdi_ray.storage.withdrawal import withdraw, withdrawn_if_refused
 
@@ -50,3 +51,12 @@ def test_a_failure_is_no_refusal_and_keeps_what_can_be_gone_on_with(run):
         begun.append(run)
         raise EngineFailed("gone")
     assert run.exists(CONFIG)
+
+
+def test_the_preflight_says_of_a_run_whether_anything_is_in_it(run):
+    (error,) = run_dir_errors(run.location)
+    assert "already holds a run" in error.rule and "nothing was harvested in it" in error.remedy
+    run.write_bytes(f"{TREE}/segment-00000000", b"{}")
+    (error,) = run_dir_errors(run.location)
+    assert "nothing was harvested" not in error.remedy and "bohdi resume" in error.remedy
+    assert run_dir_errors(run.location, resume=True) == []

@@ -151,7 +151,7 @@ def _disk_lines(config: FusionConfig, findings: Findings) -> list[str]:
     size, training = findings.sizes[config.target.name], config.training
     if size is None:
         return ["checkpoints: not known, the target's files are not here"]
-    disk = checkpoint_disk(training, size.num_params, size.stored_bytes)
+    disk = checkpoint_disk(training, size.num_trained_params, size.stored_bytes)
     state = f" and one optimizer state, {disk.optimizer:.1f} GB" if disk.optimizer else " and no optimizer state"
     return [
         f"checkpoints: up to {disk.most:.1f} GB: {training.keep_checkpoints} versions of the weights, "

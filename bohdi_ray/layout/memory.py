@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ GB = 1e9
 ENGINE_OVERHEAD_GB = {"gpu": 1.5, "cpu": 3.0}
 WORKER_OVERHEAD_GB = {"gpu": 1.5, "cpu": 2.0}
 NUM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+# Parts of tensors' names in models of several modalities that are not the language model's.
+OTHER_TOWERS = {
+    *("vision_tower", "visual", "vision_model", "vision_encoder", "vision_language_adapter", "multi_modal_projector"),
+    *("patch_merger", "embed_vision", "audio_tower", "audio_encoder", "embed_audio", "multimodal_projector"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,11 @@ class ModelSize:
     max_positions: int | None  # the model's own window, tokens
     kv: KvShape | None = None  # which layers keep what; None: config.json does not say
     layers: LayerShape | None = None
+    num_other_params: int = 0  # among them, of towers for images and sound: served, and not trained
+
+    @property
+    def num_trained_params(self) -> int:
+        return self.num_params - self.num_other_params
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +84,14 @@ def model_size(folder: Path, headers: Headers | None = None) -> ModelSize:
     """Sizes from config.json and the headers of the weights, read now unless they are given. Raises OSError and
     ValueError for damaged files."""
     config = model_config(folder)
-    num_params = stored_bytes = 0
+    num_params = stored_bytes = num_other = 0
     for table in (headers_of(folder) if headers is None else headers).values():
-        for tensor in table.values():
+        for name, tensor in table.items():
             numbers = math.prod(tensor["shape"])
             num_params += numbers
+            num_other += numbers if OTHER_TOWERS & set(name.split(".")) else 0
             stored_bytes += numbers * STORED_BYTES.get(tensor["dtype"], 1)
-    return size_of(config, num_params, stored_bytes)
+    return replace(size_of(config, num_params, stored_bytes), num_other_params=num_other)
 
 
 def size_of(config: Mapping[str, Any], num_params: int, stored_bytes: int) -> ModelSize:
@@ -156,7 +167,7 @@ def _trainer(training: TrainingConfig, size: ModelSize | None, attention: str | 
     of_what = "per GPU" if on == "gpu" else "of main memory"
     if size is None:
         return Estimate("train worker", training.num_workers, None, of_what, "the target's files are not here")
-    worker, kept = worker_parts(training, size.num_params), kept_for_backward(training, size, attention)
+    worker, kept = worker_parts(training, size.num_trained_params), kept_for_backward(training, size, attention)
     total = worker.weights + worker.gradients + WORKER_OVERHEAD_GB[on]
     text = f"ZeRO-{zero_stage(training)}: weights {worker.weights:.1f} + gradients {worker.gradients:.1f}"
     temporaries = worker.temporaries
@@ -185,5 +196,5 @@ def kept_for_backward(training: TrainingConfig, size: ModelSize, attention: str 
 
 def resting_gb(training: TrainingConfig, size: ModelSize) -> float:
     """What a worker that has left its card keeps in main memory, GB: there are no gradients between rounds."""
-    parts = worker_parts(training, size.num_params)
+    parts = worker_parts(training, size.num_trained_params)
     return parts.weights + parts.optimizer

@@ -123,3 +123,12 @@ def test_an_optimizer_in_main_memory_is_not_counted_on_the_card():
 def test_what_is_not_here_is_not_known_rather_than_guessed(has_gpus):
     for line in estimated(config_of(), has_gpus, size=None):
         assert line.gb is None
+
+
+def test_towers_for_images_are_served_and_not_trained(make_model):
+    folder = make_model()
+    alone = model_size(folder)
+    tower = {"model.vision_tower.patch.weight": [100, 10], "multi_modal_projector.weight": [10, 10]}
+    write_safetensors(folder / "model.safetensors", SHAPES | tower)
+    both = model_size(folder)
+    assert (both.num_params, both.num_trained_params) == (alone.num_params + 1100, alone.num_params)

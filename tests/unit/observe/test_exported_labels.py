@@ -47,3 +47,7 @@ def test_losses_and_rejected_rows_are_exported_by_reason():
     metrics.closed(0, 0.0, {"no_proposals": 16})
     metrics.trained({"num_rows": 4, "rejected_rows": {"prompt_too_long": 8}})
     assert [labels["reason"] for labels in told if "reason" in labels] == ["no_proposals", "prompt_too_long"]
+
+
+def test_what_metrics_say_of_themselves_is_ascii():
+    assert all(text.isascii() for spec in names.ALL for text in (spec.name, spec.help, *spec.tag_keys))

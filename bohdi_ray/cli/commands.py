@@ -4,8 +4,7 @@
 Turns arguments into calls and errors into text with an exit code; decides nothing else. Everything heavy is imported
 by the command that needs it, so `bohdi --help` and `bohdi plan` start no Ray and load no torch.
 
-Exit codes: 0 done; 1 the run failed; 2 the input or the run directory was refused; 130 stopped by Ctrl-C or SIGTERM,
-what was committed is safe.
+Exit codes: cli/errors.py.
 """
 
 from __future__ import annotations

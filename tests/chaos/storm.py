@@ -45,7 +45,7 @@ ACTOR_CLASSES = {
     QUEUE: ("SampleQueueActor", "PointedQueue"),
     TRAIN: ("RayTrainWorker",),
 }
-HARVEST_TASKS = re.compile(r"ray::bohdi/[^/]+/(harvest|sprout|samples) r\d")  # their names are their processes' titles
+HARVEST_TASKS = re.compile(r"ray::bohdi/[^/]+/(harvest|sprout|samples)\b")  # their names are their processes' titles
 LONGEST_PAUSE_S = 3.0
 VICTIM_S = 60.0  # for somebody of the wanted kind to be there
 STILL_S = 240.0  # without a new segment or a trained round, after which a run counts as stuck

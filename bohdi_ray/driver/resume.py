@@ -115,9 +115,9 @@ def check_text_rules(run: RunDir) -> None:
     if (rules := began.get("text_rules")) != TEXT_RULES:
         raise RunDirError(
             f"{run.location} was begun by bohdi_ray {began.get('bohdi_ray')} (commit {began.get('git')}) with text "
-            f"rules {rules or 1}; this version has {TEXT_RULES}. Its questions would not be recognised, neither repeated "
-            "nor held-out ones. Resume it with that version, or start a new run; `bohdi tree`, `bohdi status` and "
-            "`bohdi export` read it"
+            f"rules {rules or 1}; this version has {TEXT_RULES}. Its questions would not be recognised, neither "
+            "repeated nor held-out ones. Resume it with that version, or start a new run; `bohdi tree`, `bohdi status` "
+            "and `bohdi export` read it"
         )
 
 

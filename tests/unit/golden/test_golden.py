@@ -9,7 +9,7 @@ from golden import KINDS, SEEDS, fusion, path_of
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_scripted_fusion_gives_what_is_written_down(kind, seed):
-    """If this fails and the change is meant, `python tests/unit/golden/golden.py --write` and say so in the CHANGELOG."""
+    """If the change is meant: `python tests/unit/golden/golden.py --write`, and a line in the CHANGELOG."""
     written = json.loads(path_of(kind).read_text("utf-8"))[f"seed {seed}"]
     found = fusion(kind, seed)
     for part in ("failures", "samples", "heldout", "rows", "tree"):  # the most telling difference first

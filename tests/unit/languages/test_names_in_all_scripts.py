@@ -53,7 +53,10 @@ NAMES = {
     "Korean": ("양자 역학", "양자 역학"),
     "Amharic": ("ፊዚክስ", "ፊዚክስ"),
 }
-FILLERS = "未知 其他 その他 不明 unbekannt SONSTIGES inconnu desconocido неизвестно Другое أخرى אחר अज्ञात ไม่ทราบ 기타 bilinmeyen Άγνωστο"
+FILLERS = (
+    "未知 其他 その他 不明 unbekannt SONSTIGES inconnu desconocido неизвестно Другое أخرى אחר अज्ञात ไม่ทราบ 기타 "
+    "bilinmeyen Άγνωστο"
+)
 NO_NAMES = {
     "a sentence in Chinese": "量子场论是物理学的一个重要的分支学科之一",
     "a sentence in Thai": "ฟิสิกส์ควอนตัมเป็นสาขาหนึ่งของวิทยาศาสตร์ธรรมชาติที่สำคัญ",

@@ -196,7 +196,16 @@ def clean_text(text: str) -> str:
 
 def parse_question(text: str) -> str:
     """The question a model wrote, without labels, quotes or a code fence around it, less an answer of its own."""
-    text = clean_text(text)
+    text = _unwrapped(clean_text(text))
+    if own := _OWN_ANSWER.search(text):
+        lines = text[: own.start()].split("\n")
+        while len(lines) > 1 and not lines[-1].strip(_MARKS):  # of the answer's heading
+            lines.pop()
+        text = _unwrapped("\n".join(lines).rstrip())
+    return text
+
+
+def _unwrapped(text: str) -> str:
     for _ in range(4):
         before = text
         if fenced := _CODE_FENCE.fullmatch(text):
@@ -209,11 +218,6 @@ def parse_question(text: str) -> str:
                 text = inner.strip()
         if text == before:
             break
-    if own := _OWN_ANSWER.search(text):
-        lines = text[: own.start()].split("\n")
-        while len(lines) > 1 and not lines[-1].strip(_MARKS):  # of the answer's heading
-            lines.pop()
-        text = "\n".join(lines).rstrip()
     return text
 
 

@@ -35,10 +35,11 @@ def length(text: str, unit: LengthUnit) -> int:
 
 def weighted_length(text: str) -> int:
     """The length of `text` in letters' worth, as said at the head of this file."""
+    if not text.isascii():
+        text = _FLAG.sub("\U0001f1e6", composed(IGNORABLE.sub("", _JOINED.sub("", text))))
     text = " ".join(text.split())
     if text.isascii() and text.isprintable():
         return len(text)
-    text = _JOINED.sub("", _FLAG.sub("\U0001f1e6", composed(text)))
     return sum(weight(character) * number for character, number in Counter(text).items())
 
 

@@ -43,6 +43,9 @@ def dataset_card(
         "Domains, questions and answers were all written by language models; no person has checked them. "
         + _SHAPES[format],
         "",
+        "`margin` is the lead of the better answer in the judge's scores, `num_eligible` how many answers were "
+        "compared: with one it is 0. No value is null.",
+        "",
         *_section("Rows", [("split", "rows"), *((split, str(count)) for split, count in rows.items())]),
         *_section(
             "Models", [("model", "role", "where from", "revision", "temperature"), *map(_model_row, _models(config))]

@@ -1,5 +1,8 @@
 """A run's samples as a data set for others: Parquet and JSONL in the shapes Hugging Face datasets and TRL read.
 
+No value is ever null and no list empty: `datasets` takes a JSONL column's type from the first block of rows, and a
+column that is null or empty there cannot hold anything later.
+
 `sft`: `messages` (user, assistant). `preference`: `prompt`, `chosen`, `rejected`, each a list of messages. Called by
 `bohdi export`; reads the run, writes only the output folder. Only samples that the journal committed count: the part of
 a step that was cut short is not looked at. It never guesses a licence.
@@ -38,7 +41,8 @@ _ABOUT = [
     ("style", pa.string()),
     ("leader", pa.string()),
     ("round", pa.int32()),
-    ("margin", pa.float64()),
+    ("margin", pa.float64()),  # of an answer that was compared with none: 0, with num_eligible 1
+    ("num_eligible", pa.int32()),
 ]
 SCHEMAS = {
     "sft": pa.schema([("messages", _MESSAGES), ("answered_by", pa.string()), ("reward", pa.int8()), *_ABOUT]),
@@ -179,7 +183,8 @@ def _about(sample: Sample, margin: float | None) -> dict[str, Any]:
         "style": sample.style,
         "leader": sample.leader,
         "round": sample.round,
-        "margin": margin,
+        "margin": 0.0 if margin is None else float(margin),
+        "num_eligible": sum(candidate.rejected is None for candidate in sample.candidates),
     }
 
 

@@ -189,7 +189,7 @@ def test_a_preset_as_override_fills_in_what_the_file_leaves_out():
     assert (config.stop, config.tree, config.harvest) == (
         plain.stop,
         plain.tree,
-        plain.harvest.model_copy(update={"question_attempts": 1}),
+        plain.harvest.model_copy(update={"question_attempts": 1, "length_unit": "characters"}),
     )
     assert load_config(PAPER, ["preset=null", "harvest={}"]).harvest.max_staleness == 1
 

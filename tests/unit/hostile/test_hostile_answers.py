@@ -8,7 +8,7 @@ from types import SimpleNamespace as Reply
 
 import pytest
 from fakes import ScriptedModels
-from hostile_input import ANY_TEXT, HOSTILE, examples, within
+from hostile_input import ANY_TEXT, HOSTILE, examples, harms, within
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +24,7 @@ from bohdi_ray.harvest.harvest import FAILURES, harvest_one
 from bohdi_ray.harvest.judge import FLOOR, label_logprobs
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
+from bohdi_ray.languages.names import is_word
 from bohdi_ray.records import (
     Completion,
     GenerationRequest,
@@ -105,7 +106,8 @@ def test_any_text_is_parsed_into_something_that_can_be_stored(text):
     question.encode()
     assert not any((ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) <= 0x9F for c in question)
     name = valid_name(parse_name(text))
-    assert name is None or (name.replace(" ", "").isalpha() and len(name) <= MAX_CHARS and valid_name(name) == name)
+    assert name is None or (all(map(is_word, name.split(" "))) and len(name) <= MAX_CHARS and valid_name(name) == name)
+    assert name is None or harms(name, "") == []
     assert parse_label(text, LABELS) in (None, *LABELS)
     assert labelled(text, [], LABELS)[0] in (text, *LABELS)
     stripped = strip_control_tokens(text, CONTROL_TOKENS)

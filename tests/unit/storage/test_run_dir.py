@@ -12,6 +12,7 @@ import yaml
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError, RunDirError
+from bohdi_ray.languages.questions import TEXT_RULES
 from bohdi_ray.storage import places
 from bohdi_ray.storage.environment import environment
 from bohdi_ray.storage.run_dir import BASE_DIR, RunDir, check_new, checkpoint_dir, weights_dir
@@ -20,7 +21,8 @@ from bohdi_ray.storage.run_dir import BASE_DIR, RunDir, check_new, checkpoint_di
 def test_a_new_run_holds_its_resolved_configuration_and_environment(run: RunDir, config: FusionConfig):
     assert run.config() == config
     assert yaml.safe_load(run.read_bytes("config.yaml"))["bandit"]["horizon"] == 3
-    assert json.loads(run.read_bytes("environment.json")) == run.environment() == {"bohdi_ray": "0.1.0"}
+    assert json.loads(run.read_bytes("environment.json")) == run.environment()
+    assert run.environment() == {"bohdi_ray": "0.1.0", "text_rules": TEXT_RULES}
     assert run.names("") == ["config.yaml", "environment.json"]
 
 

@@ -1,0 +1,27 @@
+"""Scripted fusions end as they did: the same tree, samples, held-out members and training rows, seed by seed."""
+
+import json
+
+import pytest
+from golden import KINDS, SEEDS, fusion, path_of
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scripted_fusion_gives_what_is_written_down(kind, seed):
+    """If the change is meant: `python tests/unit/golden/golden.py --write`, and a line in the CHANGELOG."""
+    written = json.loads(path_of(kind).read_text("utf-8"))[f"seed {seed}"]
+    found = fusion(kind, seed)
+    for part in ("failures", "samples", "heldout", "rows", "tree"):  # the most telling difference first
+        assert found[part] == written[part], part
+
+
+def test_the_written_fusions_are_worth_comparing():
+    for kind in KINDS:
+        written = json.loads(path_of(kind).read_text("utf-8"))
+        assert len(written) == len(SEEDS)
+        for one in written.values():
+            assert len(one["samples"]) > 20 and all(rows["num_rows"] for rows in one["rows"])
+    languages = json.loads(path_of("languages").read_text("utf-8"))
+    assert any("量子力学" in line for one in languages.values() for line in one["samples"])
+    assert any("duplicate_question" in one["failures"] for one in languages.values())

@@ -1,0 +1,141 @@
+"""What is the same question and what is not: nothing that changes what is asked may be lost."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sentences import ARTICLE_1, QUESTIONS
+
+from bohdi_ray.languages.questions import normalised
+from bohdi_ray.records import question_hash
+
+SAME = [
+    ("What is 12 + 5?", "what is 12+5"),
+    ("12 − 5", "12 - 5"),
+    ("12 – 5 = ?", "12-5="),
+    ("Why, then?", "why then"),
+    ("“Why” is it so?", "why is it so?"),
+    ("Où est le café ?", "OÙ EST LE CAFÉ?"),
+    ("ｘ＝５？", "x=5"),
+    ("天空为什么，是 蓝色的？", "天空为什么是蓝色的"),
+    ("Why is the sky blue at noon -- and red", "why is the sky blue at noon and red"),
+    ("noon — and", "noon and"),
+    ("noon—and", "noon and"),
+    ("x²", "x^2"),
+    ("½", "1/2"),
+    ("don’t", "don't"),
+    ("Pourquoi ?", "pourquoi"),
+    ("ما هو الضوء؟", "ما هو الضوء"),
+    ("किताब क्या है।", "किताब क्या है"),
+    ("ΦΥΣΙΣ;", "φυσις"),
+    ("ǅ", "ǆ"),
+    ("İzmir", "izmir"),
+    ("2 \n + 3", "2 + 3"),
+    ("5!?", "5!"),
+    ("a\u200bb", "ab"),
+    ("ﬁne", "fine"),
+    ("나는 왜?", "나는  왜"),
+]
+DIFFERENT = [
+    ("12 + 5", "12 - 5"),
+    ("12+5", "12 5"),
+    ("C++", "C"),
+    ("C#", "C"),
+    ("3.14", "314"),
+    ("1,5", "15"),
+    ("1,5", "1.5"),
+    ("x²", "x2"),
+    ("x₂", "x²"),
+    ("5!", "5"),
+    ("-5", "5"),
+    ("हिंदी", "हद"),
+    ("की", "का"),
+    ("¬p", "p"),
+    ("a<b", "a>b"),
+    ("≠", "="),
+    ("50%", "50"),
+    ("$5", "€5"),
+    ("f'(x)", "f(x)"),
+    ("f''(x)", "f'(x)"),
+    ("2*3", "2/3"),
+    ("Maße", "Masse"),
+    ("sıkıldım", "sikildim"),
+    ("(a+b)*c", "a+b*c"),
+    ("10:30", "1030"),
+    ("3 : 5", "3 5"),
+    (".5", "5"),
+    ("|x|", "x"),
+    ("5'", "5"),
+    ("ไก่", "ไก"),
+    ("עִבְרִית", "עברות"),
+    ("1, 2, ..., n", "1, 2, n"),
+    ("½", "12"),
+    ("1½", "11/2"),
+    ("ℝ", "R"),
+    ("x - y", "x y"),
+    ("!x", "x"),
+    ("~x", "x"),
+    ("é", "e"),
+    ("はし", "ばし"),
+    ("か", "が"),
+    ("A∪B", "A∩B"),
+    ("2^3", "23"),
+    ("√2", "2"),
+    ("∃x", "∀x"),
+    ("in vivo", "in vitro"),
+    ("आम क्या है", "आमा क्या है"),  # mango, mother
+    ("ฉันรักแม่", "ฉันรักแม"),
+    ("தமிழ் என்ன", "தமிழ என்ன"),
+    ("عِلْم", "عَلَم"),
+    ("ぱ", "ば"),
+    ("a != b", "a = b"),
+    ("H₂O", "H²O"),
+    ("5 m/s", "5 ms"),
+    ("What is 2 * 3?", "What is 2 ** 3?"),
+    ("[0, 1)", "(0, 1)"),
+    ("-x", "x"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_writing_it_otherwise_makes_no_other_question(one, other):
+    assert normalised(one) == normalised(other) and question_hash(one) == question_hash(other)
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_another_meaning_makes_another_question(one, other):
+    assert normalised(one) != normalised(other) and question_hash(one) != question_hash(other)
+
+
+@pytest.mark.parametrize("language", QUESTIONS)
+def test_case_spacing_end_marks_quotes_and_encoding_do_not_matter_in_any_language(language):
+    text = QUESTIONS[language]
+    expected = normalised(text)
+    for other in (
+        f"  {text}\n",
+        f"“{text}”",
+        text.upper() if language != "German" else text.replace("Warum", "WARUM"),
+        text.rstrip("?？؟;。") + " ??",
+        unicodedata.normalize("NFD", text),
+        text.replace(" ", "   "),
+        text.replace(text[3], text[3] + "\u200b", 1),
+    ):
+        assert normalised(other) == expected, other
+
+
+@pytest.mark.parametrize("language", ARTICLE_1)
+def test_no_letter_and_no_vowel_sign_is_lost(language):
+    text = unicodedata.normalize("NFC", ARTICLE_1[language])
+    kept = unicodedata.normalize("NFD", normalised(text))
+    for character in set(unicodedata.normalize("NFD", text.casefold().replace("ς", "σ"))):
+        if unicodedata.category(character)[0] in "LM":
+            assert character in kept
+
+
+@given(st.text())
+def test_normalising_takes_any_text_and_is_stable(text):
+    once = normalised(text)
+    once.encode("utf-8", "surrogatepass")
+    assert once == once.strip() and "  " not in once
+    assert normalised(f" {text} ") == once

@@ -65,8 +65,9 @@ format: setup-dev  ## Let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup  ## Write docs/configuration.md from the configuration models
+docs: setup  ## Write docs/configuration.md and docs/models.md from what they describe
 	$(BIN)/python -m bohdi_ray.config.docs docs/configuration.md
+	$(BIN)/python -m bohdi_ray.engines.families.docs docs/models.md
 
 lock: setup  ## Resolve requirements/*.in anew and write the locks
 	$(BIN)/python requirements/lock.py cpu gpu dev

@@ -13,6 +13,7 @@ from pathlib import Path
 from bohdi_ray.addresses import HUB_ID
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.chat import require_chat_template
+from bohdi_ray.engines.hf_tokenizer import require_hugging_face_layout
 from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.engines.prompts import load_templates
 from bohdi_ray.errors import ConfigError, ConfigErrors
@@ -20,6 +21,7 @@ from bohdi_ray.layout.machines import THIS_MACHINE, this_machine
 from bohdi_ray.layout.memory import ModelSize, model_size, weights_gb
 from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, place, placement_errors, resolve_gpus
 from bohdi_ray.layout.shared_cards import sharing_errors
+from bohdi_ray.layout.unproved import unproved_errors
 from bohdi_ray.observe.trackers import tracker_errors
 from bohdi_ray.preflight_run_dir import run_dir_errors
 from bohdi_ray.quickstart import default_cache_dir
@@ -62,9 +64,10 @@ def preflight(config: FusionConfig, nodes: Sequence[Node] | None, resume: bool =
         findings.notes.append("placement: the nodes the run would get are not known")
     else:
         findings.problems += placement_errors(config, nodes)
+        resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))
+        findings.problems += unproved_errors(hosted_models(resolved))
         findings.problems += _card_errors(config, nodes, findings)
         if config.colocates:
-            resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))
             findings.problems += sharing_errors(resolved, nodes, findings.sizes)
     return findings
 
@@ -138,6 +141,10 @@ def _folder_error(field_name: str, folder: Path) -> ConfigError | None:
         if folder.is_relative_to(default_cache_dir()):
             return refused("the model is not in the cache yet", "Make it: bohdi prepare-quickstart (`make demo` does).")
         return refused("there is no such folder", "Give a folder in Hugging Face layout, or a hub id.")
+    try:
+        require_hugging_face_layout(field_name, folder)
+    except ConfigError as error:
+        return error
     if not (folder / "config.json").is_file():
         return refused(
             "the folder has no config.json", "Give a folder in Hugging Face layout (save_pretrained makes one)."

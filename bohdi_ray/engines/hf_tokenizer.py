@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bohdi_ray.engines.folder_template import template_of
+from bohdi_ray.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,15 @@ def _converted(files: Path, options: Mapping[str, Any]) -> Any:
     if "padding_side" in options:
         tokenizer.padding_side = options["padding_side"]
     return tokenizer
+
+
+def require_hugging_face_layout(field: str, folder: Path) -> None:
+    """Raises ConfigError for a folder that holds a model in Mistral's own format alone."""
+    if (folder / "config.json").is_file() or not (folder / "params.json").is_file():
+        return
+    rule = "the folder has the model in Mistral's own format alone (params.json, no config.json)"
+    remedy = "Take the repository whole: config.json, model-*.safetensors and their index are in Hugging Face's layout."
+    raise ConfigError(field, str(folder), rule, remedy)
 
 
 def has_mistral_format(files: Path | None) -> bool:

@@ -33,13 +33,20 @@ def test_a_lock_has_all_direct_dependencies_in_the_stated_versions(name):
         assert normal(requirement) in locked, requirement
         if "==" in requirement:
             assert locked[normal(requirement)] == requirement.split("==")[1]
-    # Wheels that are CUDA builds and break beside a CPU torch; source that compiles for many minutes. None is imported.
-    assert not {"torchvision", "torchaudio", "torchcodec", "llama-cpp-python"} & set(locked)
+    # What only classes for sound and video import; source that compiles for many minutes.
+    assert not {"torchaudio", "torchcodec", "llama-cpp-python"} & set(locked)
 
 
 def test_the_gpu_lock_has_cuda_packages_and_the_cpu_lock_has_none():
     assert any(package.startswith("nvidia-") for package in pins("gpu"))
     assert not any(package.startswith("nvidia-") for package in pins("cpu"))
+
+
+def test_torchvision_is_where_it_can_be_loaded():
+    """vLLM's classes for models with images import it, also for text; its wheels are CUDA builds."""
+    assert "torchvision" not in {**pins("cpu"), **pins("dev")}
+    # Each release of torchvision needs one release of torch: 0.28.0 says torch==2.13.0.
+    assert (pins("gpu")["torchvision"], pins("gpu")["torch"]) == ("0.28.0", "2.13.0")
 
 
 def test_dev_adds_all_that_tests_need_to_either_lock():

@@ -1,0 +1,76 @@
+"""The table of families: found by config.json and template, refused by name where a CPU cannot run them; its page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bohdi_ray.config import VllmModel
+from bohdi_ray.engines.families import FAMILIES, family_errors, family_of
+from bohdi_ray.engines.families.docs import page
+from bohdi_ray.layout.unproved import unproved_errors
+
+PAGE = Path(__file__).parents[3] / "docs" / "models.md"
+CHATML = "{{ '<|im_start|>' }}"
+
+
+def test_the_page_says_what_the_table_says():
+    assert PAGE.read_text("utf-8") == page(), "run `make docs`"
+
+
+def test_names_and_stand_ins_are_one_familys_each():
+    names = [family.name for family in FAMILIES]
+    stand_ins = [tiny for family in FAMILIES for tiny in family.tiny]
+    assert len(set(names)) == len(names) and len(set(stand_ins)) == len(stand_ins)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "template", "name"),
+    [
+        ("llama", None, "Llama 3"),
+        ("llama", "<|start_header_id|>", "Llama 3"),
+        ("llama", "{{ '<｜Assistant｜><think>' }}", "DeepSeek R1 distills"),
+        ("llama", "You are a helpful AI assistant named SmolLM, trained by Hugging Face", "SmolLM 2"),
+        ("qwen2", CHATML, "Qwen 2.5"),
+        ("qwen2", "{{ '<｜Assistant｜><think>' }}", "DeepSeek R1 distills"),
+        ("qwen2", CHATML + "<think>", "QwQ"),
+        ("qwen3", None, "Qwen 3"),
+        ("qwen3", CHATML + "<think>{% if enable_thinking %}", "Qwen 3"),
+        ("qwen3", CHATML + "<think>", "Qwen 3 Thinking"),
+        ("qwen3", CHATML, "Qwen 3 Instruct"),
+        ("phi3", "<|user|>", "Phi 3"),
+        ("phi3", "<|im_sep|>", "Phi 4"),
+        ("olmo3", "<think>", "OLMo 3 Think"),
+        ("gemma3", "anything", "Gemma 3"),
+    ],
+)
+def test_families_that_share_a_configuration_are_told_by_their_template(model_type, template, name):
+    assert family_of({"model_type": model_type}, template).name == name
+
+
+def test_a_model_that_is_not_in_the_table_has_no_family():
+    assert family_of({"model_type": "gpt2"}) is None and family_of({}) is None
+    assert family_errors("target.model", "/m", {"model_type": "gpt2"}, "cpu") == []
+
+
+@pytest.mark.parametrize("model_type", ["gemma3", "mistral3", "qwen2_5_vl", "qwen3_5", "llama4", "gemma4", "qwen3_vl"])
+def test_what_a_cpu_cannot_run_is_refused_there_by_name_and_starts_on_a_gpu(model_type):
+    (error,) = family_errors("sources.0.model", "/m", {"model_type": model_type}, "cpu")
+    assert error.field == "sources.0.model" and error.value == "/m"
+    assert "unproved here" in error.rule and family_of({"model_type": model_type}).name in error.rule and error.remedy
+    assert family_errors("sources.0.model", "/m", {"model_type": model_type}, "cuda") == []
+
+
+def test_models_are_looked_at_where_they_would_be_placed(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3"}))
+
+    def hosted(num_gpus: float) -> dict[str, VllmModel]:
+        return {"target": VllmModel(name="t", model=str(tmp_path), resources={"num_gpus": num_gpus})}
+
+    (error,) = unproved_errors(hosted(0))
+    assert error.field == "target.model" and "unproved here" in str(error)
+    assert unproved_errors(hosted(1)) == []
+    for content in ("{", "[]", '{"model_type": "llama"}'):
+        (tmp_path / "config.json").write_text(content)
+        assert unproved_errors(hosted(0)) == []
+    assert unproved_errors({"target": VllmModel(name="t", model="owner/name", resources={"num_gpus": 0})}) == []

@@ -18,9 +18,12 @@ from typing import Any
 
 import family_templates as templates
 from tiny_models import CORPUS
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HEADS, KV_HEADS, HEAD_DIM, HIDDEN, WIDE, LAYERS, WINDOW = 4, 2, 32, 128, 256, 2, 512
+QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
@@ -35,6 +38,7 @@ class Words:
     unk: str | None = None
     added: tuple[str, ...] = ()  # whole tokens that are not control tokens (<think>)
     byte_level: bool = True  # else SentencePiece's way
+    splits: str = ""  # how text is cut before bytes are taken: "qwen" or "digits"; "" is GPT-2's way
     adds_bos: bool = False  # a plain encode begins with bos
     tokenizer_class: str = "PreTrainedTokenizerFast"
 
@@ -133,7 +137,14 @@ def train_tokenizer(words: Words) -> Tokenizer:
     special = [AddedToken(token, special=True, normalized=False) for token in words.special]
     if words.byte_level:
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        if words.splits in ("qwen", "digits"):
+            tokenizer.normalizer = normalizers.NFC() if words.splits == "qwen" else None
+            first = pre_tokenizers.Split(Regex(QWEN_SPLIT), "isolated")
+            first = first if words.splits == "qwen" else pre_tokenizers.Digits(individual_digits=True)
+            then = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words.splits == "digits")
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence([first, then])
+        else:
+            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(
@@ -374,14 +385,20 @@ SMALL_WORDS = Words(
     adds_bos=True,
 )
 QWEN_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-QWEN_WORDS = Words(QWEN_SPECIAL, "<|im_end|>", pad="<|endoftext|>", tokenizer_class="Qwen2Tokenizer")
+QWEN_WORDS = Words(QWEN_SPECIAL, "<|im_end|>", pad="<|endoftext|>", splits="qwen", tokenizer_class="Qwen2Tokenizer")
 QWEN3_WORDS = Words(
-    QWEN_SPECIAL, "<|im_end|>", pad="<|endoftext|>", added=("<think>", "</think>"), tokenizer_class="Qwen2Tokenizer"
+    QWEN_SPECIAL,
+    "<|im_end|>",
+    pad="<|endoftext|>",
+    added=("<think>", "</think>"),
+    splits="qwen",
+    tokenizer_class="Qwen2Tokenizer",
 )
 QWEN_VL_WORDS = Words(
     (*QWEN_SPECIAL, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
     "<|im_end|>",
     pad="<|endoftext|>",
+    splits="qwen",
     tokenizer_class="Qwen2Tokenizer",
 )
 QWEN35_WORDS = Words(
@@ -389,6 +406,7 @@ QWEN35_WORDS = Words(
     "<|im_end|>",
     pad="<|endoftext|>",
     added=("<think>", "</think>"),
+    splits="qwen",
     tokenizer_class="Qwen2Tokenizer",
 )
 GEMMA_WORDS = Words(
@@ -477,7 +495,14 @@ OLMO3_WORDS = Words(
     added=("<think>", "</think>"),
     tokenizer_class="GPT2Tokenizer",
 )
-SMOLLM2_WORDS = Words(QWEN_SPECIAL, "<|im_end|>", bos="<|im_start|>", pad="<|im_end|>", tokenizer_class="GPT2Tokenizer")
+SMOLLM2_WORDS = Words(
+    QWEN_SPECIAL,
+    "<|im_end|>",
+    bos="<|im_start|>",
+    pad="<|im_end|>",
+    splits="digits",
+    tokenizer_class="GPT2Tokenizer",
+)
 SMOLLM3_WORDS = Words(
     ("<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"),
     eos="<|im_end|>",

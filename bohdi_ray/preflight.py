@@ -13,6 +13,7 @@ from pathlib import Path
 from bohdi_ray.addresses import HUB_ID
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.chat import require_chat_template
+from bohdi_ray.engines.families.folder_checks import folder_errors
 from bohdi_ray.engines.hf_tokenizer import require_hugging_face_layout
 from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.engines.prompts import load_templates
@@ -121,6 +122,7 @@ def _check_model(at: str, model: VllmModel, config: FusionConfig, findings: Find
         require_chat_template(folder)
     except ConfigError as error:
         findings.problems.append(ConfigError(f"{at}.model", str(folder), error.rule, error.remedy))
+    findings.problems += folder_errors(at, folder)
     try:
         size = model_size(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:

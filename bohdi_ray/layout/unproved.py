@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.families import family_errors
+from bohdi_ray.engines.families.targets import as_published
 from bohdi_ray.errors import ConfigError
 
 
@@ -26,5 +27,6 @@ def unproved_errors(models: Mapping[str, VllmModel]) -> list[ConfigError]:
         except (OSError, ValueError):
             continue  # another check's affair
         if isinstance(config, dict):
-            errors += family_errors(f"{at}.model", model.model, config, "cpu")
+            served = as_published(config) if at == "target" else config
+            errors += family_errors(f"{at}.model", model.model, served, "cpu")
     return errors

@@ -1,6 +1,6 @@
 """The trainer's folders: what lies in them, when they count, and where training may go on. No torch.
 
-    checkpoints/base/       weights/ probe.json COMMIT                        version 0, written once
+    checkpoints/base/       weights/ original/ probe.json layout.json COMMIT  version 0, written once
     checkpoints/round-<r>/  weights/ probe.json state.json COMMIT             version r + 1
                             metrics.json, what the trainer reported, complete after COMMIT
                             optimizer/ with a COMMIT of its own, where it was saved

@@ -72,6 +72,8 @@ def load_base(folder: str, **options: Any) -> BaseModel:
         options |= _unpacked(raw) | {"generation_config": GenerationConfig(), "dtype": "auto"}
         network, info = _loaded(AutoModelForCausalLM, folder, broken, **options)
         _refuse_strange(network, info, raw, broken)
+        if quantization_of(raw) is not None:
+            network._weight_conversions = None  # those that unpacked it; it is saved as plain numbers
         return BaseModel(network, config, None, None)
     prefix, head = _tower_names(names, broken)
     text = text_config(config, raw, head is not None)

@@ -1,32 +1,40 @@
-"""Every kind of LM head: an engine started on version 0 serves version 1 after a reload in place."""
+"""Every kind of LM head: an engine started on version 0 serves version 1 after a reload in place, and vLLM serves
+RUN/target as it serves the version."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from engine_support import Running, vllm_model
+from engine_support import Running, scores, vllm_model
 from target_support import published, trained
 from tiny_families import FAMILIES, build_family
 
-# A head that vLLM ties to the embedding; none at all; one over transformers' own classes.
-KINDS = ("gemma-3-text", "command-r7b", "smollm3")
-# What vLLM's CPU build cannot run, whatever the weights.
-UNPROVED_ON_CPU: dict[str, str] = {}
+from bohdi_ray.engines.families.targets import as_published
+from bohdi_ray.engines.families.unproved import family_errors
+from bohdi_ray.training.weights import export_target
+
+# A head that vLLM ties to the embedding, and none at all. The others' classes are like one of them.
+KINDS = ("gemma-3-text", "command-r7b")
 
 
 def families():
     for name in FAMILIES:
-        marks = [] if name in KINDS else [pytest.mark.long]
-        if name in UNPROVED_ON_CPU:
-            marks.append(pytest.mark.skip(reason=f"unproved here: {UNPROVED_ON_CPU[name]}"))
-        yield pytest.param(name, marks=marks)
+        yield pytest.param(name, marks=[] if name in KINDS else [pytest.mark.long])
+
+
+def skip_what_is_unproved(source: Path, as_target: bool) -> None:
+    config = json.loads((source / "config.json").read_text())
+    for error in family_errors("target.model", "", as_published(config) if as_target else config, "cpu"):
+        pytest.skip(error.rule)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", families())
 def test_an_engine_serves_what_was_trained_after_a_reload_in_place(name, tmp_path: Path):
     source = build_family(name, tmp_path / "model")
+    skip_what_is_unproved(source, as_target=True)
     weights = published(source, tmp_path / "base")
     trained(weights, tmp_path / "base", tmp_path / "round-0")
     engine = Running(vllm_model(weights), weights)
@@ -37,3 +45,23 @@ def test_an_engine_serves_what_was_trained_after_a_reload_in_place(name, tmp_pat
         assert report.progress == pytest.approx(1, abs=0.1)
     finally:
         engine.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_vllm_serves_the_exported_target_as_it_serves_the_version(name, tmp_path: Path):
+    source = build_family(name, tmp_path / "model")
+    skip_what_is_unproved(source, as_target=False)
+    weights = published(source, tmp_path / "base")
+    export_target(weights, str(tmp_path / "base"), str(tmp_path / "target"))
+    answers = []
+    for folder in (weights, str(tmp_path / "target")):
+        engine = Running(vllm_model(folder), folder)
+        try:
+            answers.append(engine.ask(*scores(4)))
+        finally:
+            engine.close()
+    served, exported = answers
+    for name, answer in served.items():
+        assert exported[name].logprob == pytest.approx(answer.logprob, abs=0.05)

@@ -9,25 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bohdi_ray.engines.families.table import FAMILIES, family_of
 from bohdi_ray.errors import ConfigError
 
 # Parts of a config.json that only a wrapper of several modalities has.
 PARTS = ("vision_config", "audio_config", "speech_config", "text_config", "llm_config", "thinker_config")
-# By a wrapper's model_type, the plain decoder that its language model is. Where the wrapper's own text class takes
-# several positions a token (Qwen's for images), the text family computes the same for text, where all are equal.
-TEXT_TOWERS = {
-    "gemma3": "gemma3_text",
-    "gemma3n": "gemma3n_text",
-    "gemma4": "gemma4_text",
-    "idefics3": "llama",
-    "llava": "llama",
-    "mistral3": "mistral",
-    "qwen2_vl": "qwen2",
-    "qwen2_5_vl": "qwen2",
-    "qwen3_vl": "qwen3",
-    "qwen3_5": "qwen3_5_text",
-    "smolvlm": "llama",
-}
 SCORES = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM", "RewardModel")
 DEQUANTIZED = frozenset({"mxfp4"})  # read as bfloat16 and trained and published as that
 
@@ -38,8 +24,18 @@ def is_wrapper(config: Mapping[str, Any]) -> bool:
 
 
 def text_tower_of(config: Mapping[str, Any]) -> str | None:
-    """The model_type of a wrapper's language model as a plain decoder; None where it cannot be trained by itself."""
-    return TEXT_TOWERS.get(str(config.get("model_type")))
+    """The model_type of a wrapper's language model as a plain decoder; None where it cannot be trained by itself.
+
+    Where a wrapper's own text class takes several positions a token (Qwen's for images), the table names the plain
+    class that computes the same for text, where all positions are equal.
+    """
+    family = family_of(config)
+    return family.text_tower if family is not None else None
+
+
+def as_published(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A config.json that says which family the engines of this target get: of a wrapper its language model alone."""
+    return {"model_type": text_tower_of(config)} if is_wrapper(config) and text_tower_of(config) else config
 
 
 def quantization_of(config: Mapping[str, Any]) -> str | None:
@@ -61,10 +57,10 @@ def target_error(config: Mapping[str, Any], value: object, field: str = "target.
         rule = f"{names[0]} gives scores or labels, no text"
         return ConfigError(field, value, rule, "Use a model that was saved as a causal language model (…ForCausalLM).")
     if is_wrapper(config) and text_tower_of(config) is None:
-        known = ", ".join(sorted(TEXT_TOWERS))
+        known = "; ".join(family.name for family in FAMILIES if family.text_tower is not None)
         rule = f"{names[0] if names else model_type} wraps its language model in one of several modalities"
         rule += f", and of model_type {model_type!r} the language model cannot be trained by itself"
-        return ConfigError(field, value, rule, f"Use a text model, or a wrapper of one of these types: {known}.")
+        return ConfigError(field, value, rule, f"Use a text model, or one of these wrappers: {known}.")
     method = quantization_of(config)
     if method is not None and method not in DEQUANTIZED:
         rule = f"its weights are quantized ({method}), and quantized weights cannot be trained"

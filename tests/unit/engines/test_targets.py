@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from bohdi_ray.engines.families.targets import target_error, text_tower_of
+from bohdi_ray.engines.families.targets import as_published, target_error, text_tower_of
 
 
 @pytest.mark.parametrize(
@@ -24,8 +26,6 @@ def test_what_cannot_be_trained_is_refused_by_name(config, words):
     error = target_error(config, "folder")
     assert error is not None and error.field == "target.model" and error.value == "folder"
     assert error.remedy
-    import re
-
     assert re.search(words, str(error))
 
 
@@ -46,3 +46,9 @@ def test_what_can_be_trained_passes(config):
 def test_a_wrapper_names_the_plain_decoder_it_wraps():
     assert text_tower_of({"model_type": "qwen2_5_vl"}) == "qwen2"
     assert text_tower_of({"model_type": "llama"}) is None
+
+
+def test_a_targets_engines_get_the_language_model_of_a_wrapper():
+    assert as_published({"model_type": "gemma3", "text_config": {}}) == {"model_type": "gemma3_text"}
+    plain = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    assert as_published(plain) == plain

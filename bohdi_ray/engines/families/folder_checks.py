@@ -1,0 +1,30 @@
+"""What a model's folder itself says against its use: as a target, or with a tokenizer that does not fit.
+
+Called by preflight.py for every model whose folder is here. Reads configuration and tokenizer files, no weights.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bohdi_ray.engines.families.targets import target_error
+from bohdi_ray.engines.vocabulary import check_folder_vocabulary
+from bohdi_ray.errors import ConfigError
+
+
+def folder_errors(at: str, folder: Path) -> list[ConfigError]:
+    """Every such error of the model at `at` in the configuration (`target`, `sources.0`)."""
+    field = f"{at}.model"
+    errors = []
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return []  # another check's affair
+    if at == "target" and isinstance(config, dict) and (error := target_error(config, str(folder), field)):
+        errors.append(error)
+    try:
+        check_folder_vocabulary(folder, field)
+    except ConfigError as error:
+        errors.append(error)
+    return errors

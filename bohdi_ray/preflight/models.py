@@ -10,10 +10,9 @@ from typing import Any
 from bohdi_ray.addresses import HUB_ID
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.chat_style import template_errors
-from bohdi_ray.engines.families.targets import target_error
+from bohdi_ray.engines.families.folder_checks import folder_errors
 from bohdi_ray.engines.hf_tokenizer import require_hugging_face_layout
 from bohdi_ray.engines.prompts import TemplateSet
-from bohdi_ray.engines.vocabulary import check_folder_vocabulary
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.layout.memory import ModelSize, model_config, model_size
 from bohdi_ray.layout.model_tensors import REMEDY as SAVE_AGAIN
@@ -51,8 +50,8 @@ def check_model(
     if size is None:
         return
     findings.sizes[model.name] = size
-    if model is config.target and (error := target_error(_whole_config(folder), model.model)) is not None:
-        findings.problems.append(error)
+    for error in folder_errors(at, folder):
+        findings.refuse(error.field, model.model, error.rule, error.remedy)
     if model is config.target:
         try:
             findings.attention = attention_for(config.training.attn_implementation, _whole_config(folder))
@@ -60,7 +59,6 @@ def check_model(
             findings.problems.append(error)
     teaches_reasoning = model is config.target and config.training.reasoning == "keep"
     findings.problems += template_errors(at, model, folder, teaches_reasoning)
-    _check_vocabulary(at, model, folder, findings)
     _check_window(at, model, size.max_positions, config, findings)
     window = model.engine.max_model_len or size.max_positions
     check_templates(at, model, folder, window, config, prompts, findings)
@@ -122,15 +120,6 @@ def _checked_size(at: str, model: VllmModel, folder: Path, findings: Findings) -
 def _whole_config(folder: Path) -> dict[str, Any]:
     """config.json as it is written; that it is a mapping was seen before."""
     return json.loads((folder / "config.json").read_text("utf-8"))
-
-
-def _check_vocabulary(at: str, model: VllmModel, folder: Path, findings: Findings) -> None:
-    try:
-        check_folder_vocabulary(folder, f"{at}.model")
-    except ConfigError as error:
-        findings.refuse(error.field, model.model, error.rule, error.remedy)
-    except ValueError:  # a tokenizer.json that is no JSON: whoever reads it next says so
-        return
 
 
 def _folder_fault(folder: Path) -> tuple[str, str] | None:

@@ -34,8 +34,8 @@ WEIGHTS = (
 OTHER_LAYOUTS = ("consolidated", "params.json")
 NOT_DOWNLOADED = ["consolidated*", "original/*", "params.json"]
 LARGEST = 256 << 20  # bytes of a file that is no weights
-# Tokenizer classes that only transformers 5 has, and what 4 and 5 both know.
-COMMON_CLASSES = {"TokenizersBackend": "PreTrainedTokenizerFast", "TokenizersBackendFast": "PreTrainedTokenizerFast"}
+# Tokenizer classes that only transformers 5 has end in this; the other, which reads tokenizer.json, 4 and 5 both know.
+NEW_CLASSES, COMMON_CLASS = "Backend", "PreTrainedTokenizerFast"
 ROPE_OF_ITS_OWN = ("rope_theta", "partial_rotary_factor")  # beside the scaling in the older spelling
 
 
@@ -146,8 +146,8 @@ def with_common_tokenizer_class(files: Mapping[str, bytes]) -> dict[str, bytes]:
     if written is None:
         return dict(files)
     mended = dict(written)
-    if (common := COMMON_CLASSES.get(str(written.get("tokenizer_class")))) is not None:
-        mended["tokenizer_class"] = common
+    if str(written.get("tokenizer_class")).endswith(NEW_CLASSES) and "tokenizer.json" in files:
+        mended["tokenizer_class"] = COMMON_CLASS
     if isinstance(extra := written.get("extra_special_tokens"), list):
         # A list there is read by transformers 5 alone; 4 takes a mapping and stops at a list.
         del mended["extra_special_tokens"]

@@ -77,9 +77,10 @@ def test_kinds_that_transformers_4_does_not_know_are_left_to_the_newer_spelling(
     assert older_rope(rope) == {}
 
 
-def test_a_tokenizer_class_of_transformers_5_alone_becomes_one_that_both_know():
-    written = {"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<a>"], "model_max_length": 9}
-    files = {"tokenizer_config.json": json.dumps(written).encode(), "LICENSE": b"terms"}
+@pytest.mark.parametrize("name", ["TokenizersBackend", "MistralCommonBackend"])
+def test_a_tokenizer_class_of_transformers_5_alone_becomes_one_that_both_know(name):
+    written = {"tokenizer_class": name, "extra_special_tokens": ["<a>"], "model_max_length": 9}
+    files = {"tokenizer_config.json": json.dumps(written).encode(), "tokenizer.json": b"{}", "LICENSE": b"terms"}
     mended = with_common_tokenizer_class(files)
     assert json_mapping(mended["tokenizer_config.json"]) == {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -101,12 +101,12 @@ def _check_variables(
     at: str, model: VllmModel, role: Role, kwargs: Mapping[str, Any], template: str, findings: Findings
 ) -> None:
     """Variables that the template never reads: whoever set them wants something that does not happen."""
-    for name, value in kwargs.items():
+    for name in kwargs:
         if re.search(rf"\b{re.escape(name)}\b", template) is None:
             own = name in getattr(model.sampling, role).chat_template_kwargs
             field = f"{at}.sampling.{role}.chat_template_kwargs" if own else f"{at}.chat_template_kwargs"
             rule = "the model's chat template does not read it"
-            findings.refuse(f"{field}.{name}", value, rule, "Remove it, or use the name that the template has.")
+            findings.refuse(field, name, rule, "Remove it, or use the name that the template has.")
 
 
 def _rendered(render: FolderTemplate, tried: _Tried, model: VllmModel, prompts: TemplateSet, role: Role) -> str | None:

@@ -21,6 +21,7 @@ import ray
 from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import SCORING, FusionConfig, OpenAIModel, VllmModel
 from bohdi_ray.engines.gate import Gate
+from bohdi_ray.engines.ipc_folder import remove_ipc_folder
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport, RemoteSpec
 from bohdi_ray.errors import EngineFailed
 from bohdi_ray.randomness import derived_seed
@@ -108,7 +109,10 @@ class EngineActor:
 
     async def stop(self) -> None:
         """Ends the engine and its processes; the actor stays for the pool to end."""
-        await self._engine.stop()
+        try:
+            await self._engine.stop()
+        finally:
+            remove_ipc_folder()
 
     async def _or_end(self, call: Awaitable[None]) -> None:
         try:
@@ -129,6 +133,7 @@ class EngineActor:
         try:
             await self._engine.stop()
         finally:
+            remove_ipc_folder()
             # exit_actor() would count as intended; this is a failure, and is to look like one.
             os._exit(1)
 

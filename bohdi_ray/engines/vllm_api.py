@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bohdi_ray.config import VllmModel
+from bohdi_ray.engines.ipc_folder import make_ipc_folder
 from bohdi_ray.engines.orphan_guard import OWNER_VARIABLE
 from bohdi_ray.engines.start_errors import errors_logged_to
 
@@ -25,6 +26,7 @@ def set_environment(model: VllmModel, device: str) -> None:
     engine's processes are, and on a CPU where an unsplit engine's worker lives, which goes with `engine_arguments`.
     """
     os.environ[OWNER_VARIABLE] = str(os.getpid())
+    make_ipc_folder()
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     if device == "cpu":

@@ -7,8 +7,12 @@ console. The server's address and the key are the client's own affair (WANDB_BAS
 from __future__ import annotations
 
 import atexit
+import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -79,7 +83,9 @@ class WandbTracker:
 
 def _end_service() -> None:
     """Ends the client's process, a child of this one, if it is still there: it has had its time. What it had not sent
-    is in RUN/wandb, for `wandb sync`."""
+    is in RUN/wandb, for `wandb sync`. Takes along the folder of its socket, which it cannot remove itself any more."""
     for child in psutil.Process().children():
         if child.name().startswith("wandb-"):
             child.kill()
+    for folder in Path(tempfile.gettempdir()).glob(f"wandb-{os.getpid()}-*"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from model_folders import CHAT_TEMPLATE, SHAPES, write_safetensors
+from model_folders import CHAT_TEMPLATE, SHAPES, tensors_of, write_safetensors
+
+from bohdi_ray.layout.model_tensors import LAYER_TENSORS
 
 
 @pytest.fixture
@@ -25,7 +27,9 @@ def make_model(tmp_path):
         if "config.json" not in without:
             (folder / "config.json").write_text(json.dumps(plain))
         if "weights" not in without:
-            write_safetensors(folder / "model.safetensors", SHAPES)
+            known = plain.get("model_type") in LAYER_TENSORS
+            whole = tensors_of(plain["model_type"], plain["num_hidden_layers"]) if known else []
+            write_safetensors(folder / "model.safetensors", {name: [8, 8] for name in whole} or SHAPES)
         if "tokenizer" not in without:
             (folder / "tokenizer.json").write_text("{}")
         if "chat_template" not in without:

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from model_folders import CHAT_TEMPLATE, write_safetensors
+from model_folders import CHAT_TEMPLATE, tensors_of, write_safetensors
 
 from bohdi_ray.config.loading import parse_config
 from bohdi_ray.layout.model_tensors import LAYER_TENSORS, tensors_fault
@@ -14,12 +14,6 @@ from bohdi_ray.preflight import preflight
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9876543210\n"
 INDEX = "model.safetensors.index.json"
 CONFIG = {"hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 2048, "num_hidden_layers": 3}
-
-
-def tensors_of(model_type, num_layers=3, prefix="model.", head=True):
-    names = [f"{prefix}{name}" for name in ("embed_tokens.weight", "norm.weight")]
-    names += [f"{prefix}layers.{i}.{name}" for i in range(num_layers) for name in LAYER_TENSORS[model_type]]
-    return [*names, *(["lm_head.weight"] if head else [])]
 
 
 @pytest.fixture

@@ -128,8 +128,11 @@ def test_wandb_that_hangs_does_not_keep_the_process(tmp_path: Path):
     paths = {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(trackers_module.__file__).parents[2])])
     }
-    ended = subprocess.run(command, timeout=60, capture_output=True, text=True, env={**os.environ, **paths})
-    assert ended.returncode == 0, ended.stderr
+    with tempfile.TemporaryDirectory(prefix="w-", dir="/tmp") as short:  # the path of a socket has room for little
+        env = {**os.environ, **paths, "TMPDIR": short}
+        ended = subprocess.run(command, timeout=60, capture_output=True, text=True, env=env)
+        assert ended.returncode == 0, ended.stderr
+        assert list(Path(short).glob("wandb-*")) == [], "its socket is left"
     assert "had not sent everything" in ended.stdout
 
 

@@ -1,0 +1,74 @@
+"""The sockets of an engine's processes are in a folder that goes with the engine."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from bohdi_ray.config import VllmModel
+from bohdi_ray.engines import ipc_folder
+from bohdi_ray.engines.ipc_folder import PREFIX, VARIABLE, make_ipc_folder, remove_ipc_folder
+from bohdi_ray.engines.orphan_guard import OWNER_VARIABLE
+from bohdi_ray.engines.vllm_api import set_environment
+
+ROOT = Path(ipc_folder.__file__).parents[2]
+
+
+@pytest.fixture
+def temporary(monkeypatch, tmp_path):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_an_engines_folder_is_its_own_and_goes_with_all_that_is_in_it(temporary):
+    folder = make_ipc_folder()
+    assert folder.parent == temporary and os.environ[VARIABLE] == str(folder)
+    (folder / "socket").write_text("")
+    remove_ipc_folder()
+    remove_ipc_folder()
+    assert list(temporary.iterdir()) == []
+    again = make_ipc_folder()
+    assert again.parent == temporary, "not within the folder of the engine before"
+
+
+def test_where_the_user_wants_the_sockets_they_are_and_that_folder_stays(temporary, monkeypatch):
+    (temporary / "mine").mkdir()
+    monkeypatch.setenv(VARIABLE, str(temporary / "mine"))
+    remove_ipc_folder()
+    assert (temporary / "mine").is_dir()
+    assert make_ipc_folder().parent == temporary / "mine"
+    remove_ipc_folder()
+    assert list(temporary.iterdir()) == [temporary / "mine"]
+
+
+def test_an_engine_sets_it_before_vllm_reads_it(temporary, monkeypatch):
+    for name in ("VLLM_NO_USAGE_STATS", "VLLM_LOGGING_LEVEL", OWNER_VARIABLE):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    set_environment(VllmModel(name="m", model="./none"), "cuda")
+    assert Path(os.environ[VARIABLE]).name.startswith(PREFIX) and Path(os.environ[VARIABLE]).is_dir()
+
+
+def test_the_guard_removes_it_when_the_owner_was_killed(temporary):
+    """A process as vLLM's workers are: it outlives its owner for a moment, and the guard is in it."""
+    folder = make_ipc_folder()
+    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    env = {**os.environ, OWNER_VARIABLE: str(owner.pid), "PYTHONPATH": str(ROOT)}
+    program = "import bohdi_ray.engines.orphan_guard, time; print('up', flush=True); time.sleep(60)"
+    worker = subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert worker.stdout.readline() == "up\n" and folder.is_dir()
+        owner.kill()
+        owner.wait(20)
+        assert worker.wait(20) == 1
+        deadline = time.monotonic() + 5
+        while folder.exists():
+            assert time.monotonic() < deadline
+    finally:
+        for process in (owner, worker):
+            process.kill()
+            process.wait(20)

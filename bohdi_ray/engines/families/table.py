@@ -40,9 +40,7 @@ QWEN_THINKING = Thinking("qwen3", "<think>", "</think>", "enable_thinking")
 
 FAMILIES: tuple[Family, ...] = (
     Family("Llama 3.x", ("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-3B-Instruct"), ("llama",)),
-    Family(
-        "Mistral", ("mistralai/Mistral-7B-Instruct-v0.3", "mistralai/Mistral-Small-24B-Instruct-2501"), ("mistral",)
-    ),
+    Family("Mistral", ("mistralai/Mistral-7B-Instruct-v0.3", "mistralai/Mistral-Small-24B-Instruct-2501"), ("mistral",)),
     Family("Qwen 2.5", ("Qwen/Qwen2.5-14B-Instruct",), ("qwen2",)),
     Family("Qwen 3", ("Qwen/Qwen3-8B",), ("qwen3",), thinking=QWEN_THINKING),
     # Soft-capped attention logits: sdpa leaves the cap out.

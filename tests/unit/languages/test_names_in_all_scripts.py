@@ -224,7 +224,8 @@ def test_what_the_grammar_lets_through_is_a_name_by_the_rule(language):
 def test_initials_of_a_script_are_many_groups_that_share_nothing(script):
     groups = initial_groups(script)
     assert len(groups) >= 15
-    seen = [set(c for c in map(chr, range(0x41, 0xD7B0)) if re.match(f"[{group}]", c)) for group in groups]
+    everything = "".join(map(chr, range(0x41, 0xD7B0)))
+    seen = [set(re.findall(f"[{group}]", everything)) for group in groups]
     assert all(seen) and sum(map(len, seen)) == len(set().union(*seen))
 
 
@@ -236,7 +237,7 @@ def test_in_later_elections_other_scripts_too_begin_with_half_of_their_letters()
         asyncio.run(sprout(request, models, plan))
         ((regex,),) = [{one.regex for _, one in models.requests}]
         regexes.add(regex)
-        firsts = [c for c in map(chr, range(0x4E00, 0xA000)) if re.match(rf"1\. {c}", f"1. {c}")]
+        firsts = [chr(code) for code in range(0x4E00, 0xA000, 41)]
         taken = sum(bool(re.fullmatch(regex, f"1. {c}学")) for c in firsts)
         assert taken == len(firsts) if election == 0 else 0.4 < taken / len(firsts) < 0.6
     assert len(regexes) == 4

@@ -39,7 +39,11 @@ def initial_groups(script: str) -> tuple[str, ...]:
     if script == "HANGUL":
         firsts = [_FIRST_HANGUL + _PER_CONSONANT * i for i in range(_HANGUL_GROUPS)]
         return tuple(f"{chr(first)}-{chr(first + _PER_CONSONANT - 1)}" for first in firsts)
-    letters = letter_list("LATIN" if script == VIETNAMESE else script)
+    letters = [
+        letter
+        for letter in letter_list("LATIN" if script == VIETNAMESE else script)
+        if unicodedata.normalize("NFKC", letter) == letter  # forms and widths of letters are no letters of their own
+    ]
     initials = [letter for letter in letters if unicodedata.category(letter) == "Lu"] or letters
     groups: dict[str, list[str]] = {}
     for letter in initials:

@@ -23,7 +23,7 @@ _SINGLE_QUOTES = "'’‘‚‛‹›"
 _ALWAYS_PROSE = re.compile(r"[。、।॥،؛؟¿¡፧።᠃՞՝၊။]")
 _PRIME, _SECOND = "\ue000", "\ue001"
 # f', x'', 5', 10": marks that belong to one letter or a number that no quotation mark opens.
-_PRIMED = re.compile(r"(?<![\w'\"])([^\W\d_]|\d+(?:[.,]\d+)?)('{1,3}|\")(?!\w)")
+_PRIMED = re.compile(r"(?<![\w'\"])([a-zα-ωа-я]|\d+(?:[.,]\d+)?)('{1,3}|\")(?!\w)")
 _QUOTES = re.compile(r"\"|(?<!\w)'|'(?!\w)")
 _SPACED_DASH = re.compile(r"(?<= )[-–—―]{1,3}(?= )")
 _TIGHT_DASH = re.compile(r"(?<=[^\W\d_])(?:[—―]|--)(?=[^\W\d_])")

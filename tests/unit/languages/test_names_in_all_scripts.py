@@ -5,7 +5,7 @@ import re
 
 import pytest
 from fakes import ScriptedModels
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bohdi_ray.config import FusionConfig, TreeConfig
@@ -199,19 +199,19 @@ def test_the_grammar_takes_names_in_the_scripts_of_the_prompt_and_in_latin(langu
 
 @pytest.mark.parametrize("language", ["English", "English with a dash"])
 def test_under_a_prompt_in_ascii_names_are_of_ascii_letters_as_ever(language):
-    assert grammar_of(PROMPTS[language]) == r"4\. [A-Z][A-Za-z]{1,15}( [A-Za-z]{2,16}){0,2}[:.,\n]?".replace(
-        r"\n", "\n"
-    )
+    assert grammar_of(PROMPTS[language]) == r"4\. [A-Z][A-Za-z]{1,15}( [A-Za-z]{2,16}){0,2}[:.,\n]?"
 
 
 @pytest.mark.parametrize("language", sorted(PROMPTS.keys() - {"English", "English with a dash"}))
 def test_what_the_grammar_lets_through_is_a_name_by_the_rule(language):
     """Or too long for one, a filler, or a mark on its own: nothing but letters and marks of the prompt's scripts."""
 
+    @settings(max_examples=25, deadline=None)
     @given(st.from_regex(grammar_of(PROMPTS[language]), fullmatch=True))
     def check(text):
         bare = text.removeprefix("4. ").rstrip(":.,。，、：\n")
         name = valid_name(parse_name(text))
+        bare = re.sub("^(?:the|an?) ", "", bare, flags=re.I)
         assert name is None or name_key(name) == name_key(valid_name(bare) or "")
         assert all(c == " " or c.isalpha() or not c.isascii() for c in bare)
 
@@ -224,7 +224,8 @@ def test_what_the_grammar_lets_through_is_a_name_by_the_rule(language):
 def test_initials_of_a_script_are_many_groups_that_share_nothing(script):
     groups = initial_groups(script)
     assert len(groups) >= 15
-    seen = [set(c for c in map(chr, range(0x41, 0xD7B0)) if re.match(f"[{group}]", c)) for group in groups]
+    everything = "".join(chr(code) for code in range(0x41, 0x10000) if not 0xD800 <= code < 0xE000)
+    seen = [set(re.findall(f"[{group}]", everything)) for group in groups]
     assert all(seen) and sum(map(len, seen)) == len(set().union(*seen))
 
 
@@ -236,7 +237,7 @@ def test_in_later_elections_other_scripts_too_begin_with_half_of_their_letters()
         asyncio.run(sprout(request, models, plan))
         ((regex,),) = [{one.regex for _, one in models.requests}]
         regexes.add(regex)
-        firsts = [c for c in map(chr, range(0x4E00, 0xA000)) if re.match(rf"1\. {c}", f"1. {c}")]
+        firsts = [chr(code) for code in range(0x4E00, 0xA000, 41)]
         taken = sum(bool(re.fullmatch(regex, f"1. {c}学")) for c in firsts)
         assert taken == len(firsts) if election == 0 else 0.4 < taken / len(firsts) < 0.6
     assert len(regexes) == 4

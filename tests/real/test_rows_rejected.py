@@ -15,7 +15,7 @@ from bohdi_ray.training.launch import start_trainer
 from bohdi_ray.training.weights import publish_base
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 def test_such_a_round_is_not_committed_and_the_driver_is_told_why(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session
     checkpoints = str(tmp_path / "checkpoints")
@@ -28,12 +28,12 @@ def test_such_a_round_is_not_committed_and_the_driver_is_told_why(ray_session, t
     try:
         # 4 of 8 are as many as the setting allows; a held-out row that cannot be measured is counted.
         ray.get(queue.put_round.remote(0, [*some_rows(0, 4), *long], [*some_rows(9, 2), long[0]]), timeout=30)
-        metrics = wait_for_round(ray, queue, trainer, 0, 120)
+        metrics = wait_for_round(ray, queue, trainer, 0, 180)
         assert (metrics["num_rows"], metrics["rejected_rows"]) == (4, {"prompt_too_long": 4})
         assert (metrics["num_heldout_rows"], metrics["num_heldout_rejected"]) == (2, 1)
         ray.get(queue.put_round.remote(1, [*some_rows(1, 3), *long[:3], *empty]), timeout=30)
         with pytest.raises(RowsRejected, match=r"8 of 11 .* round 1 .*5 no_answer_tokens, 3 prompt_too_long"):
-            wait_for_round(ray, queue, trainer, 1, 120)
+            wait_for_round(ray, queue, trainer, 1, 180)
         assert [state.round for state in committed_rounds(checkpoints)] == [0]
     finally:
         trainer.stop(10)

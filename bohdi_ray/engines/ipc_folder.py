@@ -24,7 +24,7 @@ def make_ipc_folder() -> Path:
         above = above.parent
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=above))
     os.environ[VARIABLE] = str(folder)
-    atexit.register(remove_ipc_folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 

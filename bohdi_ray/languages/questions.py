@@ -17,10 +17,10 @@ from bohdi_ray.languages.scripts import IGNORABLE, UNSPACED, composed, letters_c
 # under other rules would take its own questions for new ones, and trained ones for held-out ones.
 TEXT_RULES = 2
 
-_KEPT_COMPATIBLE = frozenset({"<circle>", "<super>", "<sub>"})
 _DOUBLE_QUOTES = '"`“”„‟«»「」『』《》〝〞'
 _SINGLE_QUOTES = "'’‘‚‛‹›"
-_ALWAYS_PROSE = re.compile(r"[。、।॥،؛؟¿¡፧።᠃՞՝၊။]")
+_ALWAYS_PROSE = re.compile(r"[。।॥¿¡፧።᠃՞՝၊။]")
+_MARKS_OF_SCRIPTS = str.maketrans("、،؛؟", ",,;?")
 _PRIME, _SECOND = "\ue000", "\ue001"
 # f', x'', 5', 10": marks that belong to one letter or a number that no quotation mark opens.
 _PRIMED = re.compile(r"(?<![\w'\"])([a-zα-ωа-я]|\d+(?:[.,]\d+)?)('{1,3}|\")(?!\w)")
@@ -41,9 +41,9 @@ def normalised(question: str) -> str:
     text = _without_quotes(text)
     text = _TIGHT_DASH.sub(" ", _SPACED_DASH.sub(_dash, text))
     text = text.replace("–", "-").replace("—", "-").replace("―", "-").replace("−", "-")
-    text = _ALWAYS_PROSE.sub(" ", text)
     if not text.isascii():
-        text = _around_unspaced().sub(" ", text)
+        text = _ALWAYS_PROSE.sub(" ", text.translate(_MARKS_OF_SCRIPTS))
+        text = " ".join(_around_unspaced().sub(" ", text).split())
     text = _PROSE.sub(_prose, text)
     return _spaces(text.isascii()).sub("", " ".join(text.split()))
 
@@ -64,7 +64,7 @@ def _compatible(character: str) -> str:
         return ("^" if kind == "<super>" else "_") + unicodedata.normalize("NFKC", character)
     if kind == "<fraction>":
         return " " + unicodedata.normalize("NFKC", character).replace("\u2044", "/")
-    if kind in _KEPT_COMPATIBLE or (kind == "<font>" and not "\U0001d400" <= character <= "\U0001d7ff"):
+    if kind == "<circle>" or (kind == "<font>" and not "\U0001d400" <= character <= "\U0001d7ff"):
         return character  # a number in a circle is no number, the set of real numbers is no letter R
     return unicodedata.normalize("NFKC", character)
 
@@ -111,13 +111,15 @@ def _is_operand_end(text: str, at: int, forward: bool = False) -> bool:
 
 
 def _prose(found: re.Match[str]) -> str:
-    """What is left of a run of marks: a factorial's, a ratio's, an ellipsis between members of a list."""
+    """What is left of a run of marks: a factorial's, one between two operands, an ellipsis among members of a list."""
     text, marks, start, end = found.string, found[0], found.start(), found.end()
     before = text[start - 1] if start else ""
     if marks[0] == "!" and (before == ")" or (before != " " and _is_operand_end(text, start - 1))):
         return "!" * (len(marks) - len(marks.lstrip("!")))
-    if marks == ":" and before == " " and _is_operand_end(text, start - 2):
-        return ":" if _is_operand_end(text, end + 1, forward=True) else ""
+    if before == " " or marks in (",", ";", ":"):  # x, y; 3 : 5; a ? b : c
+        operand = _is_operand_end(text, start - 1 - (before == " "))
+        if operand and _is_operand_end(text, end + 1, forward=True):
+            return marks
     if marks[0] in ".…" and ("..." in marks or "…" in marks) and before == " " and end < len(text):
         return "..."  # 1, 2, ..., n
     return ""

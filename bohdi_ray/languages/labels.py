@@ -93,6 +93,9 @@ _BECAUSE = (
 )
 
 
+_BLANK, _REPEATED = re.compile(r"\s{3,}"), re.compile(r"([^\w\s])\1{3,}")
+
+
 @lru_cache(maxsize=32)
 def _patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
     one = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
@@ -147,12 +150,16 @@ def begins_with_label(text: str, labels: Sequence[str]) -> bool:
 
 
 def plain_reply(text: str) -> str:
-    """The beginning and end of a reply, full-width and circled letters as plain ones, nothing invisible."""
+    """The beginning and end of a reply, full-width and circled letters as plain ones, nothing invisible, no long runs
+    of one mark or of space."""
     if len(text) > HEAD + TAIL:
         text = f"{text[:HEAD]}\n…\n{text[-TAIL:]}"
     if not text.isascii():
         text = "".join(_plain(character) for character in IGNORABLE.sub("", text))
-    return text.strip()
+    # The patterns below have several places for space and marks side by side: a long run of one takes them powers of
+    # its length to get over.
+    text = _BLANK.sub(lambda run: "\n\n" if "\n" in run[0] else "  ", text.strip())
+    return _REPEATED.sub(r"\1\1\1", text)
 
 
 def _plain(character: str) -> str:

@@ -51,7 +51,7 @@ def _round_of(part: str) -> int:
 
 
 def _num_chars(rows: dict[str, tuple[str, ...]]) -> int:
-    return sum(len(question) + len(answer) for question, answer in rows.values())
+    return sum(len(text) for texts in rows.values() for text in texts)
 
 
 class SampleStore:

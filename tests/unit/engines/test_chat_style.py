@@ -8,7 +8,7 @@ import pytest
 from thinking_templates import TEMPLATES, template_tokenizer
 
 from bohdi_ray.config import VllmModel
-from bohdi_ray.engines.chat import render_chat
+from bohdi_ray.engines.chat import chat_shape, render_chat
 from bohdi_ray.engines.chat_style import DEFAULT_ROOM, ChatStyles, exchange, habit_of, template_errors
 from bohdi_ray.engines.reasoning import DIALECTS, HARMONY
 from bohdi_ray.errors import ConfigError
@@ -22,7 +22,9 @@ def styles_of(name: str, thinks: bool = True, **model) -> ChatStyles:
 
 def prompt(name: str, thinks: bool, **model) -> str:
     style = styles_of(name, **model).style("answer", thinks)
-    return render_chat(template_tokenizer(name), None, "Why?", False, style.template_kwargs) + style.suffix
+    tokenizer = template_tokenizer(name)
+    shape = chat_shape(tokenizer, style.template_kwargs)
+    return render_chat(tokenizer, None, "Why?", shape, style.template_kwargs) + style.suffix
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_a_kv_cache_too_small_for_the_window_is_told_from_inside_the_engines_pro
     monkeypatch.setattr(vllm_api, "set_environment", with_processes)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")  # so that it is put back afterwards
     before = child_processes()
-    engine = SMALL.model_copy(update={"kv_cache_memory_bytes": 1 << 14})
+    engine = SMALL.model_copy(update={"kv_cache_memory_bytes": 70_000})
     with pytest.raises(ConfigError) as raised:
         Running(vllm_model(folder).model_copy(update={"engine": engine}), str(folder))
     assert raised.value.field == "engine.max_model_len of model tiny" and raised.value.value == SMALL.max_model_len

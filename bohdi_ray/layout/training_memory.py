@@ -9,14 +9,16 @@ Called by memory.py, shared_cards.py and `bohdi plan`. B is the bytes of a numbe
     temporaries     while AdamW steps, of the optimizer's share: 4 bytes on a GPU (the root of the second moment),
                     8 on a CPU (and its quotient)
     activations     what is kept for the backward pass, of `micro_batch_size` lines of `max_length` tokens:
-        a layer     for each token   hidden * 2 * (4 + 2 B)   two norms: a float32 copy, normalised, scaled
-                                     + query width * 5 B      queries, keys and values as wide as them, two outputs
-                                     + MLP width * 4 B        gate, up, activated, product
-                                     + line * B               packed rows: the mask, which sdpa keeps for each layer
+        a layer     for each token   normed numbers * (4 + 2 B)   a float32 copy, normalised, scaled: the hidden state
+                                     before attention and MLP, in Gemma behind them too; in some, queries and keys
+                                     + query width * 4 B          queries, keys and values as wide as them, output
+                                     + MLP width * 4 B            gate, up, activated, product
+                                     + line * B                   packed rows: the mask, which sdpa keeps by layer
                                      eager: + heads * line * (4 + B), with a soft cap one B more
         checkpointed    hidden * B for each layer, and one layer as above
-        logits      for each token   vocabulary * LOGIT_COPIES * B, a soft cap two more: as if every token were an
-                    answer's; and their float32 copies of 512 tokens at a time (objectives.py)
+        logits      for each token   vocabulary * 3 B (the logits, their gradient in parts and whole), a soft cap one
+                    more: as if every token were an answer's; or, while few, the float32 copies of the last 512
+                    (objectives.py)
     disk            keep_checkpoints + 1 versions of the weights (the next is written before one goes), version 0 and
                     the best one, RUN/target and RUN/best, and two optimizer states (the old one goes once the new one
                     is committed): by parameter 12 bytes and the weights again; none with `reset_optimizer`
@@ -37,8 +39,9 @@ GB = 1e9
 TRAIN_BYTES = {"bfloat16": (2, 4, 12), "float32": (4, 4, 12)}
 NUM_BYTES = {"bfloat16": 2, "float32": 4}
 TEMPORARY_BYTES = {"gpu": 4, "cpu": 8}
-LOGIT_COPIES, CAP_COPIES = 4, 2
 CHUNK_TOKENS, FLOAT32_COPIES = 512, 3
+SANDWICHED = ("gemma2", "gemma3", "gemma4", "vaultgemma")  # norms behind attention and MLP as well
+NORMS_QUERIES = ("qwen3", "gemma3", "gemma4", "olmo2", "olmo3")
 OPTIMIZER_FILE_BYTES = 12
 
 
@@ -48,6 +51,7 @@ class LayerShape:
 
     num_layers: int
     hidden: int
+    normed: int  # numbers that go through a norm, in a layer
     query: int
     mlp: int  # of the experts a token goes through, where there are some
     num_heads: int
@@ -67,9 +71,14 @@ def layer_shape(config: Mapping[str, Any]) -> LayerShape | None:
     mlp = config.get("moe_intermediate_size") if experts else None
     mlp = mlp or config.get("intermediate_size") or 4 * hidden
     mlp = max(mlp) if isinstance(mlp, list) else mlp
-    query = heads * (config.get("head_dim") or hidden // heads)
+    head_dim, family = config.get("head_dim") or hidden // heads, str(config.get("model_type", ""))
+    query = heads * head_dim
+    # Gemma multiplies by its norms' weights in float32: a little more than twice two norms.
+    normed = hidden * 9 // 2 if family.startswith(SANDWICHED) else hidden * 2
+    if family.startswith(NORMS_QUERIES):
+        normed += query + (config.get("num_key_value_heads") or heads) * head_dim
     caps = bool(config.get("final_logit_softcapping")), bool(config.get("attn_logit_softcapping"))
-    return LayerShape(layers, hidden, query, mlp * max(1, experts), heads, vocab, *caps)
+    return LayerShape(layers, hidden, normed, query, mlp * max(1, experts), heads, vocab, *caps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,7 @@ class Activations:
 def activations(training: TrainingConfig, shape: LayerShape, attention: str | None = None) -> Activations:
     """At most, for a micro-batch of full lines. `attention` is the implementation in use; None: sdpa."""
     b, tokens = NUM_BYTES[training.dtype], training.micro_batch_size * training.max_length
-    layer = shape.hidden * 2 * (4 + 2 * b) + shape.query * 5 * b + shape.mlp * 4 * b
+    layer = shape.normed * (4 + 2 * b) + shape.query * 4 * b + shape.mlp * 4 * b
     if attention == "eager":
         layer += shape.num_heads * training.max_length * (4 + b + b * shape.attention_cap)
     elif attention in (None, "sdpa") and training.packing:
@@ -96,9 +105,15 @@ def activations(training: TrainingConfig, shape: LayerShape, attention: str | No
         layers = shape.num_layers * shape.hidden * b + layer
     else:
         layers = shape.num_layers * layer
-    copies = LOGIT_COPIES + CAP_COPIES * shape.logit_cap
-    logits = tokens * shape.vocab * copies * b + min(tokens, CHUNK_TOKENS) * shape.vocab * 4 * FLOAT32_COPIES
-    return Activations(tokens * layers / GB, logits / GB)
+    layers += shape.hidden * (4 + 2 * b)  # the last norm
+    return Activations(tokens * layers / GB, shape.vocab * _logit_bytes(tokens, b, shape.logit_cap) / GB)
+
+
+def _logit_bytes(tokens: int, b: int, capped: bool) -> int:
+    """For each word of the vocabulary, at the most."""
+    in_float32 = 4 * FLOAT32_COPIES * min(tokens, CHUNK_TOKENS)
+    so_far = b * (2 * tokens - CHUNK_TOKENS) if tokens > CHUNK_TOKENS else 0
+    return max(so_far + in_float32, 3 * b * tokens) + b * tokens * capped
 
 
 @dataclass(frozen=True, slots=True)

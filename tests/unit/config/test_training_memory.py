@@ -23,16 +23,26 @@ def kept(config=LLAMA_8B, attention=None, **training):
     return activations(TrainingConfig(**{"max_length": 8192, "packing": False} | training), shape, attention)
 
 
+LAYER, LAST_NORM = 4096 * 2 * (4 + 4) + 4096 * 4 * 2 + 14336 * 4 * 2, 4096 * (4 + 4)
+
+
 def test_layers_keep_norms_attention_and_mlp_for_every_token():
-    layer = 4096 * 2 * (4 + 4) + 4096 * 5 * 2 + 14336 * 4 * 2
-    assert kept().layers == pytest.approx(8192 * 32 * layer / 1e9)
+    assert kept().layers == pytest.approx(8192 * (32 * LAYER + LAST_NORM) / 1e9)
     assert kept(micro_batch_size=2).layers == pytest.approx(2 * kept().layers)
-    assert kept(packing=True).layers == pytest.approx(8192 * 32 * (layer + 8192 * 2) / 1e9)
+    assert kept(packing=True).layers == pytest.approx(8192 * (32 * (LAYER + 8192 * 2) + LAST_NORM) / 1e9)
+
+
+def test_norms_behind_and_of_queries_count_too():
+    per_token = 8192 * 32 * (4 + 4) / 1e9
+    gemma = kept(LLAMA_8B | {"model_type": "gemma2"})
+    assert gemma.layers - kept().layers == pytest.approx(2.5 * 4096 * per_token)
+    qwen = kept(LLAMA_8B | {"model_type": "qwen3"})
+    assert qwen.layers - kept().layers == pytest.approx((4096 + 1024) * per_token)
 
 
 def test_checkpointing_keeps_one_layer_and_the_inputs_of_all():
-    layer = 4096 * 2 * (4 + 4) + 4096 * 5 * 2 + 14336 * 4 * 2
-    assert kept(gradient_checkpointing=True).layers == pytest.approx(8192 * (32 * 4096 * 2 + layer) / 1e9)
+    expected = 8192 * (32 * 4096 * 2 + LAYER + LAST_NORM) / 1e9
+    assert kept(gradient_checkpointing=True).layers == pytest.approx(expected)
     assert kept(gradient_checkpointing=True).logits == kept().logits
 
 
@@ -44,9 +54,12 @@ def test_eager_attention_keeps_every_pair_of_tokens():
 
 
 def test_logits_count_for_the_whole_vocabulary_and_once_more_for_a_cap():
-    plain, capped = kept().logits, kept(LLAMA_8B | {"final_logit_softcapping": 30.0}).logits
-    assert plain > 4 * 8192 * 128256 * 2 / 1e9
-    assert capped - plain == pytest.approx(2 * 8192 * 128256 * 2 / 1e9)
+    capped = kept(LLAMA_8B | {"final_logit_softcapping": 30.0}).logits
+    assert kept().logits == pytest.approx(3 * 2 * 8192 * 128256 / 1e9)
+    assert capped - kept().logits == pytest.approx(2 * 8192 * 128256 / 1e9)
+    # Few tokens: the float32 copies of the chunk at hand are larger.
+    assert kept(max_length=256).logits == pytest.approx(3 * 4 * 256 * 128256 / 1e9)
+    assert kept(max_length=1024).logits == pytest.approx((2 * (2 * 1024 - 512) + 12 * 512) * 128256 / 1e9)
 
 
 def test_of_a_mixture_the_experts_of_a_token_count():

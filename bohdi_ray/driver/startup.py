@@ -33,6 +33,7 @@ from bohdi_ray.driver.meditation import Supplies
 from bohdi_ray.driver.progress import RunProgress
 from bohdi_ray.driver.replay import Replays
 from bohdi_ray.driver.resume import Past
+from bohdi_ray.engines.ipc_folder import clear_left_folders
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.layout.machines import check_mode, not_started, unreachable
@@ -297,3 +298,4 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        clear_left_folders()  # of engines on this machine that were killed

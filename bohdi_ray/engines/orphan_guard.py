@@ -11,8 +11,6 @@ import os
 import select
 import threading
 
-from bohdi_ray.engines.ipc_folder import remove_ipc_folder
-
 OWNER_VARIABLE = "BOHDI_ENGINE_OWNER"  # process id; inherited by the processes vLLM starts
 
 
@@ -28,7 +26,6 @@ def _end_with(owner: int) -> None:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)  # readable once the process has ended
     poll.poll()
-    remove_ipc_folder()
     os._exit(1)
 
 

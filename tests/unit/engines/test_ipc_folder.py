@@ -4,14 +4,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines import ipc_folder
-from bohdi_ray.engines.ipc_folder import PREFIX, VARIABLE, make_ipc_folder, remove_ipc_folder
+from bohdi_ray.engines.ipc_folder import PREFIX, VARIABLE, clear_left_folders, make_ipc_folder, remove_ipc_folder
 from bohdi_ray.engines.orphan_guard import OWNER_VARIABLE
 from bohdi_ray.engines.vllm_api import set_environment
 
@@ -53,22 +52,27 @@ def test_an_engine_sets_it_before_vllm_reads_it(temporary, monkeypatch):
     assert Path(os.environ[VARIABLE]).name.startswith(PREFIX) and Path(os.environ[VARIABLE]).is_dir()
 
 
-def test_the_guard_removes_it_when_the_owner_was_killed(temporary):
-    """A process as vLLM's workers are: it outlives its owner for a moment, and the guard is in it."""
-    folder = make_ipc_folder()
-    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    env = {**os.environ, OWNER_VARIABLE: str(owner.pid), "PYTHONPATH": str(ROOT)}
-    program = "import bohdi_ray.engines.orphan_guard, time; print('up', flush=True); time.sleep(60)"
-    worker = subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True)
+def test_what_a_killed_engine_left_goes_with_the_next_start_and_what_is_in_use_stays(temporary):
+    program = "import time; from bohdi_ray.engines.ipc_folder import make_ipc_folder as make; "
+    program += "print(make(), flush=True); time.sleep(60)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+    owners = [
+        subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True) for _ in "ab"
+    ]
     try:
-        assert worker.stdout.readline() == "up\n" and folder.is_dir()
-        owner.kill()
-        owner.wait(20)
-        assert worker.wait(20) == 1
-        deadline = time.monotonic() + 5
-        while folder.exists():
-            assert time.monotonic() < deadline
+        killed, alive = (Path(owner.stdout.readline().strip()) for owner in owners)
+        (killed / "socket").write_text("")
+        owners[0].kill()
+        owners[0].wait(20)
+        assert killed.is_dir() and alive.is_dir()
+        mine = make_ipc_folder()
+        assert set(temporary.iterdir()) == {alive, mine}
+        clear_left_folders()
+        assert set(temporary.iterdir()) == {alive, mine}
     finally:
-        for process in (owner, worker):
-            process.kill()
-            process.wait(20)
+        for owner in owners:
+            owner.kill()
+            owner.wait(20)
+    remove_ipc_folder()
+    clear_left_folders()
+    assert list(temporary.iterdir()) == []

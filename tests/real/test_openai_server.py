@@ -56,7 +56,10 @@ def server(tiny_model_dir, tmp_path_factory):
 
 def test_a_vllm_server_is_a_source_with_constrained_answers(server):
     async def main():
-        model = OpenAIModel(name="far", kind="openai", model="tiny", base_url=server, system_prompt="Be brief.")
+        sampling = {"answer": {"max_tokens": 64}}  # the server's window is 256
+        model = OpenAIModel(
+            name="far", kind="openai", model="tiny", base_url=server, system_prompt="Be brief.", sampling=sampling
+        )
         engine = RemoteEngine(model)
         await engine.start()
         await engine.ping()

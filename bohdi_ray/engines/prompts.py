@@ -32,7 +32,7 @@ LABELS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LABEL = re.compile(rf"[\s>#*_【\[]*(?:{headings.QUESTION})(?: ?\d+)?[*_】\]]*\s*[:：][*_]*\s*", re.I)
 # Possessive, and no run of blank lines or marks is looked through twice: a megabyte of them would take hours.
-_OWN_ANSWER = re.compile(rf"\n(?:[^\S\n]|[>#*_【\[])*+(?:{headings.ANSWER})[*_】\]]*+\s*+[:：]", re.I)
+_OWN_ANSWER = re.compile(rf"\n(?:[^\S\n]|[>#*_【\[])*+(?=\w)(?:{headings.ANSWER})[*_】\]]*+\s*+[:：]", re.I)
 _UNFINISHED = re.compile(r"(?:^| )(?:of|the|and|or|for|in|on|to|with|an?|is|are|by|from|at|as)$", re.I)
 _CODE_FENCE = re.compile(r"(`{3,}+|~{3,}+)[^\n`]*\n(?P<body>.*)\n\1\s*", re.S)
 _MARKS = " \t>#*_"

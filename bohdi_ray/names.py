@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from bohdi_ray.addresses import is_address
 
@@ -68,10 +66,3 @@ class RunNames:
     def actor(self, name: str) -> dict[str, str]:
         """Options of an actor of that name."""
         return {"name": name, "namespace": self.namespace}
-
-    def task(self, what: str, round: int, steps: Iterable[int] = ()) -> dict[str, Any]:
-        """Options of a task: the name `bohdi/<run>/<what>`, and round and steps as Ray's labels of a task, which no
-        metric has. Several steps are `1+2`."""
-        numbers = "+".join(str(step) for step in sorted(set(steps)))
-        labels = {"round": str(round)} | ({"step": numbers} if numbers else {})
-        return {"name": self.named(what), "_labels": labels}

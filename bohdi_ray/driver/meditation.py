@@ -184,7 +184,7 @@ class Meditation:
         self._asked.update(request.request_id for request in new)
         for start in range(0, len(new), ELECTIONS_PER_TASK):
             requests = new[start : start + ELECTIONS_PER_TASK]
-            task = propose.options(**self._supplies.names.task("sprout", self._result.round))
+            task = propose.options(name=self._supplies.names.named("sprout"))
             self._follow(task.remote(requests, self._supplies.plan, table, self._supplies.reach), self._on_proposals)
         harvest = self._config.harvest
         while self._queue and self._bundles_in_flight < harvest.max_tasks_in_flight:
@@ -192,8 +192,7 @@ class Meditation:
             free = harvest.max_tasks_in_flight - self._bundles_in_flight
             size = min(harvest.tickets_per_task, -(-len(self._queue) // free))
             bundle = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
-            options = self._supplies.names.task("harvest", self._result.round, (ticket.step for ticket in bundle))
-            task = harvest_bundle.options(**options)
+            task = harvest_bundle.options(name=self._supplies.names.named("harvest"))
             outcomes, samples = task.remote(bundle, self._supplies.plan, table, self._supplies.reach)
             self._bundles_in_flight += 1
             self._follow(outcomes, partial(self._on_outcomes, bundle, samples))
@@ -295,7 +294,7 @@ class Meditation:
     async def _write(self, round: int, step: int, accepted: list[Ticket], tables: list[Any]) -> str:
         if not accepted:
             return ""
-        task = write_part.options(**self._supplies.names.task("samples", round, [step]))
+        task = write_part.options(name=self._supplies.names.named("samples"))
         reference = task.remote(self._supplies.run, self._supplies.claim, round, step, accepted, *tables)
         return await within(reference, self._config.deadlines.request_s, "a part of samples to be written", SEE_LOGS)
 

@@ -56,7 +56,7 @@ class Replays:
 
         await all_or_none(ask(i) for i in range(len(parts)))
         bundles = [rows[i] for i in range(len(parts))]
-        task = write_replay.options(**supplies.names.task("write-replay", round))
+        task = write_replay.options(name=supplies.names.named("write-replay"))
         writing = task.remote(supplies.run, supplies.claim, round, *bundles)
         return await within(writing, self._config.deadlines.request_s, "a round's replay to be written", SEE_LOGS)
 
@@ -64,7 +64,7 @@ class Replays:
         """A reference to the bundle's rows, once they are there."""
         supplies, deadlines = self._supplies, self._config.deadlines
         async with self._free:
-            task = replay_bundle.options(**supplies.names.task("replay", round))
+            task = replay_bundle.options(name=supplies.names.named("replay"))
             rows = task.remote(tickets, supplies.plan, self._current_table(), supplies.reach)
             seconds = 3 * (deadlines.request_s + longest_replacement_s(deadlines))
             await within(rows, seconds, "a replay task", SEE_LOGS)

@@ -71,8 +71,8 @@ CAUSES: tuple[Cause, ...] = (
         r"No available memory for the cache blocks|not enough GPU memory available",
         field="engine.gpu_memory_utilization",
         rule="the weights leave no memory for the KV cache ({text})",
-        remedy="Raise engine.gpu_memory_utilization (or engine.kv_cache_memory_bytes, where it is set), split the model "
-        "over more GPUs, or give it larger ones.",
+        remedy="Raise engine.gpu_memory_utilization (or engine.kv_cache_memory_bytes, where it is set), split the "
+        "model over more GPUs, or give it larger ones.",
     ),
     Cause(
         ("TypeError",),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bohdi_ray.config import FusionConfig, JudgePolicy
-from bohdi_ray.engines.prompts import LABELS, TemplateSet, load_templates
+from bohdi_ray.engines.prompts import TemplateSet, load_templates
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.languages.length import LengthUnit
 from bohdi_ray.records import ROLES, Role, SamplingSpec
@@ -51,10 +51,6 @@ class HarvestPlan:
     def from_config(cls, config: FusionConfig, templates: TemplateSet | None = None) -> HarvestPlan:
         """Loads and checks the templates unless given. Raises ConfigError(s)."""
         models = (*config.sources, config.target)
-        if len(models) > len(LABELS):
-            raise ConfigError(
-                "sources", len(config.sources), f"a judge has labels for {len(LABELS)} answers", "Use fewer sources."
-            )
         templates = templates if templates is not None else load_templates(config.harvest.prompts)
         sampling: dict[tuple[Role, str], tuple[float, float, int]] = {}
         rooms: dict[tuple[Role, str], int] = {}

@@ -79,8 +79,8 @@ STUDIES: dict[str, dict[str, list[str]]] = {
     "sources": {
         "3 sources": USUAL,
         "2 sources": [*USUAL, "sources:2"],
-        # Nobody is left to compare the two answers: each ranks the other's, they tie, and the source's is taken.
-        "1 source": [*USUAL, "sources:1", "judge.policy=likelihood"],
+        # The only source judges by a label, which it never learned: as good as a draw.
+        "1 source": [*USUAL, "sources:1", "judge.policy=leader"],
     },
     "staleness": {"staleness 1": USUAL, **{f"staleness {k}": [*USUAL, f"harvest.max_staleness={k}"] for k in (0, 2)}},
 }

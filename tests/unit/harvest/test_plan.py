@@ -39,11 +39,6 @@ def test_configured_level_names_are_used(make_plan):
     assert make_plan(tree={"depth": 2, "level_names": ["country", "city"]}).level_names == ("country", "city")
 
 
-def test_more_answers_than_labels_are_refused(make_config):
-    with pytest.raises(ConfigError, match="labels for 26 answers"):
-        HarvestPlan.from_config(make_config(sources=[f"source{i}" for i in range(26)]))
-
-
 def test_a_faulty_prompt_folder_is_refused_with_the_plan(make_plan, tmp_path):
     (tmp_path / "judge.jinja").write_text("{{ question")
     with pytest.raises(ConfigErrors, match=r"judge\.jinja"):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from bohdi_ray.config import FusionConfig, JudgePolicy
 from bohdi_ray.engines.prompts import TemplateSet, load_templates
-from bohdi_ray.errors import ConfigError
 from bohdi_ray.languages.length import LengthUnit
 from bohdi_ray.records import ROLES, Role, SamplingSpec
 

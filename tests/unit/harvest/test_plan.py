@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.errors import ConfigErrors
 from bohdi_ray.harvest.plan import HarvestPlan, level_names
 
 

@@ -31,22 +31,28 @@ def pytest_collection_modifyitems(config, items):
 
 
 def outside_shard(items: list, shard: str | None) -> list:
-    """The long tests of the other parts. A file's tests stay together, for they may share a fixture that takes minutes;
-    files go to the part that has least to do so far, the longest first, by what their marker says: `long(seconds)`."""
+    """The long tests of the other parts. A file's tests stay together, for they may share a fixture that takes minutes,
+    unless it says that they are INDEPENDENT; files go to the part that has least to do so far, the longest first, by
+    what their marker says: `long(seconds)`."""
     if shard is None:
         return []
     number, parts = map(int, shard.split("/"))
-    seconds: dict[Path, float] = {}
+    seconds: dict[str, float] = {}
     for item in items:
         if marker := item.get_closest_marker("long"):
-            seconds[item.path] = seconds.get(item.path, 0.0) + (marker.args[0] if marker.args else USUAL_S)
+            group = _group(item)
+            seconds[group] = seconds.get(group, 0.0) + (marker.args[0] if marker.args else USUAL_S)
     load, own = [0.0] * parts, set()
-    for path in sorted(seconds, key=lambda path: (-seconds[path], path)):
+    for group in sorted(seconds, key=lambda group: (-seconds[group], group)):
         least = load.index(min(load))
-        load[least] += seconds[path]
+        load[least] += seconds[group]
         if least == number:
-            own.add(path)
-    return [item for item in items if item.get_closest_marker("long") and item.path not in own]
+            own.add(group)
+    return [item for item in items if item.get_closest_marker("long") and _group(item) not in own]
+
+
+def _group(item) -> str:
+    return item.nodeid if getattr(item.module, "INDEPENDENT", False) else str(item.path)
 
 
 def pytest_sessionfinish(session, exitstatus):

@@ -11,6 +11,7 @@ import pytest
 from clean_env import clean_env
 from long_cases import long
 
+INDEPENDENT = True  # each may be in another part of `make test-long`
 BENCH = Path(__file__).parents[2] / "jobs" / "bench"
 # Expected seconds on a quiet machine, for the parts of `make test-long`; a new program is found by itself.
 SECONDS = {"harvest": 120, "judges": 150, "miniature": 240, "chaos": 120, "elastic": 90, "weights": 60, "train": 60}

@@ -16,6 +16,7 @@ from bohdi_ray.config.loading import load_config
 from bohdi_ray.engines import families
 from bohdi_ray.records import ScoreRequest
 
+INDEPENDENT = True  # each may be in another part of `make test-long`
 pytestmark = pytest.mark.timeout(300)
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
 SYSTEM, QUESTION, ANSWER = "You are a terse expert.", "Why is the sky blue?", "Light bends, as a wave does."
@@ -92,14 +93,14 @@ def test_the_papers_sources_start_from_folders_as_their_publishers_lay_them_out(
     start_and_work(type(source).model_validate({**source.model_dump(), **fields}), folder, PAPER[hub_id])
 
 
-@pytest.mark.parametrize("name", [*BY_KIND, *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS)])
+@pytest.mark.parametrize("name", [*BY_KIND, *(pytest.param(name, marks=pytest.mark.long(15)) for name in OTHERS)])
 def test_a_family_works_as_a_source(tmp_path, name):
     folder = build_family(name, tmp_path / "model")
     spoil_consolidated(folder)
     start_and_work(vllm_model(folder, system_prompt=SYSTEM), folder, name)
 
 
-@pytest.mark.long
+@pytest.mark.long(20)
 def test_mistrals_weights_are_not_read_where_no_index_tells_them_from_the_others(tmp_path):
     import dataclasses
 
@@ -113,7 +114,7 @@ def test_mistrals_weights_are_not_read_where_no_index_tells_them_from_the_others
     start_and_work(vllm_model(folder, system_prompt=SYSTEM), folder, "mistral-nemo")
 
 
-@pytest.mark.long
+@pytest.mark.long(20)
 def test_a_folder_whose_only_tokenizer_is_mistrals_works_as_a_source(tmp_path):
     from transformers import AutoConfig, AutoModelForCausalLM
 

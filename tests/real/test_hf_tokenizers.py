@@ -100,7 +100,7 @@ def test_mistrals_folders_teach_answers_with_a_system_prompt(tmp_path, name):
     assert "Be brief." in encoder._tokenizer.decode(row.ids[: row.num_prompt])
 
 
-@pytest.mark.long
+@pytest.mark.long(30)
 def test_mistrals_real_tekken_file_is_converted_whole(tmp_path):
     from pathlib import Path
 

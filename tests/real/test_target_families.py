@@ -13,6 +13,7 @@ from bohdi_ray.engines.hf_tokenizer import load_tokenizer
 from bohdi_ray.training.checkpoint_tensors import names_in
 from bohdi_ray.training.weights import export_target
 
+INDEPENDENT = True  # each may be in another part of `make test-long`
 # Text that the loss must see: the answer as the template writes it, up to the token that ends the turn.
 ENDS = {
     **dict.fromkeys(("llama-3.1", "llama-3.2"), "<|eot_id|>"),
@@ -32,7 +33,7 @@ KINDS = ("llama-3.1", "mistral-nemo", "gemma-3", "qwen2.5-vl", "gemma-3-text", "
 
 def families():
     for name in FAMILIES:
-        yield pytest.param(name, marks=[] if name in KINDS else [pytest.mark.long])
+        yield pytest.param(name, marks=[] if name in KINDS else [pytest.mark.long(8)])
 
 
 @pytest.mark.timeout(180)

@@ -15,13 +15,14 @@ from bohdi_ray.engines.families.targets import as_published
 from bohdi_ray.engines.families.unproved import family_errors
 from bohdi_ray.training.weights import export_target
 
+INDEPENDENT = True  # each may be in another part of `make test-long`
 # A head that vLLM ties to the embedding, and none at all. The others' classes are like one of them.
 KINDS = ("gemma-3-text", "command-r7b")
 
 
 def families():
     for name in FAMILIES:
-        yield pytest.param(name, marks=[] if name in KINDS else [pytest.mark.long])
+        yield pytest.param(name, marks=[] if name in KINDS else [pytest.mark.long(20)])
 
 
 def skip_what_is_unproved(source: Path, as_target: bool) -> None:
@@ -47,7 +48,7 @@ def test_an_engine_serves_what_was_trained_after_a_reload_in_place(name, tmp_pat
         engine.close()
 
 
-@pytest.mark.long
+@pytest.mark.long(35)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_vllm_serves_the_exported_target_as_it_serves_the_version(name, tmp_path: Path):

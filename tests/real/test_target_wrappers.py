@@ -32,7 +32,7 @@ def unchanged(source, tmp_path):
     )
 
 
-@pytest.mark.long
+@pytest.mark.long(45)
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("model_type", WRAPPERS)
 def test_the_language_model_of_other_wrappers_is_found_by_its_embedding(model_type, tmp_path):

@@ -88,6 +88,6 @@ def test_one_rank(folder):
 
 
 @pytest.mark.timeout(2 * DEADLINE_S)
-@pytest.mark.long
+@pytest.mark.long(120)
 def test_two_ranks(folder):
     assert_new_moments(run_checks(folder, 2, "moments")[0])

@@ -2,9 +2,9 @@
 VENV ?= .venv
 LOCK ?= cpu
 BIN := $(VENV)/bin
-# As many processes as the machine has cores are worth it: most of a test's time is the start of some process.
-JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q --durations=20 --durations-min=1
+# Unit tests in as many processes as there are cores. The others start processes on all cores themselves.
+JOBS ?= 2
 PARALLEL := -n $(JOBS) --dist loadfile
 # `make test-long` in parts of about as long; a commit's own part is what CI adds to `make test`.
 SHARDS := 10
@@ -36,17 +36,17 @@ demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, 5 to
 test: setup-dev lint test-unit test-integration test-real  ## Lint, then all tests
 	$(call say,all tests passed)
 
-test-unit: setup-dev  ## Tests without Ray and torch, two minutes
+test-unit: setup-dev  ## Tests without Ray and torch
 	$(call say,unit tests)
 	$(PYTEST) $(PARALLEL) tests/unit
 
-test-integration: setup-dev  ## Tests on a local Ray with scripted engines, eight minutes
+test-integration: setup-dev  ## Tests on a local Ray with scripted engines
 	$(call say,integration tests: local Ray, scripted engines)
-	$(PYTEST) $(PARALLEL) tests/integration $(if $(call tests_in,tests/chaos),tests/chaos)
+	$(PYTEST) tests/integration $(if $(call tests_in,tests/chaos),tests/chaos)
 
-test-real: setup-dev  ## Tests with real vLLM and DeepSpeed on this machine, ten minutes
+test-real: setup-dev  ## Tests with real vLLM and DeepSpeed on this machine
 	$(call say,real tests: vLLM and DeepSpeed)
-	$(PYTEST) $(PARALLEL) tests/real $(if $(call tests_in,tests/gpu),tests/gpu)
+	$(PYTEST) tests/real $(if $(call tests_in,tests/gpu),tests/gpu)
 
 chaos: setup-dev  ## A storm: 100 processes of a run are killed at random; last line: one JSON object
 	$(call say,a storm over a run: jobs/bench/chaos.py)

@@ -37,7 +37,7 @@ def train_workers() -> list[int]:
     return found
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_killed_worker_and_a_killed_queue_lose_no_round_and_repeat_none(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session
     checkpoints = str(tmp_path / "checkpoints")
@@ -49,12 +49,12 @@ def test_a_killed_worker_and_a_killed_queue_lose_no_round_and_repeat_none(ray_se
     trainer = start_trainer(config, queue, checkpoints)
     try:
         ray.get(queue.put_round.remote(0, some_rows(0, 6)), timeout=30)
-        wait_for_round(ray, queue, trainer, 0, 120)
+        wait_for_round(ray, queue, trainer, 0, 240)
         first = os.stat(os.path.join(round_dir(checkpoints, 0), "COMMIT")).st_mtime_ns
         os.kill(train_workers()[-1], signal.SIGKILL)
         # Round 0 has no optimizer state: it is trained again from its recorded rows, and its folder stays.
         ray.get(queue.put_round.remote(1, some_rows(1, 5)), timeout=30)
-        wait_for_round(ray, queue, trainer, 1, 120)
+        wait_for_round(ray, queue, trainer, 1, 240)
         assert os.stat(os.path.join(round_dir(checkpoints, 0), "COMMIT")).st_mtime_ns == first
         before = ray.get(queue.status.remote(), timeout=30)
         assert before.attempt == 2
@@ -70,7 +70,7 @@ def test_a_killed_worker_and_a_killed_queue_lose_no_round_and_repeat_none(ray_se
             after = ray.get(queue.status.remote(), timeout=60)
         assert after.incarnation != before.incarnation and after.next_round == 2
         ray.get(queue.put_round.remote(2, some_rows(2, 4)), timeout=30)
-        wait_for_round(ray, queue, trainer, 2, 120)
+        wait_for_round(ray, queue, trainer, 2, 240)
         ray.get(queue.finish.remote(3), timeout=30)
         trainer.join(60)
     finally:
@@ -107,7 +107,7 @@ def test_stop_ends_a_trainer_that_waits_for_a_round(ray_session, tiny_model_dir,
     queue = start_sample_queue(config.training, checkpoints)
     trainer = start_trainer(config, queue, checkpoints)
     ray.get(queue.put_round.remote(0, some_rows(0, 4)), timeout=30)
-    wait_for_round(ray, queue, trainer, 0, 120)
+    wait_for_round(ray, queue, trainer, 0, 240)
     assert len(train_workers()) == 1
     trainer.stop(60)
     trainer.join(5)
@@ -119,7 +119,7 @@ def test_stop_ends_a_trainer_that_waits_for_a_round(ray_session, tiny_model_dir,
 
 
 @pytest.mark.long(60)
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_another_number_of_workers_goes_on_with_the_weights_alone(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session
     checkpoints = str(tmp_path / "checkpoints")
@@ -131,7 +131,7 @@ def test_another_number_of_workers_goes_on_with_the_weights_alone(ray_session, t
         trainer = start_trainer(config, queue, checkpoints)
         try:
             ray.get(queue.put_round.remote(round, some_rows(round, 6), some_rows(9, 2)), timeout=30)
-            wait_for_round(ray, queue, trainer, round, 120)
+            wait_for_round(ray, queue, trainer, round, 240)
             ray.get(queue.finish.remote(round + 1), timeout=30)
             trainer.join(60)
         finally:

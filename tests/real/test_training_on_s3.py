@@ -27,7 +27,7 @@ def trained(ray, config, checkpoints: str, rounds: range) -> list[dict]:
         metrics = []
         for round in rounds:
             ray.get(queue.put_round.remote(round, some_rows(round, 6), some_rows(9, 2)), timeout=30)
-            metrics.append(wait_for_round(ray, queue, trainer, round, 120))
+            metrics.append(wait_for_round(ray, queue, trainer, round, 240))
         ray.get(queue.finish.remote(rounds.stop), timeout=30)
         trainer.join(60)
         return metrics
@@ -37,7 +37,7 @@ def trained(ray, config, checkpoints: str, rounds: range) -> list[dict]:
 
 
 @pytest.mark.long(60)
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_training_goes_on_from_what_lies_on_s3_as_if_nothing_had_happened(
     ray_session, tiny_model_dir, s3_address, tmp_path
 ):

@@ -26,7 +26,7 @@ def num_controllers() -> int:
     return found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_rounds_put_one_by_one_are_trained_and_committed(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session
     checkpoints = str(tmp_path / "checkpoints")
@@ -38,7 +38,7 @@ def test_rounds_put_one_by_one_are_trained_and_committed(ray_session, tiny_model
     try:
         for round, count in ((0, 6), (1, 0), (2, 5)):
             ray.get(queue.put_round.remote(round, some_rows(0, count), some_rows(9, 3)), timeout=30)
-            metrics = wait_for_round(ray, queue, trainer, round, 120)
+            metrics = wait_for_round(ray, queue, trainer, round, 240)
             losses.append(metrics["heldout_loss"])
             print(round, metrics)
             assert is_committed(round_dir(checkpoints, round))

@@ -15,7 +15,7 @@ from bohdi_ray.training.weights import publish_base
 
 
 @pytest.mark.long(60)
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_the_trainer_rests_until_its_turn_and_again_after_it(ray_session, tiny_model_dir, tmp_path):
     """Without version 0 in its place it cannot be loaded, so a trainer that rests there has not."""
     ray = ray_session
@@ -40,7 +40,7 @@ def test_the_trainer_rests_until_its_turn_and_again_after_it(ray_session, tiny_m
         losses = []
         for round in (0, 1):
             ray.get(queue.put_round.remote(round, some_rows(0, 6), some_rows(9, 3)), timeout=30)
-            metrics = wait_for_round(ray, queue, trainer, round, 120)
+            metrics = wait_for_round(ray, queue, trainer, round, 240)
             losses.append(metrics["heldout_loss"])
             assert rests()
         assert losses[1] < losses[0]

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from bohdi_ray.engines.template_trial import ChatShape, Message, Render, render_of, shape_of
+from bohdi_ray.engines.template_trial import ChatShape, Message, Render, shape_of
 
 
 def special_tokens_of(tokenizer: Any) -> tuple[str, ...]:
@@ -84,8 +83,3 @@ def render_chat(
     `kwargs` are variables of the template (`enable_thinking`, say).
     """
     return renderer(tokenizer)(shape.messages(system_prompt, prompt), add_generation_prompt=True, **(kwargs or {}))
-
-
-def require_chat_template(folder: Path | str) -> None:
-    """Raises ConfigError when a model folder has no chat template."""
-    render_of(folder)

@@ -55,11 +55,6 @@ def script_of(character: str) -> str:
     return _RENAMED.get(first, first)
 
 
-def scripts_in(text: str) -> frozenset[str]:
-    """The scripts of a text's letters and marks."""
-    return frozenset(map(script_of, set(text))) - {""}
-
-
 def stream_safe(text: str) -> str:
     """The text with no more than 30 combining marks in a row (Unicode Standard Annex 15, stream-safe text format): a
     longer run is sorted in quadratic time, half a minute for a megabyte of marks."""

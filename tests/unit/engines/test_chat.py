@@ -13,11 +13,10 @@ from bohdi_ray.engines.chat import (
     chat_messages,
     chat_shape,
     render_chat,
-    require_chat_template,
     special_tokens_of,
     strip_control_tokens,
 )
-from bohdi_ray.engines.template_trial import ChatShape
+from bohdi_ray.engines.template_trial import ChatShape, render_of
 from bohdi_ray.errors import ConfigError
 
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<s>", "</s>", "[INST]", "[/INST]")
@@ -116,13 +115,13 @@ def test_deep_nesting_costs_linear_time():
 
 def test_a_folder_with_a_template_in_either_place_is_taken(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "x"}))
-    require_chat_template(tmp_path)
+    render_of(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("{}")
     (tmp_path / "chat_template.jinja").write_text("x")
-    require_chat_template(tmp_path)
+    render_of(tmp_path)
     (tmp_path / "chat_template.jinja").unlink()
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "x"}))
-    require_chat_template(tmp_path)
+    render_of(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, "{}", '{"chat_template": null}', "[]", "{"])
@@ -130,5 +129,5 @@ def test_a_folder_without_a_template_is_refused_with_a_remedy(tmp_path, content)
     if content is not None:
         (tmp_path / "tokenizer_config.json").write_text(content)
     with pytest.raises(ConfigError) as raised:
-        require_chat_template(tmp_path)
+        render_of(tmp_path)
     assert raised.value.remedy

@@ -69,7 +69,7 @@ def scripted_training(
     if log_steps:
         behind = version_dir(checkpoints_dir, resume.round + 1)
         optimizer = optimizer_dir(behind) if resume.round >= 0 else None
-        log = StepLog(os.path.dirname(checkpoints_dir), 0, os.path.join(behind, "weights"), optimizer)
+        log = StepLog(os.path.dirname(checkpoints_dir), 0, below(behind, "weights"), optimizer)
     rests = card is not None
     while True:
         if rests and ray.get(queue.rest.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S) is NotYet:
@@ -115,7 +115,7 @@ def scripted_training(
                 write_weights(folder, taken.round + 1, learned)
                 write_state(folder, state)
                 if log:
-                    log.wrote("weights", os.path.join(folder, "weights"))
+                    log.wrote("weights", below(folder, "weights"))
                 commit_folder(folder)
             write_metrics(folder, metrics)
             if not is_committed(optimizer_dir(folder)):
@@ -150,7 +150,7 @@ def write_weights(folder: str, version: int, learned: int = 0) -> None:
 
 def learned_in(folder: str) -> int:
     """How many rows these weights were trained on."""
-    return int(place_of(f"{folder}/weights/{LEARNED}").read_bytes())
+    return int(place_of(below(folder, "weights", LEARNED)).read_bytes())
 
 
 @ray.remote(num_cpus=0)

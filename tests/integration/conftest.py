@@ -2,9 +2,11 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from forked_workers import forked_workers
 
 TESTS = str(Path(__file__).parents[1])
 
@@ -17,6 +19,8 @@ def ray_session():
     os.environ["PYTHONPATH"] = os.pathsep.join([TESTS, *filter(None, [os.environ.get("PYTHONPATH")])])
     if TESTS not in sys.path:
         sys.path.insert(0, TESTS)
-    ray.init("local", num_cpus=16, num_gpus=0, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with tempfile.TemporaryDirectory() as folder:
+        with forked_workers(Path(folder)):
+            ray.init("local", num_cpus=16, num_gpus=0, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()

@@ -88,7 +88,7 @@ def test_an_engine_that_dies_in_its_sleep_is_replaced_in_the_harvests_next_turn(
     assert len(engines) == 2
 
 
-@pytest.mark.parametrize("fault", ["sleepless-ada", long(15, "oversleep-target")])
+@pytest.mark.parametrize("fault", [long(35, "sleepless-ada"), long(15, "oversleep-target")])
 def test_an_engine_that_does_not_follow_in_time_is_replaced(tmp_path, card, faults, separate, fault):
     faults.arm(fault)
     assert_same(run(tmp_path, card, faults, step_s=3, deadlines={"weights_s": 8}), separate)

@@ -69,6 +69,7 @@ def test_the_number_of_engines_changes_no_tree(played):
     assert seen["grew"] and seen["digests"][0] == seen["digests"][1]
 
 
+@pytest.mark.long(45)
 def test_a_run_may_be_told_to_stop_where_there_is_no_room(played):
     seen = played("elastic_run.py", "short")
     assert seen["ended"] == "NoRoom"

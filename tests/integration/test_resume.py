@@ -1,15 +1,11 @@
 """Runs that were interrupted go on: the same tree and samples as if nothing had happened, nothing trained twice."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from clean_env import clean_env
+from long_cases import long
+from scripted_driver import killed_when
 from scripted_parts import Faults, scripted_config, scripted_parts
 
 from bohdi_ray.driver.resume import look_back
@@ -19,16 +15,6 @@ from bohdi_ray.storage.run_dir import RunDir
 from bohdi_ray.storage.samples import SampleStore
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
-REACHED_S = 180.0  # a Ray of its own starts first, on a busy machine slowly
-
-SCRIPT = """
-import sys
-from scripted_parts import scripted_parts
-from test_resume import config
-from bohdi_ray.fusion import fuse
-
-fuse(config(sys.argv[1]), resume=sys.argv[2] == "resume", parts=scripted_parts(answer_s=0.1, step_s=0.1))
-"""
 
 
 def config(folder, **changes):
@@ -36,28 +22,10 @@ def config(folder, **changes):
     return scripted_config(str(folder), **sections)
 
 
-def started(folder: Path, how: str) -> subprocess.Popen:
-    tests = Path(__file__).parents[1]
-    path = os.pathsep.join(map(str, (tests, tests.parent, tests / "integration")))
-    # A Ray of its own, as on a laptop: it ends with its driver.
-    env = clean_env(PYTHONPATH=path)
-    log = (folder.parent / f"{folder.name}.log").open("a")
-    command = [sys.executable, "-c", SCRIPT, str(folder), how]
-    return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-
-
 def kill_after(folder: Path, how: str, pattern: str, number: int) -> None:
     """SIGKILL as soon as `number` files match."""
-    process = started(folder, how)
-    try:
-        deadline = time.monotonic() + REACHED_S
-        while len(list(folder.glob(pattern))) < number:
-            assert process.poll() is None, (folder.parent / f"{folder.name}.log").read_text()
-            assert time.monotonic() < deadline, (how, pattern, number)
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait(30)
+    log = folder.parent / f"{folder.name}.log"
+    killed_when("test_resume", str(folder), how, log, lambda: len(list(folder.glob(pattern))) >= number)
 
 
 def samples_of(folder) -> dict[str, str]:
@@ -75,13 +43,20 @@ def whole(ray_session, tmp_path_factory):
     return folder, fuse(config(folder), parts=scripted_parts())
 
 
-def test_killed_at_any_moment_a_run_goes_on_to_the_same_end(tmp_path, whole):
+MOMENTS = {
+    "nothing harvested yet": ("checkpoints/base/COMMIT", 1),
+    "between two steps of round 0": ("tree/segment-*", 2),
+    "a part whose segment may or may not be there": ("samples/part-r0001-s001*", 1),
+    "round 1 trained, its optimizer perhaps not": ("checkpoints/round-1/COMMIT", 1),
+}
+
+
+@pytest.mark.parametrize("moments", [list(MOMENTS)[2:], long(100, list(MOMENTS))], ids=["two", "all"])
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_end(tmp_path, whole, moments):
     whole_folder, undisturbed = whole
     folder = tmp_path / "killed"
-    kill_after(folder, "start", "checkpoints/base/COMMIT", 1)  # nothing harvested yet
-    kill_after(folder, "resume", "tree/segment-*", 2)  # between two steps of round 0
-    kill_after(folder, "resume", "samples/part-r0001-s001*", 1)  # a part whose segment may or may not be there
-    kill_after(folder, "resume", "checkpoints/round-1/COMMIT", 1)  # round 1 trained, its optimizer perhaps not
+    for number, moment in enumerate(moments):
+        kill_after(folder, "resume" if number else "start", *MOMENTS[moment])
     summary = fuse(config(folder), resume=True, parts=scripted_parts())
     assert summary.tree_digest == undisturbed.tree_digest
     assert samples_of(folder) == samples_of(whole_folder)

@@ -2,16 +2,12 @@
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from clean_env import clean_env
 from click.testing import CliRunner
+from long_cases import long
+from scripted_driver import killed_when
 from scripted_parts import scripted_config, scripted_parts
 
 from bohdi_ray import cli
@@ -24,15 +20,6 @@ from bohdi_ray.storage.samples import SampleStore
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(600)]
 
-SCRIPT = """
-import sys
-from scripted_parts import scripted_parts
-from test_run_on_s3 import config
-from bohdi_ray.fusion import fuse
-
-fuse(config(sys.argv[1]), resume=sys.argv[2] == "resume", parts=scripted_parts(answer_s=0.1, step_s=0.1))
-"""
-
 
 def config(location, **changes):
     sections = {"meditation": {"steps": 2, "walks_per_step": 8}, "stop": {"rounds": 3}, **changes}
@@ -44,29 +31,21 @@ def samples_of(location) -> dict[str, str]:
     return {sample.sample_id: sample.question for sample in SampleStore(RunDir.open(location)).iter_samples()}
 
 
-def killed_when(location: str, how: str, folder: str, name: str, log: Path) -> None:
-    """A driver with a Ray of its own, killed as soon as the run holds such a file."""
-    tests = Path(__file__).parents[1]
-    path = os.pathsep.join(map(str, (tests, tests.parent, tests / "integration")))
-    env = clean_env(PYTHONPATH=path)
-    with log.open("a") as out:
-        command = [sys.executable, "-c", SCRIPT, location, how]
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
-    run, deadline = RunDir(location), time.monotonic() + 200
-    try:
-        while name not in run.names(folder):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, (how, folder, name)
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait(30)
+def kill_when(location: str, how: str, folder: str, name: str, log: Path) -> None:
+    """As soon as the run holds such a file."""
+    run = RunDir(location)
+    killed_when("test_run_on_s3", location, how, log, lambda: name in run.names(folder))
 
 
-def test_a_run_on_s3_killed_twice_ends_as_an_undisturbed_one_on_disk(s3_address, tmp_path):
+@pytest.mark.parametrize(
+    "moments",
+    [[("tree", "segment-00000001")], long(80, [("tree", "segment-00000001"), ("checkpoints/round-1", "COMMIT")])],
+    ids=["once", "twice"],
+)
+def test_a_run_on_s3_that_is_killed_ends_as_an_undisturbed_one_on_disk(s3_address, tmp_path, moments):
     whole = fuse(config(tmp_path / "whole"), parts=scripted_parts())
-    killed_when(s3_address, "start", "tree", "segment-00000001", tmp_path / "log")
-    killed_when(s3_address, "resume", "checkpoints/round-1", "COMMIT", tmp_path / "log")
+    for number, moment in enumerate(moments):
+        kill_when(s3_address, "resume" if number else "start", *moment, tmp_path / "log")
     summary = fuse(config(s3_address), resume=True, parts=scripted_parts())
     assert summary.tree_digest == whole.tree_digest
     assert samples_of(s3_address) == samples_of(tmp_path / "whole")
@@ -75,7 +54,9 @@ def test_a_run_on_s3_killed_twice_ends_as_an_undisturbed_one_on_disk(s3_address,
     assert not run.exists("lease.json")
     assert json.loads(run.read_bytes("summary.json"))["tree_digest"] == whole.tree_digest
     kinds = [json.loads(line)["kind"] for line in run.read_bytes("metrics.jsonl").splitlines()]
-    assert kinds.count("resumed") == 2 and kinds.count("training") == 3 and kinds[-2:] == ["summary", "ended"]
+    assert (
+        kinds.count("resumed") == len(moments) and kinds.count("training") == 3 and kinds[-2:] == ["summary", "ended"]
+    )
     assert b"test-secret" not in run.read_bytes("config.yaml") + run.read_bytes("environment.json")
 
     shown = CliRunner().invoke(cli.main, ["tree", s3_address])

@@ -13,13 +13,10 @@ def ray_session():
     import ray
 
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    paths = os.pathsep.join([os.path.dirname(tests), tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    ray.init(
-        "local",
-        num_cpus=8,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": paths}},
+    # For workers as well; in a runtime environment each would import Ray twice.
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [os.path.dirname(tests), tests, *filter(None, [os.environ.get("PYTHONPATH")])]
     )
+    ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()

@@ -18,6 +18,12 @@ from bohdi_ray.preflight.hub import asked_hub
 SMALL = {"answer": {"max_tokens": 256}}
 
 
+@pytest.fixture(autouse=True)
+def online(monkeypatch):
+    """The environment's value stays as it was when the library was imported, perhaps by a test that sets it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 @pytest.fixture
 def hub(monkeypatch):
     with loopback_hub() as hub:

@@ -22,5 +22,7 @@ def ray_session():
     with tempfile.TemporaryDirectory() as folder:
         with forked_workers(Path(folder)):
             ray.init("local", num_cpus=16, num_gpus=0, include_dashboard=False, log_to_driver=False)
+        # It looks into the files of all workers, ever more of them; nobody reads what it says.
+        ray._private.worker.global_worker.node.kill_log_monitor()
         yield
         ray.shutdown()

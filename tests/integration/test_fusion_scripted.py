@@ -51,7 +51,7 @@ def test_round_r_harvests_with_version_r_minus_staleness(tmp_path, usual, stalen
         assert target.weights_version == versions[sample.round]
 
 
-@pytest.mark.parametrize("step_lag", [long(16, 0), 1])
+@pytest.mark.parametrize("step_lag", [long(16, 0), long(18, 1)])  # others in test_fusion_variants.py
 def test_the_digest_does_not_depend_on_tasks_in_flight(tmp_path, step_lag):
     digests = set()
     for in_flight in (1, 16):

@@ -61,6 +61,7 @@ def test_after_ctrl_c_committed_samples_and_journal_agree_and_the_message_says_w
     assert not run.exists("lease.json")
 
 
+@pytest.mark.long(30)
 def test_a_second_ctrl_c_ends_at_once(tmp_path):
     process = started(tmp_path, answer_s=30.0)
     wait_for("run/metrics.jsonl", tmp_path, process, b'"start_up"')

@@ -50,7 +50,7 @@ def test_a_run_at_work_is_found_by_the_names_of_its_actors(tmp_path):
 
     folder = str(tmp_path / "seen at work")
     address = ray.get_runtime_context().gcs_address
-    config = scripted_config(folder, meditation={"steps": 6, "walks_per_step": 8}, stop={"rounds": 2})
+    config = scripted_config(folder, meditation={"steps": 3, "walks_per_step": 8}, stop={"rounds": 2})
 
     def look() -> Any:
         names = [actor for actor in ray.util.list_named_actors(all_namespaces=True) if "seen_at_work" in actor["name"]]

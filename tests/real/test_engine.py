@@ -14,6 +14,7 @@ import signal
 
 import pytest
 from engine_support import Running, generation, published, scores, vllm_model
+from long_cases import long
 
 from bohdi_ray.engines.gate import Gate
 from bohdi_ray.engines.processes import child_processes
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 SYSTEM = "You are a terse expert."
 
 
-@pytest.fixture(scope="module", params=["gemma2", "llama"])
+@pytest.fixture(scope="module", params=["gemma2", long(6, "llama")])
 def family(request, tiny_model_dir, tmp_path_factory):
     """Versions 0 and 1 of one model as published folders, and the model's configuration."""
     tied = request.param == "gemma2"

@@ -84,6 +84,7 @@ def test_a_killed_worker_and_a_killed_queue_lose_no_round_and_repeat_none(ray_se
     ]
 
 
+@pytest.mark.long(30)
 @pytest.mark.timeout(200)
 def test_a_trainer_that_cannot_start_raises_instead_of_starving_the_run(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session

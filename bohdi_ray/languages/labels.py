@@ -2,7 +2,8 @@
 
 A label counts only where it is the answer:
 1. behind words that announce one ("The best answer is B", "Answer: (b)", "答案是B", "\\boxed{B}"); the last such
-   statement counts, for a judge may correct itself
+   statement counts, for a judge may correct itself. Where such a word alone stands before a label it may also be a name
+   of it ("回答B比回答A好", "回答B较差"): it counts if no other label has one and the sentence ends there
 2. else as the subject of a verdict ("B is better than A", "Bが最も良い"), if all verdicts name the same label
 3. else at the beginning or alone on the last line, set off from the rest ("B", "**B**", "(b)", "Option B", "B. It is
    right", "B\\nbecause"), if no other label is set off so: that would be a list of remarks on both
@@ -61,6 +62,7 @@ _ANNOUNCE = (
     # Marks
     r"\\boxed\s*\{",
     r"\[\[",
+    r"<\s*(?:final[\s_-]?)?(?:answer|choice|verdict|decision|judge?ment|winner|label)\s*>",
 )
 # What makes a label the subject of a verdict; directly behind the label.
 _VERDICT = (
@@ -96,8 +98,11 @@ _BECAUSE = (
 _BLANK, _REPEATED = re.compile(r"\s{3,}"), re.compile(r"([^\w\s])\1{3,}")
 
 
+_NAME_ALONE = re.compile(rf"[^\w<]*{_NAMES}{_DECORATION}", re.I)
+
+
 @lru_cache(maxsize=32)
-def _patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+def _patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     one = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
     # Letters of scripts without spaces and Korean particles may touch a label; letters of its own kind may not.
     before = r"(?<![0-9A-Za-zÀ-ɏ])(?<![/&+])(?<![A-Za-z]['-])"
@@ -108,7 +113,7 @@ def _patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]
     several = rf"(?!{joined}{_DECORATION}(?:{one}){alone}(?=[\s.,;:!?)\]]|$|\s*{_AND}))"
     label = rf"(?P<label>{one}){alone}"
     # Behind an announced label its sentence ends, or goes on with a reason.
-    stop = r"$|[.,;:!?。，、；：！？।؛،—–]|\s[—–-]\s|[^\S\n]*\n|[^\x00-\x7f\sА-яͰ-Ͽא-ۿ]"
+    stop = r"$|<\s*/|[.,;:!?。，、；：！？।؛،—–]|\s[—–-]\s|[^\S\n]*\n|[^\x00-\x7f\sА-яͰ-Ͽא-ۿ]"
     ends = rf"(?=[)\]}}]|{_DECORATION}(?:{stop}|\s+{_BECAUSE}\b))"
     announced = rf"(?:{'|'.join(_ANNOUNCE)}){_DECORATION}{_WRAPS}{named}{label}{several}{ends}"
     verdict = rf"{before}{label}{_DECORATION}(?:{'|'.join(_VERDICT)})"
@@ -116,7 +121,8 @@ def _patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]
     off = r"(?=[\s*_`\"'”’」』】)\]}$]*(?:$|[.:,;!。、，：；．！）)](?:\s|$|[^\x00-\x7f])|\s[—–-]\s|\n))"
     start = r"(?:\A|(?<=\n)|(?<=[.!?。；;]\s))(?:[-•–]\s)?"
     leading = rf"{start}{_DECORATION}{_WRAPS}{named}{label}{several}{off}"
-    return re.compile(announced, re.I), re.compile(verdict, re.I), re.compile(leading, re.I)
+    with_name = rf"{_NAMES}{_DECORATION}{label}"
+    return tuple(re.compile(pattern, re.I) for pattern in (announced, verdict, leading, with_name))
 
 
 def label_of(text: str, labels: Sequence[str]) -> str | None:
@@ -125,8 +131,12 @@ def label_of(text: str, labels: Sequence[str]) -> str | None:
     named = {label.casefold(): label for label in labels}
     if text.casefold() in named:
         return named[text.casefold()]
-    announced, verdict, leading = _patterns(tuple(labels))
-    statements = [match["label"] for match in announced.finditer(text)]
+    announced, verdict, leading, with_name = _patterns(tuple(labels))
+    matches = list(announced.finditer(text))
+    bare = [match for match in matches if _NAME_ALONE.fullmatch(text, match.start(), match.start("label"))]
+    statements = [match["label"] for match in matches if match not in bare]
+    if not statements and len({match["label"].casefold() for match in with_name.finditer(text)}) == 1:
+        statements = [match["label"] for match in bare if not text[match.end() : match.end() + 1].isalnum()]
     if not statements:
         found = [match["label"] for match in verdict.finditer(text)]
         if not found and (leading.match(text) or _is_last_line(leading, text)):
@@ -144,7 +154,7 @@ def _is_last_line(leading: re.Pattern[str], text: str) -> bool:
 def begins_with_label(text: str, labels: Sequence[str]) -> bool:
     """Whether the first thing a reply says is a label as an answer, and not the beginning of other words."""
     text = plain_reply(text)
-    _, verdict, leading = _patterns(tuple(labels))
+    _, verdict, leading, _ = _patterns(tuple(labels))
     named = {label.casefold() for label in labels}
     return text.casefold() in named or bool(leading.match(text) or verdict.match(text.lstrip(OPENING)))
 

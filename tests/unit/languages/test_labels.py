@@ -45,6 +45,14 @@ NAMED = [
     ("La risposta migliore è B", "B"),
     ("A melhor resposta é C.", "C"),
     ("Ответ: B", "B"),
+    ("答案B。", "B"),
+    ("回答B更好", "B"),
+    ("相比回答A，回答B更好", "B"),
+    ("Ответ B лучше, чем ответ A", "B"),
+    ("答案是A，不对，答案是B", "B"),
+    ("<answer>B</answer>", "B"),
+    ("Both are close.\n<answer>A</answer> No: <answer>B</answer>", "B"),
+    ("<verdict> b </verdict>", "B"),
     ("Правильный ответ — B", "B"),
     ("정답은 B입니다", "B"),
     ("정답: B", "B"),
@@ -102,6 +110,13 @@ NAMED = [
     ("(B) It is accurate", "B"),
 ]
 NOT_NAMED = [
+    "回答B比回答A好",  # another label is named, as what the first is measured by
+    "答案B优于答案A",
+    "回答Bの方が回答Aより良い",
+    "답변 B가 답변 A보다 낫다",
+    "与回答A相比，回答B较差",
+    "回答B较差",
+    "Ответ B хуже",
     "A good answer would be B",
     "Both are good",
     "E",

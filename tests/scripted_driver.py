@@ -46,7 +46,7 @@ def main(module: str, location: str, how: str, folder: str) -> None:
 
     config = importlib.import_module(module).config(location)
     with forked_workers(Path(folder)):
-        fuse(config, resume=how == "resume", parts=scripted_parts(answer_s=0.1, step_s=0.1))
+        fuse(config, resume=how == "resume", parts=scripted_parts(answer_s=0.03, step_s=0.1))
 
 
 if __name__ == "__main__":

@@ -60,6 +60,9 @@ from bohdi_ray.tree.names import Seeds, read_seeds
 
 WATCH_EVERY_S = 1.0
 LAST_WRITES_S = 2.0
+# Of a session of our own. Ray's control store keeps a record of every task, by default of the last 100,000: 300 MB over
+# 500 rounds, in a session without a dashboard to show them.
+SESSION_SETTINGS = {"task_events_max_num_task_in_gcs": 10_000}
 SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the training task and harvest tasks
 
 
@@ -288,7 +291,8 @@ def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
         slots = math.ceil(local_node(config).num_cpus) + SPARE_SLOTS
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         try:
-            ray.init("local", num_cpus=slots, **quiet)  # also where another Ray runs on this machine
+            # "local" also where another Ray runs on this machine.
+            ray.init("local", num_cpus=slots, _system_config=SESSION_SETTINGS, **quiet)
         except Exception as error:  # Ray raises a bare Exception when its processes are not up in time
             ray.shutdown()
             raise BohdiError(not_started(error)) from error

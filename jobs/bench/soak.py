@@ -31,16 +31,18 @@ TESTS = str(Path(__file__).parents[2] / "tests")
 sys.path.insert(0, TESTS)
 os.environ["PYTHONPATH"] = os.pathsep.join([TESTS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
+import psutil  # noqa: E402
 import ray  # noqa: E402
 from scraping import scraped  # noqa: E402
 from scripted_parts import scripted_config, scripted_parts  # noqa: E402
 
+from bohdi_ray.driver.startup import SESSION_SETTINGS  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
 
 MARKS, SMOKE_MARKS = (10, 200, 500), (3, 6)
 WINDOW = 10  # rounds before a mark that a median is over
 LOOK_EVERY_S = 0.5
-PROCESSES = {"gcs_mb": "gcs_server", "agent_mb": "dashboard/agent.py"}
+PROCESSES = {"gcs_mb": "/gcs_server", "agent_mb": "ray::DashboardAgent"}
 
 
 class Watch(threading.Thread):
@@ -70,24 +72,14 @@ class Watch(threading.Thread):
 
 def memory() -> dict[str, float]:
     """Resident memory in MB of this process, and of those of Ray that it started."""
-    found = {"driver_mb": resident_mb("self")}
-    session = Path(session_folder()).name
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            command = (folder / "cmdline").read_bytes().decode(errors="replace")
-            for name, part in PROCESSES.items():
-                if part in command and session in command:
-                    found[name] = resident_mb(folder.name)
+    found = {"driver_mb": psutil.Process().memory_info().rss / 1e6}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error, IndexError):  # it has ended meanwhile
+            program = process.cmdline()[0]
+            name = next((name for name, end in PROCESSES.items() if program.endswith(end)), None)
+            if name is not None:
+                found[name] = process.memory_info().rss / 1e6
     return found
-
-
-def session_folder() -> str:
-    """Of the Ray session of this process: its processes name it in their arguments."""
-    return ray._private.worker.global_worker.node.get_session_dir_path()
-
-
-def resident_mb(pid: str) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def series() -> dict[str, int]:
@@ -136,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     rounds, marks = (SMOKE_MARKS[-1], SMOKE_MARKS) if options.smoke else (options.rounds, MARKS)
     marks = tuple(sorted({mark for mark in (*marks, rounds) if mark <= rounds}))
-    ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, _system_config=SESSION_SETTINGS)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         run = Path(options.keep or temporary).resolve() / "run"

@@ -46,7 +46,7 @@ def wait_for(pattern: str, folder: Path, process: subprocess.Popen, text: bytes 
 
 
 def test_after_ctrl_c_committed_samples_and_journal_agree_and_the_message_says_where_they_are(tmp_path):
-    process = started(tmp_path, answer_s=0.2)
+    process = started(tmp_path, answer_s=0.05)
     wait_for("run/tree/segment-*2", tmp_path, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -81,7 +81,8 @@ def test_a_head_that_does_not_answer_is_given_up(monkeypatch):
 
 
 def test_a_ray_that_does_not_start_in_time_is_an_error_with_a_remedy(monkeypatch):
-    def init(*args, **kwargs):
+    def init(*args, _system_config, **kwargs):
+        assert _system_config["task_events_max_num_task_in_gcs"] <= 10_000, "else its memory grows with the rounds"
         raise Exception("The current node timed out during startup.\nThis could happen because ...")
 
     ended = []

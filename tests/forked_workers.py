@@ -121,11 +121,12 @@ def serve(address: str) -> None:
                 running[os.pidfd_open(worker)] = worker, connection
             elif file in running:
                 pid, connection = running.pop(file)
+                del clients[connection.fileno()]
                 with suppress(BrokenPipeError):
                     connection.sendall(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
                 connection.close()
                 os.close(file)
-            elif file in clients and any(clients[file] == pid for pid, _ in running.values()):
+            elif file in clients:
                 os.kill(clients[file], signal.SIGKILL)  # whoever asked for the worker was killed
 
 

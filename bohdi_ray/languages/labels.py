@@ -96,8 +96,6 @@ _BECAUSE = (
 
 
 _BLANK, _REPEATED = re.compile(r"\s{3,}"), re.compile(r"([^\w\s])\1{3,}")
-
-
 _NAME_ALONE = re.compile(rf"[^\w<]*{_NAMES}{_DECORATION}", re.I)
 
 
@@ -132,17 +130,22 @@ def label_of(text: str, labels: Sequence[str]) -> str | None:
     if text.casefold() in named:
         return named[text.casefold()]
     announced, verdict, leading, with_name = _patterns(tuple(labels))
-    matches = list(announced.finditer(text))
-    bare = [match for match in matches if _NAME_ALONE.fullmatch(text, match.start(), match.start("label"))]
-    statements = [match["label"] for match in matches if match not in bare]
-    if not statements and len({match["label"].casefold() for match in with_name.finditer(text)}) == 1:
-        statements = [match["label"] for match in bare if not text[match.end() : match.end() + 1].isalnum()]
+    statements = _announced(announced, with_name, text)
     if not statements:
         found = [match["label"] for match in verdict.finditer(text)]
         if not found and (leading.match(text) or _is_last_line(leading, text)):
             found = [match["label"] for match in leading.finditer(text)]
         statements = found if len({label.casefold() for label in found}) == 1 else []
     return named[statements[-1].casefold()] if statements else None
+
+
+def _announced(announced: re.Pattern[str], with_name: re.Pattern[str], text: str) -> list[str]:
+    """The labels that words announce, in order; those behind a name alone only where they cannot be meant otherwise."""
+    matches = list(announced.finditer(text))
+    clear = [match for match in matches if not _NAME_ALONE.fullmatch(text, match.start(), match.start("label"))]
+    if not clear and len({match["label"].casefold() for match in with_name.finditer(text)}) == 1:
+        clear = [match for match in matches if not text[match.end() : match.end() + 1].isalnum()]
+    return [match["label"] for match in clear]
 
 
 def _is_last_line(leading: re.Pattern[str], text: str) -> bool:

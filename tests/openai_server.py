@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from bohdi_ray.config import OpenAIModel
-from bohdi_ray.engines.openai import RemoteEngine
+from bohdi_ray.engines.openai import RemoteEngine, capabilities
 from bohdi_ray.records import Completion, GenerationRequest, SamplingSpec
 
 # Status, body (a str is sent as it is; None: never answers), headers.
@@ -65,6 +65,9 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
+        # The system gives ports again: what another test's server taught at this address is not about this one.
+        for known in [known for known in capabilities._KNOWN if known[0] == self.url]:
+            del capabilities._KNOWN[known]
         threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     @property

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clean_env import clean_env
-from forked_workers import forked_workers
+from forked_workers import forked_workers, forking_python
 
 TESTS = Path(__file__).parent
 REACHED_S = 180.0  # Ray starts first, on a busy machine slowly
@@ -45,7 +45,7 @@ def main(module: str, location: str, how: str, folder: str) -> None:
     from bohdi_ray.fusion import fuse
 
     config = importlib.import_module(module).config(location)
-    with forked_workers(Path(folder)):
+    with forked_workers(forking_python(Path(folder))):
         fuse(config, resume=how == "resume", parts=scripted_parts(answer_s=0.03, step_s=0.1))
 
 

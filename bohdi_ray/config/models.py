@@ -230,7 +230,8 @@ class VllmModel(ModelBase):
     revision: str | None = None
     """Commit of a hub model. Pin it."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Number format of the weights in the engine."""
+    """Number format of the weights in the engine. With `auto` that of its files; on a CPU without instructions for
+    bfloat16 (most have none) float32."""
     trust_remote_code: bool = False
     """Run code that comes with the model. For sources only; needs a pinned revision or a local folder."""
     engine: EngineArgs = EngineArgs()

@@ -204,7 +204,8 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Number format of training; the optimizer keeps float32 masters."""
+    """Number format of training; the optimizer keeps float32 masters. Few CPUs have instructions for
+    bfloat16: take float32 there."""
     attn_implementation: str | None = None
     """transformers' attention implementation. Default: by the target's family, for Gemma 2 `eager`, because `sdpa`
     leaves out the cap on its attention logits; else `sdpa`. One that computes the target wrong is refused."""

@@ -5,6 +5,7 @@ Only wiring: each function turns the configuration into a Ray actor, a Ray task 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +19,15 @@ from bohdi_ray.addresses import above, below
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.startup import Parts
 from bohdi_ray.layout.machines import described_nodes, nodes_of_ray
+from bohdi_ray.layout.on_cpu import slow_formats
 from bohdi_ray.layout.placement import placement_errors, resolve_gpus, trainer_bundles
 from bohdi_ray.names import RunNames
 from bohdi_ray.preflight import Findings, local_node, preflight
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.storage.run_dir import BASE_DIR
 from bohdi_ray.training.launch import start_trainer
+
+log = logging.getLogger(__name__)
 
 
 def real_parts() -> Parts:
@@ -50,6 +54,8 @@ def settle_on_cluster(config: FusionConfig) -> FusionConfig:
     nodes = described_nodes(config.nodes, "nodes") if config.nodes else nodes_of_ray(ray.nodes())
     settled = resolve_gpus(config, any(node.num_gpus for node in nodes))
     Findings(problems=placement_errors(settled, nodes)).raise_if_wrong()
+    for text in slow_formats(settled):
+        log.warning("%s", text)
     return settled
 
 

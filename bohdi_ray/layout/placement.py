@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.on_cpu import cpu_dtype
 from bohdi_ray.layout.room import SMALL_CPUS, Bundle, Free, best_node
 from bohdi_ray.layout.room import Node as Node
 
@@ -56,10 +57,14 @@ def resolve_gpus(config: FusionConfig, cluster_has_gpus: bool) -> FusionConfig:
     """The same configuration with every `None` GPU count replaced by what it means on this cluster.
 
     An engine takes tensor_parallel_size * pipeline_parallel_size GPUs, a train worker one; none on a cluster without.
-    With `placement: colocate` both take shares of one.
+    With `placement: colocate` both take shares of one. On a CPU `dtype: auto` is settled, too (on_cpu.py).
     """
 
     def resolved(model: VllmModel) -> VllmModel:
+        model = with_gpus(model)
+        return model if model.resources.num_gpus else cpu_dtype(model)
+
+    def with_gpus(model: VllmModel) -> VllmModel:
         if model.resources.num_gpus is not None:
             return model
         num_gpus: float = model.engine.tensor_parallel_size * model.engine.pipeline_parallel_size

@@ -8,9 +8,9 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.prompts import TemplateSet
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.layout.machines import this_machine
+from bohdi_ray.layout.on_cpu import slow_formats, unproved_errors
 from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, placement_errors, resolve_gpus
 from bohdi_ray.layout.shared_cards import sharing_errors
-from bohdi_ray.layout.unproved import unproved_errors
 from bohdi_ray.observe.trackers import tracker_errors
 from bohdi_ray.preflight.cards import card_errors, check_kv_room, hosted_models
 from bohdi_ray.preflight.findings import Findings
@@ -49,6 +49,7 @@ def preflight(
         findings.problems += placement_errors(config, nodes)
         resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))
         findings.problems += unproved_errors(hosted_models(resolved))
+        findings.advice += slow_formats(resolved)
         findings.problems += card_errors(config, nodes, findings.sizes)
         if config.colocates:
             findings.problems += sharing_errors(resolved, nodes, findings.sizes)

@@ -221,6 +221,7 @@ def test_an_unknown_key_of_engine_extra_is_named(tiny_model_dir):
         Running(model, model.model)
 
 
+@pytest.mark.usefixtures("spawned_engines")
 def test_a_sources_engine_proves_nothing_and_when_it_hangs_fails_its_callers_and_can_still_be_stopped(
     tiny_model_dir, tmp_path
 ):

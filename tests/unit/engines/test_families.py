@@ -15,8 +15,8 @@ from bohdi_ray.engines.families.docs import page
 from bohdi_ray.engines.spec import EngineSpec
 from bohdi_ray.engines.start_arguments import refuse_family
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.on_cpu import unproved_errors
 from bohdi_ray.layout.room import Node
-from bohdi_ray.layout.unproved import unproved_errors
 from bohdi_ray.preflight import preflight
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"

@@ -1,0 +1,84 @@
+"""What placing a hosted model on a CPU means for it: families that cannot run there, and the number format.
+
+Called when it is known which machines a run would get. Reads config.json files and /proc/cpuinfo, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bohdi_ray.config import FusionConfig, VllmModel
+from bohdi_ray.engines.families import family_errors
+from bohdi_ray.engines.families.targets import as_published
+from bohdi_ray.errors import ConfigError
+
+# Flags of processors that multiply bfloat16 numbers themselves, on x86 and on ARM.
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
+
+
+@cache
+def computes_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
+    """Whether this machine's CPU has instructions for bfloat16; true where it does not tell.
+
+    Without them PyTorch multiplies one number at a time: 27 times slower than float32, measured on AVX2.
+    """
+    try:
+        lines = Path(cpuinfo).read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return True
+    flags = next((line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "feat"))), None)
+    return flags is None or not BFLOAT16_FLAGS.isdisjoint(flags)
+
+
+def cpu_dtype(model: VllmModel) -> VllmModel:
+    """The model with `dtype: auto` replaced by what an engine on this machine's CPU computes well in.
+
+    A quantized model keeps it: its kernels choose.
+    """
+    if model.dtype != "auto" or computes_bfloat16() or "quantization_config" in _config_of(model):
+        return model
+    return model.model_copy(update={"dtype": "float32"})
+
+
+def slow_formats(config: FusionConfig) -> Iterator[str]:
+    """What asks a CPU to compute in bfloat16 that has no instructions for it. GPU counts must be resolved."""
+    if computes_bfloat16():
+        return
+    hosted = [model for model in (*config.sources, config.target) if isinstance(model, VllmModel)]
+    asks = [f"dtype of {m.name}" for m in hosted if not m.resources.num_gpus and _is_half(m.dtype)]
+    if not config.training.resources_per_worker.get("GPU") and _is_half(config.training.dtype):
+        asks.append("training.dtype")
+    if asks:
+        yield (
+            f"{', '.join(asks)}: bfloat16 on a CPU that has no instructions for it (no avx512_bf16, no amx_bf16) is "
+            "many times slower than float32, which needs twice the memory"
+        )
+
+
+def unproved_errors(models: Mapping[str, VllmModel]) -> list[ConfigError]:
+    """One error for each of these models that vLLM's CPU build cannot run and that would be placed on a CPU; by their
+    place in a configuration whose GPU counts are resolved."""
+    errors = []
+    for at, model in models.items():
+        if model.resources.num_gpus or not (config := _config_of(model)):
+            continue
+        served = as_published(config) if at == "target" else config
+        errors += family_errors(f"{at}.model", model.model, served, "cpu")
+    return errors
+
+
+def _is_half(dtype: str) -> bool:
+    return dtype in ("bfloat16", "float16")
+
+
+def _config_of(model: VllmModel) -> dict[str, Any]:
+    """The model's config.json; empty where there is none to read, which is another check's affair."""
+    try:
+        config = json.loads((Path(model.model) / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}

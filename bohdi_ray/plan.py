@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
 from bohdi_ray.config.presets import changed_settings
+from bohdi_ray.layout.engine_settings import all_with_last_words
 from bohdi_ray.layout.memory import Estimate, estimates
 from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, place, resolve_gpus
 from bohdi_ray.layout.shared_cards import sharing_lines
@@ -16,7 +17,7 @@ from bohdi_ray.preflight import Findings
 def plan_text(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | None) -> str:
     """The whole plan. `nodes` is where it would run; None when that is not known."""
     has_gpus = any(node.num_gpus for node in nodes) if nodes is not None else asks_for_gpus(config)
-    resolved = resolve_gpus(config, has_gpus)
+    resolved = all_with_last_words(resolve_gpus(config, has_gpus))
     sections = [
         ("Run", _run_lines(resolved, findings)),
         ("Models", [line for model in (*resolved.sources, resolved.target) for line in _model_lines(resolved, model)]),

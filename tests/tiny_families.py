@@ -12,7 +12,7 @@ import base64
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Words:
     splits: str = ""  # how text is cut before bytes are taken: "qwen" or "digits"; "" is GPT-2's way
     adds_bos: bool = False  # a plain encode begins with bos
     tokenizer_class: str = "PreTrainedTokenizerFast"
+    named: Mapping[str, str] = field(default_factory=dict)  # further special tokens by name, as processors have them
+    behind: tuple[str, ...] = ()  # control tokens for which the embedding has no row
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ def make_config(family: TinyFamily, tokenizer: Tokenizer) -> Any:
 
     words = family.words
     ids = {
-        "vocab_size": -(-tokenizer.get_vocab_size() // 64) * 64,  # rounded up, as in the real ones
+        # Rounded up, as in the real ones, unless the embedding ends before the tokenizer does.
+        "vocab_size": tokenizer.get_vocab_size() - len(words.behind)
+        if words.behind
+        else -(-tokenizer.get_vocab_size() // 64) * 64,
         "bos_token_id": tokenizer.token_to_id(words.bos) if words.bos else None,
         "eos_token_id": tokenizer.token_to_id(words.eos),
         "pad_token_id": tokenizer.token_to_id(words.pad) if words.pad else None,
@@ -165,6 +170,7 @@ def train_tokenizer(words: Words) -> Tokenizer:
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] in words.special]
     tokenizer = Tokenizer.from_str(json.dumps(content))
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in words.added])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in words.behind])
     if words.adds_bos and words.bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{words.bos} $A", special_tokens=[(words.bos, tokenizer.token_to_id(words.bos))]
@@ -188,7 +194,10 @@ def write_tokenizer(family: TinyFamily, tokenizer: Tokenizer, folder: Path) -> N
         "model_max_length": WINDOW,
         "tokenizer_class": words.tokenizer_class,
         **named,
+        **words.named,
     }
+    if words.named:
+        config["extra_special_tokens"] = dict(words.named)
     if words.tokenizer_class in ("Qwen2Tokenizer", "GPT2Tokenizer"):
         write_json(folder / "vocab.json", content["model"]["vocab"])
         merges = [" ".join(pair) for pair in content["model"]["merges"]]
@@ -458,6 +467,12 @@ GEMMA3_WORDS = Words(
     adds_bos=True,
     tokenizer_class="GemmaTokenizer",
 )
+GEMMA3_TEXT_WORDS = replace(
+    GEMMA3_WORDS,
+    special=tuple(token for token in GEMMA3_WORDS.special if token != "<image_soft_token>"),
+    named={"boi_token": "<start_of_image>", "image_token": "<image_soft_token>"},
+    behind=("<image_soft_token>",),
+)
 GEMMA4_WORDS = Words(
     ("<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>", "<|think|>", "<|channel>", "<channel|>", "<|image|>"),
     eos="<turn|>",
@@ -717,7 +732,7 @@ FAMILIES: dict[str, TinyFamily] = {
     ),
     "gemma-3-text": TinyFamily(
         "Gemma3TextConfig",
-        GEMMA3_WORDS,
+        GEMMA3_TEXT_WORDS,
         templates.GEMMA3,
         {"query_pre_attn_scalar": 32, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]},
         more_eos=("<end_of_turn>",),

@@ -1,30 +1,27 @@
 """Whether the answer in a rendered conversation can be told from its prompt: what a target's template must allow.
 
-Called by the preflight with what one trial of the template gave. Pure.
+Called by the preflight with what one trial of the template gave. Pure. By the same rules as training/encode.py, which
+goes by the loaded tokenizer: what passes here makes rows there.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 
-from bohdi_ray.engines.families.table import FAMILIES
+from bohdi_ray.engines.chat_style import way_in
 from bohdi_ray.engines.template_trial import Trial
 
-# How templates speak of reasoning: the marks of the families, those of others, and the usual switches.
-_MARKS = {mark for family in FAMILIES if family.thinking for mark in (family.thinking.start, family.thinking.end)}
-_MARKS |= {"<think>", "</think>", "[THINK]", "[/THINK]", "<|START_THINKING|>", "<|END_THINKING|>", "<|channel|>"}
-_SWITCH = re.compile(r"\b(enable_thinking|thinking|reasoning_effort)\b")
+
+def knows_reasoning(template: str, control_tokens: Iterable[str] = ()) -> bool:
+    """Whether a model writes reasoning, by its template or its control tokens. Rows of such a target are put together
+    from the prompt and the answer, as its engine does it, because past turns are written otherwise than the next one
+    is asked for."""
+    return way_in(template, control_tokens) is not None
 
 
-def knows_reasoning(template: str) -> bool:
-    """Whether a template writes, cuts or switches reasoning. Rows of such a target are put together from the prompt and
-    the answer, as its engine does it, because past turns are written otherwise than the next one is asked for."""
-    return any(mark in template for mark in _MARKS) or _SWITCH.search(template) is not None
-
-
-def mask_fault(found: Trial, template: str) -> str | None:
+def mask_fault(found: Trial, template: str, control_tokens: Iterable[str] = ()) -> str | None:
     """Why no row of this target could be learned from, as a rule for people; None if all is well."""
-    if found.is_stable or knows_reasoning(template):
+    if found.is_stable or knows_reasoning(template, control_tokens):
         return None
     return (
         "its chat template is not prefix-stable: the prompt with the generation prompt is not the beginning of the "

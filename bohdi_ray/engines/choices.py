@@ -1,11 +1,12 @@
-"""Log-probabilities of a constrained choice, from those of the first token. Pure; used by both kinds of engine."""
+"""Log-probabilities of a constrained choice, from those of the token it begins with. Pure; used by both kinds of
+engine."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from bohdi_ray.languages.labels import begins_with_label, label_of
+from bohdi_ray.languages.labels import label_of
 
 MAX_LABEL_TOKEN = 8  # characters of a token that may be a label with marks around it
 UNLIKELY = -20.0  # log-probability given to labels that a server without log-probabilities did not choose
@@ -25,16 +26,16 @@ def first_token_choices(tokens: Iterable[tuple[str, float]], choices: Sequence[s
 
     Several tokens may begin the same choice (a byte token beside the letter's own, a space before it, a lower-case or
     full-width letter, a bracket or asterisks around it): their probabilities add up. A token that begins two choices
-    settles nothing. A choice that no token begins gets the smallest log-probability seen, an upper bound: it was not
-    among the most likely tokens.
+    settles nothing. A choice that no token begins gets an upper bound: the smallest log-probability seen, for it was
+    not among the most likely tokens, or what they leave of 1 if that is less.
     """
     sums = dict.fromkeys(choices, 0.0)
-    smallest = 0.0
+    smallest, left = 0.0, 1.0
     for text, logprob in tokens:
         if not math.isfinite(logprob):
             continue
         logprob = min(logprob, 0.0)  # a server may send anything
-        smallest = min(smallest, logprob)
+        smallest, left = min(smallest, logprob), left - math.exp(logprob)
         begun = _begun_by(text, choices)
         if len(begun) > 1:
             return None
@@ -42,6 +43,7 @@ def first_token_choices(tokens: Iterable[tuple[str, float]], choices: Sequence[s
             sums[begun[0]] += math.exp(logprob)
     if not any(sums.values()):
         return None
+    smallest = min(smallest, math.log(max(left, math.exp(UNLIKELY))))
     return normalised_choices({c: math.log(p) if p > 0 else smallest for c, p in sums.items()})
 
 
@@ -59,14 +61,14 @@ def labelled(
 ) -> tuple[str, dict[str, float] | None]:
     """The label an answer chose, with log-probabilities normalised over the labels.
 
-    What label the text names decides `languages/labels.py`. From the server's log-probabilities where the text begins
-    with the label, for they are those of its first token; else the label is taken as certain. (text, None) when the
+    What label the text names decides `languages/labels.py`. `alternatives`: those of the token that begins the label,
+    wherever that stands; empty where they are not known, and then the label is taken as certain. (text, None) when the
     text names none: then its first token is the beginning of prose, whatever letter it is.
     """
     label = label_of(text, choices)
     if label is None:
         return text, None
-    if alternatives and begins_with_label(text, choices):
+    if any(_begun_by(token, choices) == [label] for token, _ in alternatives):
         found = first_token_choices(alternatives, choices)
         if found is not None:
             return label, found

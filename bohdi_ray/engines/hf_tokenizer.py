@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bohdi_ray.engines.folder_template import template_of
+from bohdi_ray.engines.folder_template import FolderTemplate, template_of
 from bohdi_ray.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # of Hugging Face's layout; one of them
 TEKKEN = "tekken.json"  # Mistral's own
+TEKKEN_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 MISTRAL_FILES = ("consolidated*.safetensors", "params.json", TEKKEN, "tokenizer.model.v*")
 # What is fetched of a hub repository to look at its tokenizer; no weights.
 SMALL_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model*", f"additional_chat_templates{os.sep}*")
@@ -61,6 +62,7 @@ def model_tokenizer(path: str, **options: Any) -> ModelTokenizer:
     """The same with what vLLM must be told."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    options = {"trust_remote_code": False, **options}  # unsaid, transformers asks whoever sits at the terminal
     files = _files_of(path, options.get("revision"))
     if files is not None and only_tekken(files):
         return ModelTokenizer(_converted(files, options), files, True)
@@ -71,7 +73,8 @@ def model_tokenizer(path: str, **options: Any) -> ModelTokenizer:
     is_mended = False
     if not options.get("trust_remote_code") and not _encodes_as_published(tokenizer, files):
         log.warning("%s: the tokenizer class it names does not fit its tokenizer.json, which is taken as it is", path)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(path, **options)
+        plain = {name: value for name, value in options.items() if name != "trust_remote_code"}
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(path, **plain)
         is_mended = True
     if not tokenizer.chat_template and (template := template_of(files)):
         tokenizer.chat_template = template
@@ -87,6 +90,18 @@ def _converted(files: Path, options: Mapping[str, Any]) -> Any:
     if "padding_side" in options:
         tokenizer.padding_side = options["padding_side"]
     return tokenizer
+
+
+def tekken_template(folder: Path) -> FolderTemplate | None:
+    """The template that loading gives a folder with tekken.json alone and no template; None where none can be made."""
+    from mistral_common.integrations.chat_templates.chat_templates import convert_tokenizer_to_chat_template
+
+    try:
+        template = convert_tokenizer_to_chat_template(str(folder / TEKKEN))
+    except Exception as error:  # of a damaged or unknown tekken.json; transformers goes on without a template, too
+        log.info("%s: no chat template can be made of its %s (%s)", folder, TEKKEN, error)
+        return None
+    return FolderTemplate(template, TEKKEN_TOKENS)
 
 
 def require_hugging_face_layout(field: str, folder: Path) -> None:

@@ -23,6 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.languages import headings
 from bohdi_ray.languages.labels import label_of
+from bohdi_ray.languages.listed_names import listed_name
 from bohdi_ray.languages.name_grammar import name_regex as name_regex
 from bohdi_ray.records import DomainPath
 
@@ -30,11 +31,24 @@ TEMPLATE_NAMES = ("sprout", "question", "answer", "judge")
 LABELS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_LABEL = re.compile(rf"[\s>#*_【\[]*(?:{headings.QUESTION})(?: ?\d+)?[*_】\]]*\s*[:：][*_]*\s*", re.I)
+# A heading ends in a colon, or stands in brackets, or is a line of its own that is bold or behind number signs.
+_QUESTION = rf"(?:{headings.QUESTION})(?: ?\d+)?"
+_LABEL = re.compile(
+    rf"[\s>#*_【\[]*+{_QUESTION}[*_】\]]*\s*[:：][*_]*\s*"
+    rf"|[\s>#*_]*+[【\[]{_QUESTION}[】\]][*_]*\s*"
+    rf"|\s*+(?:#++ *+[*_]*+|\*\*|__){_QUESTION}[*_]*+ *+\n\s*",
+    re.I,
+)
 # Possessive, and no run of blank lines or marks is looked through twice: a megabyte of them would take hours.
-_OWN_ANSWER = re.compile(rf"\n(?:[^\S\n]|[>#*_【\[])*+(?=\w)(?:{headings.ANSWER})[*_】\]]*+\s*+[:：]", re.I)
-_UNFINISHED = re.compile(r"(?:^| )(?:of|the|and|or|for|in|on|to|with|an?|is|are|by|from|at|as)$", re.I)
+_OWN_ANSWER = re.compile(
+    rf"\n(?:[^\S\n]|[>#*_【\[(（])*+(?=\w)(?:{headings.ANSWER})[*_】\])）]*+\s*+[:：]"
+    rf"|\n(?:[^\S\n]|[>#*_])*+[【\[](?:{headings.ANSWER})[】\]](?![(\[])"
+    rf"|\n[> ]{{0,3}}+(?:\#{{1,6}} ?+[*_]*+|\*\*|__)(?:{headings.ANSWER})[*_#]*+[^\S\n]*+(?=\n|\Z)"
+    r"|\n[> ]*+(?P<fence>```|~~~)",
+    re.I,
+)
 _CODE_FENCE = re.compile(r"(`{3,}+|~{3,}+)[^\n`]*\n(?P<body>.*)\n\1\s*", re.S)
+_FENCE_FIRST = re.compile(r"```|~~~")
 _MARKS = " \t>#*_"
 _QUOTES = headings.QUOTES
 
@@ -197,12 +211,23 @@ def clean_text(text: str) -> str:
 def parse_question(text: str) -> str:
     """The question a model wrote, without labels, quotes or a code fence around it, less an answer of its own."""
     text = _unwrapped(clean_text(text))
-    if own := _OWN_ANSWER.search(text):
-        lines = text[: own.start()].split("\n")
-        while len(lines) > 1 and not lines[-1].strip(_MARKS):  # of the answer's heading
+    if (own := _own_answer(text)) is not None:
+        lines = text[:own].split("\n")
+        while len(lines) > 1 and not lines[-1].strip(_MARKS + "-="):  # of the answer's heading, or a rule over it
             lines.pop()
         text = _unwrapped("\n".join(lines).rstrip())
     return text
+
+
+def _own_answer(text: str) -> int | None:
+    """Where the heading of its author's own answer begins; in a block of code "# Solution" is a comment."""
+    in_code = _FENCE_FIRST.match(text) is not None
+    for found in _OWN_ANSWER.finditer(text):
+        if found["fence"] is not None:
+            in_code = not in_code
+        elif not in_code:
+            return found.start()
+    return None
 
 
 def _unwrapped(text: str) -> str:
@@ -221,16 +246,10 @@ def _unwrapped(text: str) -> str:
     return text
 
 
-def parse_name(text: str) -> str:
-    """The bare name in a proposal: its first line, less bullet, number, label, quotes, article and full stop.
-
-    Not validated; empty if it breaks off after a word like "of".
-    """
-    lines = clean_text(text)[:400].splitlines()
-    line = re.sub(rf"^\s*{headings.BULLET}\s*", "", lines[0]) if lines else ""
-    line = re.sub(rf"^[*_]*(?:{headings.NAME})[*_]*\s*[:：]\s*", "", line, flags=re.I).strip(headings.END_MARKS)
-    line = re.sub(r"^(?:the|an?) ", "", line, flags=re.I)
-    return "" if _UNFINISHED.search(line) else line
+def parse_name(text: str, number: int = 1) -> str:
+    """The bare name in a proposal that was asked for entry `number` of a list (`languages/listed_names.py` has the
+    rule). Not validated."""
+    return listed_name(clean_text(text), number)
 
 
 def parse_label(text: str, labels: tuple[str, ...]) -> str | None:

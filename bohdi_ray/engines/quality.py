@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Literal
 
 from bohdi_ray.languages.length import LengthUnit, length, weight, weighted_length
-from bohdi_ray.languages.refusals import declined_by
+from bohdi_ray.languages.refusals import GREETINGS, Declined, declined_by
 from bohdi_ray.languages.scripts import SOUTHEAST_ASIAN, composed, letters_class, marks_class
 
 Rejection = Literal["empty", "truncated", "too_short", "refusal", "repetitive", "prompt_too_long", "request_failed"]
@@ -29,6 +29,7 @@ MIN_WORDS = 60
 LETTERS_PER_WORD = 3
 MAX_REPEATED_SHARE = 0.5
 MAX_REFUSAL_LENGTH = 600  # behind the declining phrase; what goes on for longer says something
+MAX_LOOSE_LENGTH = 160  # the same where all that is known is that the writer cannot do something
 
 # A loop in a numbered list still counts up, so the numbers in front of lines are not words.
 _ENUMERATOR = re.compile(r"^[ \t]*\d+[.):、．）：]", re.M)
@@ -36,7 +37,10 @@ _ENUMERATOR = re.compile(r"^[ \t]*\d+[.):、．）：]", re.M)
 _QUESTION_MARK = re.compile(r"[?？؟⸮՞፧︖﹖\u037e]|[\u0370-\u03ff\u1f00-\u1fff][\])»”\"]*;")
 # Points that Arabic and Hebrew are mostly written without, and the stroke that stretches Arabic words.
 _POINTS = re.compile("[\u0610-\u061a\u0640\u064b-\u065f\u0670\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]")
-_CANNOT = r"(?:can'?t|can ?not|won'?t|will not|am unable to|'m unable to|am not able to|'m not able to|must decline to)"
+_CANNOT = (
+    r"(?:can'?t|can ?not|won'?t be able to|will not be able to|won'?t|will not|am unable to|'m unable to"
+    r"|am not able to|'m not able to|must decline to)"
+)
 _HELPING = (
     r"(?:assist|help(?! (?:but|feeling|thinking|wondering))|provide|answer|fulfil+|comply|do that|create|generate|write"
     r"|discuss|continue|engage|respond|offer|give|support|participate|complete|process|access|browse)\b"
@@ -45,8 +49,14 @@ _MACHINE = r"an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)"
 # Verbose patterns: their own spaces are escaped, and so must those of their parts be. Repeats at the start are
 # possessive, or a text of blank lines would take half a second.
 _CANNOT, _HELPING = _CANNOT.replace(" ", r"\ "), _HELPING.replace(" ", r"\ ")
+_SORRY = (
+    r"(?:(?:i'?m|i am) (?:very |really |so |deeply |terribly )?(?:sorry|afraid)(?: to say)?|(?:i'?m|i am) afraid|sorry"
+    r"|(?:my |please accept my )?(?:sincere |deepest )?apologies|i (?:sincerely )?apologi[sz]e|i regret(?: to say)?)"
+    r"(?: that)?"
+).replace(" ", r"\ ")
+_GREETING = rf"(?:(?:{GREETINGS})[\s,.!]++)?+".replace(" ", r"\ ")
 _REFUSAL = re.compile(
-    rf"""\W*+(?:(?:i'?m|i\ am)\ (?:very\ |really\ |so\ )?sorry|sorry|my\ apologies|i\ apologi[sz]e|unfortunately|no)?
+    rf"""\W*+{_GREETING}(?:{_SORRY}|unfortunately|no)?
     [\s,.:;-]*+(?:but|however)?[\s,]*+
     (?:as\ {_MACHINE}\b[^.!?\n]{{0,60}}?,?\ )?
     (?:
@@ -55,7 +65,19 @@ _REFUSAL = re.compile(
       | as\ {_MACHINE}\b[^.\n]{{0,40}}\bi\ (?:{_CANNOT}|do\ not|don'?t)
       | i\ (?:do\ not|don'?t)\ have\ (?:the\ ability|access|enough\ information|personal)
       | (?:i'?m|i\ am)\ not\ (?:able\ to|comfortable\ (?:with|\w+ing))\b
+      | i\ (?:do\ not|don'?t)\ feel\ comfortable\ (?:with|\w+ing)\b
+      | i\ (?:must|have\ to|will\ have\ to)\ (?:respectfully\ |politely\ )?
+        (?:decline|refuse)(?=[.!]|\ (?:to|this|that|your|the\ request|answering|providing)\b)
     )""",
+    re.I | re.X,
+)
+# Behind a sorry of its own any verb will do where little else is said, but for what one says in a story or a letter.
+_LOOSE_REFUSAL = re.compile(
+    rf"""[\s*_\#>]*+{_GREETING}{_SORRY}[\s,.:;-]*+(?:but|however)?[\s,]*+
+    i\s?{_CANNOT}\ (?:directly\ |actually\ )?
+    (?!(?:agree|believe|imagine|overstate|stress|emphasi[sz]e|stop|wait|stay|come|join|attend|go|be|make\ it|think\ of
+        |help\ (?:but|feeling|thinking|wondering)|stand|bear|resist|remember|forget|see\ why|see\ how)\b)\w
+    """,
     re.I | re.X,
 )
 # What makes a declining sentence the beginning of an answer: "but here is", "but I can explain", "which is why".
@@ -109,17 +131,24 @@ def is_refusal(text: str) -> bool:
     A long text that only begins so, or one that goes on with "but here is how ...", is an answer: the judge weighs it.
     """
     start = text[:1000].replace("’", "'")
-    declined = _REFUSAL.match(start[:300])
-    end, goes_on = (declined.end(), _GOES_ON) if declined is not None else (0, _GOES_ON)
+    declined = _declined_in_english(start[:300])
     if declined is None:
         start = _POINTS.sub("", composed(start))
-        found = declined_by(start[:300])
-        if found is None:
+        declined = declined_by(start[:300])
+        if declined is None:
             return False
-        end, goes_on = found
-    if weighted_length(start[end:]) + weighted_length(text[1000:]) > MAX_REFUSAL_LENGTH:
+    limit = MAX_REFUSAL_LENGTH if declined.firmly else MAX_LOOSE_LENGTH
+    if weighted_length(start[declined.end :]) + weighted_length(text[1000:]) > limit:
         return False
-    return goes_on.search(start, end) is None
+    return declined.goes_on.search(start, declined.end) is None
+
+
+def _declined_in_english(start: str) -> Declined | None:
+    if (found := _REFUSAL.match(start)) is not None:
+        return Declined(found.end(), _GOES_ON, firmly=True)
+    if (found := _LOOSE_REFUSAL.match(start)) is not None:
+        return Declined(found.end(), _GOES_ON, firmly=False)
+    return None
 
 
 def is_repetitive(text: str) -> bool:

@@ -19,10 +19,13 @@ __all__ = ["ChatShape", "FolderTemplate", "Render", "Trial", "render_of", "shape
 Message = dict[str, Any]
 # Texts that no template holds by itself. Two lines and a mark, because some templates escape or fold what they write.
 SYSTEM_MARK, QUESTION_MARK, ANSWER_MARK = (f"Bohdi-{digits}\nis & stays <so>" for digits in ("7f3a", "3e1c", "9d2b"))
-# Roles whose content is a list of parts, in the order in which they are tried.
+# Roles whose content is a list of parts, in the order in which they are tried: the common ones first.
 ARRANGEMENTS = tuple(
     frozenset(roles)
-    for roles in ((), ("system", "user", "assistant"), ("user",), ("system", "user"), ("user", "assistant"))
+    for roles in (
+        *((), ("system", "user", "assistant"), ("user",), ("system", "user"), ("user", "assistant")),
+        *(("assistant",), ("system", "assistant"), ("system",)),
+    )
 )
 
 
@@ -82,25 +85,15 @@ def shape_of(
     """How this template wants its messages. Raises ConfigError when no question comes out of it.
 
     The first arrangement from which question and answer both come out; else the first one that lets the question
-    through, which is enough for a source.
+    through, which is enough for a source. With a system turn only where none comes out without: some templates demand
+    one, and whether there is a system prompt is for `trial` to see.
     """
     kwargs = dict(kwargs or {})
-    asked = None
-    failure = "it drops the question"
-    for parts in ARRANGEMENTS:
-        shape = ChatShape(parts=parts)
-        messages = shape.messages(None, QUESTION_MARK)
-        prompt, reason = _rendered(render, messages, True, kwargs)
-        if parts == ARRANGEMENTS[0] and reason:
-            failure = f"it raises an error ({reason})"
-        if not _holds(prompt, QUESTION_MARK):
-            continue
-        asked = asked or shape
-        whole, _ = _rendered(render, [*messages, shape.message("assistant", ANSWER_MARK)], False, kwargs)
-        if _holds(whole, ANSWER_MARK):
-            asked = shape
-            break
+    asked = _arranged(render, None, kwargs) or _arranged(render, SYSTEM_MARK, kwargs)
     if asked is None:
+        messages = ChatShape().messages(None, QUESTION_MARK)
+        reason = _rendered(render, messages, True, kwargs)[1]
+        failure = f"it raises an error ({reason})" if reason else "it drops the question"
         raise ConfigError(
             field,
             value,
@@ -108,6 +101,22 @@ def shape_of(
             "Mend the template, or add one that takes plain text as chat_template.jinja to the model's folder.",
         )
     return ChatShape(folded=_must_fold(render, asked, kwargs), parts=asked.parts)
+
+
+def _arranged(render: Render, system_prompt: str | None, kwargs: dict[str, Any]) -> ChatShape | None:
+    """The arrangement that lets most through; None where every one loses the question."""
+    asked = None
+    for parts in ARRANGEMENTS:
+        shape = ChatShape(parts=parts)
+        messages = shape.messages(system_prompt, QUESTION_MARK)
+        prompt, _ = _rendered(render, messages, True, kwargs)
+        if not _holds(prompt, QUESTION_MARK):
+            continue
+        asked = asked or shape
+        whole, _ = _rendered(render, [*messages, shape.message("assistant", ANSWER_MARK)], False, kwargs)
+        if _holds(whole, ANSWER_MARK):
+            return shape
+    return asked
 
 
 def _must_fold(render: Render, shape: ChatShape, kwargs: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ and files; imports nothing heavy.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,20 @@ from typing import Any
 from bohdi_ray.engines.folder_template import named_tokens, template_of
 from bohdi_ray.errors import ConfigError
 
+# Tokens by name that an engine or the trainer writes itself. Not the padding: batches are padded with id 0.
+ROLES = ("bos_token", "eos_token")
+
 
 def tokens_without_row(
-    ids: Mapping[str, int], special: Collection[str], written: str, named: Iterable[str | None], num_rows: int
+    ids: Mapping[str, int], special: Collection[str], written: str, named: Mapping[str, str], num_rows: int
 ) -> list[str]:
     """Tokens beyond the embedding that a prompt or an answer can hold, lowest id first.
 
-    A special token that no template writes (`written`) and that has no role by name (`named`) comes into no text:
-    control tokens are stripped. Gemma 3's text models have such a one, for images, behind their last row.
+    A special token that the template does not write (`written`), by itself or by one of the names in `named`, and that
+    does not begin or end texts, comes into none: control tokens are stripped. Gemma 3's text models have such a one,
+    for images, behind their last row; others a token for padding that was added later.
     """
-    roles = {token for token in named if token}
+    roles = {token for name, token in named.items() if name in ROLES or re.search(rf"\b{re.escape(name)}\b", written)}
     beyond = sorted((number, token) for token, number in ids.items() if number >= num_rows)
     return [token for _, token in beyond if token not in special or token in roles or token in written]
 
@@ -54,8 +59,14 @@ def check_folder_vocabulary(folder: Path | str, field: str) -> None:
         written = template_of(folder) or ""
     except ConfigError:  # said where templates are checked
         written = ""
-    tokens = tokens_without_row(ids, special, written, named_tokens(folder).values(), num_rows)
+    tokens = tokens_without_row(ids, special, written, named_tokens(folder), num_rows)
     check_vocabulary(tokens, num_rows, field, str(folder))
+
+
+def control_tokens_in(folder: Path) -> set[str]:
+    """The special tokens of the tokenizer in a folder; none where its files do not tell."""
+    tokenizer = _mapping(folder / "tokenizer.json")
+    return tokenizer_tokens(tokenizer, _mapping(folder / "tokenizer_config.json"))[1]
 
 
 def num_embedding_rows(config: Mapping[str, Any]) -> int | None:

@@ -35,7 +35,7 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
     prompt = plan.templates.render_sprout(request.path, level, leaf=request.leaf, election=request.election)
     initials = _initials(request, prompt, plan)
     asked = [
-        (source, _proposal_request(request, source, k, prompt, initials, plan))
+        (source, _proposal_request(request, source, k, prompt, initials, plan), k + 1)
         for source in models.sources
         for k in range(plan.proposals_per_source)
     ]
@@ -49,12 +49,13 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
             return None
         return without_reasoning(done) if done.error is None else None
 
-    answers = await all_of([served(models.generate(source, one)) for source, one in asked])
-    completions = [done for done in answers if done is not None]
+    answers = await all_of([served(models.generate(source, one)) for source, one, _ in asked])
+    numbered = [(done, number) for done, (*_, number) in zip(answers, asked, strict=True) if done is not None]
+    completions = [done for done, _ in numbered]
     model_tokens: Counter[str] = Counter()
     for done in completions:
         model_tokens[tokens_name("sprout", done.model)] += done.num_tokens
-    parsed = [valid_name(parse_name(done.text)) for done in completions]
+    parsed = [valid_name(parse_name(_whole_lines(done), number)) for done, number in numbered]
     names = tuple(name for name in parsed if name is not None)
     num_valid = len(names)
     if plan.min_support and names:
@@ -75,6 +76,12 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
         quarantined=tuple(quarantined),
         problem="" if names else problem_of(completions, num_valid),
     )
+
+
+def _whole_lines(done: Completion) -> str:
+    """The reply, of a list that ran into the token limit without its last line: that may be half a name."""
+    text = done.text.lstrip()
+    return text.rpartition("\n")[0] if done.finish_reason == "length" and "\n" in text else text
 
 
 def problem_of(completions: Sequence[Completion], num_valid: int) -> str:

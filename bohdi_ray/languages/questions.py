@@ -11,15 +11,15 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from bohdi_ray.languages.scripts import IGNORABLE, UNSPACED, composed, letters_class, ranges_of
+from bohdi_ray.languages.scripts import IGNORABLE, UNSPACED, composed, letters_class, ranges_of, script_of
 
 # Raised whenever a question's text or hash, or what the gates let pass, changes for texts of before: a run that began
 # under other rules would take its own questions for new ones, and trained ones for held-out ones.
-TEXT_RULES = 2
+TEXT_RULES = 3
 
 _DOUBLE_QUOTES = '"`“”„‟«»「」『』《》〝〞'
 _SINGLE_QUOTES = "'’‘‚‛‹›"
-_ALWAYS_PROSE = re.compile(r"[。।॥¿¡፧።᠃՞՝၊။]")
+_ALWAYS_PROSE = re.compile(r"[。।॥۔¿¡፧።፣፤᠂᠃՞՝։၊။།༎។៕׃]")
 _MARKS_OF_SCRIPTS = str.maketrans("、،؛؟", ",,;?")
 _PRIME, _SECOND = "\ue000", "\ue001"
 # f', x'', 5', 10": marks that belong to one letter or a number that no quotation mark opens.
@@ -43,7 +43,7 @@ def normalised(question: str) -> str:
     text = text.replace("–", "-").replace("—", "-").replace("―", "-").replace("−", "-")
     if not text.isascii():
         text = _ALWAYS_PROSE.sub(" ", text.translate(_MARKS_OF_SCRIPTS))
-        text = " ".join(_around_unspaced().sub(" ", text).split())
+        text = " ".join(_around_unspaced().sub(_spaced, text).split())
     text = _PROSE.sub(_prose, text)
     return _spaces(text.isascii()).sub("", " ".join(text.split()))
 
@@ -107,29 +107,47 @@ def _is_operand_end(text: str, at: int, forward: bool = False) -> bool:
     if not character.isalpha():
         return character not in ",;:.?!\"'…" and unicodedata.category(character)[0] in "PS"
     beyond = at + 1 if forward else at - 1
-    return not (0 <= beyond < len(text) and (text[beyond].isalnum() or unicodedata.category(text[beyond])[0] == "M"))
+    if not 0 <= beyond < len(text) or not (text[beyond].isalnum() or unicodedata.category(text[beyond])[0] == "M"):
+        return True
+    # The n of 求n!的 is a word: no letter of a script without spaces belongs to it.
+    return script_of(text[beyond]) in UNSPACED and script_of(character) not in UNSPACED
+
+
+def _is_member(text: str, at: int, forward: bool = False) -> bool:
+    """The same for what marks divide: a letter of a script without spaces may begin any sentence."""
+    return _is_operand_end(text, at, forward) and script_of(text[at]) not in UNSPACED
 
 
 def _prose(found: re.Match[str]) -> str:
     """What is left of a run of marks: a factorial's, one between two operands, an ellipsis among members of a list."""
     text, marks, start, end = found.string, found[0], found.start(), found.end()
     before = text[start - 1] if start else ""
-    if marks[0] == "!" and (before == ")" or (before != " " and _is_operand_end(text, start - 1))):
+    member = before != " " and _is_member(text, start - 1)
+    if marks[0] == "!" and (before == ")" or member):
         return "!" * (len(marks) - len(marks.lstrip("!")))
-    if before == " " or marks in (",", ";", ":"):  # x, y; 3 : 5; a ? b : c
-        operand = _is_operand_end(text, start - 1 - (before == " "))
-        if operand and _is_operand_end(text, end + 1, forward=True):
-            return marks
-    if marks[0] in ".…" and ("..." in marks or "…" in marks) and before == " " and end < len(text):
-        return "..."  # 1, 2, ..., n
+    divides = before == " " or marks in (",", ";", ":")  # x, y; 3 : 5; a ? b : c
+    if divides and _is_member(text, start - 1 - (before == " ")) and _is_member(text, end + 1, forward=True):
+        return marks
+    if "..." in marks or "…" in marks:  # 1, 2, ..., n; 1+2+… =; 1,2,…
+        if member and marks[0] in ",;":
+            return "..."
+        if marks[0] in ".…" and end < len(text) and (member or before == " "):
+            return "..."
     return ""
 
 
 @lru_cache(maxsize=1)
 def _around_unspaced() -> re.Pattern[str]:
-    """Punctuation beside a letter of a script without spaces is prose, whatever follows it."""
+    """Punctuation beside a letter of a script without spaces; behind one the point of .5 is none."""
     letters = letters_class(UNSPACED)
-    return re.compile(rf"(?<=[{letters}])[,;:?!.…]++|(?<![,;:?!.…])[,;:?!.…]++(?=[{letters}])")
+    return re.compile(
+        rf"(?<=[{letters}])(?!\.\d)(?P<behind>[,;:?!.…]++)|(?<![{letters},;:?!.…])[,;:?!.…]++(?=[{letters}])"
+    )
+
+
+def _spaced(found: re.Match[str]) -> str:
+    """Behind such a letter a run of marks is prose; in front of one it is what it would be in front of a space."""
+    return " " if found["behind"] is not None else found[0] + " "
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.engine_settings import fits_itself, shrinks_weights
 from bohdi_ray.layout.kv_room import Shortage, rounded_up, shortage
 from bohdi_ray.layout.memory import ENGINE_OVERHEAD_GB, GB, ModelSize, kv_room_bytes
 
@@ -19,12 +20,13 @@ def kv_findings(
 ) -> tuple[list[ConfigError], list[str]]:
     """Errors and notes about one model. `at` is its place in the configuration; GPU counts must be resolved;
     `card_gb` is the memory of the cards it would get (None: not known)."""
-    window = model.engine.max_model_len or size.max_positions
+    window = size.window_of(model)
     most = kv_room_bytes(model, size, card_gb, overhead_gb=0.0)
-    if size.kv is None or window is None or most is None:
+    if size.kv is None or window is None or most is None or fits_itself(model):
         return [], []
     if (short := shortage(size.kv, window, most, model)) is not None:
-        if size.kv.sure and (model.engine.kv_cache_memory_bytes is not None or most > 0):
+        told = model.engine.kv_cache_memory_bytes is not None
+        if size.kv.sure and (told or (most > 0 and not shrinks_weights(model))):
             return [_error(at, model, short, card_gb)], []
         return [], [f"{model.name}: as far as is known, {short.rule()}; vLLM may refuse to start it"]
     likely = kv_room_bytes(model, size, card_gb, ENGINE_OVERHEAD_GB["gpu"])

@@ -22,12 +22,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from bohdi_ray.config import VllmModel
+from bohdi_ray.layout.config_numbers import HEAD_DIM, HEADS, HIDDEN, LAYERS, attention_blocks, kv_heads, number
+from bohdi_ray.layout.engine_settings import kv_number_bytes
 
-NUM_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "float": 4}
 BLOCK = 16  # tokens; vLLM's smallest usual block, to which a remedy is rounded
+# Names that families give to kinds of layers in a list of them, or letters in a pattern.
 FULL = ("full_attention", "attention", "global", "full", "*")
 WINDOW = ("sliding_attention", "chunked_attention", "sliding_window", "local")
 STATE = ("linear_attention", "mamba", "mamba2", "conv", "recurrent", "ssm", "moe", "mlp", "-", "M", "E")
+LETTERS = {"L": "local", "G": "global"}  # of a sliding_window_pattern that is written as text
+# Every which layer keeps all tokens, where config.json leaves it to the family.
+EVERY = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "gpt_oss": 2}
 # Settings of layers that are neither, in models that do not list their layers.
 STATE_SETTINGS = ("mamba_d_state", "ssm_cfg", "ssm_state_size", "linear_num_value_heads", "state_size", "mamba_n_heads")
 
@@ -42,7 +47,6 @@ class KvShape:
     num_heads: int  # KV heads; 1 for MLA
     numbers_per_head: int  # keys and values of one head and token
     splits: bool  # over tensor parallel GPUs
-    dtype: str | None  # of the model, by config.json
     sure: bool = True
 
     def needed_bytes(self, num_tokens: int, model: VllmModel) -> float:
@@ -67,60 +71,65 @@ class KvShape:
         on_gpus = bool(model.resources.num_gpus)
         tensor, stages = (engine.tensor_parallel_size, engine.pipeline_parallel_size) if on_gpus else (1, 1)
         heads = max(1, self.num_heads // tensor) if self.splits else self.num_heads
-        return heads * self.numbers_per_head * number_bytes(model, self.dtype) / stages
-
-
-def number_bytes(model: VllmModel, stored: str | None) -> int:
-    """Bytes of one number in the KV cache."""
-    asked = str(model.engine.extra.get("kv_cache_dtype") or "auto")
-    if asked != "auto":
-        return NUM_BYTES.get(asked, 1)  # fp8 in its spellings, int8
-    return NUM_BYTES.get(stored or "bfloat16", 2) if model.dtype == "auto" else NUM_BYTES[model.dtype]
+        return heads * self.numbers_per_head * kv_number_bytes(model) / stages
 
 
 def kv_shape(config: Mapping[str, Any]) -> KvShape | None:
-    """From the language model's config.json; None where it does not say."""
-    heads, hidden, layers = (config.get(k) for k in ("num_attention_heads", "hidden_size", "num_hidden_layers"))
+    """From the language model's config.json; None where it does not say. Raises ValueError for what is no number."""
+    heads, hidden, layers = (number(config, *names) for names in (HEADS, HIDDEN, LAYERS))
     if not (heads and hidden and layers):
         return None
     kinds = layer_kinds(config)
-    stored = config.get("dtype") or config.get("torch_dtype")
-    dtype = str(stored).removeprefix("torch.") if stored else None
     # Layers that read another layer's cache, another head size on some layers, a cache stored in fp8.
-    unusual = ("num_kv_shared_layers", "global_head_dim", "num_global_key_value_heads", "attention_chunk_size")
+    unusual = (
+        *("num_kv_shared_layers", "global_head_dim", "num_global_key_value_heads", "attention_chunk_size"),
+        "block_configs",
+    )
     quantised = config.get("quantization_config")
     sure = kinds is not None and not any(config.get(name) for name in unusual)
     sure = sure and not (isinstance(quantised, Mapping) and quantised.get("kv_cache_scheme"))
     full, window = kinds if kinds is not None else (layers, 0)
-    span = config.get("sliding_window") if window else None
-    if rank := config.get("kv_lora_rank"):
-        return KvShape(full + window, 0, None, 1, rank + (config.get("qk_rope_head_dim") or 0), False, dtype, sure)
-    head_dim = config.get("head_dim") or hidden // heads
-    kv_heads = config.get("num_key_value_heads") or heads
-    return KvShape(full, window, span, kv_heads, 2 * head_dim, True, dtype, sure)
+    span = number(config, "sliding_window") if window else None
+    if rank := number(config, "kv_lora_rank"):
+        return KvShape(full + window, 0, None, 1, rank + (number(config, "qk_rope_head_dim") or 0), False, sure)
+    head_dim = number(config, *HEAD_DIM) or hidden // heads
+    # Of layers that were searched for, those without attention keep nothing.
+    full = sum(not block.get("no_op") for block in attention_blocks(config)) or full
+    return KvShape(full, window, span, kv_heads(config, heads), 2 * head_dim, True, sure)
 
 
 def layer_kinds(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(layers that keep every token, layers with a window); None where that is not known."""
-    layers = config["num_hidden_layers"]
+    """(layers that keep every token, layers with a window); None where that is not known. Raises ValueError."""
+    layers, span = number(config, *LAYERS) or 0, number(config, "sliding_window")
     listed = config.get("layer_types") or config.get("layers_block_type") or config.get("hybrid_override_pattern")
     if listed:
-        known = all(kind in (*FULL, *WINDOW, *STATE) for kind in listed)
-        counted = sum(kind in FULL for kind in listed), sum(kind in WINDOW for kind in listed)
-        return counted if known and (counted[1] == 0 or config.get("sliding_window")) else None
-    if every := config.get("full_attention_interval"):
+        return _counted(listed, span)
+    if isinstance(types := config.get("attn_type_list"), list):
+        return _counted(["full_attention" if one == 1 else "linear_attention" for one in types], span)
+    if every := number(config, "full_attention_interval"):
         return layers // every, 0
     if any(config.get(name) for name in STATE_SETTINGS):
         return None
-    if not config.get("sliding_window") or config.get("use_sliding_window") is False:
+    if not span or config.get("use_sliding_window") is False:
         return layers, 0
-    family = config.get("model_type", "")
-    pattern = config.get("sliding_window_pattern") or {"gemma2": 2, "gemma3_text": 6, "gpt_oss": 2}.get(family)
-    if pattern:
-        return layers // pattern, layers - layers // pattern
+    family, pattern = str(config.get("model_type", "")), config.get("sliding_window_pattern")
+    if isinstance(pattern, str) and pattern:
+        repeated = [LETTERS.get(pattern[i % len(pattern)], "unknown") for i in range(layers)]
+        return _counted(repeated, span)
+    if every := number(config, "sliding_window_pattern") or EVERY.get(family):
+        return layers // every, layers - layers // every
     if family in ("mistral", "phi3"):
         return 0, layers
     return None
+
+
+def _counted(kinds: object, span: int | None) -> tuple[int, int] | None:
+    """The same of layers that are listed one by one."""
+    if not isinstance(kinds, list | str):
+        raise ValueError(f"config.json lists its layers as {kinds!r}, which is no list")
+    full, window = sum(kind in FULL for kind in kinds), sum(kind in WINDOW for kind in kinds)
+    known = all(kind in (*FULL, *WINDOW, *STATE) for kind in kinds)
+    return (full, window) if known and (window == 0 or span) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ def this_machine() -> Node:
     """This machine, without asking Ray or torch."""
     cards = _cards()
     names = {name for name, _ in cards}
+    memory = [gb for _, gb in cards if gb is not None]
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Node(
         name=THIS_MACHINE,
@@ -37,12 +38,14 @@ def this_machine() -> Node:
         num_gpus=len(cards),
         memory_gb=round(pages / 1e9, 1),
         gpu_name=names.pop() if len(names) == 1 else None,
-        gpu_memory_gb=min(memory for _, memory in cards) if cards else None,
+        # Of cards of which one does not tell, the smallest is not known.
+        gpu_memory_gb=min(memory) if cards and len(memory) == len(cards) else None,
     )
 
 
-def _cards() -> list[tuple[str, float]]:
-    """Name and memory (GB) of each visible NVIDIA card; none where the driver's tool is missing or fails."""
+def _cards() -> list[tuple[str, float | None]]:
+    """Name and memory (GB; None: not known) of each visible NVIDIA card; none where the driver's tool is missing or
+    fails."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
         cards = listed_cards(_printed(QUERY))

@@ -4,7 +4,8 @@ Called by `bohdi plan` and the preflight. Estimates, stated formulas, and None w
 hub id is never guessed at.
 
     engine, per GPU      weights + KV cache + overhead
-        weights          parameters * bytes per number / (tensor_parallel_size * pipeline_parallel_size)
+        weights          bytes / (tensor_parallel_size * pipeline_parallel_size): floats in the engine's number format,
+                         what is packed as it is (packed_weights.py)
         KV cache         kv_cache_memory_bytes, or what gpu_memory_utilization leaves of the card
         overhead         1.5 GB on a GPU (context, activations); 3 GB on a CPU (three processes, measured)
     train worker         training_memory.py, and overhead: 1.5 GB on a GPU, 2 GB on a CPU
@@ -13,14 +14,16 @@ hub id is never guessed at.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import FusionConfig, TrainingConfig, VllmModel
+from bohdi_ray.layout.config_numbers import as_written, check_names, language_config, overridden
+from bohdi_ray.layout.engine_settings import hf_overrides, number_bytes
 from bohdi_ray.layout.kv_room import KvShape, kv_shape
+from bohdi_ray.layout.packed_weights import counted
 from bohdi_ray.layout.training_memory import (
     Activations,
     LayerShape,
@@ -30,17 +33,12 @@ from bohdi_ray.layout.training_memory import (
     worker_parts,
     zero_stage,
 )
-from bohdi_ray.layout.weight_headers import STORED_BYTES, Headers, headers_of
+from bohdi_ray.layout.weight_headers import Headers, headers_of
+from bohdi_ray.layout.windows import default_window, most_window
 
 GB = 1e9
 ENGINE_OVERHEAD_GB = {"gpu": 1.5, "cpu": 3.0}
 WORKER_OVERHEAD_GB = {"gpu": 1.5, "cpu": 2.0}
-NUM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-# Parts of tensors' names in models of several modalities that are not the language model's.
-OTHER_TOWERS = {
-    *("vision_tower", "visual", "vision_model", "vision_encoder", "vision_language_adapter", "multi_modal_projector"),
-    *("patch_merger", "embed_vision", "audio_tower", "audio_encoder", "embed_audio", "multimodal_projector"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +48,53 @@ class ModelSize:
     num_params: int
     stored_bytes: int  # of all tensors as they lie on disk
     kv_numbers_per_token: int | None  # keys and values of all layers; None: config.json does not say
-    max_positions: int | None  # the model's own window, tokens
+    max_positions: int | None  # the largest window that vLLM accepts, tokens
     kv: KvShape | None = None  # which layers keep what; None: config.json does not say
     layers: LayerShape | None = None
     num_other_params: int = 0  # among them, of towers for images and sound: served, and not trained
+    num_packed: int = 0  # among them, of formats that engines keep as they are
+    packed_bytes: int = 0
+    default_positions: int | None = None  # the window without a max_model_len; None: the largest
+    num_published: int | None = None  # numbers of the language model as it is trained; None: all but the other towers
+    num_head: int = 0  # numbers of the embedding where it is published once more, as a head
+    published_bytes: int | None = None  # None: as stored
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # the whole config.json
 
     @property
     def num_trained_params(self) -> int:
         return self.num_params - self.num_other_params
+
+    def published(self) -> ModelSize:
+        """Of a target, what is trained and what its engines load: the language model alone, in plain numbers."""
+        trained = self.num_trained_params if self.num_published is None else self.num_published
+        stored = self.stored_bytes if self.published_bytes is None else self.published_bytes
+        return replace(
+            self,
+            num_params=trained + self.num_head,
+            stored_bytes=stored,
+            num_other_params=self.num_head,  # served, and in training the embedding itself
+            num_packed=0,
+            packed_bytes=0,
+            num_published=trained,
+        )
+
+    def served_as(self, model: VllmModel) -> ModelSize:
+        """With what the engine changes in config.json. Raises ValueError."""
+        changes = hf_overrides(model)
+        if not changes:
+            return self
+        read = size_of(language_config(overridden(self.config, changes)), self.num_params, self.stored_bytes)
+        return replace(
+            self,
+            kv_numbers_per_token=read.kv_numbers_per_token,
+            max_positions=read.max_positions,
+            default_positions=read.default_positions,
+            kv=read.kv,
+        )
+
+    def window_of(self, model: VllmModel) -> int | None:
+        """Tokens that an engine of this model reads; None where that is not known."""
+        return model.engine.max_model_len or self.default_positions or self.max_positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,40 +110,50 @@ class Estimate:
 
 def model_config(folder: Path) -> dict[str, Any]:
     """config.json of the language model in a folder. Raises OSError and ValueError for what is no such file."""
+    return as_written(whole_config(folder))
+
+
+def whole_config(folder: Path) -> dict[str, Any]:
+    """config.json as it is written. Raises OSError and ValueError for what is no such file."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if not isinstance(config, dict):
         raise ValueError("config.json holds no mapping")
-    # Models of several modalities keep the language model's settings one level down.
-    return {**config, **config["text_config"]} if isinstance(config.get("text_config"), dict) else config
+    check_names(config)
+    return config
 
 
 def model_size(folder: Path, headers: Headers | None = None) -> ModelSize:
     """Sizes from config.json and the headers of the weights, read now unless they are given. Raises OSError and
     ValueError for damaged files."""
-    config = model_config(folder)
-    num_params = stored_bytes = num_other = 0
-    for table in (headers_of(folder) if headers is None else headers).values():
-        for name, tensor in table.items():
-            numbers = math.prod(tensor["shape"])
-            num_params += numbers
-            num_other += numbers if OTHER_TOWERS & set(name.split(".")) else 0
-            stored_bytes += numbers * STORED_BYTES.get(tensor["dtype"], 1)
-    return replace(size_of(config, num_params, stored_bytes), num_other_params=num_other)
+    config = whole_config(folder)
+    sums = counted((headers_of(folder) if headers is None else headers).values(), config)
+    return replace(
+        size_of(language_config(config), sums.num_params, sums.stored_bytes),
+        num_other_params=sums.num_other,
+        num_packed=sums.num_packed,
+        packed_bytes=sums.packed_bytes,
+        num_published=sums.num_published,
+        num_head=sums.num_head,
+        published_bytes=sums.published_bytes,
+        config=config,
+    )
 
 
 def size_of(config: Mapping[str, Any], num_params: int, stored_bytes: int) -> ModelSize:
-    """From the language model's settings and what its files say of its tensors."""
+    """From the language model's settings and what its files say of its tensors. Raises ValueError for settings that
+    are no numbers."""
     kv = kv_shape(config)
     numbers = None if kv is None else (kv.num_full + kv.num_window) * kv.num_heads * kv.numbers_per_head
-    window = config.get("max_position_embeddings")
-    return ModelSize(num_params, stored_bytes, numbers, window, kv, layer_shape(config))
+    window, by_itself = most_window(config), default_window(config)
+    shape = layer_shape(config)
+    return ModelSize(num_params, stored_bytes, numbers, window, kv, shape, default_positions=by_itself)
 
 
 def estimates(
     config: FusionConfig, sizes: dict[str, ModelSize | None], card_gb: float | None, attention: str | None = None
 ) -> list[Estimate]:
-    """One line per hosted model and one for the trainer. GPU counts must be resolved; `sizes` by model name;
-    `attention` is what the target trains with (None: sdpa)."""
+    """One line per hosted model and one for the trainer. GPU counts must be resolved; `sizes` by model name, of the
+    target what is published; `attention` is what the target trains with (None: sdpa)."""
     hosted = [model for model in (*config.sources, config.target) if isinstance(model, VllmModel)]
     lines = [_engine(model, sizes[model.name], card_gb) for model in hosted]
     return [*lines, _trainer(config.training, sizes[config.target.name], attention)]
@@ -114,7 +161,7 @@ def estimates(
 
 def weights_gb(model: VllmModel, size: ModelSize) -> float:
     """Weights of one engine on one of its GPUs (or on the machine), GB."""
-    num_bytes = size.stored_bytes if model.dtype == "auto" else size.num_params * NUM_BYTES[model.dtype]
+    num_bytes = (size.num_params - size.num_packed) * number_bytes(model) + size.packed_bytes
     split = model.engine.tensor_parallel_size * model.engine.pipeline_parallel_size if model.resources.num_gpus else 1
     return num_bytes / split / GB
 

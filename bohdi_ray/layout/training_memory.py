@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bohdi_ray.config import TrainingConfig
+from bohdi_ray.layout.config_numbers import HEAD_DIM, HEADS, HIDDEN, LAYERS, VOCAB, amount, kv_heads, largest, number
 
 GB = 1e9
 # (weights, gradients, optimizer), bytes per parameter
@@ -61,23 +62,20 @@ class LayerShape:
 
 
 def layer_shape(config: Mapping[str, Any]) -> LayerShape | None:
-    """From the language model's config.json; None where it does not say."""
-    hidden, layers, heads, vocab = (
-        config.get(name) for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-    )
+    """From the language model's config.json; None where it does not say. Raises ValueError for what is no number."""
+    hidden, layers, heads, vocab = (number(config, *names) for names in (HIDDEN, LAYERS, HEADS, VOCAB))
     if not (hidden and layers and heads and vocab):
         return None
-    experts = config.get("num_experts_per_tok") or 0
-    mlp = config.get("moe_intermediate_size") if experts else None
-    mlp = mlp or config.get("intermediate_size") or 4 * hidden
-    mlp = max(mlp) if isinstance(mlp, list) else mlp
-    head_dim, family = config.get("head_dim") or hidden // heads, str(config.get("model_type", ""))
+    experts = largest(config, "num_experts_per_tok") or 0
+    mlp = largest(config, "moe_intermediate_size") if experts else None
+    mlp = mlp or largest(config, "intermediate_size") or 4 * hidden
+    head_dim, family = number(config, *HEAD_DIM) or hidden // heads, str(config.get("model_type", ""))
     query = heads * head_dim
     # Gemma multiplies by its norms' weights in float32: a little more than twice two norms.
     normed = hidden * 9 // 2 if family.startswith(SANDWICHED) else hidden * 2
     if family.startswith(NORMS_QUERIES):
-        normed += query + (config.get("num_key_value_heads") or heads) * head_dim
-    caps = bool(config.get("final_logit_softcapping")), bool(config.get("attn_logit_softcapping"))
+        normed += query + kv_heads(config, heads) * head_dim
+    caps = (amount(config, name) is not None for name in ("final_logit_softcapping", "attn_logit_softcapping"))
     return LayerShape(layers, hidden, normed, query, mlp * max(1, experts), heads, vocab, *caps)
 
 

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 # One line of `nvidia-smi -L` for a slice of a card, below the card's own line.
 SLICE = re.compile(r"^\s+MIG (?P<profile>\S+)\s+Device\s+\d+: \(UUID: (?P<uuid>MIG-[^)]+)\)")
 CARD = re.compile(r"^GPU \d+: (?P<name>.*) \(UUID: (?P<uuid>GPU-[^)]+)\)")
+# One line of `QUERY`. Memory is "[N/A]" or the like where the driver does not say.
+ROW = re.compile(
+    r"^\s*(?P<index>\d+)\s*,\s*(?P<name>.+?)\s*,\s*(?P<mebibytes>\d+|\[[^,\]]*\]|N/A)\s*(,\s*(?P<uuid>\S+))?\s*$"
+)
 QUERY = ("nvidia-smi", "--query-gpu=index,name,memory.total,uuid", "--format=csv,noheader,nounits")
 
 
@@ -21,16 +25,16 @@ class Card:
 
     uuid: str  # its index, where the tool tells none
     name: str
-    memory_gb: float
+    memory_gb: float | None  # None: the tool does not say, as for cards that share the machine's memory
 
 
 def listed_cards(printed: str) -> list[Card]:
     """The cards in what `QUERY` prints, by index."""
     cards: dict[int, Card] = {}
     for line in printed.splitlines():
-        if line.strip():
-            index, name, mebibytes, *uuid = (part.strip() for part in line.split(","))
-            cards[int(index)] = Card(uuid[0] if uuid else index, name, float(mebibytes) * 2**20 / 1e9)
+        if (found := ROW.match(line)) is not None:  # the tool writes warnings between its lines
+            memory = float(found["mebibytes"]) * 2**20 / 1e9 if found["mebibytes"].isdecimal() else None
+            cards[int(found["index"])] = Card(found["uuid"] or found["index"], found["name"], memory)
     return [card for _, card in sorted(cards.items())]
 
 
@@ -42,7 +46,7 @@ def listed_slices(printed: str) -> list[Card]:
             name = card["name"]
         elif (found := SLICE.match(line)) is not None:
             memory = re.search(r"(\d+)gb", found["profile"])
-            slices.append(Card(found["uuid"], name, float(memory[1]) * 2**30 / 1e9 if memory else 0.0))
+            slices.append(Card(found["uuid"], name, float(memory[1]) * 2**30 / 1e9 if memory else None))
     return slices
 
 

@@ -19,6 +19,9 @@ BESIDE = re.compile(
 )
 
 
+_NUMBERED = re.compile(r"(?P<stem>.+)-\d+-of-(?P<num>\d+)\.safetensors")
+
+
 class WeightFilesError(ValueError):
     """The folder's weights cannot be told, or are not all there. The message is a rule for people."""
 
@@ -34,13 +37,37 @@ def weight_files(folder: Path) -> list[Path]:
     """The *.safetensors that hold the model, each once, by name; [] where there are none.
 
     Those that model.safetensors.index.json names; without an index model.safetensors; without that all but what is
-    known to lie beside weights. Raises WeightFilesError for a damaged index and for a file it names that is not there.
+    known to lie beside weights. Raises WeightFilesError for a damaged index, for a file it names that is not there, and
+    for files numbered `-of-N` that are not N.
     """
     if (folder / INDEX).is_file():
         return _indexed(folder)
     if (folder / WHOLE).is_file():
         return [folder / WHOLE]
-    return sorted(file for file in folder.glob("*.safetensors") if not BESIDE.fullmatch(file.name))
+    found = sorted(file for file in folder.glob("*.safetensors") if not BESIDE.fullmatch(file.name))
+    _check_numbers([file.name for file in found])
+    return found
+
+
+def index_needed(folder: Path) -> tuple[str, str] | None:
+    """Why a target's weights would not be found, as rule and remedy: the trainer reads one file of the usual name, or
+    what an index names. vLLM reads all there are."""
+    if any((folder / name).is_file() for name in (INDEX, WHOLE)):
+        return None
+    rule = f"it has neither {WHOLE} nor {INDEX}, by which the weights of a target are found"
+    return rule, f"Download {INDEX} too, or save the model again with save_pretrained."
+
+
+def _check_numbers(names: list[str]) -> None:
+    """Without an index, how many files there must be stands in their names."""
+    numbered = [found for name in names if (found := _NUMBERED.fullmatch(name))]
+    series: dict[tuple[str, int], int] = {}
+    for found in numbered:
+        of = found["stem"], int(found["num"])
+        series[of] = series.get(of, 0) + 1
+    for (stem, num), there in series.items():
+        if there != num:
+            raise WeightFilesError(f"of {num} files {stem}-…-of-{num:05}.safetensors the folder has {there}")
 
 
 def _indexed(folder: Path) -> list[Path]:

@@ -18,6 +18,9 @@ from bohdi_ray.layout.weight_files import INDEX, weight_files
 # safetensors' names of number formats
 STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 STORED_BYTES |= {"U64": 8, "U32": 4, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
+PLAIN = frozenset({"F64", "F32", "F16", "BF16"})  # formats of numbers that can be trained
+COUNTS = frozenset({"I64", "U64", "BOOL"})  # formats of positions, tables of ids and masks, of which no weight is
+BUFFERS = (".attn.bias", ".masked_bias", "position_ids", "inv_freq")  # kept beside weights by older models
 MAX_HEADER_BYTES = 100_000_000
 LENGTH_BYTES = 8
 POINTER = b"version https://git-lfs"
@@ -64,6 +67,13 @@ def index_fault(folder: Path, headers: Headers) -> str | None:
     tensor, name = lost[0]
     more = f", nor {len(lost) - 1} others where it says" if len(lost) > 1 else ""
     return f"{INDEX} looks for {tensor} in {name}, which does not hold it{more}"
+
+
+def quantized_as(tensors: Mapping[str, Any]) -> str | None:
+    """The number format of the first weight that is not stored in plain numbers; None where all are. `tensors`: entries
+    of tables. Which methods of quantization say what in which file changes by the year; formats do not."""
+    stored = {entry["dtype"] for name, entry in tensors.items() if not name.endswith(BUFFERS)}
+    return min(stored - PLAIN - COUNTS, default=None)
 
 
 def header_of(file: Path) -> Table:

@@ -1,14 +1,16 @@
-"""Whether weights and KV caches fit the cards their engines would get. Part of the preflight."""
+"""What engines read, and whether weights and KV caches fit the cards they would get. Part of the preflight."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.engine_settings import shrinks_weights
 from bohdi_ray.layout.kv_check import kv_findings
-from bohdi_ray.layout.memory import ModelSize, weights_gb
+from bohdi_ray.layout.memory import weights_gb
 from bohdi_ray.layout.placement import Node, place, resolve_gpus
+from bohdi_ray.layout.windows import window_errors
 from bohdi_ray.preflight.findings import Findings
 
 
@@ -30,18 +32,44 @@ def check_kv_room(config: FusionConfig, nodes: Sequence[Node] | None, findings: 
             findings.notes += notes
 
 
+def check_windows(config: FusionConfig, findings: Findings) -> None:
+    """What engines read: whether it is known, whether the model reads so much, whether answers leave room in it."""
+    for at, model in hosted_models(config).items():
+        if (size := findings.sizes[model.name]) is None:
+            continue
+        for error in window_errors(at, model, size.window_of(model), size.max_positions):
+            findings.refuse(error.field, error.value, error.rule, error.remedy)
+        unknown = [what for what, value in (("the window", size.max_positions), ("KV room", size.kv)) if value is None]
+        if unknown:
+            unknown += ["activations"] if model.name == config.target.name and size.layers is None else []
+            text = f"config.json leaves out numbers of the model; {', '.join(unknown)} could not be checked"
+            findings.notes.append(f"{model.name}: {text}")
+
+
+def as_loaded(config: FusionConfig, findings: Findings) -> None:
+    """Makes the sizes that were found those of what engines load: config.json as they change it, and of the target
+    what is published."""
+    for at, model in hosted_models(config).items():
+        if (size := findings.sizes[model.name]) is None:
+            continue
+        try:
+            size = size.served_as(model)
+        except ValueError as error:
+            rule = f"hf_overrides changes config.json into one that no model has ({error})"
+            findings.refuse(f"{at}.engine.extra", model.engine.extra, rule, "Mend it, or leave it out.")
+        findings.sizes[model.name] = size.published() if at == "target" else size
+
+
 def _cards(resolved: FusionConfig, nodes: Sequence[Node]) -> dict[str, float | None]:
     """Memory of the cards that each model's engines would get, GB."""
     cards = {node.name: node.card_gb for node in nodes}
     return {seat.bundle.owner: cards.get(seat.node) for seat in place(resolved, nodes).seats} if nodes else {}
 
 
-def card_errors(
-    config: FusionConfig, nodes: Sequence[Node], sizes: Mapping[str, ModelSize | None]
-) -> list[ConfigError]:
+def check_cards(config: FusionConfig, nodes: Sequence[Node], findings: Findings) -> None:
     """Engines whose weights alone are larger than what vLLM may take of the cards they would get."""
-    resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))
-    cards, errors = _cards(resolved, nodes), []
+    resolved, sizes = resolve_gpus(config, any(node.num_gpus for node in nodes)), findings.sizes
+    cards = _cards(resolved, nodes)
     for place_name, model in hosted_models(resolved).items():
         size, card_gb = sizes[model.name], cards.get(model.name)
         if size is None or card_gb is None or not model.resources.num_gpus:
@@ -49,7 +77,10 @@ def card_errors(
         needed, allowed = weights_gb(model, size), model.engine.gpu_memory_utilization * card_gb
         if needed >= allowed:
             rule = f"the weights take {needed:.1f} GB on each GPU, and vLLM may use {allowed:.1f} of {card_gb:g} GB"
+            if keys := shrinks_weights(model):
+                less = f"{' and '.join(keys)} in engine.extra makes them smaller, and by how much is not known"
+                findings.notes.append(f"{model.name}: as stored {rule}; {less}")
+                continue
             remedy = "Split the model over more GPUs, or give it larger ones."
             field_name = f"{place_name}.engine.tensor_parallel_size"
-            errors.append(ConfigError(field_name, model.engine.tensor_parallel_size, rule, remedy))
-    return errors
+            findings.problems.append(ConfigError(field_name, model.engine.tensor_parallel_size, rule, remedy))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bohdi_ray.config import FusionConfig
+from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.prompts import TemplateSet
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.layout.engine_settings import all_with_last_words, hf_overrides
 from bohdi_ray.layout.machines import this_machine
 from bohdi_ray.layout.on_cpu import slow_formats, unproved_errors
 from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, placement_errors, resolve_gpus
 from bohdi_ray.layout.shared_cards import sharing_errors
 from bohdi_ray.observe.trackers import tracker_errors
-from bohdi_ray.preflight.cards import card_errors, check_kv_room, hosted_models
+from bohdi_ray.preflight.cards import as_loaded, check_cards, check_kv_room, check_windows, hosted_models
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.hub import Hub
 from bohdi_ray.preflight.inputs import check_remote_sources, check_seed, checked_templates
@@ -29,7 +30,7 @@ def preflight(
     """Looks at everything once. `nodes` is where the run will be placed; None leaves the placement unchecked. With
     `resume` the run directory may hold a run; whether it does, and which, is driver/resume.py's affair. With `hub`
     models that are hub ids are checked as folders are, by what the hub says of them; without, they are not."""
-    findings = Findings()
+    findings, config = Findings(), all_with_last_words(config)
     prompts = checked_templates(config, findings)
     _check_models(config, prompts, findings, hub)
     check_remote_sources(config, nodes, findings)
@@ -48,9 +49,9 @@ def preflight(
     else:
         findings.problems += placement_errors(config, nodes)
         resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))
-        findings.problems += unproved_errors(hosted_models(resolved))
+        findings.problems += unproved_errors(hosted_models(resolved), findings.configs)
         findings.advice += slow_formats(resolved)
-        findings.problems += card_errors(config, nodes, findings.sizes)
+        check_cards(config, nodes, findings)
         if config.colocates:
             findings.problems += sharing_errors(resolved, nodes, findings.sizes)
     return findings
@@ -83,10 +84,25 @@ def _check_attention_name(config: FusionConfig, nodes: Sequence[Node] | None, fi
         findings.problems.append(error)
 
 
+def _without_overridden_windows(config: FusionConfig) -> FusionConfig:
+    """For the checks of a model's files, which know nothing of what an engine changes in its config.json: a window that
+    may be larger for it is compared afterwards."""
+
+    def without(model: VllmModel) -> VllmModel:
+        engine = model.engine.model_copy(update={"max_model_len": None})
+        return model.model_copy(update={"engine": engine}) if hf_overrides(model) else model
+
+    sources = tuple(without(one) if isinstance(one, VllmModel) else one for one in config.sources)
+    return config.model_copy(update={"sources": sources, "target": without(config.target)})
+
+
 def _check_models(config: FusionConfig, prompts: TemplateSet | None, findings: Findings, hub: Hub | None) -> None:
-    models = hosted_models(config)
+    as_files_say = _without_overridden_windows(config)
+    models = hosted_models(as_files_say)
     for at, model in models.items():
-        check_model(at, model, config, prompts, findings, hub)
+        check_model(at, model, as_files_say, prompts, findings, hub)
+    as_loaded(config, findings)
+    check_windows(config, findings)
     if not findings.unchecked:
         return
     all_models, unchecked = len(models), len(findings.unchecked)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.layout.memory import ModelSize
@@ -11,7 +13,9 @@ from bohdi_ray.training.attention import Attention
 
 @dataclass(slots=True)
 class Findings:
-    """All that was found: what is wrong, what could not be checked, and the sizes of models whose files are here."""
+    """All that was found: what is wrong, what could not be checked, and the sizes of models whose files are here.
+
+    `sizes` are those of what engines load, of the target what is published."""
 
     problems: list[ConfigError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -20,6 +24,11 @@ class Findings:
     hub: list[str] = field(default_factory=list)  # which commit of a hub model was looked at
     attention: Attention | None = None  # what the target trains with; None: its files are not here, or it is refused
     unchecked: list[str] = field(default_factory=list)  # models that are hub ids, by name, that nobody looked at
+
+    @property
+    def configs(self) -> dict[str, Mapping[str, Any]]:
+        """config.json of each model whose files were looked at, in a folder or on a hub, by the model's name."""
+        return {name: size.config for name, size in self.sizes.items() if size is not None}
 
     def raise_if_wrong(self) -> None:
         """Raises ConfigErrors with every problem."""

@@ -16,23 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bohdi_ray.engines.hf_tokenizer import TEKKEN, TOKENIZER_FILES
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.weight_files import INDEX, weight_files
+from bohdi_ray.layout.weight_files import weight_files
 from bohdi_ray.layout.weight_headers import LENGTH_BYTES, MAX_HEADER_BYTES
+from bohdi_ray.preflight.folder_files import PARSED_FILES
 
 TIMEOUT_S = 20.0  # of one request
 MAX_FILE_BYTES = 64_000_000  # of a file that is downloaded; the largest tokenizers have 33 MB
 MAX_FILES = 20_000
 AT_A_TIME = 8
 FIRST_BYTES = 100_000  # most tables of tensors fit
-# Read by the checks. Everything else in the repository is there by name and size alone.
-DOWNLOADED = frozenset(
-    {
-        *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", INDEX),
-        *("tokenizer.json", "added_tokens.json", "chat_template.jinja", "chat_template.json", "params.json"),
-        *("preprocessor_config.json", "processor_config.json"),
-    }
-)
+# Whatever the checks parse. Everything else in the repository is there by name and size alone.
+DOWNLOADED = frozenset({*PARSED_FILES, "params.json", "preprocessor_config.json", "processor_config.json"})
 TEMPLATES = "additional_chat_templates"
 
 
@@ -95,6 +91,8 @@ class Hub:
     def _lay_out(self, folder: Path, model: str, commit: str, sizes: dict[str, int | None]) -> None:
         """Every file of the repository's top that a check may look at."""
         wanted: list[tuple[Path, str]] = []
+        # Read only where it is the only tokenizer; it is large.
+        parsed = DOWNLOADED if any(name in sizes for name in TOKENIZER_FILES) else {*DOWNLOADED, TEKKEN}
         for name, size in sizes.items():
             path = PurePosixPath(name)
             is_template = path.parts[:-1] == (TEMPLATES,) and path.suffix == ".jinja"
@@ -104,7 +102,7 @@ class Hub:
             place.parent.mkdir(exist_ok=True)
             with place.open("wb") as file:
                 file.truncate(1 if size is None else size)
-            if name in DOWNLOADED or is_template:
+            if name in parsed or is_template:
                 wanted.append((place, name))
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             list(pool.map(lambda one: self._download(one[0], one[1], model, commit), wanted))

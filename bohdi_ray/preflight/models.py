@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +10,21 @@ from bohdi_ray.addresses import HUB_ID
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.chat_style import template_errors
 from bohdi_ray.engines.families.folder_checks import folder_errors
+from bohdi_ray.engines.families.targets import stored_fault
 from bohdi_ray.engines.hf_tokenizer import require_hugging_face_layout
 from bohdi_ray.engines.prompts import TemplateSet
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.layout.memory import ModelSize, model_config, model_size
 from bohdi_ray.layout.model_tensors import REMEDY as SAVE_AGAIN
-from bohdi_ray.layout.model_tensors import tensors_fault
-from bohdi_ray.layout.weight_files import INDEX, weight_files
-from bohdi_ray.layout.weight_headers import file_fault, headers_of, index_fault
+from bohdi_ray.layout.model_tensors import rows_fault, tensors_fault
+from bohdi_ray.layout.weight_files import index_needed
+from bohdi_ray.layout.weight_headers import headers_of, index_fault, quantized_as
 from bohdi_ray.preflight.findings import Findings
+from bohdi_ray.preflight.folder_files import AGAIN, folder_fault
 from bohdi_ray.preflight.hub import Hub, HubUnreachable
 from bohdi_ray.preflight.templates import check_templates
-from bohdi_ray.quickstart import default_cache_dir
 from bohdi_ray.records import ROLES
 from bohdi_ray.training.attention import attention_for
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
-# Whatever engines and trainer read beside the weights; a file that is missing is another check's affair.
-READ_FILES = (
-    *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", INDEX),
-    *("tokenizer.json", "tokenizer.model", "vocab.json", "added_tokens.json"),
-    *("chat_template.jinja", "chat_template.json"),
-)
-MAX_PARSED_BYTES = 4_000_000  # of a JSON file that is read only to see whether it can be
-AGAIN = "Make or download the folder again."
 
 
 def check_model(
@@ -50,7 +40,7 @@ def check_model(
     if size is None:
         return
     findings.sizes[model.name] = size
-    for error in folder_errors(at, folder):
+    for error in folder_errors(at, folder, model.trust_remote_code):
         findings.refuse(error.field, model.model, error.rule, error.remedy)
     if model is config.target:
         try:
@@ -101,72 +91,31 @@ def _checked_size(at: str, model: VllmModel, folder: Path, findings: Findings) -
     except ConfigError as error:
         findings.problems.append(error)
         return None
-    if (found := _folder_fault(folder)) is not None:
+    if (found := folder_fault(folder)) is not None:
         refuse(*found)
         return None
     try:
         headers = headers_of(folder)
         size = model_size(folder, headers)
-        names = {name for table in headers.values() for name in table}
-        fault = index_fault(folder, headers) or tensors_fault(model_config(folder), names)
+        tensors = {name: entry for table in headers.values() for name, entry in table.items()}
+        own, stored_as = model_config(folder), quantized_as(tensors)
+        fault = index_fault(folder, headers) or tensors_fault(own, tensors, stored_as is not None)
+        fault = fault or rows_fault(own, tensors)
     except (OSError, ValueError, KeyError, TypeError) as error:
         refuse(f"the folder's files are damaged ({error})", AGAIN)
         return None
     if fault is not None:
         refuse(fault, SAVE_AGAIN)
+    if at == "target":
+        for found in (index_needed(folder), stored_fault(_whole_config(folder), stored_as)):
+            if found is not None:
+                refuse(*found)
     return size
 
 
 def _whole_config(folder: Path) -> dict[str, Any]:
     """config.json as it is written; that it is a mapping was seen before."""
     return json.loads((folder / "config.json").read_text("utf-8"))
-
-
-def _folder_fault(folder: Path) -> tuple[str, str] | None:
-    """What keeps a folder from being a model's, as rule and remedy."""
-    if not folder.is_dir():
-        if folder.is_relative_to(default_cache_dir()):
-            return "the model is not in the cache yet", "Make it: bohdi prepare-quickstart (`make demo` does)."
-        return "there is no such folder", "Give a folder in Hugging Face layout, or a hub id."
-    if not (folder / "config.json").is_file():
-        remedy = "Give a folder in Hugging Face layout (save_pretrained makes one)."
-        return "the folder has no config.json", remedy
-    for name in READ_FILES:
-        path = folder / name
-        if not path.is_file() and not path.is_symlink():
-            continue
-        if (fault := file_fault(path)) is not None:
-            return fault
-        if path.suffix == ".json" and (rule := _json_fault(path)) is not None:
-            return rule, AGAIN
-    try:
-        weights = weight_files(folder)
-    except ValueError as error:
-        return str(error), AGAIN
-    if fault := next((fault for file in weights if (fault := file_fault(file)) is not None), None):
-        return fault
-    if not weights:
-        rule = (
-            "the folder has no *.safetensors in Hugging Face layout, and other formats can run code when they are read"
-        )
-        return rule, "Save the weights as safetensors: model.save_pretrained(folder)."
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        return "the folder has no tokenizer", "Save it there: tokenizer.save_pretrained(folder)."
-    return None
-
-
-def _json_fault(file: Path) -> str | None:
-    """Why a file is no JSON; of a large one only whether it breaks off."""
-    try:
-        if file.stat().st_size <= MAX_PARSED_BYTES:
-            json.loads(file.read_bytes())
-            return None
-        with file.open("rb") as stream:
-            stream.seek(-64, os.SEEK_END)
-            whole = stream.read().rstrip().endswith((b"}", b"]"))
-    except (OSError, ValueError) as error:
-        return f"{file.name} is damaged ({error})"
-    return None if whole else f"{file.name} breaks off: it is damaged"
 
 
 def _check_window(at: str, model: VllmModel, own: int | None, config: FusionConfig, findings: Findings) -> None:

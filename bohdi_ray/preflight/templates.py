@@ -15,9 +15,11 @@ from typing import Any
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.config.sections import LABELLING
 from bohdi_ray.engines.answer_mask import mask_fault
+from bohdi_ray.engines.hf_tokenizer import only_tekken, tekken_template
 from bohdi_ray.engines.prompt_length import TokenCounter
 from bohdi_ray.engines.prompts import TemplateSet
-from bohdi_ray.engines.template_trial import FolderTemplate, Trial, render_of, trial
+from bohdi_ray.engines.template_trial import FolderTemplate, Trial, render_of, template_of, trial
+from bohdi_ray.engines.vocabulary import control_tokens_in
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.records import ROLES, Role
@@ -50,12 +52,12 @@ def check_templates(
     """Tries the template of one model in every role that it has. `window`: its max_model_len, if that is known."""
     is_target = model is config.target
     try:
-        render = render_of(folder)
+        render = _render_of(folder)
     except ConfigError as error:
         findings.refuse(f"{at}.model", model.model, error.rule, error.remedy)
         return
     counter = TokenCounter(folder)
-    for tried in _trials(at, model, render, is_target, findings):
+    for tried in _trials(at, model, folder, render, is_target, findings):
         if prompts is None:
             continue
         for role in tried.roles:
@@ -66,7 +68,15 @@ def check_templates(
                 _check_length(at, model, role, text, window, counter, config, findings)
 
 
-def _trials(at: str, model: VllmModel, render: FolderTemplate, is_target: bool, findings: Findings) -> Iterator[_Tried]:
+def _render_of(folder: Path) -> FolderTemplate:
+    """The template that the folder's tokenizer will have. Raises ConfigError when there is none."""
+    made = tekken_template(folder) if only_tekken(folder) and template_of(folder) is None else None
+    return made or render_of(folder)
+
+
+def _trials(
+    at: str, model: VllmModel, folder: Path, render: FolderTemplate, is_target: bool, findings: Findings
+) -> Iterator[_Tried]:
     by_kwargs: dict[str, list[Role]] = {}
     for role in ("answer",) if is_target else ROLES:
         by_kwargs.setdefault(json.dumps(_kwargs(model, role), sort_keys=True, default=str), []).append(role)
@@ -84,7 +94,7 @@ def _trials(at: str, model: VllmModel, render: FolderTemplate, is_target: bool, 
         except ConfigError as error:
             findings.problems += [error] if str(error) not in map(str, findings.problems) else []
             continue
-        if is_target and (rule := mask_fault(found, render.template)) is not None:
+        if is_target and (rule := mask_fault(found, render.template, control_tokens_in(folder))) is not None:
             remedy = "Change the template so that the assistant turn begins with what add_generation_prompt adds."
             findings.refuse(f"{at}.model", model.model, rule, remedy)
             continue

@@ -61,7 +61,7 @@ class Encoder:
         styles = plain_styles("the target", tokenizer, template_kwargs)
         self._style = styles.style("answer", thinks=False)
         self._thinking_style = styles.style("answer", thinks=True) if reasoning == "keep" else None
-        check_template(tokenizer, self._style)
+        check_template(tokenizer, self._style, system_prompt)
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._system_prompt = system_prompt
@@ -80,8 +80,9 @@ class Encoder:
         """Ids of the prompt, and of what follows it through the end of turn; None where no mask is right."""
         if self._style.thinking is None:
             messages = self._shape.messages(self._system_prompt, question)
-            prompt, full = render(self._tokenizer, self._shape, messages, answer, self._style.template_kwargs)
-            return prompt, self._ended(full[len(prompt) :]) if full[: len(prompt)] == prompt else None
+            kwargs = self._style.template_kwargs
+            prompt, behind = split_at_answer(self._tokenizer, self._shape, messages, answer, kwargs)
+            return prompt, None if behind is None else self._ended(behind)
         # A template that knows reasoning writes past turns otherwise than it asks for the next one, and cuts answers
         # that name its tags; so the row is put together as an engine would: the prompt, then what is decoded.
         style, block = self._style, ""
@@ -145,7 +146,31 @@ def render(
     return list(prompt_ids), list(full_ids)
 
 
-def check_template(tokenizer: Any, style: ChatStyle | None = None) -> None:
+def split_at_answer(
+    tokenizer: Any,
+    shape: ChatShape,
+    prompt: list[Message],
+    answer: str,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> tuple[list[int], list[int] | None]:
+    """Token ids of the prompt, and of all that a conversation with this answer has behind it; None where the prompt is
+    not its beginning.
+
+    Where a token would reach over the seam (a prompt that ends in a space), the two are encoded by themselves: an
+    engine reads the prompt so, and what it says begins with a token of its own.
+    """
+    prompt_ids, full_ids = render(tokenizer, shape, prompt, answer, template_kwargs)
+    if full_ids[: len(prompt_ids)] == prompt_ids:
+        return prompt_ids, full_ids[len(prompt_ids) :]
+    to_text, whole = renderer(tokenizer), [*prompt, shape.message("assistant", answer)]
+    asked = to_text(prompt, add_generation_prompt=True, **(template_kwargs or {}))
+    text = to_text(whole, add_generation_prompt=False, **(template_kwargs or {}))
+    if not text.startswith(asked):
+        return prompt_ids, None
+    return prompt_ids, list(tokenizer.encode(text.removeprefix(asked), add_special_tokens=False))
+
+
+def check_template(tokenizer: Any, style: ChatStyle | None = None, system_prompt: str | None = None) -> None:
     """Refuses a chat template whose prompt is not the beginning of the whole conversation: no mask would be right. Rows
     of one that knows reasoning are not rendered as a whole, so it need not be."""
     name = getattr(tokenizer, "name_or_path", "") or "the target"
@@ -157,9 +182,9 @@ def check_template(tokenizer: Any, style: ChatStyle | None = None) -> None:
     if style.thinking is not None:
         return
     shape = chat_shape(tokenizer, style.template_kwargs)
-    question = shape.messages(None, "What is the capital of France?")
-    prompt, full = render(tokenizer, shape, question, "Paris is the capital of France.", style.template_kwargs)
-    if full[: len(prompt)] != prompt or len(full) <= len(prompt):
+    question = shape.messages(system_prompt, "What is the capital of France?")
+    answer = "Paris is the capital of France."
+    if not split_at_answer(tokenizer, shape, question, answer, style.template_kwargs)[1]:
         raise ConfigError(
             "target.model",
             name,

@@ -58,6 +58,7 @@ def load_base(folder: str, **options: Any) -> BaseModel:
     """The target's own model. Raises ConfigError when it cannot be one, or its weights are not whole."""
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+    options = {"trust_remote_code": False, **options}  # unsaid, transformers asks whoever sits at the terminal
     raw = read_config(folder)
     if (error := target_error(raw, folder)) is not None:
         raise error

@@ -156,7 +156,7 @@ def files_of_version(weights_dir: str) -> dict[str, bytes]:
 def _check_tokenizer(tokenizer: Any, network: Any, folder: str) -> None:
     num_rows = network.get_input_embeddings().weight.shape[0]
     special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    named = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token)
+    named = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if not isinstance(token, list)}
     template = tokenizer.chat_template
     written = template if isinstance(template, str) else json.dumps(template, ensure_ascii=False)
     tokens = tokens_without_row(tokenizer.get_vocab(), special, written, named, num_rows)

@@ -1,4 +1,5 @@
-"""What a model's folder itself says against its use: as a target, or with a tokenizer that does not fit.
+"""What a model's folder itself says against its use: as a target, without its own code, or with a tokenizer that does
+not fit.
 
 Called by the preflight for every model whose folder is here. Reads configuration and tokenizer files, no weights.
 """
@@ -9,13 +10,15 @@ import contextlib
 import json
 from pathlib import Path
 
+from bohdi_ray.engines.families.known import needs_own_code
 from bohdi_ray.engines.families.targets import target_error
 from bohdi_ray.engines.vocabulary import check_folder_vocabulary
 from bohdi_ray.errors import ConfigError
 
 
-def folder_errors(at: str, folder: Path) -> list[ConfigError]:
-    """Every such error of the model at `at` in the configuration (`target`, `sources.0`)."""
+def folder_errors(at: str, folder: Path, trust_remote_code: bool = False) -> list[ConfigError]:
+    """Every such error of the model at `at` in the configuration (`target`, `sources.0`). `trust_remote_code`: whether
+    a source's own code may run."""
     field = f"{at}.model"
     errors = []
     try:
@@ -24,6 +27,10 @@ def folder_errors(at: str, folder: Path) -> list[ConfigError]:
         return []  # another check's affair
     if at == "target" and isinstance(config, dict) and (error := target_error(config, str(folder), field)):
         errors.append(error)
+    if at != "target" and not trust_remote_code and isinstance(config, dict) and needs_own_code(config):
+        rule = f"vLLM runs {config.get('model_type')!r} only with the code that its publisher put beside it"
+        remedy = "Read that code and set trust_remote_code: true at this source, or use another model."
+        errors.append(ConfigError(field, str(folder), rule, remedy))
     try:
         with contextlib.suppress(ValueError):  # a tokenizer.json that is no JSON: whoever reads it next says so
             check_folder_vocabulary(folder, field)

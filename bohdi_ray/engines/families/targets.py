@@ -1,7 +1,8 @@
 """What cannot be a target, by its config.json alone: models that write no text, and those whose weights are not there
 to be trained.
 
-Called by `bohdi plan` and before the target is loaded. Pure; wrappers of several modalities are known by the table.
+Called by `bohdi plan` and before the target is loaded. Wrappers of several modalities are known by the table, other
+models by what the transformers that is installed knows.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bohdi_ray.engines.families.known import transformers_types
 from bohdi_ray.engines.families.table import FAMILIES, family_of
 from bohdi_ray.errors import ConfigError
 
 # Parts of a config.json that only a wrapper of several modalities has.
 PARTS = ("vision_config", "audio_config", "speech_config", "text_config", "llm_config", "thinker_config")
 SCORES = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM", "RewardModel")
+QUANTIZATIONS = ("quantization_config", "compression_config")  # where a config.json tells of it
 DEQUANTIZED = frozenset({"mxfp4"})  # read as bfloat16 and trained and published as that
 
 
@@ -40,10 +43,12 @@ def as_published(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def quantization_of(config: Mapping[str, Any]) -> str | None:
     """The method a checkpoint's weights are packed with; None for plain ones."""
-    quantization = config.get("quantization_config")
-    if not isinstance(quantization, Mapping):
-        return None
-    return str(quantization.get("quant_method") or "unknown")
+    text = config.get("text_config")
+    for part in (config, text if isinstance(text, Mapping) else {}):
+        for key in QUANTIZATIONS:
+            if isinstance(quantization := part.get(key), Mapping):
+                return str(quantization.get("quant_method") or "unknown")
+    return None
 
 
 def target_error(config: Mapping[str, Any], value: object, field: str = "target.model") -> ConfigError | None:
@@ -63,6 +68,31 @@ def target_error(config: Mapping[str, Any], value: object, field: str = "target.
         return ConfigError(field, value, rule, f"Use a text model, or one of these wrappers: {known}.")
     method = quantization_of(config)
     if method is not None and method not in DEQUANTIZED:
-        rule = f"its weights are quantized ({method}), and quantized weights cannot be trained"
-        return ConfigError(field, value, rule, "Use the bfloat16 or float16 variant of the model.")
-    return None
+        return ConfigError(field, value, *_quantized(method))
+    return _unknown_type(config, field, value)
+
+
+def stored_fault(config: Mapping[str, Any], stored_as: str | None) -> tuple[str, str] | None:
+    """Why weights of this number format cannot be a target's, as rule and remedy. `stored_as`: None for plain numbers.
+
+    Tools write what they did to the weights into files of their own, or nowhere; the weights themselves tell.
+    """
+    if stored_as is None or quantization_of(config) is not None:  # `target_error` says it of the latter
+        return None
+    return _quantized(f"stored as {stored_as}")
+
+
+def _quantized(how: str) -> tuple[str, str]:
+    rule = f"its weights are quantized ({how}), and quantized weights cannot be trained"
+    return rule, "Use the bfloat16 or float16 variant of the model."
+
+
+def _unknown_type(config: Mapping[str, Any], field: str, value: object) -> ConfigError | None:
+    """transformers loads and trains a target by its own classes. A config.json without model_type is its affair."""
+    model_type, known = config.get("model_type"), transformers_types()
+    if model_type is None or not known or model_type in known:
+        return None
+    rule = f"transformers does not know its model_type {model_type!r}"
+    if config.get("auto_map"):
+        rule += ", and the code that its publisher wrote for it is not run for a target"
+    return ConfigError(field, value, rule, "Use a model that transformers supports.")

@@ -158,13 +158,13 @@ class RemoteEngine:
                 return self._settled(came, request)
             if sent != body_of(request, self._model, self._learned, most_room):
                 continue  # others have learned meanwhile
+            if self._teaches(came, sent, request):
+                continue
             if came.kind == "too_long" and configured_room(request, self._model) is None:
                 room = self._learned.room if most_room is None else most_room
                 if room:
                     most_room = room // 2 if room > LEAST_ROOM else 0
                     continue
-            if self._teaches(came, sent, request):
-                continue
             if came.kind != "busy":
                 await self._refused(came, asked_at)
             num_failures += 1
@@ -229,7 +229,7 @@ class RemoteEngine:
 
     def _teaches(self, trouble: Trouble, sent: dict[str, Any], request: GenerationRequest) -> bool:
         """Whether a trouble teaches how the request is to be sent."""
-        if trouble.status in (401, 402, 429, 503, UNREACHABLE) or trouble.kind in ("too_long", "flagged", "account"):
+        if trouble.status in (401, 402, 429, 503, UNREACHABLE) or trouble.kind in ("flagged", "account"):
             return False
         if probes.ran_out(trouble.said) and configured_room(request, self._model) is None and self._learned.give_room():
             self._learned.note("room", f"{self._model.name}: {self._learned.room} tokens more are asked for, to reason")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from bohdi_ray.engines.openai.bodies import Complaint
 from bohdi_ray.engines.openai.capabilities import Capabilities
 from bohdi_ray.engines.openai.constraints import FIELDS as CONSTRAINTS
 from bohdi_ray.engines.openai.constraints import SPOKEN, WAYS, kind_of, way_for
+from bohdi_ray.engines.openai.limits import limit, stated_length
 from bohdi_ray.engines.openai.phrases import (
     EXACT,
     FIXED,
@@ -22,34 +24,16 @@ from bohdi_ray.engines.openai.phrases import (
     NOT_TAKEN,
     ONE_VALUE_CODES,
     UNKNOWN,
+    UNKNOWN_NAMES,
+    UNSET,
     WANTS_NUMBER,
     mentions,
     named,
-    numbers_in,
+    sentences,
 )
-from bohdi_ray.engines.openai.troubles import Complaint, Trouble
+from bohdi_ray.engines.openai.remedies import OPTIONAL, Lesson, leave_out, optional
+from bohdi_ray.engines.openai.troubles import BUSY, Trouble
 from bohdi_ray.records import GenerationRequest
-
-# Fields that a request is also good without.
-OPTIONAL = frozenset(
-    {"temperature", "top_p", "seed", "random_seed", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs"}
-    | {"chat_template_kwargs", "reasoning_effort"}
-    | CONSTRAINTS
-)
-# What is tried under another name before it is left out.
-OTHER_NAMES = {"max_tokens": "max_completion_tokens", "seed": "random_seed"}
-
-
-class Lesson(NamedTuple):
-    """What was learned: about what, and in words that follow the model's name."""
-
-    about: str
-    text: str
-
-
-def _optional(sent: Mapping[str, Any]) -> list[str]:
-    return [name for name in sent if name in OPTIONAL]
-
 
 Rule = Callable[[Complaint, Mapping[str, Any], GenerationRequest, Capabilities], Lesson | None]
 
@@ -63,8 +47,9 @@ def learn(
     what this refusal is about.
     """
     found = False
+    rules = RULES_OF.get(trouble.kind, RULES)
     for complaint in trouble.complaints:
-        for rule in RULES:
+        for rule in rules:
             if lesson := rule(complaint, sent, request, learned):
                 learned.note(lesson.about, f"{who}: {lesson.text} (the server said: {_short(complaint)})")
                 found = True
@@ -110,20 +95,53 @@ def _content_parts(
     return Lesson("content", "it takes content as a list of parts only; that is sent from now on")
 
 
+# Both names as what one thing is said of; a name that stands in a list of fields is not.
+_NAMES = r"[`'\"]?temperature[`'\"]?", r"[`'\"]?top[ _-]?p[`'\"]?"
+_BESIDE = (
+    r"(?:,| ?/|,?(?: and| or| with| nor)(?: \w+){0,3}"
+    r"|(?: can(?:not|'t| not)| may not| must not| is not| is)? [\w ]{0,30}(?:with|alongside|while|when|if)) ?"
+    r"(?:the |parameter )*"
+)
+PAIR = re.compile("|".join(f"{one}{_BESIDE}{other}" for one, other in (_NAMES, _NAMES[::-1])), re.I)
+NOT_BOTH = re.compile(
+    r"\bboth\b|\bnot\b.*\btogether\b|only one|one of|mutually exclusive|either\b|\bcombined\b|at the same time"
+    r"|simultaneous|conflict|incompatible|only (set|use|specify)"
+    r"|(can(not|'t| not)|may not|must not) [\w ]{0,30}(with|alongside|while|when|if)\b",
+    re.I,
+)
+BEFORE_A_LIST = re.compile(
+    r",\s*[`'\"]?$|\b(expected|valid|known|available|supported (param|field)\w*)\b[^.;]{0,40}$", re.I
+)
+GOES_ON = re.compile(r"[`'\"]?\s*,\s*(?:and |or )?([`'\"]?)(\w+)")
+
+
 def _not_both(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
     """Temperature or top_p, not both: the temperature stays."""
     if not {"temperature", "top_p"} <= sent.keys() or "top_p" in learned.left_out:
         return None
-    if not (re.search(r"\btemperature\b", complaint.text) and re.search(r"\btop_?p\b", complaint.text, re.I)):
+    if EXACT.search(f"{complaint.code} {complaint.text}"):
         return None
-    if not re.search(
-        r"\bboth\b|\bnot\b.*\btogether\b|only one|one of|mutually exclusive|either\b", complaint.text, re.I
-    ):
+    for sentence in sentences(complaint.text):
+        for pair in PAIR.finditer(sentence) if NOT_BOTH.search(sentence) else ():
+            more = GOES_ON.match(sentence, pair.end())
+            listed = BEFORE_A_LIST.search(sentence, 0, pair.start()) or (more and (more[1] or more[2] in OPTIONAL))
+            if not listed:
+                learned.left_out.add("top_p")
+                return Lesson("top_p", "it does not take temperature and top_p together; top_p is left out from now on")
+    return None
+
+
+def _unknown(
+    complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
+) -> Lesson | None:
+    """Fields that the server calls unknown by their names, whatever others it lists as known."""
+    if complaint.path[:1] in (("messages",), ("model",)):
         return None
-    learned.left_out.add("top_p")
-    return Lesson("top_p", "it does not take temperature and top_p together; top_p is left out from now on")
+    names = [name for found in UNKNOWN_NAMES.findall(complaint.text) for name in re.findall(r"\w+", found)]
+    plain = [name for name in optional(sent) if name in names and name not in CONSTRAINTS]
+    return _all_left_out(plain, complaint, learned)
 
 
 def _insists(
@@ -169,63 +187,13 @@ def next_way(request: GenerationRequest, learned: Capabilities) -> Lesson:
     return Lesson(kind, f"it takes not every way of a constraint for {what}; {', '.join(fields)} is sent from now on")
 
 
-def _limit(
-    complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
-) -> Lesson | None:
-    """A value outside of limits that are stated."""
-    if EXACT.search(f"{complaint.code} {complaint.text}") or FIXED.search(complaint.text):
-        return None
-    if not (LIMITED.search(complaint.text) or LIMIT_CODES.search(complaint.code)):
-        return None
-    for name in named(complaint, _optional(sent), LIMITED):
-        if name in ("logprobs", "top_logprobs"):
-            return _fewer_alternatives(complaint, sent, learned)
-        if name in ("max_tokens", "max_completion_tokens"):
-            return _other_length(name, complaint, sent, learned)
-        if name == "temperature" and sent[name] == 0:
-            lowest = min((n for n in numbers_in(complaint.text) if 0 < n < 1), default=0.01)
-            learned.at_least["temperature"] = max(lowest, learned.at_least.get("temperature", 0.0))
-            return Lesson(name, f"it does not take temperature 0; {lowest:g} is sent instead")
-        if name == "top_p" and sent[name] == 1:
-            learned.left_out_at["top_p"] = 1.0
-            return Lesson(name, "it does not take top_p 1; it is left out where it is 1")
-    return None
-
-
-def _fewer_alternatives(complaint: Complaint, sent: Mapping[str, Any], learned: Capabilities) -> Lesson | None:
-    asked = int(sent["top_logprobs"] if "top_logprobs" in sent else sent["logprobs"])
-    text = complaint.text
-    if re.search(rf"(?<!\d){asked}\)? *\(?exclusive|(less than|<) *{asked}(?!\d)", text, re.I):
-        most = asked - 1
-    else:
-        most = int(max((n for n in numbers_in(text) if n < asked), default=asked // 2))
-    if most < 1:
-        return _leave_out("top_logprobs" if "top_logprobs" in sent else "logprobs", learned)
-    learned.at_most["top_logprobs"] = most
-    text = f"it gives log-probabilities of {most} alternatives at most; no more are asked for from now on"
-    return Lesson("top_logprobs", text)
-
-
-def _other_length(name: str, complaint: Complaint, sent: Mapping[str, Any], learned: Capabilities) -> Lesson | None:
-    numbers, asked = numbers_in(complaint.text), sent[name]
-    more, less = [n for n in numbers if n > asked], [n for n in numbers if 1 <= n < asked]
-    wants_more = re.search(r"below|at least|minimum|>=|≥|too (small|low)|greater than or", complaint.text, re.I)
-    if wants_more and more:
-        learned.at_least["max_tokens"] = min(more)
-        return Lesson(name, f"it wants room for {min(more):g} tokens or more, which is sent from now on")
-    if less:
-        learned.at_most["max_tokens"] = max(less)
-        return Lesson(name, f"it decodes {max(less):g} tokens at most; no more are asked for from now on")
-    return None
-
-
 def _counted(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
     """`logprobs` as a number instead of a switch."""
     if sent.get("logprobs") is not True or learned.counted_logprobs:
         return None
-    if "logprobs" not in named(complaint, _optional(sent), WANTS_NUMBER) or not WANTS_NUMBER.search(
+    if "logprobs" not in named(complaint, optional(sent), WANTS_NUMBER) or not WANTS_NUMBER.search(
         f"{complaint.text} {complaint.code}"
     ):
         return None
@@ -239,31 +207,47 @@ def _not_taken(
     """Fields that the server does not take, or whose value it does not let choose."""
     exact = EXACT.search(f"{complaint.text} {complaint.code}")
     fixed = bool(FIXED.search(complaint.text) or ONE_VALUE_CODES.search(complaint.code))
-    if not (fixed or exact or NOT_TAKEN.search(complaint.text)):
+    unset = UNSET.search(complaint.text)
+    if not (fixed or exact or unset or NOT_TAKEN.search(complaint.text)):
         return None
-    if LIMITED.search(complaint.text) and not (fixed or exact):
+    if LIMITED.search(complaint.text) and not (fixed or exact or unset):
         return None  # a wrong value
     names: list[str] = []
     if fixed:
-        names = [name for name in named(complaint, _optional(sent), FIXED, 2) if name in ("temperature", "top_p")]
-    names = names or named(complaint, _optional(sent), EXACT) or named(complaint, _optional(sent), NOT_TAKEN)
-    lessons = [_leave_out(name, learned, complaint.text) for name in names if name in OPTIONAL]
+        names = [name for name in named(complaint, optional(sent), FIXED, 2) if name in OF_ONE_VALUE]
+    for said in (EXACT, UNSET, NOT_TAKEN):
+        names = names or named(complaint, optional(sent), said)
+    return _all_left_out([name for name in names if name in OPTIONAL], complaint, learned)
+
+
+# Fields that servers fix at one value.
+OF_ONE_VALUE = ("temperature", "top_p", "logprobs", "top_logprobs")
+
+
+def _all_left_out(names: list[str], complaint: Complaint, learned: Capabilities) -> Lesson | None:
+    lessons = [leave_out(name, learned, complaint.text) for name in names]
     return Lesson(lessons[0].about, "; ".join(lesson.text for lesson in lessons)) if lessons else None
 
 
-def _leave_out(name: str, learned: Capabilities, text: str = "") -> Lesson:
-    original = next((old for old, new in learned.renamed.items() if new == name), name)
-    other = OTHER_NAMES.get(name)
-    if name in learned.renamed:  # by another complaint about the same request
-        return Lesson(name, f"it does not take {name}; {other} is sent instead from now on")
-    if other is not None and (name != "seed" or other in text):
-        learned.renamed[name] = other
-        return Lesson(name, f"it does not take {name}; {other} is sent instead from now on")
-    learned.left_out.add(name)
-    if original != name:
-        learned.left_out.add(original)
-    return Lesson(name, f"it does not take {name}; it is left out from now on")
+def _bare_switch(
+    complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
+) -> Lesson | None:
+    """`logprobs: true` is no value that could be wrong: a refusal that names it and no limit is of the field."""
+    if sent.get("logprobs") is not True or LIMIT_CODES.search(complaint.code):
+        return None
+    if LIMITED.search(complaint.text) or BUSY.search(complaint.text):
+        return None
+    by_path = set(complaint.path) & set(optional(sent))
+    names = by_path or {name for name in optional(sent) if mentions(complaint.text, name)}
+    if "logprobs" not in names or not names <= {"logprobs", "top_logprobs"}:
+        return None
+    return leave_out("logprobs", learned)
 
 
 # The first that finds something in a complaint decides what it teaches.
-RULES: tuple[Rule, ...] = (_insists, _not_both, _constraint, _limit, _counted, _not_taken, _system_role, _content_parts)
+RULES: tuple[Rule, ...] = (
+    *(_insists, _unknown, _not_both, _constraint, limit, _counted, _not_taken, _system_role, _content_parts),
+    _bare_switch,
+)
+# Of what is no plain refusal: a failure says nothing of a switch, and a prompt that is too long may state a length.
+RULES_OF: dict[str, tuple[Rule, ...]] = {"busy": RULES[:-1], "too_long": (stated_length,)}

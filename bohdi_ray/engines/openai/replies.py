@@ -6,28 +6,29 @@ A reply is what its JSON holds, or an object with the same names as attributes; 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Literal
 
 from bohdi_ray.engines.choices import labelled
 from bohdi_ray.engines.reasoning import split_reasoning
 from bohdi_ray.errors import RemoteFailed, RequestRefused
+from bohdi_ray.languages.labels import find_label
 from bohdi_ray.records import Completion, GenerationRequest
 
 End = Literal["stop", "length", "withheld", "failed", "other"]
 
-# Why an answer ended, in the words of many servers, in lower case.
-WORDS: dict[End, str] = {
-    "stop": "stop eos eos_token stop_sequence stop_token stop_str end end_turn complete completed finish finished "
-    "normal natural success done",
-    "length": "length max_tokens max_length max_output_tokens max_new_tokens max_tokens_reached model_length "
-    "token_limit limit incomplete model_context_window_exceeded",
-    "withheld": "content_filter content_filtered safety recitation prohibited_content blocklist spii refusal sensitive "
-    "guardrail_intervened language",
-    "failed": "error abort aborted cancelled network_error insufficient_system_resource",
-}
-ENDS: dict[str, End] = {word: end for end, words in WORDS.items() for word in words.split()}
+# Why an answer ended, by stems of many servers' words, in lower case without separators; the first that fits counts.
+ENDS: tuple[tuple[End, re.Pattern[str]], ...] = (
+    ("withheld", re.compile("filter|safety|recitation|prohibit|block|spii|refus|sensitive|guardrail|language|toxic")),
+    ("failed", re.compile("error|abort|cancel|insufficient|overload|unavailable|timeout|ratelimit")),
+    ("length", re.compile("length|^max|limit|^token|context|incomplete|truncat")),
+    ("stop", re.compile("^(stop|eos|eot|eom|end|complet|finish|normal|natural|success|done|ok$)|end$")),
+)
+NO_REASON = ("", "null", "none")
 # Fields of a message with its reasoning, and types of parts of its content.
 REASONING = ("reasoning_content", "reasoning", "thinking")
 THOUGHT_PARTS, TEXT_PARTS = (
@@ -35,6 +36,7 @@ THOUGHT_PARTS, TEXT_PARTS = (
     ("text", "output_text"),
 )
 MAX_COUNT = 2**53
+MOST_PLACES = 4  # at which a text is looked for among the tokens
 
 
 class AnswerFailed(Exception):
@@ -65,7 +67,7 @@ def read(reply: Any, request: GenerationRequest, base: Completion) -> Reading:
         return Reading(replace(base, error=RequestRefused(f"{base.model}: the server's reply holds no answer")))
     answer = choices[0]
     message = _get(answer, "message")
-    text, reasoning = _content(message)
+    text, reasoning = content_of(message)
     reason = _get(answer, "finish_reason")
     end = end_of(reason, bool(text))
     if end == "failed":
@@ -83,7 +85,9 @@ def read(reply: Any, request: GenerationRequest, base: Completion) -> Reading:
     starved = end == "length" and _is_starved(text, bool(reasoning), num_reasoning_tokens, base.num_tokens, request)
     written, choice_logprobs = text, None
     if request.choices is not None and not starved:
-        text, choice_logprobs = labelled(text, alternatives(_get(answer, "logprobs"), text), request.choices)
+        text, choice_logprobs = labelled(
+            text, label_alternatives(_get(answer, "logprobs"), text, request.choices), request.choices
+        )
     done = replace(
         base,
         text=text,
@@ -95,17 +99,21 @@ def read(reply: Any, request: GenerationRequest, base: Completion) -> Reading:
 
 
 def end_of(reason: Any, has_text: bool) -> End:
-    """What a finish reason means; none at all is a stop where there is a text."""
-    if not isinstance(reason, str) or not reason.strip():
-        return "stop" if has_text and (reason is None or reason == "") else "other"
-    return ENDS.get(reason.strip().lower().rpartition(".")[2].removeprefix("finish_reason_"), "other")
+    """What a finish reason means, a word or {"type": word}; none at all is a stop where there is a text."""
+    reason = reason.get("type") if isinstance(reason, dict) else "" if reason is None else reason
+    if not isinstance(reason, str):
+        return "other"
+    word = re.sub(r"[^a-z0-9]", "", reason.lower().rpartition(".")[2]).removeprefix("finishreason")
+    if word in NO_REASON:
+        return "stop" if has_text else "other"
+    return next((end for end, stems in ENDS if stems.search(word)), "other")
 
 
 def _is_starved(
     text: str, has_reasoning: bool, num_reasoning_tokens: int, num_tokens: int, request: GenerationRequest
 ) -> bool:
-    if not text.strip():
-        return has_reasoning or num_reasoning_tokens > 0
+    if not text.strip():  # many servers hide the reasoning, and some do not count it
+        return not text or has_reasoning or num_reasoning_tokens > 0
     # The answer itself had less than its own room.
     return num_reasoning_tokens > 0 and num_tokens - num_reasoning_tokens < request.sampling.max_tokens
 
@@ -123,7 +131,7 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT else 0
 
 
-def _content(message: Any) -> tuple[str, str]:
+def content_of(message: Any) -> tuple[str, str]:
     """Text and reasoning of a message: content as text or as a list of parts, reasoning in whichever field."""
     content = _get(message, "content")
     texts: list[str] = []
@@ -156,43 +164,56 @@ def _texts(value: Any, depth: int = 4) -> Iterator[str]:
         for item in value:
             yield from _texts(item, depth - 1)
     elif value is not None:
-        for name in ("text", "thinking", "reasoning", "summary", "content"):
+        for name in ("text", "thinking", "reasoning", "summary", "content", "value"):
             if (inner := _get(value, name)) is not None:
                 yield from _texts(inner, depth - 1)
                 return
 
 
-def alternatives(logprobs: Any, text: str) -> list[tuple[str, float]]:
-    """Text and log-probability of the alternatives at the position where `text` begins; empty if that is not known.
+def label_alternatives(logprobs: Any, text: str, choices: Sequence[str]) -> list[tuple[str, float]]:
+    """The alternatives at the position of the label that `text` names; empty if there is none or that is not known.
+
+    Not those of a mark or word in front of it: that a judge began with "**" says nothing of A and B.
+    """
+    found = find_label(text, choices)
+    return [] if found is None else alternatives(logprobs, text, found.start)
+
+
+def alternatives(logprobs: Any, text: str, at: int = 0) -> list[tuple[str, float]]:
+    """Text and log-probability of the alternatives to the token that begins what stands at `at` in `text`; empty if
+    no token is known to begin it.
 
     Reasoning before the text has positions too, if the server gives them. Also read: the lists of older servers,
     {"tokens": [...], "token_logprobs": [...], "top_logprobs": [{token: logprob}]}.
     """
     positions = _positions(logprobs)
-    if not positions:
+    number = _position_of([token if isinstance(token, str) else "" for token, _ in positions], text, at)
+    if number is None:
         return []
-    tokens = [token if isinstance(token, str) else "" for token, _ in positions]
     return [
         (token, value)
-        for token, value in positions[_start_of(text.strip(), tokens)][1]
+        for token, value in positions[number][1]
         if isinstance(token, str) and isinstance(value, int | float) and not isinstance(value, bool)
     ]
 
 
-def _start_of(text: str, tokens: list[str]) -> int:
-    """The position whose token begins `text`: the last one from which on the tokens spell it, else the first."""
-    if not text or "".join(tokens).strip().startswith(text):
-        return 0
+def _position_of(tokens: list[str], text: str, at: int) -> int | None:
+    """The position whose token begins what stands at `at` in `text`, with nothing but marks and space before it in
+    that token. Of several places where the tokens spell the text the last: reasoning comes before it, and behind it at
+    most the name of a special token."""
+    written = text.strip()
+    at -= len(text) - len(text.lstrip())
+    starts = list(accumulate(map(len, tokens), initial=0))
     whole = "".join(tokens)
-    at = whole.rfind(text)
-    if at <= 0:
-        return 0
-    passed = 0
-    for number, token in enumerate(tokens):
-        passed += len(token)
-        if passed > at:
+    place = len(whole)
+    for _ in range(MOST_PLACES if written else 0):
+        place = whole.rfind(written, 0, place + len(written) - 1)
+        if place < 0:
+            return None
+        number = bisect_right(starts, place + at) - 1
+        if not any(character.isalnum() for character in whole[starts[number] : place + at]):
             return number
-    return 0
+    return None
 
 
 def _positions(logprobs: Any) -> list[tuple[Any, list[tuple[Any, Any]]]]:

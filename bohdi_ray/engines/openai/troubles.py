@@ -1,24 +1,20 @@
-"""What a server says when it does not answer: one form for all the shapes that error bodies have.
-
-Known shapes: `{"error": {"message", "param", "code"}}`, the same in a list, `{"error": "text"}`, `{"detail": [{"loc",
-"msg", "type"}]}` (pydantic) also inside of `message` and inside of JSON that is quoted as text, `fieldViolations`
-(Google), `{"message": "text"}`, plain text, pages. Pure.
-"""
+"""A request that came to nothing: what the server says of it (bodies.py reads it), and what kind that is. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-MAX_SAID = 2000  # characters of what a server says that are looked at, told and logged
+from bohdi_ray.engines.openai.bodies import JOINT, MAX_SAID, Complaint, complaints_in, plain, speaks
+from bohdi_ray.engines.openai.replies import content_of
+
 RETRIED = frozenset({408, 409, 425, 429})  # and all from 500 on
 UNREACHABLE = -1  # instead of a status, where there was no answer
-DEPTH = 6  # of JSON inside of JSON
 
 # busy: ask again later. account: no request of this key is served. too_long, flagged: this request alone. refused: it
 # depends on what is said.
@@ -45,15 +41,6 @@ BUSY = re.compile(
     r"|internal (server )?error|server (is )?busy|upstream|bad gateway",
     re.I,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """One thing that a server finds wrong with a request."""
-
-    text: str
-    path: tuple[str, ...] = ()  # of the field, where the server names it apart from the text
-    code: str = ""  # the server's word for the kind of error
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +86,9 @@ def trouble_of(status: int, body: str, headers: Mapping[str, str] | None = None,
         as_json = (json.dumps(prompt, ensure_ascii=ascii)[1:-1] for ascii in (True, False))
         for written in {prompt, *as_json, repr(prompt)[1:-1]}:
             body = body.replace(written, "...")
-    complaints = tuple(dict.fromkeys(_complaints(_json(body), DEPTH)))[:20]
-    said = "; ".join(dict.fromkeys(complaint.text for complaint in complaints)) or " ".join(body.split())
+    complaints = complaints_in(body)
+    said = "; ".join(dict.fromkeys(complaint.text.replace(JOINT, "; ") for complaint in complaints))
+    said = said or " ".join(body.split())
     if not complaints and body.strip():
         complaints = (Complaint(body.strip()[:MAX_SAID]),)
     return Trouble(status, said[:MAX_SAID] or "nothing is said", complaints, _asked_pause(headers or {}, body))
@@ -114,111 +102,19 @@ def trouble_in(reply: Any, body: str, prompt: str = "") -> Trouble | None:
         return None
     choices = reply.get("choices")
     first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    if first and not first.get("error") and (first.get("message") or not reply.get("error")):
-        return None
     error = first.get("error") or reply.get("error")
-    if not error and not any(isinstance(reply.get(key), str | dict | list) for key in _SPEAKING):
+    if first and not first.get("error") and (not error or any(content_of(first.get("message")))):
+        return None
+    if not error and not speaks(reply) and not reply.get("base_resp"):
         return None
     told = trouble_of(0, json.dumps(error, ensure_ascii=False) if error else body, prompt=prompt)
     return Trouble(_status_in(error or reply), told.said, told.complaints, told.asks_s)
 
 
-_SPEAKING = ("error", "detail", "message", "msg", "errors", "base_resp", "error_msg", "error_message")
-_TEXT = ("message", "msg", "description", "error_message", "error_msg", "status_msg", "title", "reason")
-_INNER = ("detail", "details", "errors", "fieldViolations", "metadata", "raw", "innererror", "base_resp", "cause")
-_CODE = ("code", "type", "error_type", "status", "err_code", "error_code")
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _complaints(value: Any, depth: int) -> Iterator[Complaint]:
-    """Everything in a body that is said to be wrong, the most exact first."""
-    if depth == 0:
-        return
-    if isinstance(value, str):
-        inner = _quoted_json(value)
-        if inner is not None:
-            yield from _complaints(inner, depth - 1)
-        elif value.strip():
-            yield Complaint(value.strip()[:MAX_SAID])
-    elif isinstance(value, list):
-        for item in value[:20]:
-            yield from _complaints(item, depth - 1)
-    elif isinstance(value, dict):
-        yield from _of_object(value, depth)
-
-
-def _of_object(value: dict[str, Any], depth: int) -> Iterator[Complaint]:
-    code = " ".join(str(value[key]) for key in _CODE if isinstance(value.get(key), str | int))
-    text = next((value[key] for key in _TEXT if isinstance(value.get(key), str) and value[key].strip()), None)
-    where = value.get("loc") or value.get("param") or value.get("field") or ()
-    for key in (
-        "detail",
-        "details",
-        "errors",
-        "fieldViolations",
-        "metadata",
-        "raw",
-        "innererror",
-        "base_resp",
-        "cause",
-    ):
-        # Further objects; plain texts among them only where nothing else is said.
-        if isinstance(value.get(key), dict | list) or (isinstance(value.get(key), str) and _worth_it(value, key, text)):
-            yield from _complaints(value[key], depth - 1)
-    if isinstance(value.get("error"), dict | list | str):
-        yield from _complaints(value["error"], depth - 1)
-    if text is not None:
-        inner = _quoted_json(text)
-        if inner is not None:
-            yield from _complaints(inner, depth - 1)
-        else:
-            yield Complaint(text.strip()[:MAX_SAID], _path(where), code)
-    elif isinstance(value.get("message"), dict | list):
-        yield from _complaints(value["message"], depth - 1)
-    elif code and not any(isinstance(value.get(key), dict | list | str) for key in ("error", "detail", "details")):
-        yield Complaint(code, _path(where), code)
-    elif not any(key in value for key in (*_INNER, "error")):  # {"seed": ["Unknown field."]}
-        for name, said in value.items():
-            for text in [said] if isinstance(said, str) else said if isinstance(said, list) else ():
-                if isinstance(text, str) and text.strip():
-                    yield Complaint(f"{name}: {text.strip()}"[:MAX_SAID], (name,))
-
-
-def _worth_it(value: dict[str, Any], key: str, text: str | None) -> bool:
-    return text is None or _quoted_json(value[key]) is not None
-
-
-def _quoted_json(text: str) -> Any:
-    """The JSON object or list that a text is, or that it ends with; None for any other text."""
-    for start in (0, *(m.start() for m in re.finditer(r"[\[{]", text[:400]))):
-        candidate = text[start:].strip()
-        inner = _json(candidate) if candidate[:1] in ("{", "[") else None
-        if (isinstance(inner, dict) and inner) or (isinstance(inner, list) and any(isinstance(i, dict) for i in inner)):
-            return inner
-    return None
-
-
-def _path(where: Any) -> tuple[str, ...]:
-    """("messages", "0", "role") of "messages[0].role" or of ["body", "messages", 0, "role"]."""
-    if isinstance(where, str):
-        where = re.findall(r"[^.\[\]'\"\s]+", where)
-    if not isinstance(where, list | tuple):
-        return ()
-    names = tuple(str(name) for name in where if isinstance(name, str | int))
-    return names[1:] if names[:1] in (("body",), ("extra_body",)) else names
-
-
 def _status_in(error: Any) -> int:
     """The HTTP status that an error inside of a 200 names; 0 for none."""
-    values = (
-        [error.get(key) for key in ("code", "status", "status_code", "http_code")] if isinstance(error, dict) else []
-    )
+    named = plain(error) if isinstance(error, dict) else {}
+    values = [named.get(key) for key in ("code", "status", "statuscode", "httpstatus", "httpstatuscode")]
     for value in values:
         if isinstance(value, str) and value.isdigit():
             value = int(value)

@@ -30,7 +30,9 @@ def make_model(tmp_path):
         if "weights" not in without:
             known = plain.get("model_type") in LAYER_TENSORS
             whole = tensors_of(plain["model_type"], plain["num_hidden_layers"]) if known else []
-            write_safetensors(folder / "model.safetensors", {name: [8, 8] for name in whole} or SHAPES)
+            with_rows = ("embed_tokens.weight", "lm_head.weight")
+            shapes = {name: [plain.get("vocab_size", 8) if name.endswith(with_rows) else 8, 8] for name in whole}
+            write_safetensors(folder / "model.safetensors", shapes or SHAPES)
         if "tokenizer" not in without:
             (folder / "tokenizer.json").write_text("{}")
         if "chat_template" not in without:

@@ -17,6 +17,7 @@ PLAIN = {
     "max_position_embeddings": 131072,
     "dtype": "bfloat16",
 }
+FALCON = {"model_type": "falcon", "num_key_value_heads": None}
 BLOCKS = {"num_hidden_layers": 24, "layer_types": ["sliding_attention", "full_attention"] * 12, "sliding_window": 128}
 
 
@@ -37,7 +38,9 @@ def needed(tokens: int = 8192, num_gpus: float = 1, dtype: str = "auto", engine=
     ("config", "expected"),
     [
         ({}, 32 * 8192 * 2 * 8 * 128 * 2),
-        ({"dtype": "float32"}, 32 * 8192 * 2 * 8 * 128 * 4),
+        # vLLM computes in bfloat16 what is stored in float32.
+        ({"torch_dtype": "float32"}, 32 * 8192 * 2 * 8 * 128 * 2),
+        ({"torch_dtype": "float16"}, 32 * 8192 * 2 * 8 * 128 * 2),
         ({"head_dim": 256}, 32 * 8192 * 2 * 8 * 256 * 2),
         ({"num_key_value_heads": None}, 32 * 8192 * 2 * 32 * 128 * 2),
         # Mistral 0.1: all layers; later ones: none. Qwen 2.5 has a window and does not use it.
@@ -58,6 +61,23 @@ def needed(tokens: int = 8192, num_gpus: float = 1, dtype: str = "auto", engine=
         ({"full_attention_interval": 4, "linear_num_value_heads": 16}, 8 * 8192 * 2 * 8 * 128 * 2),
         ({"hybrid_override_pattern": "M-M*-" * 4}, 4 * 8192 * 2 * 8 * 128 * 2),
         ({"layers_block_type": ["mamba"] * 28 + ["attention"] * 4}, 4 * 8192 * 2 * 8 * 128 * 2),
+        ({"attn_type_list": [0, 0, 0, 1] * 8}, 8 * 8192 * 2 * 8 * 128 * 2),
+        # EXAONE 4: letters, repeated over the layers.
+        ({"sliding_window_pattern": "LLLG", "sliding_window": 4096}, (8 * 8192 + 24 * 4096) * 2 * 8 * 128 * 2),
+        # KV heads by other names: Falcon 7B and 40B, StarCoder, ChatGLM, Step.
+        (FALCON | {"multi_query": True}, 32 * 8192 * 2 * 1 * 128 * 2),
+        (FALCON | {"multi_query": True, "new_decoder_architecture": True, "num_kv_heads": 4}, 32 * 8192 * 2 * 4 * 256),
+        (FALCON | {"n_head_kv": 4}, 32 * 8192 * 2 * 4 * 128 * 2),
+        (FALCON | {"model_type": "gpt_bigcode", "multi_query": True}, 32 * 8192 * 2 * 1 * 128 * 2),
+        (FALCON | {"model_type": "chatglm", "multi_query_group_num": 2}, 32 * 8192 * 2 * 2 * 128 * 2),
+        (FALCON | {"model_type": "step", "num_attention_groups": 16}, 32 * 8192 * 2 * 16 * 128 * 2),
+        # GPT-2's names.
+        (
+            {"hidden_size": None, "n_embd": 1024, "n_head": 8, "num_attention_heads": None, "n_layer": 2}
+            | {"num_hidden_layers": None, "num_key_value_heads": None},
+            2 * 8192 * 2 * 8 * 128 * 2,
+        ),
+        ({"head_dim": 0}, 32 * 8192 * 2 * 8 * 128 * 2),
     ],
 )
 def test_a_window_takes_what_its_layers_keep(config, expected):
@@ -83,12 +103,41 @@ def test_the_cache_is_split_and_stored_as_the_engine_is_told():
         {"layer_types": ["full_attention"] * 31 + ["unheard_of"]},
         {"mamba_d_state": 16},
         {"num_kv_shared_layers": 10},
+        {"sliding_window_pattern": "LXLG", "sliding_window": 4096},
+        {"num_key_value_heads": None, "block_configs": [{"attention": {"n_heads_in_group": 8}}]},
         {"quantization_config": {"kv_cache_scheme": {"num_bits": 8}}},
     ],
 )
 def test_layers_that_are_not_known_are_not_sure(config):
     shape = kv_shape(PLAIN | config)
     assert shape is not None and not shape.sure
+
+
+def test_of_layers_that_were_searched_for_those_with_attention_count():
+    """Nemotron: two of three layers keep something, with 4 KV heads at least."""
+    blocks = [{"attention": one} for one in ({"n_heads_in_group": 8}, {"no_op": True}, {"n_heads_in_group": 4})]
+    shape = kv_shape(PLAIN | {"num_key_value_heads": None, "block_configs": blocks, "num_hidden_layers": 3})
+    assert shape is not None and (shape.num_full, shape.num_heads) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_key_value_heads": [8, 8]},
+        {"head_dim": [64]},
+        {"head_dim": "128"},
+        {"hidden_size": 1.5},
+        {"num_hidden_layers": True},
+        {"num_hidden_layers": float("inf")},
+        {"kv_lora_rank": "x"},
+        {"sliding_window": "long", "model_type": "mistral"},
+        {"layer_types": 5},
+        {"full_attention_interval": "4"},
+    ],
+)
+def test_what_is_no_number_is_an_error_that_names_it(config):
+    with pytest.raises(ValueError, match=next(iter(config)).split("_")[0]):
+        kv_shape(PLAIN | config)
 
 
 @pytest.mark.parametrize("config", [{}, BLOCKS, {"model_type": "gemma2", "sliding_window": 4096}])
@@ -114,6 +163,13 @@ def test_a_card_without_room_for_one_window_is_refused_with_the_numbers_that_fit
     assert f"max_model_len to {longest}" in error.remedy and "gpu_memory_utilization to" not in error.remedy
     fits = model(max_model_len=longest - 12000)
     assert kv_findings("target", fits, SIZE, card_gb=24) == ([], [])
+
+
+def test_without_weights_that_are_known_nothing_is_refused():
+    shrunk = model(max_model_len=131072, extra={"quantization": "fp8"})
+    errors, [note] = kv_findings("target", shrunk, SIZE, card_gb=24)
+    assert errors == [] and "as far as is known" in note
+    assert kv_findings("target", model(extra={"max_model_len": -1}), SIZE, card_gb=24) == ([], [])
 
 
 def test_what_hangs_on_the_estimated_overhead_is_a_note():

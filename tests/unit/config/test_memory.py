@@ -16,7 +16,7 @@ BILLION = ModelSize(
     stored_bytes=2 * 10**9,
     kv_numbers_per_token=10_000,
     max_positions=4096,
-    kv=KvShape(50, 0, None, num_heads=2, numbers_per_head=100, splits=True, dtype="bfloat16"),
+    kv=KvShape(50, 0, None, num_heads=2, numbers_per_head=100, splits=True),
 )
 
 

@@ -7,12 +7,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from hub_server import COMMIT, loopback_hub
-from model_folders import SHAPES, write_safetensors
+from model_folders import CHAT_TEMPLATE, SHAPES, write_safetensors
+from tiny_families import write_mistral_tokenizer
 
 from bohdi_ray.cli import main
 from bohdi_ray.config.loading import parse_config
 from bohdi_ray.layout.memory import model_size
+from bohdi_ray.layout.weight_files import INDEX
 from bohdi_ray.preflight import preflight
+from bohdi_ray.preflight.folder_files import PARSED_FILES
 from bohdi_ray.preflight.hub import asked_hub
 
 SMALL = {"answer": {"max_tokens": 256}}
@@ -53,9 +56,30 @@ def test_a_hub_model_is_checked_as_its_folder_would_be_and_no_weights_are_asked_
     hub.folders = {"org/s": folder, "org/t": folder}
     found = findings_of(tmp_path=tmp_path)
     assert found.problems == [] and found.unchecked == []
-    assert found.sizes["s"] == found.sizes["t"] == model_size(folder)
+    assert found.sizes["s"] == model_size(folder) and found.sizes["t"] == model_size(folder).published()
     assert any(COMMIT in line and "org/s" in line and "pin it" in line for line in found.hub)
     assert 0 < hub.num_bytes < 300_000 < (folder / "model.safetensors").stat().st_size
+
+
+def test_every_file_that_a_check_parses_is_downloaded(hub, make_model, tmp_path):
+    folder = make_model()
+    for name in PARSED_FILES:
+        if not (folder / name).exists() and name != INDEX:
+            (folder / name).write_text("{}" if name.endswith(".json") else CHAT_TEMPLATE)
+    weight_map = {"weight_map": dict.fromkeys(SHAPES, "model.safetensors")}
+    (folder / INDEX).write_text(json.dumps(weight_map))
+    (folder / "tokenizer.model").write_bytes(b"x" * 100)
+    hub.folders = {"org/s": folder, "org/t": folder}
+    assert refused(findings_of(tmp_path=tmp_path)) == {}
+
+
+def test_mistrals_tokenizer_is_asked_for_where_it_is_the_only_one(hub, make_model, tmp_path):
+    folder = make_model(without=("tokenizer", "chat_template"))
+    write_mistral_tokenizer(folder, "tekken_240911.json")
+    hub.folders = {"org/s": folder, "org/t": make_model("whole")}
+    assert refused(findings_of(tmp_path=tmp_path)) == {}
+    (folder / "tokenizer.json").write_text("{}")
+    assert "no chat template" in refused(findings_of(tmp_path=tmp_path))["sources.0.model"]
 
 
 def test_a_server_that_knows_no_ranges_is_left_after_the_head(hub, make_model, tmp_path):

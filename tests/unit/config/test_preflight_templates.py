@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from tiny_families import write_mistral_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from bohdi_ray.config.loading import parse_config
+from bohdi_ray.engines.hf_tokenizer import load_tokenizer, tekken_template
 from bohdi_ray.engines.prompt_length import TokenCounter
 from bohdi_ray.layout.placement import Node
 from bohdi_ray.preflight import preflight
@@ -32,6 +34,13 @@ WITHOUT_ANSWERS = "{% for m in messages if m.role != 'assistant' %}{{ m.content 
 SWITCHED = (
     PLAIN + "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}<no>{% endif %}"
 )
+
+
+SPACE = (  # the generation prompt ends in a space, which is a part of the answer's first token
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}<end>\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+DEMANDS_SYSTEM = "{% if messages[0].role != 'system' %}{{ raise_exception('a system turn first') }}{% endif %}" + PLAIN
 
 
 @pytest.fixture
@@ -64,7 +73,7 @@ def bytewise(file):
     tokenizer.save(str(file))
 
 
-@pytest.mark.parametrize("template", [PLAIN, NEMO, R1, SWITCHED])
+@pytest.mark.parametrize("template", [PLAIN, NEMO, R1, SWITCHED, SPACE])
 @pytest.mark.parametrize("system_prompt", [None, "Be brief."])
 def test_templates_that_let_text_through_are_accepted(refused, template, system_prompt):
     own = {"system_prompt": system_prompt}
@@ -80,6 +89,38 @@ def test_a_template_from_which_no_question_comes_out_is_refused_for_source_and_t
 def test_a_template_that_rows_cannot_be_made_with_is_refused_for_the_target(refused, template):
     (field,) = refused(target=template)
     assert field == "target.model"
+
+
+@pytest.mark.parametrize("word", ["thinking models differ", "reasoning_effort"])
+def test_a_word_about_thinking_makes_no_rows(refused, word):
+    assert "prefix-stable" in refused(target="{# " + word + " #}" + UNSTABLE)["target.model"]
+
+
+def test_a_template_that_demands_a_system_turn_is_fine_with_a_system_prompt(refused):
+    own = {"system_prompt": "Be brief."}
+    assert refused(DEMANDS_SYSTEM, DEMANDS_SYSTEM, s=own, t=own) == {}
+
+
+def test_a_template_that_demands_a_system_turn_is_refused_without_a_system_prompt(refused):
+    found = refused(DEMANDS_SYSTEM, s={"system_prompt": None})
+    assert list(found) == ["sources.0.model"] and "a system turn first" in found["sources.0.model"]
+
+
+@pytest.mark.parametrize("version", ["tekken_240911.json"])
+def test_a_folder_with_mistrals_tokenizer_alone_has_the_template_that_loading_gives_it(make_model, version):
+    folder = make_model("mistral", without=("tokenizer", "chat_template"))
+    write_mistral_tokenizer(folder, version)
+    made, loaded = tekken_template(folder), load_tokenizer(str(folder))
+    asked = [{"role": "user", "content": "Hi"}]
+    assert made is not None and made(asked, add_generation_prompt=True) == loaded.apply_chat_template(
+        asked, tokenize=False, add_generation_prompt=True
+    )
+    source = {"name": "s", "model": str(folder), "sampling": {"answer": {"max_tokens": 64}}}
+    plain = {"run_dir": f"{folder}-run", "sources": [source], "target": {"name": "t", "model": "org/t"}}
+    assert preflight(parse_config(plain), None).problems == []
+    (folder / "tekken.json").write_text("{}")
+    (error,) = preflight(parse_config(plain), None).problems
+    assert "no chat template" in error.rule
 
 
 @pytest.mark.parametrize("template", [WITHOUT_ANSWERS, UNSTABLE])

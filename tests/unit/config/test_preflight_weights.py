@@ -7,8 +7,8 @@ import pytest
 from model_folders import CHAT_TEMPLATE, tensors_of, write_safetensors
 
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.layout.model_tensors import LAYER_TENSORS, tensors_fault
 from bohdi_ray.layout.placement import Node
+from bohdi_ray.layout.weight_headers import STORED_BYTES
 from bohdi_ray.preflight import preflight
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9876543210\n"
@@ -57,13 +57,13 @@ def test_a_whole_model_is_accepted(folder):
     assert refused(folder) == ""
 
 
-def rename_tensors(folder, change):
-    """Writes all tensors into one file, under the names that `change` gives; None leaves one out."""
-    names = json.loads((folder / INDEX).read_text())["weight_map"]
-    (folder / INDEX).unlink()
-    for file in folder.glob("*.safetensors"):
-        file.unlink()
-    kept = {new: [8, 8] for name in names if (new := change(name)) is not None}
+def rename_tensors(folder, change, rows=8):
+    """Writes all tensors into one file, under the names that `change` gives; None leaves one out. `rows`: of embedding
+    and head."""
+    for file in (folder / INDEX, *folder.glob("*.safetensors")):
+        file.unlink(missing_ok=True)
+    kept = {new: [8, 8] for name in tensors_of("llama") if (new := change(name)) is not None}
+    kept |= {name: [rows, 8] for name in ("model.embed_tokens.weight", "lm_head.weight") if name in kept}
     write_safetensors(folder / "model.safetensors", kept)
 
 
@@ -157,38 +157,14 @@ def test_a_copy_in_the_publishers_own_layout_beside_the_shards_is_no_fault(folde
     assert refused(folder) == ""
 
 
-@pytest.mark.parametrize("model_type", LAYER_TENSORS)
-def test_every_family_of_plain_decoders_is_known_by_its_tensors(model_type):
-    config = {**CONFIG, "model_type": model_type}
-    names = tensors_of(model_type, head=False)
-    assert tensors_fault(config, names) is None
-    assert tensors_fault({**config, "tie_word_embeddings": False}, names) is not None
-    for name in names:
-        assert name in str(tensors_fault(config, [other for other in names if other != name]))
-
-
-def test_what_is_not_known_for_sure_is_not_refused():
-    llama = {**CONFIG, "model_type": "llama"}
-    names = tensors_of("llama")
-    quantized = [name.replace(".weight", ".qweight") if "proj" in name else name for name in names]
-    assert tensors_fault({**llama, "quantization_config": {"quant_method": "awq"}}, quantized) is None
-    assert tensors_fault({**llama, "model_type": "brand_new"}, ["x"]) is None
-    assert tensors_fault(llama, tensors_of("llama", prefix="")) is None, (
-        "transformers knows models without their prefix"
-    )
-    assert tensors_fault(llama, [*names, "model.layers.3.self_attn.q_proj.weight", "model.rotary.inv_freq"]) is None
-    wrapper = {**CONFIG, "model_type": "gemma3_text", "text_config": {}}
-    vision = [f"vision_tower.encoder.layers.{i}.w" for i in range(27)]
-    assert tensors_fault(wrapper, [*tensors_of("gemma3_text", prefix="language_model.model."), *vision]) is None
-    assert "layers" in str(tensors_fault(wrapper, [*vision, "language_model.model.layers.0.w"]))
-
-
 def test_a_target_that_cannot_be_one_and_a_tokenizer_beyond_the_embedding_are_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     plain = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2}, "merges": []}, "added_tokens": []}
     (folder / "tokenizer.json").write_text(json.dumps(plain))
+    rename_tensors(folder, lambda name: name, rows=2)
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 2}))
     assert "larger than its embedding" in refused(folder)
+    rename_tensors(folder, lambda name: name, rows=3)
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 3}))
     assert refused(folder) == ""
     (folder / "config.json").write_text(json.dumps({**config, "is_encoder_decoder": True}))
@@ -196,3 +172,31 @@ def test_a_target_that_cannot_be_one_and_a_tokenizer_beyond_the_embedding_are_re
     plain = {"run_dir": f"{folder}-run", "sources": [{"name": "s", "model": "org/s"}], "target": target}
     (error,) = preflight(parse_config(plain), None).problems
     assert error.field == "target.model" and "encoder-decoder" in error.rule
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "U8", "I32"])
+@pytest.mark.parametrize("files", [(), ("hf_quant_config.json",), ("quantize_config.json",)])
+def test_a_target_of_quantized_weights_is_known_by_the_weights(folder, dtype, files):
+    rename_tensors(folder, lambda name: name)
+    write_safetensors(
+        folder / "model.safetensors", {n: [8, 8] for n in tensors_of("llama")}, dtype, STORED_BYTES[dtype]
+    )
+    for file in files:
+        (folder / file).write_text('{"quantization": {"quant_algo": "FP8"}}')
+    small = {"sampling": {"answer": {"max_tokens": 256}}}
+    source, target = {"name": "s", "model": str(folder), **small}, {"name": "t", "model": str(folder), **small}
+    plain = {"run_dir": f"{folder}-run", "sources": [source], "target": target}
+    (error,) = preflight(parse_config(plain), [Node("here", num_cpus=64, memory_gb=64)]).problems
+    assert error.field == "target.model" and f"quantized (stored as {dtype})" in error.rule
+
+
+def test_shards_without_an_index_are_no_target(folder):
+    (folder / INDEX).unlink()
+    for i in (1, 2):
+        (folder / f"model-{i}.safetensors").rename(folder / f"model-0000{i}-of-00002.safetensors")
+    target = {"name": "t", "model": str(folder), "sampling": {"answer": {"max_tokens": 64}}}
+    plain = {"run_dir": f"{folder}-run", "sources": [{"name": "s", "model": "org/s"}], "target": target}
+    (error,) = preflight(parse_config(plain), None).problems
+    assert INDEX in error.rule and error.field == "target.model"
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    assert "of 2 files" in refused(folder)

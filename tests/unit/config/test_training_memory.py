@@ -82,6 +82,23 @@ def test_disk_holds_versions_and_two_optimizer_states_while_one_is_written():
     assert (without.optimizer, without.most) == (0, 128)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("vocab_size", "x"), ("intermediate_size", "12"), ("intermediate_size", [1, "a"]), ("head_dim", [4])),
+        *(("num_experts_per_tok", {}), ("attn_logit_softcapping", "x"), ("final_logit_softcapping", [1, 2])),
+    ],
+)
+def test_what_is_no_number_is_an_error_that_names_it(name, value):
+    with pytest.raises(ValueError, match=name):
+        layer_shape(LLAMA_8B | {name: value})
+
+
+def test_widths_that_differ_by_layer_count_as_the_widest():
+    shape = layer_shape(LLAMA_8B | {"intermediate_size": [1024, 2048]})
+    assert shape is not None and shape.mlp == 2048
+
+
 @pytest.mark.parametrize("missing", ["hidden_size", "vocab_size", "num_hidden_layers"])
 def test_what_the_configuration_does_not_say_is_not_guessed(missing):
     assert layer_shape({key: value for key, value in LLAMA_8B.items() if key != missing}) is None

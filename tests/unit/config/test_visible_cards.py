@@ -71,3 +71,27 @@ def test_a_tool_that_tells_no_uuids_does_not_hide_the_cards_that_were_named():
     plain = listed_cards("0, NVIDIA L4, 23034\n1, NVIDIA L4, 23034\n")
     assert len(visible_cards("GPU-a,GPU-b", plain)) == 2 and len(visible_cards("GPU-a,GPU-a", plain)) == 0
     assert visible_cards("0, 1", plain) == plain
+
+
+@pytest.mark.parametrize(
+    ("printed", "names", "memory"),
+    [
+        ("0, NVIDIA GB10, [N/A], GPU-a\n", ["NVIDIA GB10"], None),
+        ("0, NVIDIA A100, [Insufficient Permissions], GPU-a\n", ["NVIDIA A100"], None),
+        ("0, H100, 81559, GPU-a\n1, X, [Not Supported], GPU-b\n", ["H100", "X"], None),
+        ("WARNING: infoROM is corrupted at gpu 0000:00:1E.0\n0, A, 40536, GPU-a\n", ["A"], 42.5),
+        ("\n0, NVIDIA RTX 6000, Ada, 49140, GPU-a\n", ["NVIDIA RTX 6000, Ada"], 51.5),
+        ("0, A, 40536\n", ["A"], 42.5),
+        ("No devices were found\n", [], None),
+    ],
+)
+def test_a_line_that_cannot_be_read_hides_no_card(monkeypatch, printed, names, memory):
+    class Listed:
+        stdout = printed
+
+    assert [card.name for card in listed_cards(printed)] == names
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: Listed)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    machine = this_machine()
+    assert machine.num_gpus == len(names)
+    assert machine.gpu_memory_gb == (memory and pytest.approx(memory, abs=0.1))

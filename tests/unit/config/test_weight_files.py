@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from bohdi_ray.layout.weight_files import INDEX, WeightFilesError, weight_files
+from bohdi_ray.layout.weight_files import INDEX, WeightFilesError, index_needed, weight_files
 
 
 @pytest.fixture
@@ -66,3 +66,23 @@ def test_a_damaged_index_is_an_error(folder, index):
 def test_an_index_must_stay_in_its_folder(folder, name):
     with pytest.raises(WeightFilesError, match="outside"):
         weight_files(folder(index={"a": name}))
+
+
+@pytest.mark.parametrize("there", [SHARDS[:1], SHARDS[1:], ("model-00001-of-00003.safetensors", *SHARDS)])
+def test_without_an_index_numbered_files_must_all_be_there(folder, there):
+    with pytest.raises(WeightFilesError, match="the folder has 1"):
+        weight_files(folder(*there))
+
+
+@pytest.mark.parametrize(
+    ("there", "index", "is_found"),
+    [
+        (("model.safetensors",), None, True),
+        (SHARDS, {"a": SHARDS[0], "b": SHARDS[1]}, True),
+        (SHARDS, None, False),
+        (("model-00001-of-00001.safetensors",), None, False),
+        (("weights.safetensors",), None, False),
+    ],
+)
+def test_the_trainer_finds_one_file_or_those_of_an_index(folder, there, index, is_found):
+    assert (index_needed(folder(*there, index=index)) is None) == is_found

@@ -28,6 +28,11 @@ def test_a_choice_that_no_token_begins_is_no_likelier_than_the_least_likely_toke
     assert result["B"] <= -8.8
 
 
+def test_a_choice_that_no_token_begins_has_at_most_what_the_others_leave():
+    result = first_token_choices([("B", math.log(0.8))], ("A", "B"))
+    assert math.exp(result["A"]) == pytest.approx(0.2) and math.exp(result["B"]) == pytest.approx(0.8)
+
+
 @pytest.mark.parametrize("tokens", [[("G", -0.1)], [("zzz", -0.1)], [], [("", -0.1)]])
 def test_tokens_that_settle_nothing_give_none(tokens):
     assert first_token_choices(tokens, ("Good one", "Good two")) is None

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -172,10 +173,54 @@ def test_a_template_that_is_not_utf8_is_refused(tmp_path):
         ("What does this print?\n```python\nprint(1)\n```", "What does this print?\n```python\nprint(1)\n```"),
         ("Questions about light: why is it fast?", "Questions about light: why is it fast?"),
         ("Problems of the field are many. Why?", "Problems of the field are many. Why?"),
+        ("Which?\nA. x\nB. y\n\nCorrect answer: B", "Which?\nA. x\nB. y"),
+        ("Which?\n\n**Correct Answer:** B", "Which?"),
+        ("Which?\nThe correct answer: B", "Which?"),
+        ("Which?\nAnswer key: B", "Which?"),
+        ("Which?\n**Answer**\nB", "Which?"),
+        ("Which?\n### Answer\nB is right", "Which?"),
+        ("Which?\n\n## Solution\n\nWe see", "Which?"),
+        ("Which?\n(Answer: B)", "Which?"),
+        ("Which?\n[Answer] B", "Which?"),
+        ("Which?\n---\nFinal answer: B", "Which?"),
+        ("## Question\nWhich?\n## Answer\nB", "Which?"),
+        ("**Problem 3**\n\nWhich?\n\n**Solution**\n\nB", "Which?"),
+        ("```python\nx = 1\n```\nWhat is x?\n# Answer\n1", "```python\nx = 1\n```\nWhat is x?"),
     ],
 )
 def test_a_question_is_freed_of_its_wrapping_and_of_nothing_else(text, question):
     assert parse_question(text) == question
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Which is right?\nAnswer choices:\nA. x\nB. y",
+        "Write it.\nAnswer type: integer",
+        "Write it.\nResponse type: JSON",
+        "Write it.\nAnswer format: a number",
+        "Why?\nYour answer: ____",
+        "What is x?\nAnswer in one word.",
+        "Is it so?\nThe answer to life is 42, they say.",
+        "Is it so?\n[Answer](http://x) says no.",
+        "**Answers** differ. Why?\n**Answers** to what?",
+        "Explain.\n## Solutions of salt\nWhat dissolves?",
+        "Which conducts?\nSolution A: salt in water.\nSolution B: sugar in water.",
+        "Complete the code.\n```python\n# Solution\nx = 1\n```\nWhat does it print?",
+    ],
+)
+def test_a_question_that_speaks_of_answers_stays_whole(text):
+    assert parse_question(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["\n#" * 400_000, "\n**" * 300_000, "\n[【" * 300_000, "\n correct correct" * 50_000, "\n```" * 250_000]
+)
+def test_a_megabyte_of_headings_is_parsed_in_time(text):
+    began = time.process_time()
+    parse_question(text + "z")
+    parse_name(text + "z", 3)
+    assert time.process_time() - began < 15
 
 
 @given(st.one_of(st.text(), st.sampled_from(HOSTILE)))
@@ -208,6 +253,52 @@ def test_hostile_text_is_parsed_in_linear_time(text):
 )
 def test_a_name_is_freed_of_bullets_labels_and_quotes(text, name):
     assert parse_name(text) == name
+
+
+LISTS = {
+    "numbered": "1. Physics\n2. Chemistry\n3. Law",
+    "with words in front": "Here is a list:\n\n1. Physics\n2. Chemistry\n3. Law",
+    "in bold": "**1. Physics**\n**2. Chemistry**\n**3. Law**",
+    "numbers in bold": "**1.** Physics\n**2**. Chemistry\n**3.** Law",
+    "headings": "### 1. Physics\n### 2. Chemistry\n### 3. Law",
+    "explained": "1. **Physics**: matter\n2. Chemistry - of substances\n3. Law (of nations)",
+    "bulleted": "Sure:\n- Physics\n- **Chemistry**: of substances\n- Law",
+    "bare lines": "Broad topics:\n\nPhysics\nChemistry\nLaw",
+    "bare lines alone": "Physics\n**Chemistry**\nLaw.".rstrip("."),
+    "in a block": "```\n1. Physics\n2. Chemistry\n3. Law\n```",
+    "escaped": "1\\. Physics\n2\\. Chemistry\n3\\. Law",
+    "numbers that stay": "1. Physics\n1. Chemistry\n1. Law",
+    "circles": "① Physics\n② Chemistry\n③ Law",
+    "in any order": "3. Law\n2) Chemistry\n(1) Physics",
+}
+
+
+@pytest.mark.parametrize("text", LISTS.values(), ids=LISTS)
+def test_of_a_list_the_entry_that_was_asked_for_is_read(text):
+    assert [parse_name(text, number) for number in (2, 3)] == ["Chemistry", "Law"]
+
+
+def test_a_list_that_is_too_short_gives_its_entries_in_turn():
+    assert [parse_name("1. Physics\n2. Law", number) for number in range(1, 6)] == ["Physics", "Law"] * 2 + ["Physics"]
+    assert parse_name("7. Physics", 3) == "Physics"
+
+
+@pytest.mark.parametrize("text", ["Of course:", "Broad topics:\n", "Sure:\nThese are many, and I know few."])
+def test_a_line_that_announces_names_is_none(text):
+    assert parse_name(text) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Optics\nIt studies light", "Optics"),
+        ("Optics\n\nThis field is about light.\nIt is old.", "Optics"),
+        ("# Optics", "Optics"),
+        ("Name:\nOptics", "Optics"),
+    ],
+)
+def test_what_follows_a_single_name_is_no_list(text, name):
+    assert [parse_name(text, number) for number in (1, 2)] == [name] * 2
 
 
 @given(st.from_regex(name_regex(3, "BQ"), fullmatch=True))

@@ -372,6 +372,108 @@ DIALECTS = {
 }
 
 
+DIALECTS |= {
+    "DashScope": (
+        [
+            when(
+                has(name),
+                400,
+                openai_error(
+                    f"<400> InternalError.Algo.InvalidParameter: The parameter {name} is not supported.", code="x"
+                ),
+            )
+            for name in ("seed", "logprobs", "structured_outputs", "guided_choice", "guided_regex", "regex")
+        ]
+        + [
+            when(
+                lambda sent: sent["max_tokens"] > 2000,
+                400,
+                openai_error("<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 2000]"),
+            )
+        ],
+        {"temperature": 0.0, "top_p": 1.0, "max_tokens": 8, "response_format": ...},
+    ),
+    "servers in Rust that deny unknown fields": (
+        [
+            strict(
+                *("temperature", "top_p", "max_tokens", "logprobs", "top_logprobs"),
+                error=lambda name: (
+                    422,
+                    {
+                        "error": f"Failed to deserialize the JSON body into the target type: unknown field `{name}`, "
+                        "expected one of `model`, `messages`, `temperature`, `top_p`, `max_tokens` at line 1 column 7"
+                    },
+                ),
+            ),
+            when(
+                lambda sent: sent.get("logprobs") is True,
+                422,
+                {"error": "logprobs: invalid type: boolean `true`, expected u32 at line 1 column 50"},
+            ),
+        ],
+        {"temperature": 0.0, "top_p": 1.0, "max_tokens": 8, "logprobs": 20},
+    ),
+    "NVIDIA NIM": (
+        [
+            lambda sent: (
+                (
+                    400,
+                    {
+                        "type": "urn:inference-service:problem-details:bad-request",
+                        "title": "Bad Request",
+                        "status": 400,
+                        "detail": f"Validation: Unsupported parameter(s): `{name}`",
+                        "instance": "/v1/chat/completions",
+                    },
+                    {},
+                )
+                if (name := next((n for n in ("seed", "structured_outputs", "logprobs") if n in sent), None))
+                else None
+            )
+        ],
+        {"temperature": 0.0, "top_p": 1.0, "max_tokens": 8, "guided_choice": ["A", "B"]},
+    ),
+    "one temperature, as pydantic states it": (
+        [
+            when(
+                lambda sent: sent.get("temperature", 1) != 1,
+                422,
+                {
+                    "detail": [
+                        {
+                            "type": "literal_error",
+                            "loc": ["body", "temperature"],
+                            "msg": "Input should be 1",
+                            "input": 0,
+                            "ctx": {"expected": "1"},
+                        }
+                    ]
+                },
+            )
+        ],
+        {"top_p": 1.0, "seed": ..., "max_tokens": 8, "structured_outputs": ..., "logprobs": True, "top_logprobs": 20},
+    ),
+    "models that think with a large top_p": (
+        [
+            when(
+                lambda sent: sent.get("top_p", 1) < 0.95,
+                400,
+                openai_error(
+                    "`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled or in adaptive "
+                    "mode. Please consult our documentation at https://docs.example.org/#important-considerations"
+                ),
+            ),
+            when(lambda sent: sent.get("temperature", 1) != 1, 400, openai_error("temperature can only be 1")),
+        ],
+        {"seed": ..., "max_tokens": 8, "structured_outputs": ..., "logprobs": True, "top_logprobs": 20},
+    ),
+    "speculative decoding": (
+        [when(has("logprobs"), 400, openai_error("logprobs is incompatible with speculative decoding"))],
+        {"temperature": 0.0, "top_p": 1.0, "seed": ..., "max_tokens": 8, "structured_outputs": ...},
+    ),
+}
+
+
 @pytest.mark.parametrize("name", DIALECTS)
 def test_what_a_dialect_refuses_is_learned_in_the_health_check_and_every_request_is_served(server, name):
     rules, label = DIALECTS[name]
@@ -521,6 +623,36 @@ def test_a_longest_answer_that_a_server_states_is_kept_to(server):
     server.rules = [when(lambda sent: sent["max_tokens"] > 1024, 400, openai_error(message, "max_tokens"))]
     server.ask(request(sampling=SamplingSpec(0.7, 0.8, 4096, 5)))
     assert server.requests[-1]["max_tokens"] == 1024
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        openai_error(
+            "`max_tokens` must be less than or equal to `2048`, the maximum value for `max_tokens` is less than the "
+            "`context_window` for this model",
+            "max_tokens",
+        ),
+        {"message": "Malformed input request: #/max_tokens: 4096 is not less or equal to 2048, please reformat it."},
+        {"message": "The maximum tokens you requested exceeds the model limit of 2048. Try again with a lower value."},
+        [
+            {
+                "error": {
+                    "code": 400,
+                    "message": "it has a maxOutputTokens value of 4096 but the supported range is from 1 ",
+                }
+            }
+        ],
+    ],
+)
+def test_the_health_check_keeps_to_a_longest_answer_and_so_do_all_after_it(server, body):
+    if isinstance(body, list):
+        body[0]["error"]["message"] += "(inclusive) to 2049 (exclusive). Update the value and try again."
+    server.rules = [when(lambda sent: sent["max_tokens"] > 2048, 400, body)]
+    done, stats = server.ask_all(request(sampling=SamplingSpec(0.7, 0.8, 4096, 5)), ping=True)
+    assert done["a"].text == "fine" and server.requests[-1]["max_tokens"] == 2048
+    assert sum(sent["max_tokens"] > 2048 for sent in server.requests) == 1
+    assert any("2048 tokens at most" in text for text in stats.learned)
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_a_system_prompt_is_folded_where_the_server_has_no_system_role(server):
     assert server.requests[-1]["messages"] == [{"role": "user", "content": "Be brief.\n\nWhy?"}]
 
 
-@pytest.mark.parametrize("text", ["None of them.", "A better one is B"])
+@pytest.mark.parametrize("text", ["None of them.", "A better one is out there."])
 def test_an_answer_that_names_no_single_label_has_no_log_probabilities(server, text):
     server.default = (200, reply(text), {})
     done, _ = ask(server, request(choices=("A", "B")))

@@ -7,7 +7,9 @@ import math
 import pytest
 from openai_server import helpful, logprobs, reply, request, serving
 
+from bohdi_ray.engines.choices import UNLIKELY
 from bohdi_ray.engines.openai.capabilities import FIRST_ROOM, LAST_ROOM
+from bohdi_ray.engines.openai.probes import LABEL
 from bohdi_ray.engines.openai.replies import alternatives, completion_of, read
 from bohdi_ray.errors import RemoteFailed, RequestRefused
 from bohdi_ray.records import Completion, SamplingSpec
@@ -28,20 +30,46 @@ def done_with(content, **fields):
 
 
 @pytest.mark.parametrize(
-    "reason", ["stop", "eos", "eos_token", "stop_sequence", "end_turn", "STOP", "FinishReason.STOP", None, ""]
+    "reason",
+    [
+        *("stop", "eos", "eos_token", "stop_sequence", "end_turn", "STOP", "FinishReason.STOP", None, ""),
+        *("end_of_text", "endoftext", "eot", "end_of_turn", "endTurn", "end-turn", "eos-token", "eos_token_id", "null"),
+        *("stopped", "stop:eos", "FINISH_REASON_STOP", "COMPLETED", {"type": "stop"}),
+    ],
 )
 def test_an_answer_that_the_model_ended_is_one(reason):
     done = done_with("fine", finish=reason)
     assert (done.text, done.finish_reason, done.error) == ("fine", "stop", None)
 
 
-@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "model_length", "token_limit"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("length", "max_tokens", "MAX_TOKENS", "model_length", "token_limit", "max-tokens", "maxTokens", "time_limit"),
+        *("FINISH_REASON_MAX_TOKENS", "context_window_exceeded", {"type": "length", "length": 16}),
+    ],
+)
 def test_an_answer_that_ran_out_of_room_is_truncated(reason):
     assert done_with("fine", finish=reason).finish_reason == "length"
 
 
 @pytest.mark.parametrize(
-    "reason", ["content_filter", "SAFETY", "RECITATION", "refusal", "tool_calls", "function_call", "other", 7]
+    "reason",
+    [
+        *(
+            "content_filter",
+            "SAFETY",
+            "RECITATION",
+            "refusal",
+            "tool_calls",
+            "function_call",
+            "other",
+            7,
+            False,
+            ["stop"],
+        ),
+        *("contentFilter", "content-filter", "ERROR_TOXIC", "FINISH_REASON_UNSPECIFIED", {"type": "safety"}, {"a": 1}),
+    ],
 )
 def test_an_answer_that_was_withheld_is_none(reason):
     done = done_with("half of it", finish=reason)
@@ -49,13 +77,14 @@ def test_an_answer_that_was_withheld_is_none(reason):
 
 
 def test_without_text_and_reason_there_is_no_answer():
-    assert isinstance(done_with(None, finish=None).error, RequestRefused)
+    for reason in (None, "null"):
+        assert isinstance(done_with(None, finish=reason).error, RequestRefused)
     declined = done_with(None, refusal="I cannot help with that.")
     assert isinstance(declined.error, RequestRefused) and "cannot help" in str(declined.error)
 
 
 def test_an_answer_that_is_broken_off_is_asked_for_again(server):
-    for reason in ("error", "network_error", "insufficient_system_resource", "abort"):
+    for reason in ("error", "network_error", "insufficient_system_resource", "abort", "serverError", "CANCELLED"):
         server.queued = [(200, reply("hal", finish=reason), {})]
         assert server.ask(request())["a"].text == "fine"
 
@@ -80,6 +109,8 @@ PARTS = [
     ([{"type": "reasoning", "text": "hm"}, {"type": "output_text", "text": "four"}], "four", "hm"),
     ([{"type": "reference", "reference_ids": [1]}, {"text": "four"}, None, 7, {"type": "image_url"}], "four", ""),
     ({"type": "text", "text": "four"}, "four", ""),
+    ([{"type": "text", "text": {"value": "four", "annotations": []}}], "four", ""),
+    ([{"type": "text", "value": "four"}], "four", ""),
     ([], "", ""),
 ]
 
@@ -122,6 +153,12 @@ CUT = {"completion_tokens": 8, "completion_tokens_details": {"reasoning_tokens":
         reply(None, finish="length", usage=CUT),
         reply("", finish="MAX_TOKENS", usage={"completion_tokens": 8, "reasoning_tokens": 8}),
         reply("<think>Well, A is", finish="length"),
+        reply("", finish="length", usage={"completion_tokens": 8}),
+        reply(None, finish="length", usage={"completion_tokens": 8, "completion_tokens_details": None}),
+        {
+            "choices": [{"index": 0, "finish_reason": "length", "message": {"role": "assistant"}}],
+            "usage": {"prompt_tokens": 40, "completion_tokens": 0, "total_tokens": 48},
+        },
         {"error": {"message": "Could not finish the message because max_tokens or model output limit was reached."}},
     ],
 )
@@ -198,6 +235,47 @@ def test_log_probabilities_in_the_lists_of_older_servers_are_read():
     assert alternatives({"tokens": [], "content": []}, "B") == alternatives(None, "B") == alternatives(7, "B") == []
 
 
+IN_FRONT = [("A", -4.0), ("I", -5.0)]  # other beginnings of the reply than the one that was chosen
+BEGUN = [("B", -0.01), ("A", -4.6)]
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ("**", "B", "**"),
+        ("(", "B", ")"),
+        ("Option", " B"),
+        ("Answer", " B"),
+        ("Answer", ":", " B"),
+        ("Answer", ":", " ", "B"),
+        ('"', "B", '"'),
+        ("答案", "B"),
+        ("\\", "boxed", "{", "B", "}"),
+        ("\n", "B"),
+        ("A", " is", " wrong", ".", "\n\n", "B"),
+        ("B", "<|END_OF_TURN_B|>"),
+        ("Ｂ",),
+    ],
+)
+def test_probabilities_are_those_of_the_token_that_begins_the_label(tokens):
+    place = max(i for i, token in enumerate(tokens) if token.strip() in ("B", "Ｂ"))
+    positions = [[(token, -0.05), *(BEGUN if i == place else IN_FRONT)] for i, token in enumerate(tokens)]
+    positions[place] = [(tokens[place], -0.01), ("A", -4.6)]
+    body = reply("".join(token for token in tokens if not token.startswith("<|")).lstrip("\n"))
+    body["choices"][0]["logprobs"] = logprobs(*positions)
+    done = completion_of(body, request(choices=("A", "B")), Completion("a", "far", 0))
+    assert done.text == "B" and done.choice_logprobs["A"] == pytest.approx(-4.6, abs=0.01)
+
+
+@pytest.mark.parametrize("tokens", [("Answer: B",), ("答案B",), ("Option", " C"), ("\ufffd", "\ufffd")])
+def test_a_label_whose_token_is_not_known_is_certain(tokens):
+    text = tokens[0] if tokens[0].endswith("B") else "Option B"
+    body = reply(text)
+    body["choices"][0]["logprobs"] = logprobs(*([(token, -0.05), ("A", -0.1)] for token in tokens))
+    done = completion_of(body, request(choices=("A", "B")), Completion("a", "far", 0))
+    assert done.text == "B" and done.choice_logprobs["A"] == UNLIKELY
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -209,6 +287,16 @@ def test_log_probabilities_in_the_lists_of_older_servers_are_read():
         [{"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}],
         {"success": False, "message": "temporarily unavailable, try again later"},
         {"detail": "Internal server error"},
+        *(
+            {
+                "choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": reason}],
+                "error": {"code": 503, "message": "overloaded, try again"},
+            }
+            for content in ("", None, [])
+            for reason in ("stop", None)
+        ),
+        {"statusCode": 429, "message": "slow down"},
+        {"Message": "Too many requests"},
     ],
 )
 def test_a_passing_error_in_an_http_200_is_tried_again(server, body):
@@ -271,3 +359,23 @@ def test_the_health_check_passes_with_a_model_that_reasons(server):
     server.default = reasons
     _, stats = server.ask_all(ping=True)
     assert any("2048 tokens more" in text for text in stats.learned)
+
+
+@pytest.mark.parametrize("message", [{"role": "assistant"}, {"role": "assistant", "content": ""}])
+def test_the_health_check_passes_with_a_model_that_hides_its_reasoning_and_labels_are_read_after_it(server, message):
+    def hides(sent):
+        if sent["max_tokens"] < 500:
+            usage = {"prompt_tokens": 40, "completion_tokens": 0, "total_tokens": 40 + sent["max_tokens"]}
+            return 200, {"choices": [{"finish_reason": "length", "message": message}], "usage": usage}, {}
+        return helpful(sent)
+
+    server.default = hides
+    asked = request("a", prompt=LABEL, choices=("A", "B"), sampling=LABEL_SPEC)
+    done, stats = server.ask_all(asked, ping=True)
+    assert done["a"].text == "A" and done["a"].choice_logprobs is not None
+    assert not any("empty" in text or "names no label" in text for text in stats.learned)
+
+
+def test_an_answer_with_text_counts_though_an_error_stands_beside_it(server):
+    server.queued = [(200, {**reply("four"), "error": {"message": "a later failure"}}, {})]
+    assert server.ask(request())["a"].text == "four"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bohdi_ray.engines.families.targets import as_published, target_error, text_tower_of
+from bohdi_ray.engines.families.targets import as_published, stored_fault, target_error, text_tower_of
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,10 @@ from bohdi_ray.engines.families.targets import as_published, target_error, text_
         ({"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}, r"quantized \(gptq\)"),
         ({"model_type": "llama", "quantization_config": {}}, "quantized"),
         ({"model_type": "mistral3", "text_config": {}, "quantization_config": {"quant_method": "fp8"}}, "fp8"),
+        ({"model_type": "mistral3", "text_config": {"quantization_config": {"quant_method": "fp8"}}}, "fp8"),
+        ({"model_type": "llama", "compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        ({"model_type": "internlm2"}, "does not know its model_type 'internlm2'"),
+        ({"model_type": "made_up", "auto_map": {"AutoConfig": "x.X"}}, "code that its publisher wrote"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_by_name(config, words):
@@ -52,3 +56,9 @@ def test_a_targets_engines_get_the_language_model_of_a_wrapper():
     assert as_published({"model_type": "gemma3", "text_config": {}}) == {"model_type": "gemma3_text"}
     plain = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
     assert as_published(plain) == plain
+
+
+def test_weights_tell_where_config_json_does_not():
+    assert stored_fault({}, None) is None and "F8_E4M3" in str(stored_fault({}, "F8_E4M3"))
+    mxfp4 = {"quantization_config": {"quant_method": "mxfp4"}}
+    assert stored_fault(mxfp4, "U8") is None, "it is read as plain numbers"

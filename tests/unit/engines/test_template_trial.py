@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bohdi_ray.engines.folder_template import FolderTemplate, render_of, template_of
-from bohdi_ray.engines.template_trial import ChatShape, shape_of, trial
+from bohdi_ray.engines.template_trial import ARRANGEMENTS, ChatShape, shape_of, trial
 from bohdi_ray.errors import ConfigError
 
 PLAIN = (
@@ -67,6 +67,30 @@ def test_a_template_is_asked_in_the_way_that_lets_text_through(template, shape):
     assert found.shape == shape and "Be brief." in found.prompt
     text = render(shape.messages("Be brief.", "Why?"), add_generation_prompt=True)
     assert "Why?" in text and "Be brief." in text and "'text'" not in text
+
+
+@pytest.mark.parametrize("roles", ARRANGEMENTS)
+def test_every_set_of_roles_may_want_parts(roles):
+    wants = ", ".join(f"'{role}'" for role in sorted(roles))
+    template = (
+        f"{{% for m in messages %}}<{{{{ m.role }}}}>{{% if m.role in [{wants}] %}}{{% for part in m.content %}}"
+        "{{ part.text }}{% endfor %}{% else %}{{ m.content }}{% endif %}<end>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    found = trial(renderer(template), "Be brief.", is_target=True)
+    assert found.is_stable and found.shape.parts - {"system"} == roles - {"system"}
+
+
+def test_all_sets_of_roles_are_tried():
+    assert len(set(ARRANGEMENTS)) == len(ARRANGEMENTS) == 2**3
+
+
+def test_a_template_that_demands_a_system_turn_is_tried_with_one():
+    demands = "{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}" + PLAIN
+    found = trial(renderer(demands), "Be brief.", is_target=True)
+    assert found.shape == ChatShape() and found.is_stable
+    with pytest.raises(ConfigError, match="system first"):
+        trial(renderer(demands), None)
 
 
 @pytest.mark.parametrize(

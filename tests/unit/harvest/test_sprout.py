@@ -162,3 +162,28 @@ def test_an_engine_failure_is_raised(make_plan, error):
     models.queue_completion(raises=error)
     with pytest.raises(type(error)):
         run(request_at(), models, make_plan())
+
+
+def test_a_list_gives_every_proposal_its_own_entry_whatever_the_election(make_plan):
+    text = "Here is a list:\n1. Physics\n2. Chemistry\n3. Biology\n4. Law\n5. Music"
+    for election in (0, 1):
+        models = ScriptedModels(sources=("alpha", "beta"))
+        models.queue_completion(role="sprout", times=10, text=text)
+        proposals = run(request_at(election=election), models, make_plan())
+        assert proposals.names == ("Physics", "Chemistry", "Biology", "Law", "Music") * 2
+
+
+def test_a_proposal_that_fails_does_not_move_the_others_to_its_entry(make_plan):
+    models = ScriptedModels(sources=("alpha",))
+    models.queue_completion(role="sprout", error=PromptTooLong("alpha", 9, 8))
+    models.queue_completion(role="sprout", times=2, text="1. Physics\n2. Chemistry\n3. Biology")
+    proposals = run(request_at(), models, make_plan(sprout={"proposals_per_source": 3}))
+    assert proposals.names == ("Chemistry", "Biology")
+
+
+def test_the_entry_that_the_token_limit_cut_is_no_name(make_plan):
+    models = ScriptedModels(sources=("alpha",))
+    models.queue_completion(role="sprout", times=2, text="1. Physics\n2. Chem", finish_reason="length")
+    models.queue_completion(role="sprout", text="3. Biology", finish_reason="length")
+    proposals = run(request_at(), models, make_plan(sprout={"proposals_per_source": 3}))
+    assert proposals.names == ("Physics", "Physics", "Biology")

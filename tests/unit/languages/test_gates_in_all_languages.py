@@ -58,59 +58,146 @@ REFUSALS = {
         "Es tut mir leid, aber ich kann Ihnen dabei nicht helfen.",
         "Ich kann diese Anfrage leider nicht beantworten.",
         "Als KI-Sprachmodell kann ich keine persönlichen Ratschläge geben.",
+        "Als KI habe ich keinen Zugriff auf diese Daten.",
+        "Als KI-Modell kann ich dazu leider nichts sagen.",
+        "Entschuldigung, ich kann Ihnen dabei nicht behilflich sein.",
+        "Das kann ich leider nicht beantworten.",
     ],
     "French": [
         "Je suis désolé, mais je ne peux pas vous aider.",
         "Désolée, je ne peux pas répondre à cette question.",
         "En tant qu'IA, je ne peux pas fournir de conseils médicaux.",
+        "Désolé, je ne peux pas traiter cette demande.",
+        "Il m'est impossible de répondre à cette question.",
     ],
     "Spanish": [
         "Lo siento, pero no puedo ayudarte con eso.",
         "Lo siento, no puedo responder a esa pregunta.",
         "Como modelo de lenguaje, no puedo proporcionar esa información.",
+        "Lo siento, no tengo acceso a esa información.",
+        "Lo siento, pero no puedo continuar con esta conversación.",
     ],
-    "Portuguese": ["Desculpe, mas não posso ajudar com isso.", "Sinto muito, não posso responder a essa pergunta."],
-    "Italian": ["Mi dispiace, ma non posso aiutarti.", "Purtroppo non posso rispondere a questa domanda."],
+    "Portuguese": [
+        "Desculpe, mas não posso ajudar com isso.",
+        "Sinto muito, não posso responder a essa pergunta.",
+        "Desculpe, não consigo processar esse pedido.",
+    ],
+    "Italian": [
+        "Mi dispiace, ma non posso aiutarti.",
+        "Purtroppo non posso rispondere a questa domanda.",
+        "Mi spiace, ma non posso procedere con questa richiesta.",
+    ],
     "Dutch": ["Het spijt me, maar ik kan je daar niet mee helpen.", "Sorry, ik kan deze vraag niet beantwoorden."],
-    "Polish": ["Przepraszam, ale nie mogę w tym pomóc.", "Niestety nie mogę odpowiedzieć na to pytanie."],
-    "Russian": ["Извините, но я не могу помочь с этим.", "К сожалению, я не могу ответить на этот вопрос."],
+    "Polish": [
+        "Przepraszam, ale nie mogę w tym pomóc.",
+        "Niestety nie mogę odpowiedzieć na to pytanie.",
+        "Przepraszam, nie mogę tego zrobić.",
+    ],
+    "Russian": [
+        "Извините, но я не могу помочь с этим.",
+        "К сожалению, я не могу ответить на этот вопрос.",
+        "Как языковая модель, я не могу давать медицинские советы.",
+        "Извините, но я не могу продолжить этот разговор.",
+        "Здравствуйте! К сожалению, я не могу помочь с этим.",
+    ],
     "Ukrainian": ["Вибачте, але я не можу допомогти з цим.", "На жаль, я не можу відповісти на це запитання."],
     "Greek": ["Λυπάμαι, αλλά δεν μπορώ να βοηθήσω με αυτό."],
-    "Turkish": ["Üzgünüm, ancak bu konuda yardımcı olamam.", "Maalesef bu soruya cevap veremem."],
+    "Turkish": [
+        "Üzgünüm, ancak bu konuda yardımcı olamam.",
+        "Maalesef bu soruya cevap veremem.",
+        "Üzgünüm, bu görevi üstlenemem.",
+        "Bu isteği yerine getiremem.",
+    ],
     "Vietnamese": [
         "Xin lỗi, nhưng tôi không thể giúp bạn việc này.",
         "Tôi rất tiếc, tôi không thể trả lời câu hỏi này.",
+        "Xin lỗi, mình không thể làm theo yêu cầu này.",
     ],
     "Indonesian": [
         "Maaf, saya tidak dapat membantu dengan hal itu.",
         "Maaf, tapi saya tidak bisa menjawab pertanyaan ini.",
+        "Maaf, aku tidak bisa melanjutkan percakapan ini.",
     ],
     "Arabic": ["عذراً، لا أستطيع مساعدتك في ذلك.", "آسف، لكن لا يمكنني الإجابة على هذا السؤال."],
     "Hebrew": ["מצטער, אבל אני לא יכול לעזור בזה.", "לצערי איני יכולה לענות על השאלה הזאת."],
-    "Hindi": ["माफ़ करें, मैं इसमें आपकी मदद नहीं कर सकता।", "मुझे खेद है, लेकिन मैं इस प्रश्न का उत्तर नहीं दे सकता।"],
-    "Thai": ["ขออภัยครับ ผมไม่สามารถช่วยเรื่องนี้ได้", "ขอโทษค่ะ ไม่สามารถตอบคำถามนี้ได้"],
+    "Hindi": [
+        "माफ़ करें, मैं इसमें आपकी मदद नहीं कर सकता।",
+        "मुझे खेद है, लेकिन मैं इस प्रश्न का उत्तर नहीं दे सकता।",
+        "माफ़ कीजिए, मैं इसमें मदद नहीं कर सकता।",
+        "माफ कीजिये, मैं यह नहीं बता सकती।",
+        "सॉरी, मैं इसमें मदद नहीं कर सकता।",
+        "एक एआई के रूप में, मैं चिकित्सा सलाह नहीं दे सकता।",
+        "मैं इस अनुरोध को पूरा नहीं कर सकता।",
+    ],
+    "Thai": [
+        "ขออภัยครับ ผมไม่สามารถช่วยเรื่องนี้ได้",
+        "ขอโทษค่ะ ไม่สามารถตอบคำถามนี้ได้",
+        "ขอโทษครับ ผมช่วยเรื่องนี้ไม่ได้",
+        "สวัสดีค่ะ ขออภัยค่ะ ดิฉันไม่สามารถพูดคุยเรื่องนี้ได้",
+    ],
     "Chinese": [
         "很抱歉，我无法回答这个问题。",
         "对不起，我不能提供这方面的帮助。",
         "作为一个人工智能语言模型，我无法提供医疗建议。",
         "我无法协助您完成此请求。",
+        "您好，我无法给到相关内容。",
+        "你好，这个问题我暂时无法回答，让我们换个话题再聊聊吧。",
+        "对不起，我还没有学会如何回答这个问题。",
+        "抱歉，我无法就此话题发表意见。",
+        "抱歉，我沒有辦法幫您。",
     ],
-    "Japanese": ["申し訳ありませんが、そのご質問にはお答えできません。", "すみませんが、お手伝いできません。"],
-    "Korean": ["죄송하지만, 그 요청에는 도움을 드릴 수 없습니다.", "죄송합니다. 이 질문에는 답변할 수 없습니다."],
+    "Japanese": [
+        "申し訳ありませんが、そのご質問にはお答えできません。",
+        "すみませんが、お手伝いできません。",
+        "申し訳ありませんが、その要求に応じることはできません。",
+        "すみませんが、その質問には答えられません。",
+        "申し訳ありませんが、お力になれません。",
+        "その質問にはお答えできません。",
+    ],
+    "Korean": [
+        "죄송하지만, 그 요청에는 도움을 드릴 수 없습니다.",
+        "죄송합니다. 이 질문에는 답변할 수 없습니다.",
+        "죄송하지만 그 요청을 들어드릴 수 없습니다.",
+        "죄송합니다. 해당 요청에 응할 수 없습니다.",
+        "안녕하세요. 그 부분은 도와드릴 수 없습니다.",
+    ],
 }
 NO_REFUSALS = {
     "German": [
         "Leider ist die Lösung nicht eindeutig: die Gleichung hat zwei Nullstellen.",
         "Es tut mir leid, aber ich kann das nicht genau beantworten, aber hier ist eine Schätzung: etwa 40.000.",
+        "Leider kann man die Gleichung nicht geschlossen lösen.",
+        "Als KI-Forscher beginnt man mit den Daten und prüft sie zuerst.",
+        "Leider kann ich Ihnen keinen kürzeren Beweis zeigen als diesen. Man nehme an, es gäbe nur "
+        "endlich viele Primzahlen, und bilde ihr Produkt plus eins: Keine von ihnen teilt es, also gibt es noch eine, "
+        "im Widerspruch zur Annahme.",
     ],
-    "French": ["Malheureusement, l'intégrale n'a pas de forme close.", "Je ne peux pas m'empêcher d'admirer Newton."],
+    "French": [
+        "Malheureusement, l'intégrale n'a pas de forme close.",
+        "Je ne peux pas m'empêcher d'admirer Newton.",
+        "Désolé, mais je ne suis pas d'accord : la série diverge.",
+    ],
     "Spanish": ["Lo siento por tu planta. Riégala menos y ponla a la sombra."],
     "Russian": ["К сожалению, интеграл не выражается в элементарных функциях."],
     "Arabic": ["للأسف لا يوجد حل مغلق لهذا التكامل."],
-    "Chinese": ["经典力学无法回答这个问题，而量子力学给出了答案。", "很遗憾，这个积分没有初等函数形式的解。"],
-    "Japanese": ["この現象は古典物理学では説明できません。", "残念ながら、この積分は初等関数では表せません。"],
-    "Korean": ["고전 역학으로는 이 질문에 답변할 수 없습니다. 양자 역학이 필요합니다."],
-    "Hindi": ["दुर्भाग्य से इस समाकल का कोई बंद रूप नहीं है।"],
+    "Chinese": [
+        "经典力学无法回答这个问题，而量子力学给出了答案。",
+        "很遗憾，这个积分没有初等函数形式的解。",
+        "很遗憾，这个积分不能用初等函数表示。",
+        "你好，世界！这是一个简单的程序，它会输出一行文字。",
+        "抱歉，上面的计算有一个错误：正确的结果是三。",
+    ],
+    "Japanese": [
+        "この現象は古典物理学では説明できません。",
+        "残念ながら、この積分は初等関数では表せません。",
+        "残念ながら、この積分は初等関数では表すことができません。",
+        "残念ながら、この方程式の厳密な答えは得られません。",
+    ],
+    "Korean": [
+        "고전 역학으로는 이 질문에 답변할 수 없습니다. 양자 역학이 필요합니다.",
+        "안타깝게도 이 적분은 초등함수로 나타낼 수 없습니다.",
+    ],
+    "Hindi": ["दुर्भाग्य से इस समाकल का कोई बंद रूप नहीं है।", "दुर्भाग्य से यह समीकरण हल नहीं किया जा सकता।"],
 }
 
 
@@ -155,6 +242,11 @@ def test_a_person_who_asks_for_help_is_no_refusal_whatever_the_question_mark(que
         ("คำถาม: ทำไมท้องฟ้าเป็นสีฟ้า\nคำตอบ: การกระเจิง", "ทำไมท้องฟ้าเป็นสีฟ้า"),
         ("Câu hỏi: Vì sao bầu trời xanh?\nĐáp án: Tán xạ.", "Vì sao bầu trời xanh?"),
         ("问题很多：为什么天空是蓝色的？", "问题很多：为什么天空是蓝色的？"),
+        ("【题目】光是什么？\n【解答】是波。", "光是什么？"),
+        ("[문제 2] 빛은 무엇인가요?\n[정답] B", "빛은 무엇인가요?"),
+        ("下列哪项？\nA. 甲\nB. 乙\n【答案】B\n【解析】因为", "下列哪项？\nA. 甲\nB. 乙"),
+        ("下列哪项？\n答案选项：A、B", "下列哪项？\n答案选项：A、B"),
+        ("为什么？\n答案不唯一时怎么办？", "为什么？\n答案不唯一时怎么办？"),
     ],
 )
 def test_a_question_is_freed_of_headings_and_quotes_in_many_languages(text, question):
@@ -201,3 +293,53 @@ def test_long_texts_of_other_scripts_are_judged_in_time(text):
     answer_problem(text, "stop", 30)
     parse_question(text)
     assert time.process_time() - began < 15
+
+
+OWN_ANSWERS = [
+    *(
+        "正确答案：B",
+        "**正确答案：B**",
+        "标准答案：是波",
+        "標準答案：是波",
+        "参考答案：是波",
+        "答案解析：B",
+        "解析：是波",
+    ),
+    *("(答案：B)", "（答案：B）", "【答案】B", "【解答】波", "【正解】B", "模範解答：波", "【答え】\n波", "[정답] B"),
+    *("【정답】 B", "(정답: B)", "모범 답안: B", "정답 및 해설: B", "Richtige Antwort: B", "Musterlösung: B"),
+    *("## Lösung\n\nB", "Réponse correcte : B", "Bonne réponse : B", "**Réponse**\nB", "Respuesta correcta: B"),
+    *("Resposta correta: B", "Risposta corretta: B", "Juiste antwoord: B", "Правильный ответ: B", "Верный ответ: B"),
+    *("### Ответ\nB", "Правильна відповідь: B", "Poprawna odpowiedź: B", "Prawidłowa odpowiedź: B"),
+    *("Σωστή απάντηση: B", "Doğru cevap: B", "Cevap anahtarı: B", "Đáp án đúng: B", "Jawaban yang benar: B"),
+    *("الإجابة الصحيحة: B", "الجواب الصحيح: ب", "پاسخ صحیح: ب", "תשובה נכונה: B", "सही उत्तर: B", "คำตอบที่ถูกต้อง: B"),
+]
+
+
+@pytest.mark.parametrize("own", OWN_ANSWERS)
+def test_the_authors_own_answer_goes_under_whatever_heading(own):
+    assert parse_question(f"?: 1\n\n{own}") == "?: 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("以下是二十个主题：\n\n1. 物理学\n2. 化学", "物理学"),
+        ("当然可以：\n1. 物理学", "物理学"),
+        ("二十个主题\n一、物理学", "物理学"),
+        ("以下に二十の主題を挙げます：\n1. 物理学", "物理学"),
+        ("以下の通りです。\n1. 物理学", "物理学"),
+        ("นี่คือหัวข้อยี่สิบหัวข้อ:\n๑. ฟิสิกส์", "ฟิสิกส์"),
+        ("Вот двадцать тем:\n1. Физика", "Физика"),
+        ("주제 목록:\n1) 물리학", "물리학"),
+        ("فيما يلي القائمة:\n1- الفيزياء", "الفيزياء"),
+        ("निम्नलिखित विषय हैं:\n१. भौतिकी", "भौतिकी"),
+        ("主题列表：\n- 光学\n- 声学", "光学"),
+        ("好的：\n光学\n声学", "光学"),
+        ("当然可以：", ""),
+        ("1. 量子力学：研究微观粒子", "量子力学"),
+        ("1. 量子力学（Quantum Mechanics）", "量子力学"),
+        ("1. 인공지능(AI)", "인공지능"),
+    ],
+)
+def test_words_around_a_list_of_names_are_no_name_in_any_language(text, name):
+    assert parse_name(text) == name

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bohdi_ray.engines.choices import UNLIKELY, labelled
 from bohdi_ray.engines.prompts import LABELS, parse_label
 from bohdi_ray.harvest.judge import label_logprobs
-from bohdi_ray.languages.labels import label_of
+from bohdi_ray.languages.labels import find_label, label_of
 from bohdi_ray.records import Completion
 
 FOUR = LABELS[:4]
@@ -172,6 +172,170 @@ NOT_NAMED = [
     "\u200b",
     "\x00",
 ]
+# Statements that used to be taken for lists, for there is a label in the next line.
+BEFORE_ANOTHER_STATEMENT = [
+    "B\n\nAnswer A is wrong.",
+    "Answer: B\n\nAnswer A is less accurate.",
+    "\\boxed{B}\n\nAnswer A is wrong",
+    "[[B]]\n\nAnswer A is wrong",
+    "B\nA is wrong.",
+    "Antwort: B\n\nAntwort A ist falsch.",
+    "Ответ: B\n\nОтвет A неверный.",
+    "B\n\n- Answer A: wrong\n- Answer B: right",
+    "答案：B\n\nA错误",
+    "B\n\nA 的回答有误",
+]
+# Beside the answer the worst one, the second, or one that is denied.
+BESIDE_ITS_OPPOSITE = [
+    "Best answer: B\nWorst answer: A",
+    "最佳答案：B\n最差答案：A",
+    "正确答案是B，错误答案是A",
+    "Лучший ответ: B. Худший ответ: A.",
+    "Best answer: B, second best answer: A",
+    "The worst is A; the best is B",
+    "Worst: A. Best: B.",
+    '{"worst": "A", "best": "B"}',
+    "B, not A.",
+    "不选A，选B",
+    "选A的话不够全面，选B更好",
+    "The first option is A. The best answer is B",
+]
+# Plain answers in many languages.
+PLAIN_B = [
+    "I'd choose B.",
+    "B is more accurate than A.",
+    "Answer B is the most accurate and complete.",
+    "A is wrong. B is right.",
+    "Correct option: B",
+    "Choose B",
+    "<|begin_of_box|>B<|end_of_box|>",
+    "✅ B",
+    '{"label":"B"}',
+    '{"letter":"B"}',
+    '{"best":"B"}',
+    '{"result":"B"}',
+    "最佳选项是B",
+    "故选：B",
+    "B更准确",
+    "B优于A",
+    "B比A好",
+    "获胜者是B",
+    "Bが最適です。",
+    "Bが正解です",
+    "BはAより優れている",
+    "Letra B",
+    "La opción correcta es B",
+    "A melhor resposta é a B.",
+    "Die richtige Antwort lautet: B",
+    "Ich entscheide mich für B.",
+    "Правильный вариант: B",
+    "En iyi cevap B'dir.",
+    "Đáp án đúng là B",
+    "أختار B",
+    "بهترین پاسخ B است",
+    "Svar: B",
+    "Răspuns: B",
+    "Válasz: B",
+    "Vastaus: B",
+    "সঠিক উত্তর: B",
+    "I’d go with answer B.",
+    "The best answer would be B.",
+    '```json\n{"choice": "Answer B"}\n```',
+    '{"explanation": "A is wrong", "answer": "B"}',
+    '{"reason":"A","answer":"B"}',
+    "Therefore, B.",
+    "\\boxed{\\textit{B}}",
+    "B because it is right",
+    "B 🏆",
+    "B胜出",
+    "결론: B",
+    "La réponse B est la meilleure.",
+    "La meilleure réponse est l'option B",
+    "A resposta B é a melhor.",
+    "Лучший ответ — B.",
+    "B лучше A",
+    "Je choisis la réponse B.",
+    "Jawaban yang benar adalah B",
+    "התשובה הנכונה היא B",
+    "सही उत्तर B है।",
+    "The best answer is B, a clear one",
+]
+# Of the worst, of another, denied, supposed, asked, one of several, or a mark.
+TURNED_ROUND = [
+    "The wrong answer is A.",
+    "Die schlechteste Antwort ist A.",
+    "La peor respuesta es A",
+    "最悪の回答はAです",
+    "答えはAかBです",
+    "정답은 A 또는 B입니다",
+    "我不选A",
+    "不应选A",
+    "选A是错误的",
+    "答案：A和B一样好",
+    "सही उत्तर A नहीं है।",
+    "คำตอบ A ไม่ถูกต้อง",
+    "Answer A, while concise, is wrong.",
+    "Answer A: has errors.",
+    "A: 7/10, B: 9/10",
+    "The worst answer is A.",
+    "Worst answer: A",
+    "Worst: A",
+    "La pire réponse est A",
+    "最差答案：A",
+    "错误答案：A",
+    "Худший ответ: A.",
+    "The second-best answer is A.",
+    "The first option is A.",
+    "If I choose A, I lose completeness.",
+    "It is not true that A is better",
+    "A is the winner? No.",
+    "Is the answer B?",
+    "I don't choose A.",
+    "不选A",
+    "不要选A",
+    "如果选A，就错了",
+    "选A还是选B？",
+    "正解はAではありません",
+    "答えはAだと思わない",
+    "Aが優れているとは言えない",
+    "Aが良くない",
+    "정답은 A가 아닙니다",
+    "A가 더 좋지 않습니다",
+    "답은 A와 B",
+    "الإجابة ليست A",
+    "الجواب ليس A.",
+    "התשובה היא לא A.",
+    "پاسخ A نیست",
+    "पहला उत्तर A नहीं है",
+    "คำตอบคือ A หรือ B",
+    "Cevap A değil",
+    "A daha iyi değil",
+    "Ответ A, хотя и краткий, неверен.",
+    "Antwort A, obwohl kurz, ist falsch.",
+    "Answer A: The explanation is",
+    "选项A：准确",
+    "A = 7, B = 9",
+    "A: 7, B: 9",
+    "Score A: 7",
+    '{"A": "good", "B": "bad"}',
+    '{"A": "good"}',
+    '{"worst": "A"}',
+    "A…",
+    "A≈B",
+    "A—B",
+    "Answer: A—B",
+    "A;B",
+    "A|B",
+    "D. h. keine",
+    "So A is worse",
+    "A) wrong\nB) right",
+]
+B_OR_NONE = [
+    "正解はAではなくBです",
+    "정답은 A가 아니라 B입니다",
+    "الإجابة الصحيحة ليست A، بل B.",
+    "התשובה אינה A, אלא B.",
+]
 
 
 @pytest.mark.parametrize(("text", "label"), NAMED)
@@ -184,6 +348,34 @@ def test_a_letter_that_is_no_answer_is_not_read(text):
     assert label_of(text, FOUR) is None and parse_label(text, FOUR) is None
     alternatives = [(text[:1] or "A", -0.1), ("A", -0.5), ("B", -2.0)]
     assert labelled(text, alternatives, FOUR) == (text, None)
+
+
+@pytest.mark.parametrize("text", [*BEFORE_ANOTHER_STATEMENT, *BESIDE_ITS_OPPOSITE, *PLAIN_B])
+def test_what_is_said_of_other_labels_hides_no_answer(text):
+    assert label_of(text, FOUR) == "B"
+
+
+@pytest.mark.parametrize("text", TURNED_ROUND)
+def test_the_opposite_of_an_answer_is_none(text):
+    assert label_of(text, FOUR) is None
+
+
+@pytest.mark.parametrize("text", B_OR_NONE)
+def test_a_denied_label_is_not_read_before_the_right_one(text):
+    assert label_of(text, FOUR) in ("B", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("B", " \n\nB.", "**B**", "Option B", "Answer A is wrong.\n\nB", "答案是Ｂ", "\u200b(\u200bB)"),
+        *("!!!!!!\n\n\n\n\nAnswer: B", "⒜ ⒜⒜ Answer: B", "A is long. " * 1000 + "Answer: B"),
+        *('{"reason": "A is wrong", "best": "B"}', '{"best": "B"}'),
+    ],
+)
+def test_the_place_of_a_label_is_that_in_the_reply(text):
+    found = find_label(text, FOUR)
+    assert found is not None and text[found.start] == text.rstrip('.*)"}')[-1]
 
 
 def test_a_label_that_is_not_on_offer_is_no_answer():
@@ -211,15 +403,18 @@ def test_any_text_names_one_of_the_labels_or_none(text):
 ALTERNATIVES = [("A", math.log(0.5)), ("B", math.log(0.3)), ("The", math.log(0.2))]
 
 
-@pytest.mark.parametrize("text", ["B", "b", "**B**", "(B)", "B.", "Ｂ", "B is better than A.", "B\nbecause"])
-def test_where_the_reply_begins_with_its_label_the_first_tokens_probabilities_count(text):
+@pytest.mark.parametrize(
+    "text",
+    ["B", "b", "**B**", "(B)", "B.", "Ｂ", "B is better than A.", "B\nbecause", "The best answer is B", "答案是B"],
+)
+def test_the_probabilities_of_the_labels_own_token_count(text):
     label, logprobs = labelled(text, ALTERNATIVES, ("A", "B"))
     assert label == "B" and math.exp(logprobs["A"]) == pytest.approx(0.5 / 0.8)
 
 
-@pytest.mark.parametrize("text", ["The best answer is B", "答案是B", "A good one is C, but the answer is: B"])
-def test_where_it_begins_with_other_words_the_label_alone_counts(text):
-    label, logprobs = labelled(text, ALTERNATIVES, ("A", "B"))
+@pytest.mark.parametrize("alternatives", [[], [("The", -0.1), ("A", -3.0)], [("", -0.1)]])
+def test_where_its_own_token_is_not_known_the_label_is_certain(alternatives):
+    label, logprobs = labelled("The best answer is B", alternatives, ("A", "B"))
     assert label == "B" and logprobs["A"] == UNLIKELY
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import tiny_families
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bohdi_ray.engines.hf_tokenizer import load_tokenizer
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.encode import (
@@ -68,6 +72,39 @@ def test_control_tokens_in_texts_are_stripped():
 def test_a_long_answer_loses_its_end():
     row = encode("why", "because", max_length=14)
     assert text(row.ids) == "<u:why>\n<a:bec" and row.num_answer_tokens == 3
+
+
+TO_THE_SPACE = (  # its generation prompt ends in a space, which byte-pair tokenizers join to the word behind it
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def tokenizer_with(template, tmp_path):
+    family = replace(tiny_families.FAMILIES["qwen2.5"], template=template)
+    tiny_families.write_tokenizer(family, tiny_families.train_tokenizer(family.words), tmp_path)
+    return load_tokenizer(str(tmp_path))
+
+
+def test_a_prompt_that_ends_within_a_token_loses_no_row(tmp_path):
+    tokenizer = tokenizer_with(TO_THE_SPACE, tmp_path)
+    encoder = Encoder(tokenizer, None, 256)
+    words = ["The", "It", "Because", "Air", "there", "an", "to", "of", "and", "is", "so", "for", "Light", "1", "(a)"]
+    rows = [TrainingRow(0, 0, "s", "Why?", f"{word} scatters light.") for word in words]
+    encoded, rejected = encoder.encode_all(rows)
+    assert rejected == []
+    for row, encoded_row in zip(rows, encoded, strict=True):
+        prompt, answer = encoded_row.ids[: encoded_row.num_prompt], encoded_row.ids[encoded_row.num_prompt :]
+        asked = tokenizer.apply_chat_template([{"role": "user", "content": "Why?"}], add_generation_prompt=True)
+        assert list(prompt) == list(asked["input_ids"]), "what an engine reads"
+        assert tokenizer.decode(answer) == f"{row.answer}<|im_end|>"
+
+
+def test_a_template_that_demands_a_system_turn_makes_rows_with_a_system_prompt(tmp_path):
+    demands = "{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}" + TO_THE_SPACE
+    tokenizer = tokenizer_with(demands, tmp_path)
+    row = Encoder(tokenizer, "Be kind.", 256).encode(0, TrainingRow(0, 0, "s", "Why?", "Because."))
+    assert tokenizer.decode(row.ids).endswith("assistant: Because.<|im_end|>")
 
 
 @pytest.mark.parametrize(("question", "answer"), [("w" * 200, "because"), ("why", "  "), ("why", "<><>")])

@@ -12,6 +12,7 @@ from typing import Any
 
 from bohdi_ray.engines.chat import chat_shape
 from bohdi_ray.engines.families import family_errors
+from bohdi_ray.engines.families.states import keeps_states
 from bohdi_ray.engines.hf_tokenizer import has_mistral_format, model_tokenizer, require_hugging_face_layout
 from bohdi_ray.engines.spec import EngineSpec
 from bohdi_ray.engines.vllm_api import engine_arguments
@@ -24,35 +25,35 @@ def start_arguments(spec: EngineSpec, scratch: str) -> dict[str, Any]:
     The tokenizer is the one that training has, unless `engine.extra` chooses another. Raises ConfigError.
     """
     model, told = spec.model, spec.model.engine.extra
-    refuse_family(spec)
+    config = _config_of(spec)
+    refuse_family(spec, config)
+    found: dict[str, Any] = {"keeps_states": keeps_states(config)}
     if "tokenizer" in told or told.get("tokenizer_mode", "hf") not in ("hf", "auto"):
-        return engine_arguments(model, spec.path, spec.seed, spec.device, spec.sleeps)
+        return engine_arguments(model, spec.path, spec.seed, spec.device, spec.sleeps, **found)
     options: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     if Path(spec.path).is_dir():
         require_hugging_face_layout(f"model {spec.name}", Path(spec.path))
     elif model.revision is not None:
         options["revision"] = model.revision
-    found = model_tokenizer(spec.path, **options)
-    chat_shape(found.tokenizer)
-    return engine_arguments(
-        model,
-        spec.path,
-        spec.seed,
-        spec.device,
-        spec.sleeps,
-        tokenizer=found.folder_for_vllm(scratch),
-        has_mistral_format=has_mistral_format(found.files),
-    )
+    tokenizer = model_tokenizer(spec.path, **options)
+    chat_shape(tokenizer.tokenizer)
+    found["tokenizer"] = tokenizer.folder_for_vllm(scratch)
+    found["has_mistral_format"] = has_mistral_format(tokenizer.files)
+    return engine_arguments(model, spec.path, spec.seed, spec.device, spec.sleeps, **found)
 
 
-def refuse_family(spec: EngineSpec) -> None:
-    """Raises ConfigError when the device cannot run the model's family. A hub id whose files are not here is let by."""
+def _config_of(spec: EngineSpec) -> dict[str, Any]:
+    """The model's config.json; empty for a hub id whose files are not here, and where vLLM will say what is wrong."""
     try:
         config = json.loads((Path(spec.path) / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
-        return  # vLLM says what is the matter
-    errors = family_errors(f"model {spec.name}", spec.path, config, spec.device) if isinstance(config, dict) else []
-    if errors:
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def refuse_family(spec: EngineSpec, config: dict[str, Any]) -> None:
+    """Raises ConfigError when the device cannot run the model's family."""
+    if errors := family_errors(f"model {spec.name}", spec.path, config, spec.device):
         raise errors[0]
 
 

@@ -51,11 +51,13 @@ def engine_arguments(
     sleeps: bool = False,
     tokenizer: str | None = None,
     has_mistral_format: bool = False,
+    keeps_states: bool = False,
 ) -> dict[str, Any]:
     """Keyword arguments of AsyncEngineArgs. `model.engine.extra` has the last word.
 
     `tokenizer` is a folder with a tokenizer other than the model's own files give. With `has_mistral_format` Mistral's
-    own files lie beside those in Hugging Face's layout, and vLLM would prefer them.
+    own files lie beside those in Hugging Face's layout, and vLLM would prefer them. `keeps_states`: it has
+    Mamba's layers or others like them.
     """
     engine = model.engine
     arguments: dict[str, Any] = {
@@ -91,6 +93,8 @@ def engine_arguments(
         # A seeded request that is prefilled in pieces kills vLLM's CPU worker ("CPU Generator does not use offset"),
         # and all our requests are seeded.
         arguments["enable_chunked_prefill"] = False
+        if keeps_states:  # whose states vLLM shares between prompts only where prefill is chunked
+            arguments["enable_prefix_caching"] = False
         if engine.max_model_len is not None:
             arguments["max_num_batched_tokens"] = max(2048, engine.max_model_len)
     elif sleeps:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bohdi_ray.config import VllmModel
+from bohdi_ray.engines.families.states import LISTS, STATE_LAYERS, STATE_SETTINGS
 from bohdi_ray.layout.config_numbers import HEAD_DIM, HEADS, HIDDEN, LAYERS, attention_blocks, kv_heads, number
 from bohdi_ray.layout.engine_settings import kv_number_bytes
 
@@ -29,12 +30,10 @@ BLOCK = 16  # tokens; vLLM's smallest usual block, to which a remedy is rounded
 # Names that families give to kinds of layers in a list of them, or letters in a pattern.
 FULL = ("full_attention", "attention", "global", "full", "*")
 WINDOW = ("sliding_attention", "chunked_attention", "sliding_window", "local")
-STATE = ("linear_attention", "mamba", "mamba2", "conv", "recurrent", "ssm", "moe", "mlp", "-", "M", "E")
+NO_CACHE = (*STATE_LAYERS, "moe", "mlp", "-", "E")
 LETTERS = {"L": "local", "G": "global"}  # of a sliding_window_pattern that is written as text
 # Every which layer keeps all tokens, where config.json leaves it to the family.
 EVERY = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "gpt_oss": 2}
-# Settings of layers that are neither, in models that do not list their layers.
-STATE_SETTINGS = ("mamba_d_state", "ssm_cfg", "ssm_state_size", "linear_num_value_heads", "state_size", "mamba_n_heads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +100,7 @@ def kv_shape(config: Mapping[str, Any]) -> KvShape | None:
 def layer_kinds(config: Mapping[str, Any]) -> tuple[int, int] | None:
     """(layers that keep every token, layers with a window); None where that is not known. Raises ValueError."""
     layers, span = number(config, *LAYERS) or 0, number(config, "sliding_window")
-    listed = config.get("layer_types") or config.get("layers_block_type") or config.get("hybrid_override_pattern")
-    if listed:
+    if listed := next((config[name] for name in LISTS if config.get(name)), None):
         return _counted(listed, span)
     if isinstance(types := config.get("attn_type_list"), list):
         return _counted(["full_attention" if one == 1 else "linear_attention" for one in types], span)
@@ -128,7 +126,7 @@ def _counted(kinds: object, span: int | None) -> tuple[int, int] | None:
     if not isinstance(kinds, list | str):
         raise ValueError(f"config.json lists its layers as {kinds!r}, which is no list")
     full, window = sum(kind in FULL for kind in kinds), sum(kind in WINDOW for kind in kinds)
-    known = all(kind in (*FULL, *WINDOW, *STATE) for kind in kinds)
+    known = all(kind in (*FULL, *WINDOW, *NO_CACHE) for kind in kinds)
     return (full, window) if known and (window == 0 or span) else None
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import FusionConfig, VllmModel
-from bohdi_ray.engines.families import family_errors, family_of
-from bohdi_ray.engines.families.targets import as_published, is_wrapper
+from bohdi_ray.engines.families import family_errors
+from bohdi_ray.engines.families.targets import as_published
 from bohdi_ray.errors import ConfigError
 
-LACKS = "most of vLLM's classes for such models import torchvision, which has no build that fits the CPU lock's torch"
 # Flags of processors that multiply bfloat16 numbers themselves, on x86 and on ARM.
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
 
@@ -72,19 +71,8 @@ def unproved_errors(
         if model.resources.num_gpus or not config:
             continue
         served = as_published(config) if at == "target" else config
-        errors += family_errors(f"{at}.model", model.model, served, "cpu") or _wrapper_errors(at, model, served)
+        errors += family_errors(f"{at}.model", model.model, served, "cpu")
     return errors
-
-
-def _wrapper_errors(at: str, model: VllmModel, config: Mapping[str, Any]) -> list[ConfigError]:
-    """Of a family that is not in the table only its modalities are known, and nearly all that have several need what a
-    CPU build lacks."""
-    if family_of(config) is not None or not is_wrapper(config):
-        return []
-    kind = f"a model of several modalities (model_type {config.get('model_type')!r})"
-    rule = f"{kind} is unproved here, on a CPU: {LACKS}"
-    remedy = "Run it on a machine with a GPU, or take a family that docs/models.md says runs on a CPU."
-    return [ConfigError(f"{at}.model", model.model, rule, remedy)]
 
 
 def _is_half(dtype: str) -> bool:

@@ -23,7 +23,8 @@ ENDS = {
     **dict.fromkeys(("granite-3", "granite-4-dense", "granite-4-hybrid"), "<|end_of_text|>"),
     **dict.fromkeys(("olmo-2", "olmo-3", "olmo-3-think"), "<|endoftext|>"),
     **dict.fromkeys(("r1-distill-llama", "r1-distill-qwen"), "<｜end▁of▁sentence｜>"),
-    **{"gemma-4": "<turn|>", "phi-3": "<|end|>", "gpt-oss": "<|return|>", "command-r7b": "<|END_OF_TURN_TOKEN|>"},
+    **{"gemma-4": "<turn|>", "phi-3": "<|end|>", "command-r7b": "<|END_OF_TURN_TOKEN|>"},
+    **dict.fromkeys(("gpt-oss", "gpt-oss-mxfp4"), "<|return|>"),
     "smolvlm": "<end_of_utterance>",
 }
 # One of each kind: a plain decoder with scaled positions, Mistral's folder, a wrapper with tied embeddings in the old
@@ -55,7 +56,10 @@ def test_a_target_of_every_family_trains_and_comes_back_in_its_own_layout(name, 
     out = tmp_path / "target"
     export_target(str(tmp_path / "round-0" / "weights"), str(tmp_path / "base"), str(out))
     kind = getattr(transformers, FAMILIES[name].model_class)
-    exported, report = kind.from_pretrained(out, dtype=torch.float32, output_loading_info=True)
+    attention = model.config._attn_implementation
+    exported, report = kind.from_pretrained(
+        out, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+    )
     assert not report["missing_keys"] and not report["unexpected_keys"]
     ids = list(row.ids) * 4  # longer than a sliding window
     assert torch.equal(logits_of(exported.eval(), ids), logits_of(model, ids))

@@ -18,6 +18,9 @@ from bohdi_ray.training.weights import export_target
 INDEPENDENT = True  # each may be in another part of `make test-long`
 # A head that vLLM ties to the embedding, and none at all. The others' classes are like one of them.
 KINDS = ("gemma-3-text", "command-r7b")
+# Log-probabilities by which bfloat16 in another order of sums may differ, nats. With experts the scores that choose
+# them nearly tie, with random weights more than once in the probes' 200 tokens.
+ROUNDING = {"gemma-4": 0.05, "gpt-oss": 0.1, "gpt-oss-mxfp4": 0.1}
 
 
 def families():
@@ -38,11 +41,11 @@ def test_an_engine_serves_what_was_trained_after_a_reload_in_place(name, tmp_pat
     skip_what_is_unproved(source, as_target=True)
     weights = published(source, tmp_path / "base")
     trained(weights, tmp_path / "base", tmp_path / "round-0")
-    engine = Running(vllm_model(weights), weights)
+    engine, limit = Running(vllm_model(weights), weights), ROUNDING.get(name, 0.02)
     try:
-        assert engine.report.mean_abs_difference < 0.02
+        assert engine.report.mean_abs_difference < limit
         report = engine.do(engine.engine.load_weights(1, str(tmp_path / "round-0" / "weights")))
-        assert report.mean_abs_difference < 0.02 < report.trainer_change
+        assert report.mean_abs_difference < limit < report.trainer_change
         assert report.progress == pytest.approx(1, abs=0.1)
     finally:
         engine.close()

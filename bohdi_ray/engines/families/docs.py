@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bohdi_ray.engines.families.table import FAMILIES, Family
+from bohdi_ray.engines.families.table import FAMILIES, Family, family_of
 
 HEAD = """\
 # Models
@@ -26,8 +26,7 @@ tokenizer (it must give the ids that its tokenizer.json gives).
   vLLM's CPU build, answer, be asked for labels and score a given answer (`tests/real/test_family_sources.py`); as a
   target it is trained, published, exported and loaded again (`tests/real/test_target_families.py`), and reloaded by an
   engine in place (`tests/real/test_target_reload.py`). `make test` runs this by kind; the whole matrix is in
-  `make test-long`, **whose runs under vLLM have not been seen yet for every family**. It says that the machinery fits,
-  and nothing about quality.
+  `make test-long`. It says that the machinery fits, and nothing about quality.
 - **unproved here**: vLLM's CPU build cannot run it. `bohdi plan` and engines refuse it on a CPU with these words. On
   GPUs it starts as any other model does, but no GPU was there to try it.
 - **not tried**: nothing is known to be in the way.
@@ -93,7 +92,10 @@ def _as_target(family: Family) -> str:
     if family.refused_as_target is not None:
         return f"refused: {family.refused_as_target}"
     what = f"its language model ({family.text_tower})" if family.text_tower else "yes"
-    tried = "tiny checkpoint" if family.tiny_targets else "not tried"
+    served = family_of({"model_type": family.text_tower}) if family.text_tower else family
+    tried = "tiny checkpoint" if family.tiny else "not tried"
+    if family.tiny and served is not None and served.unproved_on_cpu is not None:
+        tried += " but for the engine"
     return f"{what}, {tried}"
 
 

@@ -36,8 +36,7 @@ class Family:
     unproved_on_cpu: str | None = None  # why vLLM's CPU build cannot run it
     refused_as_target: str | None = None  # why it cannot be trained, for docs/models.md
     marks: tuple[str, ...] = ()  # its chat template has one of them, those of the same model_type's others do not
-    tiny: tuple[str, ...] = ()  # checkpoints of tests/tiny_families.py that stand for it as sources
-    tiny_targets: tuple[str, ...] = ()  # those that were trained, published, reloaded and proved as targets
+    tiny: tuple[str, ...] = ()  # checkpoints of tests/tiny_families.py that stand for it
     notes: tuple[str, ...] = ()  # what is special about it, for docs/models.md
 
 
@@ -233,7 +232,11 @@ FAMILIES: tuple[Family, ...] = (
         attention=("eager", "flex_attention"),  # attention sinks
         thinking=GPT_OSS_THINKING,
         tiny=("gpt-oss", "gpt-oss-mxfp4"),
-        notes=("experts; published in MXFP4", "channels: analysis is reasoning, final is the answer"),
+        notes=(
+            "experts",
+            "published in MXFP4, which vLLM's CPU build cannot run: a source needs a GPU, a target becomes bfloat16",
+            "channels: analysis is reasoning, final is the answer",
+        ),
     ),
     Family(
         "Granite 3",

@@ -37,8 +37,11 @@ def text_tower_of(config: Mapping[str, Any]) -> str | None:
 
 
 def as_published(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A config.json that says which family the engines of this target get: of a wrapper its language model alone."""
-    return {"model_type": text_tower_of(config)} if is_wrapper(config) and text_tower_of(config) else config
+    """A config.json that says which family the engines of this target get: of a wrapper its language model alone, and
+    plain weights."""
+    if is_wrapper(config) and text_tower_of(config):
+        return {"model_type": text_tower_of(config)}
+    return {key: value for key, value in config.items() if key not in QUANTIZATIONS}
 
 
 def quantization_of(config: Mapping[str, Any]) -> str | None:

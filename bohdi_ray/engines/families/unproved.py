@@ -1,4 +1,4 @@
-"""Families that vLLM's CPU build cannot run are refused there by name; on GPUs they start.
+"""What vLLM's CPU build cannot run is refused there by name; on GPUs it starts.
 
 Called by `bohdi plan` and by an engine before it loads anything. Pure.
 """
@@ -8,15 +8,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bohdi_ray.engines.families.table import family_of
+from bohdi_ray.engines.families.table import NEEDS_TORCHVISION, family_of
+from bohdi_ray.engines.families.targets import is_wrapper, quantization_of
 from bohdi_ray.errors import ConfigError
+
+# Of formats of packed weights, by what config.json calls them.
+FORMATS = {"mxfp4": "vLLM's CPU build has no kernel for experts in MXFP4"}
 
 
 def family_errors(field: str, value: object, config: Mapping[str, Any], device: str) -> list[ConfigError]:
     """What keeps the model of this config.json from running on `device` ("cpu" or "cuda")."""
     family = family_of(config)
-    if device != "cpu" or family is None or family.unproved_on_cpu is None:
+    if family is not None:
+        name, why = family.name, family.unproved_on_cpu
+    else:  # of a family that is not in the table only its modalities are known
+        name = f"a model of several modalities (model_type {config.get('model_type')!r})"
+        why = NEEDS_TORCHVISION if is_wrapper(config) else None
+    why = why or FORMATS.get(quantization_of(config) or "")
+    if device != "cpu" or why is None:
         return []
-    rule = f"{family.name} is unproved here, on a CPU: {family.unproved_on_cpu}"
+    rule = f"{name} is unproved here, on a CPU: {why}"
     remedy = "Run it on a machine with a GPU, or take a family that docs/models.md says runs on a CPU."
     return [ConfigError(field, value, rule, remedy)]

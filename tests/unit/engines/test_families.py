@@ -12,8 +12,11 @@ from bohdi_ray.config.loading import parse_config
 from bohdi_ray.engines.engine import LLMEngine
 from bohdi_ray.engines.families import FAMILIES, family_errors, family_of
 from bohdi_ray.engines.families.docs import page
+from bohdi_ray.engines.families.states import keeps_states
+from bohdi_ray.engines.families.targets import as_published
 from bohdi_ray.engines.spec import EngineSpec
 from bohdi_ray.engines.start_arguments import refuse_family
+from bohdi_ray.engines.vllm_api import engine_arguments
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.layout.on_cpu import unproved_errors
 from bohdi_ray.layout.room import Node
@@ -75,7 +78,34 @@ def test_an_engine_refuses_it_before_it_loads_anything(tmp_path):
     spec = EngineSpec(model=VllmModel(name="m", model=str(tmp_path)), path=str(tmp_path))
     with pytest.raises(ConfigError, match="unproved here"):
         asyncio.run(LLMEngine(spec).start())
-    refuse_family(replace(spec, device="cuda"))
+    refuse_family(replace(spec, device="cuda"), {"model_type": "mistral3"})
+
+
+def test_a_format_without_kernels_is_refused_on_a_cpu_as_a_source_and_published_plain_as_a_target():
+    packed = {"model_type": "gpt_oss", "quantization_config": {"quant_method": "mxfp4"}}
+    (error,) = family_errors("sources.0.model", "/m", packed, "cpu")
+    assert "gpt-oss is unproved here, on a CPU" in error.rule and "MXFP4" in error.rule
+    assert family_errors("sources.0.model", "/m", packed, "cuda") == []
+    assert family_errors("target.model", "/m", as_published(packed), "cpu") == []
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"layer_types": ["mamba", "attention"]}, True),  # Granite 4
+        ({"layer_types": ["conv", "full_attention"]}, True),  # LFM2
+        ({"hybrid_override_pattern": "M-M*-"}, True),  # Nemotron H
+        ({"mamba_d_state": 16}, True),
+        ({"layer_types": ["sliding_attention", "full_attention"]}, False),
+        ({"model_type": "llama"}, False),
+        ({}, False),
+    ],
+)
+def test_models_that_keep_states_share_none_between_prompts_on_a_cpu(tmp_path, config, expected):
+    assert keeps_states(config) is expected
+    model = VllmModel(name="m", model=str(tmp_path))
+    told = [engine_arguments(model, "/m", 0, device, keeps_states=expected) for device in ("cpu", "cuda")]
+    assert [arguments.get("enable_prefix_caching") for arguments in told] == [False if expected else None, None]
 
 
 def test_plan_refuses_it_on_this_machine_and_not_on_one_with_gpus(tmp_path):

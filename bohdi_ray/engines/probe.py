@@ -29,6 +29,9 @@ PROBE_TURNS = (
 )
 # How many standard errors the trainer's own change must stand out by before old and new weights can be told apart.
 CLEARLY = 6.0
+# Of the way from the old to the new weights, what an engine must have gone, give or take so many standard errors: less
+# is a reload that left some of its layers as they were.
+WHOLE, GIVE_OR_TAKE = 0.9, 4.0
 
 
 @dataclass(frozen=True)
@@ -87,25 +90,28 @@ def compare(engine: Sequence[Sequence[float]], new: Probe, old: Probe | None, to
     """Does an engine with log-probabilities `engine` on `new.token_ids` serve the weights of `new`?
 
     Two rules. Within `tolerance` of the trainer on average; and, where `old` has the same sequences and the trainer's
-    change from old to new stands out of the numerical noise, nearer to the new than to the old. The second finds a
-    reload that silently did nothing when training moved the weights by less than the tolerance. Nearness is the
-    projection of (engine - old) on (new - old), so that only noise along the change counts.
+    change from old to new stands out of the numerical noise, all the way from the old to the new. The second finds a
+    reload that silently did nothing, or left some layers out, when training moved the weights by less than the
+    tolerance. The way gone is the projection of (engine - old) on (new - old), so that only noise along the change
+    counts.
     """
     served, wanted = _flat(engine), _flat(new.logprobs)
     if len(served) != len(wanted):
         raise ValueError(f"{len(served)} log-probabilities for {len(wanted)} probe tokens")
     distances = [abs(s - w) for s, w in zip(served, wanted, strict=True)]
     mean = sum(distances) / len(distances)
-    change, progress = None, None
+    change, progress, error = None, None, 0.0
     if old is not None and old.token_ids == new.token_ids:
         before = _flat(old.logprobs)
         change = sum(abs(w - b) for w, b in zip(wanted, before, strict=True)) / len(wanted)
-        progress = _progress(served, wanted, before)
+        progress, error = _progress(served, wanted, before)
     failure = None
     if not math.isfinite(mean) or mean > tolerance:
         failure = f"log-probabilities differ from the trainer's by {mean:.4f} nats per token, more than {tolerance}"
     elif progress is not None and progress < 0.5:
         failure = f"log-probabilities are nearer to the version before (progress {progress:.2f} of 1)"
+    elif progress is not None and progress < min(WHOLE, 1 - GIVE_OR_TAKE * error):
+        failure = f"some layers seem to be as in the version before (progress {progress:.2f} of 1)"
     return ProbeReport(mean, max(distances), change, progress, failure)
 
 
@@ -113,14 +119,16 @@ def _flat(rows: Sequence[Sequence[float]]) -> list[float]:
     return [value for row in rows for value in row]
 
 
-def _progress(served: list[float], wanted: list[float], before: list[float]) -> float | None:
+def _progress(served: list[float], wanted: list[float], before: list[float]) -> tuple[float | None, float]:
+    """The way gone and its standard error; None where the change does not stand out."""
     change = [w - b for w, b in zip(wanted, before, strict=True)]
     change_square = sum(c * c for c in change)
     if change_square == 0:
-        return None
+        return None, 0.0
     to_new = sum((s - w) ** 2 for s, w in zip(served, wanted, strict=True))
     to_old = sum((s - b) ** 2 for s, b in zip(served, before, strict=True))
     noise = math.sqrt(min(to_new, to_old) / len(served))  # per token, nats
     if not math.isfinite(noise) or math.sqrt(change_square) < CLEARLY * noise:
-        return None
-    return sum((s - b) * c for s, b, c in zip(served, before, change, strict=True)) / change_square
+        return None, 0.0
+    gone = sum((s - b) * c for s, b, c in zip(served, before, change, strict=True)) / change_square
+    return gone, noise / math.sqrt(change_square)

@@ -13,6 +13,7 @@ from tiny_families import FAMILIES, build_family
 
 from bohdi_ray.engines.families.targets import as_published
 from bohdi_ray.engines.families.unproved import family_errors
+from bohdi_ray.errors import WeightsMismatch
 from bohdi_ray.training.weights import export_target
 
 INDEPENDENT = True  # each may be in another part of `make test-long`
@@ -21,6 +22,8 @@ KINDS = ("gemma-3-text", "command-r7b")
 # Log-probabilities by which bfloat16 in another order of sums may differ, nats. With experts the scores that choose
 # them nearly tie, with random weights more than once in the probes' 200 tokens.
 ROUNDING = {"gemma-4": 0.05, "gpt-oss": 0.1, "gpt-oss-mxfp4": 0.1}
+# vLLM's CPU build leaves experts and Mamba layers as they were: it must not go unseen, a cold start serves them.
+LEFT_OUT = ("gpt-oss", "gpt-oss-mxfp4", "granite-4-hybrid")
 
 
 def families():
@@ -44,7 +47,15 @@ def test_an_engine_serves_what_was_trained_after_a_reload_in_place(name, tmp_pat
     engine, limit = Running(vllm_model(weights), weights), ROUNDING.get(name, 0.02)
     try:
         assert engine.report.mean_abs_difference < limit
-        report = engine.do(engine.engine.load_weights(1, str(tmp_path / "round-0" / "weights")))
+        new = str(tmp_path / "round-0" / "weights")
+        if name in LEFT_OUT:
+            with pytest.raises(WeightsMismatch, match=r"progress|log-probabilities differ"):
+                engine.do(engine.engine.load_weights(1, new))
+            engine.close()
+            engine = Running(vllm_model(new), new, 1)
+            assert engine.report.mean_abs_difference < limit
+            return
+        report = engine.do(engine.engine.load_weights(1, new))
         assert report.mean_abs_difference < limit < report.trainer_change
         assert report.progress == pytest.approx(1, abs=0.1)
     finally:

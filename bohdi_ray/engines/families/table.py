@@ -50,6 +50,7 @@ GPT_OSS_THINKING = Thinking("openai_gptoss", "<|channel|>analysis<|message|>", "
 NEEDS_TORCHVISION = "vLLM's class for it imports torchvision, which has no build that fits the CPU lock's torch"
 WRAPPER_NOTE = "several modalities: only its language model is asked and trained"
 MISTRAL_NOTE = "publishers put Mistral's own files beside: Hugging Face's are read"
+COLD_NOTE = "on a CPU vLLM leaves such layers out of a reload in place: the target's engines start anew each round"
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -234,6 +235,7 @@ FAMILIES: tuple[Family, ...] = (
         tiny=("gpt-oss", "gpt-oss-mxfp4"),
         notes=(
             "experts",
+            COLD_NOTE,
             "published in MXFP4, which vLLM's CPU build cannot run: a source needs a GPU, a target becomes bfloat16",
             "channels: analysis is reasoning, final is the answer",
         ),
@@ -251,7 +253,7 @@ FAMILIES: tuple[Family, ...] = (
         ("ibm-granite/granite-4.0-micro", "ibm-granite/granite-4.0-h-tiny"),
         ("granitemoehybrid",),
         tiny=("granite-4-dense", "granite-4-hybrid"),
-        notes=("the h models have Mamba layers, most of them experts",),
+        notes=("the h models have Mamba layers, most of them experts", COLD_NOTE),
     ),
     Family(
         "OLMo 2",

@@ -41,6 +41,14 @@ def test_an_engine_that_kept_the_old_weights_is_found_below_the_tolerance():
         assert "nearer to the version before" in report.failure
 
 
+def test_an_engine_that_kept_some_layers_of_the_old_weights_is_found_below_the_tolerance():
+    for seed in range(50):
+        before, after, noise = setting(0.3, 0.02, seed)
+        report = compare(0.25 * before + 0.75 * after + noise, probe(2, after), probe(1, before), TOLERANCE)
+        assert report.mean_abs_difference < TOLERANCE
+        assert "some layers seem to be as in the version before" in report.failure
+
+
 def test_an_engine_with_the_new_weights_is_never_taken_for_the_old_one():
     for seed in range(200):
         for change in (0.0, 0.001, 0.01, 0.05, 0.3):

@@ -34,11 +34,20 @@ def check_kv_room(config: FusionConfig, nodes: Sequence[Node] | None, findings: 
 
 def check_windows(config: FusionConfig, findings: Findings) -> None:
     """What engines read: whether it is known, whether the model reads so much, whether answers leave room in it."""
+    longest = sum(model.sampling_of("answer").max_tokens or 0 for model in (*config.sources, config.target))
     for at, model in hosted_models(config).items():
-        if (size := findings.sizes[model.name]) is None:
-            continue
-        for error in window_errors(at, model, size.window_of(model), size.max_positions):
+        size = findings.sizes[model.name]
+        window = model.engine.max_model_len if size is None else size.window_of(model)
+        for error in window_errors(at, model, window, None if size is None else size.max_positions):
             findings.refuse(error.field, error.value, error.rule, error.remedy)
+        judges = model is not config.target and config.judge.policy in ("leader", "others")
+        if judges and window is not None and longest >= window:
+            findings.notes.append(
+                f"{model.name}: when all answers are as long as they may be ({longest} tokens together), they do not "
+                f"fit its window of {window} and it cannot judge them; such harvests are counted as failed"
+            )
+        if size is None:
+            continue
         unknown = [what for what, value in (("the window", size.max_positions), ("KV room", size.kv)) if value is None]
         if unknown:
             unknown += ["activations"] if model.name == config.target.name and size.layers is None else []

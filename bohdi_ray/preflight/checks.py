@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bohdi_ray.config import FusionConfig, VllmModel
+from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.prompts import TemplateSet
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.engine_settings import all_with_last_words, hf_overrides
+from bohdi_ray.layout.engine_settings import all_with_last_words
 from bohdi_ray.layout.machines import this_machine
 from bohdi_ray.layout.on_cpu import slow_formats, unproved_errors
 from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, placement_errors, resolve_gpus
@@ -84,23 +84,10 @@ def _check_attention_name(config: FusionConfig, nodes: Sequence[Node] | None, fi
         findings.problems.append(error)
 
 
-def _without_overridden_windows(config: FusionConfig) -> FusionConfig:
-    """For the checks of a model's files, which know nothing of what an engine changes in its config.json: a window that
-    may be larger for it is compared afterwards."""
-
-    def without(model: VllmModel) -> VllmModel:
-        engine = model.engine.model_copy(update={"max_model_len": None})
-        return model.model_copy(update={"engine": engine}) if hf_overrides(model) else model
-
-    sources = tuple(without(one) if isinstance(one, VllmModel) else one for one in config.sources)
-    return config.model_copy(update={"sources": sources, "target": without(config.target)})
-
-
 def _check_models(config: FusionConfig, prompts: TemplateSet | None, findings: Findings, hub: Hub | None) -> None:
-    as_files_say = _without_overridden_windows(config)
-    models = hosted_models(as_files_say)
+    models = hosted_models(config)
     for at, model in models.items():
-        check_model(at, model, as_files_say, prompts, findings, hub)
+        check_model(at, model, config, prompts, findings, hub)
     as_loaded(config, findings)
     check_windows(config, findings)
     if not findings.unchecked:

@@ -23,7 +23,6 @@ from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.folder_files import AGAIN, folder_fault
 from bohdi_ray.preflight.hub import Hub, HubUnreachable
 from bohdi_ray.preflight.templates import check_templates
-from bohdi_ray.records import ROLES
 from bohdi_ray.training.attention import attention_for
 
 
@@ -34,7 +33,6 @@ def check_model(
     findings.sizes[model.name] = None
     folder = _folder(at, model, findings, hub)
     if folder is None:
-        _check_window(at, model, None, config, findings)
         return
     size = _checked_size(at, model, folder, findings)
     if size is None:
@@ -49,9 +47,7 @@ def check_model(
             findings.problems.append(error)
     teaches_reasoning = model is config.target and config.training.reasoning == "keep"
     findings.problems += template_errors(at, model, folder, teaches_reasoning)
-    _check_window(at, model, size.max_positions, config, findings)
-    window = model.engine.max_model_len or size.max_positions
-    check_templates(at, model, folder, window, config, prompts, findings)
+    check_templates(at, model, folder, size.window_of(model), config, prompts, findings)
 
 
 def _folder(at: str, model: VllmModel, findings: Findings, hub: Hub | None) -> Path | None:
@@ -116,27 +112,3 @@ def _checked_size(at: str, model: VllmModel, folder: Path, findings: Findings) -
 def _whole_config(folder: Path) -> dict[str, Any]:
     """config.json as it is written; that it is a mapping was seen before."""
     return json.loads((folder / "config.json").read_text("utf-8"))
-
-
-def _check_window(at: str, model: VllmModel, own: int | None, config: FusionConfig, findings: Findings) -> None:
-    window, field_name = model.engine.max_model_len, f"{at}.engine.max_model_len"
-    if window is not None and own is not None and window > own:
-        remedy = f"Lower it to {own} or leave it out."
-        findings.refuse(field_name, window, f"the model itself reads {own} tokens", remedy)
-    window = window or own
-    if window is None:
-        return
-    for role in ROLES:
-        sampling = model.sampling_of(role)
-        max_tokens = (sampling.max_tokens or 0) + (sampling.reasoning_max_tokens or 0)
-        if max_tokens >= window:
-            rule = f"leaves no room for a prompt in the window of {window} tokens"
-            remedy = "Lower it, or raise engine.max_model_len."
-            findings.refuse(f"{at}.sampling.{role}.max_tokens", max_tokens, rule, remedy)
-    judges = model is not config.target and config.judge.policy in ("leader", "others")
-    longest = sum(m.sampling_of("answer").max_tokens or 0 for m in (*config.sources, config.target))
-    if judges and longest >= window:
-        findings.notes.append(
-            f"{model.name}: when all answers are as long as they may be ({longest} tokens together), they do not fit "
-            f"its window of {window} and it cannot judge them; such harvests are counted as failed"
-        )

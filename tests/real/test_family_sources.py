@@ -94,7 +94,7 @@ def test_the_papers_sources_start_from_folders_as_their_publishers_lay_them_out(
     start_and_work(type(source).model_validate({**source.model_dump(), **fields}), folder, PAPER[hub_id])
 
 
-@pytest.mark.parametrize("name", [*BY_KIND, *(pytest.param(name, marks=pytest.mark.long(15)) for name in OTHERS)])
+@pytest.mark.parametrize("name", [*BY_KIND, *(pytest.param(name, marks=pytest.mark.long(4)) for name in OTHERS)])
 def test_a_family_works_as_a_source(tmp_path, name):
     folder = build_family(name, tmp_path / "model")
     spoil_consolidated(folder)
@@ -103,7 +103,7 @@ def test_a_family_works_as_a_source(tmp_path, name):
     start_and_work(vllm_model(folder, system_prompt=SYSTEM, sampling=sampling), folder, name)
 
 
-@pytest.mark.long(20)
+@pytest.mark.long(5)
 def test_mistrals_weights_are_not_read_where_no_index_tells_them_from_the_others(tmp_path):
     import dataclasses
 
@@ -117,7 +117,7 @@ def test_mistrals_weights_are_not_read_where_no_index_tells_them_from_the_others
     start_and_work(vllm_model(folder, system_prompt=SYSTEM), folder, "mistral-nemo")
 
 
-@pytest.mark.long(20)
+@pytest.mark.long(5)
 def test_a_folder_whose_only_tokenizer_is_mistrals_works_as_a_source(tmp_path):
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -35,7 +35,7 @@ KINDS = ("llama-3.1", "mistral-nemo", "gemma-3", "qwen2.5-vl", "gemma-3-text", "
 
 def families():
     for name in FAMILIES:
-        yield pytest.param(name, marks=[] if name in KINDS else [pytest.mark.long(8)])
+        yield pytest.param(name, marks=[] if name in KINDS else [pytest.mark.long(3)])
 
 
 @pytest.mark.timeout(180)

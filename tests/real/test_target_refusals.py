@@ -109,7 +109,7 @@ def test_a_model_that_gives_scores_is_no_target(copy_of, tmp_path):
 def test_a_configuration_that_transformers_does_not_know_is_no_traceback(copy_of, tmp_path):
     folder = copy_of("llama-3.2")
     change_config(folder, model_type="never_heard_of")
-    assert "does not know its configuration" in refusal(folder, tmp_path).rule
+    assert "does not know its model_type 'never_heard_of'" in refusal(folder, tmp_path).rule
 
 
 def test_a_tokenizer_larger_than_the_embedding_is_refused(copy_of, tmp_path):

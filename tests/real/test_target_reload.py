@@ -28,7 +28,7 @@ LEFT_OUT = ("gpt-oss", "gpt-oss-mxfp4", "granite-4-hybrid")
 
 def families():
     for name in FAMILIES:
-        yield pytest.param(name, marks=[] if name in KINDS else [pytest.mark.long(20)])
+        yield pytest.param(name, marks=[] if name in KINDS else [pytest.mark.long(4)])
 
 
 def skip_what_is_unproved(source: Path, as_target: bool) -> None:
@@ -62,7 +62,7 @@ def test_an_engine_serves_what_was_trained_after_a_reload_in_place(name, tmp_pat
         engine.close()
 
 
-@pytest.mark.long(35)
+@pytest.mark.long(5)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_vllm_serves_the_exported_target_as_it_serves_the_version(name, tmp_path: Path):

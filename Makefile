@@ -27,7 +27,7 @@ setup: machine $(VENV)/.project  ## Create .venv with the locked packages (LOCK=
 	@echo "setup: $(VENV) is ready"
 setup-dev: machine $(VENV)/.project $(VENV)/.dev
 
-demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, 5 to 10 minutes
+demo: setup  ## Fuse two teachers into a pruned 135M model on this machine, 5 to 20 minutes
 	$(call say,preparing the quickstart's models: SmolLM2-135M-Instruct and a copy without 8 of its 30 layers)
 	$(BIN)/bohdi prepare-quickstart
 	$(call say,fusing: bohdi fuse jobs/configs/quickstart.yaml)

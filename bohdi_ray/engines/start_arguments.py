@@ -6,12 +6,12 @@ machine cannot run, a chat template from which no question comes out. Imports tr
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from bohdi_ray.engines.chat import chat_shape
 from bohdi_ray.engines.families import family_errors
+from bohdi_ray.engines.families.config_file import config_in
 from bohdi_ray.engines.families.states import keeps_states
 from bohdi_ray.engines.hf_tokenizer import has_mistral_format, model_tokenizer, require_hugging_face_layout
 from bohdi_ray.engines.spec import EngineSpec
@@ -25,7 +25,7 @@ def start_arguments(spec: EngineSpec, scratch: str) -> dict[str, Any]:
     The tokenizer is the one that training has, unless `engine.extra` chooses another. Raises ConfigError.
     """
     model, told = spec.model, spec.model.engine.extra
-    config = _config_of(spec)
+    config = config_in(spec.path)
     refuse_family(spec, config)
     found: dict[str, Any] = {"keeps_states": keeps_states(config)}
     if "tokenizer" in told or told.get("tokenizer_mode", "hf") not in ("hf", "auto"):
@@ -40,15 +40,6 @@ def start_arguments(spec: EngineSpec, scratch: str) -> dict[str, Any]:
     found["tokenizer"] = tokenizer.folder_for_vllm(scratch)
     found["has_mistral_format"] = has_mistral_format(tokenizer.files)
     return engine_arguments(model, spec.path, spec.seed, spec.device, spec.sleeps, **found)
-
-
-def _config_of(spec: EngineSpec) -> dict[str, Any]:
-    """The model's config.json; empty for a hub id whose files are not here, and where vLLM will say what is wrong."""
-    try:
-        config = json.loads((Path(spec.path) / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def refuse_family(spec: EngineSpec, config: dict[str, Any]) -> None:

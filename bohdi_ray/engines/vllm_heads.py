@@ -9,9 +9,10 @@ the source is asked. Nothing of vLLM is imported: that takes ten seconds.
 from __future__ import annotations
 
 import ast
-import importlib.util
 from functools import cache
 from pathlib import Path
+
+from bohdi_ray.engines.library_source import module_tree, package_root
 
 MODELS = "vllm.model_executor.models"
 HEAD, TIE = "ParallelLMHead", "tie_weights"
@@ -22,7 +23,7 @@ def takes_own_head(architecture: str) -> bool:
 
     True for an architecture that this vLLM does not name, and without vLLM: most classes do.
     """
-    place = _registered().get(architecture)
+    place = registered().get(architecture)
     if place is None:
         return True
     module, name = place
@@ -47,31 +48,9 @@ def _always_ties(body: ast.ClassDef) -> bool:
 
 
 @cache
-def _root() -> Path | None:
-    try:
-        spec = importlib.util.find_spec("vllm")
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
-
-
-@cache
-def _tree(module: str) -> ast.Module | None:
-    """The syntax tree of one module of vLLM."""
-    root = _root()
-    if root is None:
-        return None
-    path = root.joinpath(*module.split(".")[1:])
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.is_file():
-            return ast.parse(file.read_text("utf-8"))
-    return None
-
-
-@cache
-def _registered() -> dict[str, tuple[str, str]]:
+def registered() -> dict[str, tuple[str, str]]:
     """Architecture -> module and class, from the tables of vLLM's registry."""
-    tree = _tree(f"{MODELS}.registry")
+    tree = module_tree(f"{MODELS}.registry")
     found: dict[str, tuple[str, str]] = {}
     for node in ast.walk(tree) if tree is not None else ():
         if not isinstance(node, ast.Dict):
@@ -86,7 +65,7 @@ def _registered() -> dict[str, tuple[str, str]]:
 
 def _bodies(module: str, name: str, seen: frozenset[tuple[str, str]]) -> list[ast.ClassDef]:
     """The class and the classes of vLLM's models that it is made from."""
-    tree = _tree(module)
+    tree = module_tree(module)
     if tree is None or (module, name) in seen or not module.startswith(MODELS):
         return []
     for node in tree.body:
@@ -104,7 +83,7 @@ def _bodies(module: str, name: str, seen: frozenset[tuple[str, str]]) -> list[as
 def _absolute(module: str, node: ast.ImportFrom) -> str:
     if not node.level:
         return node.module or ""
-    tree_is_package = not (_root() or Path()).joinpath(*module.split(".")[1:]).with_suffix(".py").is_file()
+    tree_is_package = not (package_root("vllm") or Path()).joinpath(*module.split(".")[1:]).with_suffix(".py").is_file()
     parts = module.split(".")
     parts = parts[: len(parts) - node.level + tree_is_package]
     return ".".join([*parts, *filter(None, [node.module])])

@@ -5,7 +5,6 @@ Called when it is known which machines a run would get. Reads config.json files 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.engines.families import family_errors
-from bohdi_ray.engines.families.targets import as_published
+from bohdi_ray.engines.families.config_file import config_in
+from bohdi_ray.engines.families.targets import as_published, quantization_of
 from bohdi_ray.errors import ConfigError
 
 # Flags of processors that multiply bfloat16 numbers themselves, on x86 and on ARM.
@@ -39,7 +39,7 @@ def cpu_dtype(model: VllmModel) -> VllmModel:
 
     A quantized model keeps it: its kernels choose.
     """
-    if model.dtype != "auto" or computes_bfloat16() or "quantization_config" in _config_of(model):
+    if model.dtype != "auto" or computes_bfloat16() or quantization_of(config_in(model.model)):
         return model
     return model.model_copy(update={"dtype": "float32"})
 
@@ -67,7 +67,7 @@ def unproved_errors(
     model's name, as of a model that is on a hub."""
     errors = []
     for at, model in models.items():
-        config = (configs or {}).get(model.name) or _config_of(model)
+        config = (configs or {}).get(model.name) or config_in(model.model)
         if model.resources.num_gpus or not config:
             continue
         served = as_published(config) if at == "target" else config
@@ -77,12 +77,3 @@ def unproved_errors(
 
 def _is_half(dtype: str) -> bool:
     return dtype in ("bfloat16", "float16")
-
-
-def _config_of(model: VllmModel) -> dict[str, Any]:
-    """The model's config.json; empty where there is none to read, which is another check's affair."""
-    try:
-        config = json.loads((Path(model.model) / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}

@@ -16,6 +16,7 @@ from typing import Any
 
 from bohdi_ray.engines.families.targets import DEQUANTIZED, is_wrapper, quantization_of
 from bohdi_ray.engines.vllm_heads import takes_own_head
+from bohdi_ray.layout.engine_settings import NUM_BYTES
 from bohdi_ray.layout.weight_headers import STORED_BYTES, Table
 
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -27,7 +28,6 @@ OTHER_TOWERS = {
 BLOCKS, SCALES, IN_A_BYTE = "_blocks", "_scales", 2
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embedding.weight")
 HEADS = ("lm_head.weight", "embed_out.weight", "output_layer.weight")
-PUBLISHED_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ def counted(tables: Iterable[Table], config: Mapping[str, Any]) -> Counted:
     """Sums of these tables of tensors; `config` is the whole config.json."""
     sums, embedding, has_head = Counted(), 0, False
     unpacks = quantization_of(config) in DEQUANTIZED
-    float_bytes = PUBLISHED_BYTES.get(str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch."))
+    float_bytes = NUM_BYTES.get(str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch."))
     for table in tables:
         for name, tensor in table.items():
             numbers, dtype = math.prod(tensor["shape"]), tensor["dtype"]

@@ -7,9 +7,9 @@ Called by the preflight for every model whose folder is here. Reads configuratio
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
+from bohdi_ray.engines.families.config_file import config_in
 from bohdi_ray.engines.families.known import needs_own_code
 from bohdi_ray.engines.families.targets import target_error
 from bohdi_ray.engines.vocabulary import check_folder_vocabulary
@@ -21,13 +21,11 @@ def folder_errors(at: str, folder: Path, trust_remote_code: bool = False) -> lis
     a source's own code may run."""
     field = f"{at}.model"
     errors = []
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return []  # another check's affair
-    if at == "target" and isinstance(config, dict) and (error := target_error(config, str(folder), field)):
+    if not (config := config_in(folder)):
+        return []
+    if at == "target" and (error := target_error(config, str(folder), field)):
         errors.append(error)
-    if at != "target" and not trust_remote_code and isinstance(config, dict) and needs_own_code(config):
+    if at != "target" and not trust_remote_code and needs_own_code(config):
         rule = f"vLLM runs {config.get('model_type')!r} only with the code that its publisher put beside it"
         remedy = "Read that code and set trust_remote_code: true at this source, or use another model."
         errors.append(ConfigError(field, str(folder), rule, remedy))

@@ -8,56 +8,47 @@ imported: either library takes seconds. A library that is not installed knows no
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from bohdi_ray.engines.vllm_heads import _registered
-
-# Files below the package, and the name whose keys are model types.
-TRANSFORMERS = ("transformers", ("models/auto/auto_mappings.py", "models/auto/configuration_auto.py"))
-TRANSFORMERS_NAME = "CONFIG_MAPPING_NAMES"
-VLLM = ("vllm", ("transformers_utils/config.py",))
-VLLM_NAME = "_CONFIG_REGISTRY"
+from bohdi_ray.engines.library_source import module_tree
+from bohdi_ray.engines.vllm_heads import registered
 
 
 def needs_own_code(config: Mapping[str, Any]) -> bool:
     """Whether vLLM runs this model only with the code that its publisher put beside it."""
-    architectures, registered = config.get("architectures"), _registered()
-    if not config.get("auto_map") or not registered:
+    architectures, known = config.get("architectures"), registered()
+    if not config.get("auto_map") or not known:
         return False
     types = transformers_types() | vllm_types()
     named = architectures if isinstance(architectures, list) else []
-    return config.get("model_type") not in types or not any(name in registered for name in named)
+    return config.get("model_type") not in types or not any(name in known for name in named)
 
 
 @cache
 def transformers_types() -> frozenset[str]:
     """The model types that the installed transformers has a configuration class for."""
-    return frozenset(_keys(*TRANSFORMERS, TRANSFORMERS_NAME))
+    return frozenset(
+        _keys(
+            "CONFIG_MAPPING_NAMES",
+            "transformers.models.auto.auto_mappings",
+            "transformers.models.auto.configuration_auto",
+        )
+    )
 
 
 @cache
 def vllm_types() -> frozenset[str]:
     """Those that the installed vLLM has one for."""
-    return frozenset(_keys(*VLLM, VLLM_NAME))
+    return frozenset(_keys("_CONFIG_REGISTRY", "vllm.transformers_utils.config"))
 
 
-def _keys(package: str, files: tuple[str, ...], name: str) -> Iterator[str]:
+def _keys(name: str, *modules: str) -> Iterator[str]:
     """Keys of a mapping, from the statements that make it or add to it."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return
-    if spec is None or spec.origin is None:
-        return
-    for file in files:
-        path = Path(spec.origin).parent / file
-        if not path.is_file():
-            continue
-        for statement in ast.parse(path.read_text("utf-8")).body:
+    for module in modules:
+        tree = module_tree(module)
+        for statement in tree.body if tree is not None else ():
             if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(_head(statement))):
                 yield from _written_keys(statement)
 

@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest -q --durations=20 --durations-min=1
 JOBS ?= 2
 PARALLEL := -n $(JOBS) --dist loadfile
 # `make test-long` in parts of about as long; a commit's own part is what CI adds to `make test`.
-SHARDS := 10
+SHARDS := 12
 SHARD ?= $(shell echo $$((0x$$(git rev-parse --short=6 HEAD 2>/dev/null || echo 0) % $(SHARDS))))
 say = @printf '\n== %s\n' "$(1)"
 tests_in = $(wildcard $(addsuffix /test_*.py,$(1)) $(addsuffix /*/test_*.py,$(1)))
@@ -57,7 +57,7 @@ test-long: setup-dev  ## The tests that take long, more than make test has time 
 	$(PYTEST) tests/integration tests/chaos -m long
 	$(PYTEST) tests/real -m long
 
-test-shard: setup-dev  ## One of $(SHARDS) parts of test-long, chosen by the commit (or SHARD=0 to 9), ten minutes
+test-shard: setup-dev  ## One of $(SHARDS) parts of test-long, chosen by the commit (or SHARD=0 to 11), ten minutes
 	$(call say,long tests: part $(SHARD) of $(SHARDS))
 	$(PYTEST) tests/integration tests/chaos -m long --shard $(SHARD)/$(SHARDS)
 	$(PYTEST) tests/real -m long --shard $(SHARD)/$(SHARDS)

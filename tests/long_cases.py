@@ -8,5 +8,5 @@ import pytest
 
 
 def long(seconds: float, *values: Any) -> Any:
-    """The case with these values, which takes so long on a quiet machine."""
+    """The case with these values, which takes so long on two slow cores."""
     return pytest.param(*values, marks=pytest.mark.long(seconds))

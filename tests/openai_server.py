@@ -1,7 +1,7 @@
 """A small server on loopback that answers chat completions as a test says, in this process, in threads.
 
 `queued` answers come first, then what `rules` make of a request, then `default`. Every request's body and headers are
-kept. `dialects.py` holds rules that behave as known servers do.
+kept.
 """
 
 from __future__ import annotations

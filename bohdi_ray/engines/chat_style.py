@@ -210,6 +210,7 @@ def template_in(folder: Path) -> str:
 def _rendered(tokenizer: Any, template_kwargs: Mapping[str, Any]) -> str | None:
     """A prompt, or None where the template refuses these variables."""
     try:
-        return render_chat(tokenizer, None, _MARK, chat_shape(tokenizer, template_kwargs), template_kwargs)
+        shape = chat_shape(tokenizer, template_kwargs)
+        return render_chat(tokenizer, shape.least_system, _MARK, shape, template_kwargs)
     except Exception:  # a template may raise anything
         return None

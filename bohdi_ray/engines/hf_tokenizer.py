@@ -63,7 +63,7 @@ def model_tokenizer(path: str, **options: Any) -> ModelTokenizer:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     options = {"trust_remote_code": False, **options}  # unsaid, transformers asks whoever sits at the terminal
-    files = _files_of(path, options.get("revision"))
+    files = files_of(path, options.get("revision"))
     if files is not None and only_tekken(files):
         return ModelTokenizer(_converted(files, options), files, True)
     # Without Mistral's format, which wins over Hugging Face's wherever tekken.json is.
@@ -94,11 +94,13 @@ def _converted(files: Path, options: Mapping[str, Any]) -> Any:
 
 def tekken_template(folder: Path) -> FolderTemplate | None:
     """The template that loading gives a folder with tekken.json alone and no template; None where none can be made."""
-    from mistral_common.integrations.chat_templates.chat_templates import convert_tokenizer_to_chat_template
-
     try:
+        from mistral_common.integrations.chat_templates.chat_templates import convert_tokenizer_to_chat_template
+
         template = convert_tokenizer_to_chat_template(str(folder / TEKKEN))
-    except Exception as error:  # of a damaged or unknown tekken.json; transformers goes on without a template, too
+    except (
+        Exception
+    ) as error:  # a damaged or unknown tekken.json, or none of vLLM's packages; transformers goes on, too
         log.info("%s: no chat template can be made of its %s (%s)", folder, TEKKEN, error)
         return None
     return FolderTemplate(template, TEKKEN_TOKENS)
@@ -134,7 +136,7 @@ def _encodes_as_published(tokenizer: Any, folder: Path) -> bool:
     return tokenizer.encode(SAMPLE, add_special_tokens=False) == published.encode(SAMPLE, add_special_tokens=False).ids
 
 
-def _files_of(path: str, revision: str | None) -> Path | None:
+def files_of(path: str, revision: str | None) -> Path | None:
     """The folder, or the local copy of a hub repository's small files; None when that cannot be had."""
     if os.path.isdir(path):
         return Path(path)

@@ -41,6 +41,7 @@ class ChatShape:
 
     folded: bool = False  # the system prompt opens the user turn, because there is no role for it
     parts: frozenset[str] = frozenset()  # roles whose content is a list of parts; a plain text would be dropped
+    least_system: str | None = None  # what to try it with where no system prompt matters; None: it takes none
 
     def message(self, role: str, text: str) -> Message:
         """One turn."""
@@ -89,7 +90,10 @@ def shape_of(
     one, and whether there is a system prompt is for `trial` to see.
     """
     kwargs = dict(kwargs or {})
-    asked = _arranged(render, None, kwargs) or _arranged(render, SYSTEM_MARK, kwargs)
+    least_system = None
+    asked = _arranged(render, None, kwargs)
+    if asked is None:
+        least_system, asked = "You are a helpful assistant.", _arranged(render, SYSTEM_MARK, kwargs)
     if asked is None:
         messages = ChatShape().messages(None, QUESTION_MARK)
         reason = _rendered(render, messages, True, kwargs)[1]
@@ -100,7 +104,7 @@ def shape_of(
             f"a question does not come out of the chat template: {failure}, as a text and as a list of parts",
             "Mend the template, or add one that takes plain text as chat_template.jinja to the model's folder.",
         )
-    return ChatShape(folded=_must_fold(render, asked, kwargs), parts=asked.parts)
+    return ChatShape(_must_fold(render, asked, kwargs), asked.parts, least_system)
 
 
 def _arranged(render: Render, system_prompt: str | None, kwargs: dict[str, Any]) -> ChatShape | None:

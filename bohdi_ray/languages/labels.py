@@ -132,13 +132,13 @@ def label_of(text: str, labels: Sequence[str]) -> str | None:
 def find_label(text: str, labels: Sequence[str]) -> Found | None:
     """The label that a reply names as its answer, and its place in `text`; or None."""
     plain = plain_reply(text)
-    named = {label.casefold(): label for label in labels}
-    if plain.text.casefold() in named:
-        return Found(named[plain.text.casefold()], plain.origins[0])
+    named = {label.upper(): label for label in labels}  # of an "i" without its dot, too, as patterns read it
+    if plain.text.upper() in named:
+        return Found(named[plain.text.upper()], plain.origins[0])
     span = _answer(plain, _patterns(tuple(labels)))
     if span is None:
         return None
-    return Found(named[plain.text[slice(*span)].casefold()], plain.origins[span[0]])
+    return Found(named[plain.text[slice(*span)].upper()], plain.origins[span[0]])
 
 
 def _answer(plain: Plain, patterns: Patterns) -> tuple[int, int] | None:

@@ -47,7 +47,10 @@ def _plain_names(lines: list[str]) -> list[str]:
     """The lines that are names where nothing numbers them: all that may be a list, else the first."""
     announced = bool(lines) and _ANNOUNCES.search(lines[0]) is not None
     names = lines[1:] if announced else lines
-    listed = not any(_SENTENCE.search(line.strip()) for line in names)
+    # A full stop behind every line is the writer's habit; behind some, those are sentences.
+    stops = {_SENTENCE.search(line.strip()[-1:]) is not None for line in names}
+    marks = headings.END_MARKS if len(stops) == 1 else None
+    listed = not any(_SENTENCE.search(line.strip(marks)) for line in names)
     if announced:
         return names if listed else []
     return names if listed and len(names) >= MIN_PLAIN_LINES else names[:1]

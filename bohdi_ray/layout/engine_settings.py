@@ -18,7 +18,14 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "gpu_memory_utilization": (int, float),
     "kv_cache_memory_bytes": (int,),
 }
-DTYPES = {"bfloat16": "bfloat16", "float16": "float16", "half": "float16", "float32": "float32", "float": "float32"}
+DTYPES = {
+    "auto": "auto",
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+    "half": "float16",
+    "float32": "float32",
+    "float": "float32",
+}
 NUM_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "float": 4}
 FITS_ITSELF = -1  # max_model_len, as large as the cache allows
 # Keys of `extra` with which the weights take less of a card than the files say.
@@ -44,6 +51,11 @@ def all_with_last_words(config: FusionConfig) -> FusionConfig:
     """The same of every model that an engine of ours loads."""
     sources = tuple(with_last_words(one) if isinstance(one, VllmModel) else one for one in config.sources)
     return config.model_copy(update={"sources": sources, "target": with_last_words(config.target)})
+
+
+def named(model: VllmModel, name: str) -> str:
+    """Where a setting of the engine is, below the model's place: in `engine.extra` if that has the last word."""
+    return f"engine.extra.{name}" if name in model.engine.extra else f"engine.{name}"
 
 
 def hf_overrides(model: VllmModel) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.engine_settings import fits_itself, shrinks_weights
+from bohdi_ray.layout.engine_settings import fits_itself, named, shrinks_weights
 from bohdi_ray.layout.kv_room import Shortage, rounded_up, shortage
 from bohdi_ray.layout.memory import ENGINE_OVERHEAD_GB, GB, ModelSize, kv_room_bytes
 
@@ -31,26 +31,28 @@ def kv_findings(
         return [], [f"{model.name}: as far as is known, {short.rule()}; vLLM may refuse to start it"]
     likely = kv_room_bytes(model, size, card_gb, ENGINE_OVERHEAD_GB["gpu"])
     if likely is not None and (short := shortage(size.kv, window, likely, model)) is not None:
-        remedy = f"Lower engine.max_model_len to {short.most_tokens}, or raise engine.gpu_memory_utilization"
+        utilization = named(model, "gpu_memory_utilization")
+        remedy = f"Lower {named(model, 'max_model_len')} to {short.most_tokens}, or raise {utilization}"
         return [], [f"{model.name}: {short.rule()} by estimate; vLLM may refuse to start it. {remedy}"]
     return [], []
 
 
 def _error(at: str, model: VllmModel, short: Shortage, card_gb: float | None) -> ConfigError:
-    engine = model.engine
+    engine, window = model.engine, named(model, "max_model_len")
     remedies = []
     if short.most_tokens:
-        remedies.append(f"lower engine.max_model_len to {short.most_tokens} at most")
+        remedies.append(f"lower {window} to {short.most_tokens} at most")
     if engine.kv_cache_memory_bytes is not None:
-        remedies.append(f"raise engine.kv_cache_memory_bytes to {int(short.needed_bytes * 1.02) + 1} or more")
+        cache = named(model, "kv_cache_memory_bytes")
+        remedies.append(f"raise {cache} to {int(short.needed_bytes * 1.02) + 1} or more")
     elif card_gb is not None:
         missing = short.needed_bytes - short.room_bytes + ENGINE_OVERHEAD_GB["gpu"] * GB
         share = rounded_up(engine.gpu_memory_utilization + missing / GB / card_gb)
         if share <= MOST_UTILIZATION:
-            remedies.append(f"raise engine.gpu_memory_utilization to {share:g}")
+            remedies.append(f"raise {named(model, 'gpu_memory_utilization')} to {share:g}")
         remedies.append("split the model over more GPUs (engine.tensor_parallel_size)")
     rule = f"{short.rule()}; vLLM does not start with less" + (
         "" if engine.max_model_len else " (the model's own window)"
     )
     text = ", or ".join(remedies) + "."
-    return ConfigError(f"{at}.engine.max_model_len", engine.max_model_len, rule, text[0].upper() + text[1:])
+    return ConfigError(f"{at}.{window}", engine.max_model_len, rule, text[0].upper() + text[1:])

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bohdi_ray.config import VllmModel
-from bohdi_ray.engines.families.states import LISTS, STATE_LAYERS, STATE_SETTINGS
+from bohdi_ray.engines.families.states import STATE_LAYERS, STATE_SETTINGS, listed_layers
 from bohdi_ray.layout.config_numbers import HEAD_DIM, HEADS, HIDDEN, LAYERS, attention_blocks, kv_heads, number
 from bohdi_ray.layout.engine_settings import kv_number_bytes
 
@@ -100,10 +100,8 @@ def kv_shape(config: Mapping[str, Any]) -> KvShape | None:
 def layer_kinds(config: Mapping[str, Any]) -> tuple[int, int] | None:
     """(layers that keep every token, layers with a window); None where that is not known. Raises ValueError."""
     layers, span = number(config, *LAYERS) or 0, number(config, "sliding_window")
-    if listed := next((config[name] for name in LISTS if config.get(name)), None):
+    if listed := listed_layers(config):
         return _counted(listed, span)
-    if isinstance(types := config.get("attn_type_list"), list):
-        return _counted(["full_attention" if one == 1 else "linear_attention" for one in types], span)
     if every := number(config, "full_attention_interval"):
         return layers // every, 0
     if any(config.get(name) for name in STATE_SETTINGS):

@@ -193,7 +193,7 @@ def _engine(model: VllmModel, size: ModelSize | None, card_gb: float | None) -> 
 
 def _tokens(cache_bytes: float, size: ModelSize, model: VllmModel) -> str:
     """How many tokens the KV cache holds, as a clause."""
-    if size.kv is None or cache_bytes <= 0:
+    if size.kv is None or cache_bytes <= 0 or not size.kv.bytes_per_token(model):
         return ""
     windows = f", {size.kv.num_window} layers keep {size.kv.window} of each request" if size.kv.num_window else ""
     return f" (room for {int(cache_bytes / size.kv.bytes_per_token(model)):,} tokens{windows})"

@@ -45,7 +45,7 @@ _LAST_NORM = re.compile(r"(?!per_layer)(.*norm.*|ln_.+)\..+")
 WITHOUT_NORM = frozenset({"olmo", "opt", "nanochat"})  # model types whose last norm has no weights, or may be missing
 MORE_ROWS = frozenset({"mllama", "mllama_text_model", "moshi"})  # whose embedding has rows beyond vocab_size
 FIRST_DIFFERS = frozenset({"modernbert-decoder"})  # whose first layer has less than the others
-_LAYER = re.compile(r"(?P<root>(?:.*?\.)?)(?P<stack>layers|h|blocks)\.(?P<number>\d+)\.(?P<rest>.+)")
+_LAYER = re.compile(r"(?P<root>(?:.*?\.)?)(?P<stack>(?:layers\.)?layers|h|blocks)\.(?P<number>\d+)\.(?P<rest>.+)")
 _OTHER_TOWER = re.compile(r"vision|visual|image|audio|mtp|draft|encoder|projector", re.IGNORECASE)
 # Names under which quantized weights are packed, and what stands beside them; layers that are left out of the
 # quantization have neither. Old models keep buffers among their tensors, of which some files have less than others.

@@ -17,9 +17,8 @@ from typing import Any
 from bohdi_ray.engines.families.targets import DEQUANTIZED, is_wrapper, quantization_of
 from bohdi_ray.engines.vllm_heads import takes_own_head
 from bohdi_ray.layout.engine_settings import NUM_BYTES
-from bohdi_ray.layout.weight_headers import STORED_BYTES, Table
+from bohdi_ray.layout.weight_headers import PLAIN, STORED_BYTES, Table
 
-FLOATS = ("F64", "F32", "F16", "BF16")
 # Parts of tensors' names in models of several modalities that are not the language model's.
 OTHER_TOWERS = {
     *("vision_tower", "visual", "vision_model", "vision_encoder", "vision_language_adapter", "multi_modal_projector"),
@@ -55,7 +54,7 @@ def counted(tables: Iterable[Table], config: Mapping[str, Any]) -> Counted:
             num_bytes = numbers * STORED_BYTES.get(dtype, 1)
             sums.num_params += numbers
             sums.stored_bytes += num_bytes
-            if dtype not in FLOATS:
+            if dtype not in PLAIN:
                 sums.num_packed += numbers
                 sums.packed_bytes += num_bytes
             if OTHER_TOWERS & set(name.split(".")):
@@ -64,7 +63,7 @@ def counted(tables: Iterable[Table], config: Mapping[str, Any]) -> Counted:
             if unpacks and dtype == "U8":
                 numbers = 0 if name.endswith(SCALES) else numbers * IN_A_BYTE if name.endswith(BLOCKS) else numbers
                 num_bytes = numbers * (float_bytes or 2)
-            elif float_bytes and dtype in FLOATS:
+            elif float_bytes and dtype in PLAIN:
                 num_bytes = numbers * float_bytes
             sums.num_published += numbers
             sums.published_bytes += num_bytes

@@ -34,11 +34,11 @@ from typing import Any
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.layout.config_numbers import HEAD_DIM, HEADS, HIDDEN, LAYERS, VOCAB, amount, kv_heads, largest, number
+from bohdi_ray.layout.engine_settings import NUM_BYTES
 
 GB = 1e9
 # (weights, gradients, optimizer), bytes per parameter
 TRAIN_BYTES = {"bfloat16": (2, 4, 12), "float32": (4, 4, 12)}
-NUM_BYTES = {"bfloat16": 2, "float32": 4}
 TEMPORARY_BYTES = {"gpu": 4, "cpu": 8}
 CHUNK_TOKENS, FLOAT32_COPIES = 512, 3
 SANDWICHED = ("gemma2", "gemma3", "gemma4", "vaultgemma")  # norms behind attention and MLP as well

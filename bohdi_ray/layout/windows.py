@@ -15,6 +15,7 @@ from typing import Any
 from bohdi_ray.config import VllmModel
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.layout.config_numbers import amount, number
+from bohdi_ray.layout.engine_settings import named
 from bohdi_ray.records import ROLES
 
 WINDOWS = (
@@ -50,14 +51,15 @@ def window_errors(at: str, model: VllmModel, default: int | None, most: int | No
     asked = model.engine.max_model_len
     if asked is not None and most is not None and asked > most:
         remedy = f"Lower it to {most} or leave it out."
-        yield ConfigError(f"{at}.engine.max_model_len", asked, f"the model itself reads {most} tokens", remedy)
+        field = f"{at}.{named(model, 'max_model_len')}"
+        yield ConfigError(field, asked, f"the model itself reads {most} tokens", remedy)
     window = asked or default
     for role in ROLES if window is not None else ():
         sampling = model.sampling_of(role)
         max_tokens = (sampling.max_tokens or 0) + (sampling.reasoning_max_tokens or 0)
         if window is not None and max_tokens >= window:
             rule = f"leaves no room for a prompt in the window of {window} tokens"
-            remedy = "Lower it, or raise engine.max_model_len."
+            remedy = f"Lower it, or raise {named(model, 'max_model_len')}."
             yield ConfigError(f"{at}.sampling.{role}.max_tokens", max_tokens, rule, remedy)
 
 

@@ -55,20 +55,6 @@ def check_windows(config: FusionConfig, findings: Findings) -> None:
             findings.notes.append(f"{model.name}: {text}")
 
 
-def as_loaded(config: FusionConfig, findings: Findings) -> None:
-    """Makes the sizes that were found those of what engines load: config.json as they change it, and of the target
-    what is published."""
-    for at, model in hosted_models(config).items():
-        if (size := findings.sizes[model.name]) is None:
-            continue
-        try:
-            size = size.served_as(model)
-        except ValueError as error:
-            rule = f"hf_overrides changes config.json into one that no model has ({error})"
-            findings.refuse(f"{at}.engine.extra", model.engine.extra, rule, "Mend it, or leave it out.")
-        findings.sizes[model.name] = size.published() if at == "target" else size
-
-
 def _cards(resolved: FusionConfig, nodes: Sequence[Node]) -> dict[str, float | None]:
     """Memory of the cards that each model's engines would get, GB."""
     cards = {node.name: node.card_gb for node in nodes}

@@ -13,7 +13,7 @@ from bohdi_ray.layout.on_cpu import slow_formats, unproved_errors
 from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, placement_errors, resolve_gpus
 from bohdi_ray.layout.shared_cards import sharing_errors
 from bohdi_ray.observe.trackers import tracker_errors
-from bohdi_ray.preflight.cards import as_loaded, check_cards, check_kv_room, check_windows, hosted_models
+from bohdi_ray.preflight.cards import check_cards, check_kv_room, check_windows, hosted_models
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.hub import Hub
 from bohdi_ray.preflight.inputs import check_remote_sources, check_seed, checked_templates
@@ -88,7 +88,6 @@ def _check_models(config: FusionConfig, prompts: TemplateSet | None, findings: F
     models = hosted_models(config)
     for at, model in models.items():
         check_model(at, model, config, prompts, findings, hub)
-    as_loaded(config, findings)
     check_windows(config, findings)
     if not findings.unchecked:
         return

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from bohdi_ray.addresses import HUB_ID
 from bohdi_ray.config import FusionConfig, VllmModel
@@ -37,12 +35,12 @@ def check_model(
     size = _checked_size(at, model, folder, findings)
     if size is None:
         return
-    findings.sizes[model.name] = size
+    findings.sizes[model.name] = size = _as_loaded(at, model, size, findings)
     for error in folder_errors(at, folder, model.trust_remote_code):
         findings.refuse(error.field, model.model, error.rule, error.remedy)
     if model is config.target:
         try:
-            findings.attention = attention_for(config.training.attn_implementation, _whole_config(folder))
+            findings.attention = attention_for(config.training.attn_implementation, size.config)
         except ConfigError as error:
             findings.problems.append(error)
     teaches_reasoning = model is config.target and config.training.reasoning == "keep"
@@ -103,12 +101,17 @@ def _checked_size(at: str, model: VllmModel, folder: Path, findings: Findings) -
     if fault is not None:
         refuse(fault, SAVE_AGAIN)
     if at == "target":
-        for found in (index_needed(folder), stored_fault(_whole_config(folder), stored_as)):
+        for found in (index_needed(folder), stored_fault(size.config, stored_as)):
             if found is not None:
                 refuse(*found)
     return size
 
 
-def _whole_config(folder: Path) -> dict[str, Any]:
-    """config.json as it is written; that it is a mapping was seen before."""
-    return json.loads((folder / "config.json").read_text("utf-8"))
+def _as_loaded(at: str, model: VllmModel, size: ModelSize, findings: Findings) -> ModelSize:
+    """What the engines load: config.json as they change it, and of the target what is published."""
+    try:
+        size = size.served_as(model)
+    except ValueError as error:
+        rule = f"hf_overrides changes config.json into one that no model has ({error})"
+        findings.refuse(f"{at}.engine.extra", model.engine.extra, rule, "Mend it, or leave it out.")
+    return size.published() if at == "target" else size

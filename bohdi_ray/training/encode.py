@@ -100,7 +100,7 @@ class Encoder:
     def _end_of_turn(self) -> list[int]:
         """What an engine decodes behind an answer, as the template writes it behind one."""
         if self._end is None:
-            whole = [*self._shape.messages(None, "Hello"), self._shape.message("assistant", _MARK)]
+            whole = [*self._shape.messages(self._shape.least_system, "Hello"), self._shape.message("assistant", _MARK)]
             text = renderer(self._tokenizer)(whole, add_generation_prompt=False, **self._style.template_kwargs)
             behind = self._tokenizer.encode(text.rpartition(_MARK)[2], add_special_tokens=False)
             self._end = self._ended(behind if not self._special_ids.isdisjoint(behind) else [])

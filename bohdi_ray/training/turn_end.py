@@ -47,7 +47,7 @@ def end_of_turn(
 
 def _closing(render: Render, shape: ChatShape, last: bool) -> str | None:
     """The text behind an answer; None where the answer does not come out as it is or the template raises."""
-    messages = [*shape.messages(None, _QUESTION), shape.message("assistant", _ANSWER)]
+    messages = [*shape.messages(shape.least_system, _QUESTION), shape.message("assistant", _ANSWER)]
     if not last:
         messages.append(shape.message("user", _NEXT))
     try:

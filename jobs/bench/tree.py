@@ -211,10 +211,10 @@ def main() -> None:
     options = parse(parser)
     if options.smoke:
         SHAPE, REPEATS = (10, 10, 10), 1
-    if options.scale:
-        from tree_scale import scale
+    if options.scale or options.smoke:
+        from tree_scale import SCALE, scale
 
-        figures["scale"] = scale()
+        figures["scale"] = scale(SHAPE if options.smoke else SCALE)
         gc.collect()
     journalled, replayed = events_per_s()
     empty, filled = bytes_per_leaf()

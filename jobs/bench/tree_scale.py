@@ -75,20 +75,20 @@ def write_while_working(manager: TreeManager, path: str) -> dict[str, float]:
     }
 
 
-def big_tree(manager: TreeManager) -> None:
-    """Grows `SCALE` below the root, without a list of starting domains, whose memory would blur the figures."""
+def big_tree(manager: TreeManager, shape: tuple[int, ...]) -> None:
+    """Grows `shape` below the root, without a list of starting domains, whose memory would blur the figures."""
     names, level = valid_names(), [manager.tree.root]
-    for size in SCALE:
+    for size in shape:
         level = [c for node in level for c in manager.tree.add_all(node, list(itertools.islice(names, size)))]
     manager.tree.start_step()
 
 
-def scale() -> dict[str, float]:
+def scale(shape: tuple[int, ...]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        return measured(f"{folder}/state.arrow")
+        return measured(f"{folder}/state.arrow", shape)
 
 
-def measured(path: str) -> dict[str, float]:
+def measured(path: str, shape: tuple[int, ...]) -> dict[str, float]:
     pauses: list[float] = []
     started = [0.0]
 
@@ -100,8 +100,8 @@ def measured(path: str) -> dict[str, float]:
 
     gc.callbacks.append(collecting)
     empty = rss()
-    manager = TreeManager(config(30, SCALE))
-    big_tree(manager)
+    manager = TreeManager(config(30, shape))
+    big_tree(manager, shape)
     manager.digest()
     sizes = [rss() - empty]
     add_samples(manager.tree)
@@ -126,7 +126,7 @@ def measured(path: str) -> dict[str, float]:
     del manager
     gc.collect()
     figures["snapshot_bytes"] = os.path.getsize(path)
-    figures["restore_s"], manager = timed(lambda: TreeManager.restore(config(10_000, SCALE), Path(path).read_bytes()))
+    figures["restore_s"], manager = timed(lambda: TreeManager.restore(config(10_000, shape), Path(path).read_bytes()))
     walks_s, work = timed(manager.work, 0)
     gc.callbacks.remove(collecting)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

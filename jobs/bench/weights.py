@@ -39,7 +39,7 @@ def make_config(model: str, rounds: int):
         "kv_cache_memory_bytes": 2**29,
         "gpu_memory_utilization": 0.2,
         "enforce_eager": True,
-        "max_model_len": 1024,
+        "max_model_len": 512,
     }
     target = {"name": "target", "model": model, "engine": engine, "resources": {"num_gpus": 0, "num_cpus": 1}}
     return FusionConfig.model_validate(

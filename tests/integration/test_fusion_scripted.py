@@ -19,8 +19,8 @@ def run(folder, **changes):
 
 @pytest.fixture(scope="module")
 def usual(ray_session, tmp_path_factory):
-    """Folder and summary of a run with the usual settings."""
-    folder = tmp_path_factory.mktemp("usual") / "run"
+    """Folder and summary of a run with the usual settings, in a folder whose name is not ASCII."""
+    folder = tmp_path_factory.mktemp("usual") / "räume"
     return folder, run(folder)
 
 

@@ -29,8 +29,8 @@ SHORTER = [
     f"stop.rounds={ROUNDS}",
     "observe.console=lines",
 ]
-MOMENT_S = 420  # start-up included
-RESUMED_S = 600
+MOMENT_S = 900  # start-up included
+RESUMED_S = 1200
 
 
 class Run:
@@ -84,7 +84,7 @@ def title(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.mark.long(480)
+@pytest.mark.long(700)
 @pytest.mark.timeout(2 * MOMENT_S + RESUMED_S)
 def test_the_targets_engine_and_then_the_driver_are_killed_and_nothing_is_lost(quickstart_models, tmp_path):
     run = Run(tmp_path / "run")

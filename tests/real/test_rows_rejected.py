@@ -15,7 +15,7 @@ from bohdi_ray.training.launch import start_trainer
 from bohdi_ray.training.weights import publish_base
 
 
-@pytest.mark.long(60)  # tests/integration/test_nothing_learned.py asks the same of a scripted trainer
+@pytest.mark.long(100)  # tests/integration/test_nothing_learned.py asks the same of a scripted trainer
 @pytest.mark.timeout(420)
 def test_such_a_round_is_not_committed_and_the_driver_is_told_why(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session

@@ -11,12 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_families import FAMILIES, build_family
 from training_support import tiny_config
 
+from bohdi_ray.engines.families.table import FAMILIES as KNOWN_FAMILIES
+from bohdi_ray.engines.families.table import PADDED_NOTE
 from bohdi_ray.training.weights import publish_base
 
 HERE = Path(__file__).parent
-DEADLINE_S = 240
+DEADLINE_S = 600
+INDEPENDENT = True  # each may be in another part of `make test-long`
 
 
 def run_checks(folder: Path, world_size: int, *checks: str) -> list:
@@ -87,7 +91,25 @@ def test_one_rank(folder):
     )
 
 
+PADDED = {name for family in KNOWN_FAMILIES if PADDED_NOTE in family.notes for name in family.tiny}
+
+
 @pytest.mark.timeout(2 * DEADLINE_S)
-@pytest.mark.long(120)
+@pytest.mark.long(240)
+def test_every_family_trains_on_two_ranks_with_its_rows_kept_apart(tmp_path):
+    for name in FAMILIES:
+        here = tmp_path / "families" / name
+        publish_base(tiny_config(build_family(name, here / "model")).target, str(here / "base"))
+    (results,) = run_checks(tmp_path, 2, "families")
+    assert set(results) == set(FAMILIES)
+    for name, result in results.items():
+        assert result["together"] == pytest.approx(result["alone"], rel=1e-4), name
+        assert result["steps"][0] > result["steps"][1] > result["steps"][2], name
+        assert result["stage 3"] == pytest.approx(result["steps"][0], rel=1e-4), name
+    assert {name for name, result in results.items() if not result["packing"]} == PADDED
+
+
+@pytest.mark.timeout(2 * DEADLINE_S)
+@pytest.mark.long(300)
 def test_two_ranks(folder):
     assert_new_moments(run_checks(folder, 2, "moments")[0])

@@ -37,7 +37,7 @@ def train_workers() -> list[int]:
     return found
 
 
-@pytest.mark.long(120)  # tests/integration/test_other_failures.py kills a scripted trainer and its queue
+@pytest.mark.long(70)  # tests/integration/test_other_failures.py kills a scripted trainer and its queue
 @pytest.mark.timeout(600)
 def test_a_killed_worker_and_a_killed_queue_lose_no_round_and_repeat_none(ray_session, tiny_model_dir, tmp_path):
     ray = ray_session

@@ -76,7 +76,7 @@ def test_a_step_has_the_same_gradient_for_any_ranks_micro_batches_packing_and_st
         assert_equal(result, wanted, scale, str(case))
 
 
-@pytest.mark.long(70)
+@pytest.mark.long(100)
 @pytest.mark.timeout(2 * DEADLINE_S)
 def test_with_the_optimizer_offloaded_too_even_where_a_compilation_was_killed(tiny_model_dir, tmp_path):
     """Two ranks need DeepSpeed's kernel at the same time, and a dead process has left torch's lock there."""
@@ -94,7 +94,7 @@ def test_with_the_optimizer_offloaded_too_even_where_a_compilation_was_killed(ti
     assert not (kernels / "cpu_adam" / "lock").exists()
 
 
-@pytest.mark.long(40)
+@pytest.mark.long(20)
 @pytest.mark.timeout(2 * DEADLINE_S)
 def test_a_learner_that_left_its_card_goes_on_as_if_it_had_not(tiny_model_dir, tmp_path):
     """On a CPU the states stay where they are, but are taken apart and put together again all the same."""

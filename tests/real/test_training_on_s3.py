@@ -36,7 +36,7 @@ def trained(ray, config, checkpoints: str, rounds: range) -> list[dict]:
         ray.kill(queue)
 
 
-@pytest.mark.long(60)
+@pytest.mark.long(100)
 @pytest.mark.timeout(600)
 def test_training_goes_on_from_what_lies_on_s3_as_if_nothing_had_happened(
     ray_session, tiny_model_dir, s3_address, tmp_path

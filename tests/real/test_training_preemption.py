@@ -19,7 +19,7 @@ from bohdi_ray.training.launch import start_trainer
 from bohdi_ray.training.weights import publish_base
 
 
-@pytest.mark.long(120)
+@pytest.mark.long(200)
 @pytest.mark.timeout(540)
 def test_a_node_taken_away_with_notice_costs_a_few_steps_only(ray_session, tiny_model_dir, tmp_path):
     model = tiny_model_dir("llama", tie_word_embeddings=True)

@@ -14,7 +14,7 @@ from bohdi_ray.training.launch import start_trainer
 from bohdi_ray.training.weights import publish_base
 
 
-@pytest.mark.long(60)
+@pytest.mark.long(80)
 @pytest.mark.timeout(600)
 def test_the_trainer_rests_until_its_turn_and_again_after_it(ray_session, tiny_model_dir, tmp_path):
     """Without version 0 in its place it cannot be loaded, so a trainer that rests there has not."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import time
@@ -46,7 +45,6 @@ def test_replicas_tell_their_stats_as_the_dashboard_asks_for_them_and_die_with_t
     names = RunNames("watched")
     model = vllm_model(tiny_model_dir("llama"))
     replicas = [names.engine("tiny", f"tiny-{number}", is_target=False) for number in range(2)]
-    before = engine_processes()
     actors = [
         ray.remote(**actor_options(model, Seat(actor=names.actor(replica))))(EngineActor).remote(
             EngineSpec(model=model, path=model.model)
@@ -83,20 +81,14 @@ def test_replicas_tell_their_stats_as_the_dashboard_asks_for_them_and_die_with_t
         asked = asked_by_the_board()
         assert set(asked) - set(labels) == NOT_TOLD
         assert all(asked[name] <= labels[name] for name in set(asked) - NOT_TOLD)
-        engines = engine_processes() - before
-        assert len(engines) == len(replicas)
+        own_pids = [
+            actor.__ray_call__.remote(lambda self: [p.pid for p in self._engine._processes]) for actor in actors
+        ]
+        pids = ray.get(own_pids, timeout=30)
+        assert all(pids)
+        engines = [psutil.Process(pid) for own in pids for pid in own]
     finally:
         for actor in actors:
             ray.kill(actor)
     _, alive = psutil.wait_procs(engines, timeout=20)
     assert not alive
-
-
-def engine_processes() -> set[psutil.Process]:
-    """vLLM's, of this process's Ray."""
-    found = set()
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "EngineCore" in " ".join(child.cmdline()):
-                found.add(child)
-    return found

@@ -179,6 +179,27 @@ def packing(folder: Path, rank: int, world_size: int) -> dict:
     return {"losses": losses, "layouts": layouts}
 
 
+def families(folder: Path, rank: int, world_size: int) -> dict:
+    """By family of FOLDER/families: losses of this rank's rows together and each alone, of three steps under ZeRO-2
+    and of a first one under ZeRO-3."""
+    from training_support import some_rows
+
+    from bohdi_ray.training.steps import share_of_rank
+
+    rows = share_of_rank(some_rows(0, 3 * world_size), world_size, rank)
+    results = {}
+    for here in sorted((folder / "families").iterdir()):
+        learner = learner_of(here, {"stage": 2}, dtype="float32", max_length=256)
+        result: dict[str, Any] = {"packing": learner.packing}
+        result["together"] = sorted(row.loss_sum for row in learner.row_losses(rows))
+        result["alone"] = sorted(learner.row_losses([row])[0].loss_sum for row in rows)
+        result["steps"] = [learner.step(rows).loss for _ in range(3)]
+        learner = learner_of(here, {"stage": 3}, dtype="float32", max_length=256)
+        result["stage 3"] = learner.step(rows).loss
+        results[here.name] = result
+    return results
+
+
 def start_probe(folder: Path, rank: int, world_size: int) -> dict:
     """What a learner says to the published probe, and to one that something else computed, by ZeRO stage."""
     from dataclasses import replace
@@ -282,7 +303,7 @@ def unlike(wanted: dict, model: Any) -> list[str]:
     return sorted({*wanted, *there} - {*equal})
 
 
-CHECKS = {check.__name__: check for check in (moments, packing, start_probe, buffers)}
+CHECKS = {check.__name__: check for check in (moments, packing, families, start_probe, buffers)}
 
 
 def main(rank: int, world_size: int, port: str, folder: Path, checks: list[str]) -> None:

@@ -23,7 +23,9 @@ def needs_own_code(config: Mapping[str, Any]) -> bool:
         return False
     types = transformers_types() | vllm_types()
     named = architectures if isinstance(architectures, list) else []
-    return config.get("model_type") not in types or not any(name in known for name in named)
+    # What is not in vLLM's own table it runs as transformers' class, if that has one.
+    classes = {*known, *transformers_decoders()}
+    return config.get("model_type") not in types or classes.isdisjoint(named)
 
 
 @cache
@@ -39,18 +41,33 @@ def transformers_types() -> frozenset[str]:
 
 
 @cache
+def transformers_decoders() -> frozenset[str]:
+    """Its classes of language models, by name."""
+    written = _statements("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", "transformers.models.auto.modeling_auto")
+    pairs = (node.elts for one in written for node in ast.walk(one) if isinstance(node, ast.Tuple))
+    names = (pair[1] for pair in pairs if len(pair) == 2)
+    return frozenset(name.value for name in names if isinstance(name, ast.Constant) and isinstance(name.value, str))
+
+
+@cache
 def vllm_types() -> frozenset[str]:
     """Those that the installed vLLM has one for."""
     return frozenset(_keys("_CONFIG_REGISTRY", "vllm.transformers_utils.config"))
 
 
 def _keys(name: str, *modules: str) -> Iterator[str]:
-    """Keys of a mapping, from the statements that make it or add to it."""
+    """Keys of a mapping."""
+    for statement in _statements(name, *modules):
+        yield from _written_keys(statement)
+
+
+def _statements(name: str, *modules: str) -> Iterator[ast.stmt]:
+    """Those that make a mapping of this name or add to it."""
     for module in modules:
         tree = module_tree(module)
         for statement in tree.body if tree is not None else ():
             if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(_head(statement))):
-                yield from _written_keys(statement)
+                yield statement
 
 
 def _head(statement: ast.stmt) -> ast.AST:

@@ -9,12 +9,28 @@ from typing import Any
 LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
 STATE_LAYERS = ("linear_attention", "mamba", "mamba2", "conv", "recurrent", "ssm", "M")
 # Settings of such layers, in models that do not list theirs.
-STATE_SETTINGS = ("mamba_d_state", "ssm_cfg", "ssm_state_size", "linear_num_value_heads", "state_size", "mamba_n_heads")
+STATE_SETTINGS = (
+    *("mamba_d_state", "ssm_cfg", "ssm_state_size", "linear_num_value_heads", "state_size", "mamba_n_heads"),
+    "full_attention_interval",
+)
+
+
+def listed_layers(config: Mapping[str, Any]) -> Any:
+    """The kind of each layer (a list, or letters), in whatever way this config.json lists them; None where it does not.
+    As it is written: a value of another type is for the caller to refuse."""
+    if listed := next((config[name] for name in LISTS if config.get(name)), None):
+        return listed
+    if isinstance(types := config.get("attn_type_list"), list):
+        return ["full_attention" if one == 1 else "linear_attention" for one in types]
+    if isinstance(numbers := config.get("linear_attn_config"), Mapping):
+        named = {"full_attention": numbers.get("full_attn_layers"), "linear_attention": numbers.get("kda_layers")}
+        return [kind for kind, layers in named.items() if isinstance(layers, list) for _ in layers] or None
+    return None
 
 
 def keeps_states(config: Mapping[str, Any]) -> bool:
     """Whether a language model with this config.json has such layers."""
-    listed = next((config[name] for name in LISTS if isinstance(config.get(name), list | str)), None)
-    if listed is not None:
+    listed = listed_layers(config)
+    if isinstance(listed, list | str):
         return any(kind in STATE_LAYERS for kind in listed)
     return any(config.get(name) for name in STATE_SETTINGS)

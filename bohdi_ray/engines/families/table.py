@@ -50,6 +50,7 @@ GPT_OSS_THINKING = Thinking("openai_gptoss", "<|channel|>analysis<|message|>", "
 NEEDS_TORCHVISION = "vLLM's class for it imports torchvision, which has no build that fits the CPU lock's torch"
 WRAPPER_NOTE = "several modalities: only its language model is asked and trained"
 MISTRAL_NOTE = "publishers put Mistral's own files beside: Hugging Face's are read"
+PADDED_NOTE = "rows that share a line would mix: in training each has its own"  # as the packing probe finds on a CPU
 COLD_NOTE = "on a CPU vLLM leaves such layers out of a reload in place: the target's engines start anew each round"
 
 FAMILIES: tuple[Family, ...] = (
@@ -150,7 +151,7 @@ FAMILIES: tuple[Family, ...] = (
         thinking=QWEN_THINKING,
         unproved_on_cpu=NEEDS_TORCHVISION,
         tiny=("qwen3.5",),
-        notes=(WRAPPER_NOTE, "most layers have linear attention", "the prompt opens the thinking"),
+        notes=(WRAPPER_NOTE, "most layers have linear attention", PADDED_NOTE, "the prompt opens the thinking"),
     ),
     Family(
         "Qwen 3.5, text alone",
@@ -235,6 +236,7 @@ FAMILIES: tuple[Family, ...] = (
         tiny=("gpt-oss", "gpt-oss-mxfp4"),
         notes=(
             "experts",
+            PADDED_NOTE,
             COLD_NOTE,
             "published in MXFP4, which vLLM's CPU build cannot run: a source needs a GPU, a target becomes bfloat16",
             "channels: analysis is reasoning, final is the answer",
@@ -253,7 +255,7 @@ FAMILIES: tuple[Family, ...] = (
         ("ibm-granite/granite-4.0-micro", "ibm-granite/granite-4.0-h-tiny"),
         ("granitemoehybrid",),
         tiny=("granite-4-dense", "granite-4-hybrid"),
-        notes=("the h models have Mamba layers, most of them experts", COLD_NOTE),
+        notes=("the h models have Mamba layers, most of them experts", PADDED_NOTE, COLD_NOTE),
     ),
     Family(
         "OLMo 2",

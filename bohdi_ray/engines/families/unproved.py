@@ -23,7 +23,7 @@ def family_errors(field: str, value: object, config: Mapping[str, Any], device: 
         name, why = family.name, family.unproved_on_cpu
     else:  # of a family that is not in the table only its modalities are known
         name = f"a model of several modalities (model_type {config.get('model_type')!r})"
-        why = NEEDS_TORCHVISION if is_wrapper(config) else None
+        why = NEEDS_TORCHVISION if is_wrapper(config) and "vision_config" in config else None
     why = why or FORMATS.get(quantization_of(config) or "")
     if device != "cpu" or why is None:
         return []

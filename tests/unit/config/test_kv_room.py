@@ -7,7 +7,7 @@ import pytest
 from bohdi_ray.config import VllmModel
 from bohdi_ray.layout.kv_check import kv_findings
 from bohdi_ray.layout.kv_room import kv_shape
-from bohdi_ray.layout.memory import ModelSize, size_of
+from bohdi_ray.layout.memory import ModelSize, _tokens, size_of
 
 PLAIN = {
     "num_hidden_layers": 32,
@@ -62,6 +62,10 @@ def needed(tokens: int = 8192, num_gpus: float = 1, dtype: str = "auto", engine=
         ({"hybrid_override_pattern": "M-M*-" * 4}, 4 * 8192 * 2 * 8 * 128 * 2),
         ({"layers_block_type": ["mamba"] * 28 + ["attention"] * 4}, 4 * 8192 * 2 * 8 * 128 * 2),
         ({"attn_type_list": [0, 0, 0, 1] * 8}, 8 * 8192 * 2 * 8 * 128 * 2),
+        (
+            {"linear_attn_config": {"kda_layers": [*range(24)], "full_attn_layers": [*range(24, 32)]}},
+            8 * 8192 * 2 * 8 * 256,
+        ),
         # EXAONE 4: letters, repeated over the layers.
         ({"sliding_window_pattern": "LLLG", "sliding_window": 4096}, (8 * 8192 + 24 * 4096) * 2 * 8 * 128 * 2),
         # KV heads by other names: Falcon 7B and 40B, StarCoder, ChatGLM, Step.
@@ -187,3 +191,12 @@ def test_a_cache_of_a_given_size_is_compared_wherever_it_runs():
 def test_more_of_the_card_is_offered_where_that_is_enough():
     [error], _ = kv_findings("target", model(max_model_len=40000, gpu_memory_utilization=0.7), SIZE, card_gb=24)
     assert "gpu_memory_utilization to 0.95" in error.remedy
+
+
+def test_a_cache_that_no_layer_uses_holds_any_number_of_tokens():
+    stateful = size_of(
+        PLAIN | {"layer_types": ["linear_attention"] * 32}, num_params=8 * 10**9, stored_bytes=16 * 10**9
+    )
+    told = model(num_gpus=0, kv_cache_memory_bytes=10**9)
+    assert "tokens" not in _tokens(1e9, stateful, told)
+    assert kv_findings("sources.0", told, stateful, None) == ([], [])

@@ -93,7 +93,10 @@ def test_extra_has_the_last_word_about_the_window(make_model):
     assert "131072 tokens" in checked(folder, **tight)["engine.max_model_len"]
     assert checked(folder, **tight, extra={"max_model_len": 8192}) == {}
     assert checked(folder, **tight, max_model_len=131072, extra={"max_model_len": -1}) == {}
-    assert "reads 131072" in checked(folder, max_model_len=64, extra={"max_model_len": 200_000})["engine.max_model_len"]
+    assert (
+        "reads 131072"
+        in checked(folder, max_model_len=64, extra={"max_model_len": 200_000})["engine.extra.max_model_len"]
+    )
     assert "window of 128" in checked(folder, extra={"max_model_len": 128})["sampling.answer.max_tokens"]
 
 
@@ -105,6 +108,12 @@ def test_what_an_engine_changes_in_config_json_counts(make_model):
     assert checked(folder, max_model_len=9000, extra={"hf_overrides": {"max_position_embeddings": 16384}}) == {}
     wrong = {"hf_overrides": {"max_position_embeddings": "many"}}
     assert "hf_overrides" in checked(folder, extra=wrong)["engine.extra"]
+
+
+def test_prompts_are_checked_against_the_window_as_an_engine_changes_it(make_model):
+    folder = make_model(config={"max_position_embeddings": 300})
+    longer = {"hf_overrides": {"max_position_embeddings": 8192}}
+    assert checked(folder, max_tokens=64) != {} and checked(folder, max_tokens=64, extra=longer) == {}
 
 
 def test_fields_take_what_extra_says_of_them():

@@ -115,6 +115,17 @@ def test_layers_of_different_kinds_are_not_held_against_each_other(own, layers):
     assert tensors_fault(config, names, quantized=True) is None
 
 
+def test_layers_may_stand_in_a_module_that_is_called_layers_itself():
+    names = stacked(SHARED, prefix="model.layers.")
+    names = [
+        name.replace("model.layers.embed", "model.embed").replace("model.layers.norm", "model.norm") for name in names
+    ]
+    assert tensors_fault({**CONFIG, "model_type": "plamo3"}, names) is None
+    assert "1 of the 3 layers" in str(
+        tensors_fault({**CONFIG, "model_type": "plamo3"}, [name for name in names if ".1." not in name])
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["transformer.wte.weight", "backbone.embeddings.weight", "model.word_embeddings.weight"]
 )
@@ -128,7 +139,14 @@ def test_embedding_and_norm_are_known_by_what_families_call_them(name, norm):
 
 
 def test_counts_and_masks_beside_plain_weights_are_no_quantization():
-    table = {"w": "BF16", "h.0.attn.bias": "U8", "position_ids": "I64", "tid2eid": "I64", "mask": "BOOL"}
+    table = {
+        "w": "BF16",
+        "h.0.attn.bias": "U8",
+        "gpt_neox.layers.0.attention.bias": "U8",
+        "position_ids": "I64",
+        "tid2eid": "I64",
+        "mask": "BOOL",
+    }
     assert quantized_as({name: {"dtype": dtype} for name, dtype in table.items()}) is None
     assert quantized_as({"w": {"dtype": "F8_E5M2"}, "b": {"dtype": "F32"}}) == "F8_E5M2"
 

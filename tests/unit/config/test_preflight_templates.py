@@ -1,6 +1,7 @@
 """Chat templates are tried with the configured system prompt, the configured variables and prompts as of a harvest."""
 
 import json
+import sys
 
 import pytest
 from tiny_families import write_mistral_tokenizer
@@ -121,6 +122,14 @@ def test_a_folder_with_mistrals_tokenizer_alone_has_the_template_that_loading_gi
     (folder / "tekken.json").write_text("{}")
     (error,) = preflight(parse_config(plain), None).problems
     assert "no chat template" in error.rule
+
+
+def test_without_vllms_packages_such_a_folder_is_looked_at_all_the_same(make_model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mistral_common", None)
+    monkeypatch.setitem(sys.modules, "mistral_common.integrations.chat_templates.chat_templates", None)
+    folder = make_model("mistral", without=("tokenizer", "chat_template"))
+    (folder / "tekken.json").write_text("{}")
+    assert tekken_template(folder) is None
 
 
 @pytest.mark.parametrize("template", [WITHOUT_ANSWERS, UNSTABLE])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from thinking_templates import TEMPLATES, template_tokenizer
+from thinking_templates import TEMPLATES, TemplateTokenizer, template_tokenizer
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.chat import chat_shape, render_chat
@@ -43,6 +43,16 @@ def test_a_template_says_how_and_when_its_model_thinks(name, start, switch, by_d
     habit = habit_of(template_tokenizer(name))
     assert habit.thinking is not None
     assert (habit.thinking.start, habit.switch, habit.by_default) == (start, switch, by_default)
+
+
+def test_a_template_that_demands_a_system_turn_shows_how_its_model_thinks():
+    template, *rest = TEMPLATES["qwen3"]
+    demands = "{%- if messages[0].role != 'system' -%}{{ raise_exception('system first') }}{%- endif -%}"
+    tokenizer = TemplateTokenizer(demands + template, *rest)
+    config = VllmModel(name="m", model="/models/m")
+    styles = ChatStyles("m", tokenizer, {role: config.sampling_of(role) for role in ROLES}, False)
+    style, plain = styles.style("answer", False), styles_of("qwen3", False).style("answer", False)
+    assert (styles.habit.switch, style.suffix, style.opened) == ("enable_thinking", plain.suffix, plain.opened)
 
 
 def test_a_template_that_does_not_speak_of_reasoning_is_rendered_as_it_always_was():

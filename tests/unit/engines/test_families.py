@@ -73,6 +73,13 @@ def test_what_a_cpu_cannot_run_is_refused_there_by_name_and_starts_on_a_gpu(mode
     assert family_errors("sources.0.model", "/m", {"model_type": model_type}, "cuda") == []
 
 
+def test_a_model_that_hears_and_does_not_see_is_not_said_to_need_torchvision():
+    hears = {"model_type": "unheard_of", "text_config": {"model_type": "llama"}, "audio_config": {}}
+    assert family_errors("sources.0.model", "/m", hears, "cpu") == []
+    sees = {**hears, "vision_config": {"hidden_size": 8}}
+    assert "torchvision" in family_errors("sources.0.model", "/m", sees, "cpu")[0].rule
+
+
 def test_an_engine_refuses_it_before_it_loads_anything(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mistral3"}))
     spec = EngineSpec(model=VllmModel(name="m", model=str(tmp_path)), path=str(tmp_path))
@@ -96,6 +103,9 @@ def test_a_format_without_kernels_is_refused_on_a_cpu_as_a_source_and_published_
         ({"layer_types": ["conv", "full_attention"]}, True),  # LFM2
         ({"hybrid_override_pattern": "M-M*-"}, True),  # Nemotron H
         ({"mamba_d_state": 16}, True),
+        ({"attn_type_list": [0, 1]}, True),  # MiniMax
+        ({"linear_attn_config": {"kda_layers": [1, 2, 3], "full_attn_layers": [4]}}, True),  # Kimi Linear
+        ({"full_attention_interval": 4}, True),
         ({"layer_types": ["sliding_attention", "full_attention"]}, False),
         ({"model_type": "llama"}, False),
         ({}, False),

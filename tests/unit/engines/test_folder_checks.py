@@ -37,6 +37,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused_in_either_place(tmp_path):
         ("llama", "MadeUpForCausalLM", True),
         ("kimi_k2", "DeepseekV3ForCausalLM", False),  # the configuration is vLLM's own
         ("phi3", "Phi3ForCausalLM", False),
+        ("doge", "DogeForCausalLM", False),  # transformers' own class, which vLLM runs as it is
     ],
 )
 def test_a_source_that_needs_its_publishers_code_must_be_allowed_to_run_it(tmp_path, model_type, architecture, needs):

@@ -283,6 +283,11 @@ def test_a_list_that_is_too_short_gives_its_entries_in_turn():
     assert parse_name("7. Physics", 3) == "Physics"
 
 
+def test_a_full_stop_behind_an_announced_name_is_no_sentence():
+    assert parse_name("Here is a name:\nQuantum Optics.") == "Quantum Optics"
+    assert parse_name("Optics.\nAlgebra.\nBotany.", 2) == "Algebra"
+
+
 @pytest.mark.parametrize("text", ["Of course:", "Broad topics:\n", "Sure:\nThese are many, and I know few."])
 def test_a_line_that_announces_names_is_none(text):
     assert parse_name(text) == ""

@@ -88,7 +88,7 @@ def test_all_sets_of_roles_are_tried():
 def test_a_template_that_demands_a_system_turn_is_tried_with_one():
     demands = "{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}" + PLAIN
     found = trial(renderer(demands), "Be brief.", is_target=True)
-    assert found.shape == ChatShape() and found.is_stable
+    assert found.shape == ChatShape(least_system="You are a helpful assistant.") and found.is_stable
     with pytest.raises(ConfigError, match="system first"):
         trial(renderer(demands), None)
 

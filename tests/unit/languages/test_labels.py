@@ -439,3 +439,7 @@ def test_a_judge_that_writes_prose_is_unreadable_and_one_that_writes_chinese_is_
     assert label_logprobs(Completion("i", "m", 0, text="A close call.", finish_reason="stop"), 2) is None
     read = label_logprobs(Completion("i", "m", 0, text="答案是Ｂ", finish_reason="stop"), 2)
     assert read is not None and read[1] == 0.0
+
+
+def test_an_i_without_its_dot_is_the_label_i():
+    assert label_of("Cevap: ı", LABELS[:9]) == label_of("ı", LABELS[:9]) == "I"

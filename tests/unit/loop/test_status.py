@@ -122,6 +122,25 @@ def test_engines_that_are_missing_for_a_while(run):
     assert "near 1 of 2" in status_of(run.location, NOW).verdict.text
 
 
+def test_a_run_whose_rows_are_rejected_says_how_many_and_why(run):
+    figures = TrainedRound(1.5, 2.25, 50.0, rejected_rows={"prompt_too_long": 3, "too_long": 1})
+    write_state(run, DriverState(trained={0: figures}, best_version=1))
+    status = status_of(run.location, NOW)
+    assert status.verdict.state == "degraded"
+    assert "4 rows of the last trained round were rejected" in status.verdict.text
+    assert "training rows REJECTED: 4 (3 prompt_too_long, 1 too_long)" in status.text()
+
+
+def test_a_run_whose_rounds_give_no_sample_says_for_how_long(run):
+    for number in (1, 2):
+        lost = journal.Failed(f"r000{number + 1}-s000-t00000", "invalid_question")
+        events = [journal.RoundOpened(number + 1, 0), lost, journal.StepCommitted(0, "", 0, {}), journal.RowsDrawn(())]
+        Segments(run).write_segment(number, journal.encode(events))
+        verdict = status_of(run.location, NOW).verdict
+        assert verdict.state == "degraded"
+        assert ("the last round gave" if number == 1 else "the last 2 rounds gave") + " no sample" in verdict.text
+
+
 def test_a_driver_that_died_was_stopped_or_finished(run, tmp_path):
     assert status_of(run.location, NOW + 300).verdict.state == "driver dead"
     run.delete("lease.json")

@@ -178,3 +178,17 @@ def test_the_table_shows_the_figures_and_escapes_text():
             "80% of the shorter one",
         ):
             assert figure in text
+
+
+def test_the_table_says_what_was_lost_before_a_ticket_and_after_a_row():
+    rounds = [
+        replace(round, abandoned={"no child": 3}, rejected_rows={"prompt_too_long": number, "too_long": 2})
+        for number, round in enumerate(a_summary().rounds, start=1)
+    ]
+    lines = as_text(a_summary(rounds=tuple(rounds))).splitlines()
+    said = {
+        name: line for line in lines for name in ("walks without a domain", "training rows rejected") if name in line
+    }
+    assert "no child 6" in said["walks without a domain"]
+    assert "too_long 4" in said["training rows rejected"] and "prompt_too_long 3" in said["training rows rejected"]
+    assert "training rows rejected" not in as_text(a_summary())

@@ -47,6 +47,9 @@ RAISES_IN_MIDDLE = (
 )  # a template for one exchange
 
 
+DEMANDS_SYSTEM = "{%- if messages[0].role != 'system' -%}{{ raise_exception('a system turn first') }}{%- endif -%}"
+
+
 def position(template: str) -> int:
     render = FolderTemplate(template, {})
     return end_position(render, shape_of(render), SPECIAL)
@@ -56,6 +59,7 @@ def position(template: str) -> int:
     ("template", "expected"),
     [
         pytest.param(PHI3, 2, id="phi-3"),
+        pytest.param(DEMANDS_SYSTEM + PHI3, 2, id="phi-3 that wants a system turn"),
         pytest.param(CHATML, 1, id="chatml"),
         pytest.param(GEMMA, 1, id="gemma"),
         pytest.param(LLAMA, 1, id="llama-3"),

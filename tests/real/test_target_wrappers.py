@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
+import tiny_families
 from target_support import encoded_rows, logits_of, published
 from tiny_families import build_family
 from tiny_wrappers import WRAPPERS, build_wrapper
 
+from bohdi_ray.engines.hf_tokenizer import load_tokenizer
 from bohdi_ray.training.weights import export_target, load_trainable
 
 
@@ -50,6 +53,24 @@ def test_a_configuration_that_has_the_language_models_fields_at_its_top_is_read(
     text["rope_theta"] = 1e6
     (source / "config.json").write_text(json.dumps({**text, **config}))
     unchanged(source, tmp_path)
+
+
+@pytest.mark.long(15)
+@pytest.mark.timeout(120)
+def test_a_wrapper_whose_only_tokenizer_is_mistrals_is_trained_and_written_back(tmp_path, monkeypatch):
+    """Mistral Small 3.2 as it is published: tekken.json, and no tokenizer or template in Hugging Face's layout."""
+    family = tiny_families.FAMILIES["mistral-small-3.1"]
+    rows = {"vocab_size": 2048}  # as many as the tekken.json has, cut as it is
+    shape = dataclasses.replace(family, text_shape={**family.text_shape, **rows})
+    monkeypatch.setitem(tiny_families.FAMILIES, "mistral-small-3.2", shape)
+    source = build_family("mistral-small-3.2", tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.json"):
+        (source / name).unlink(missing_ok=True)
+    unchanged(source, tmp_path)
+    row = encoded_rows(str(tmp_path / "base" / "weights"))[0]
+    text = load_tokenizer(str(tmp_path / "target")).decode(row.ids)
+    assert text.endswith("[/INST]It is 0, I think.</s>") and "What is 0 times 0?" in text
+    assert (tmp_path / "target" / "tekken.json").is_file()
 
 
 @pytest.mark.timeout(120)

@@ -87,7 +87,7 @@ def test_servers_are_sources_in_their_own_dialects_and_what_one_refuses_is_told_
     assert "cyd answered NONE of its" in said and "The prompt was filtered" in said
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["model"] for line in lines if line["kind"] == "source_silent"] == ["cyd"]
-    learned = [line for line in lines if line["kind"] == "source_dialect" and line["model"] == "bob"]
-    assert len(learned) == 1 and "temperature" in str(learned[0])
+    learned = [line["learned"] for line in lines if line["kind"] == "source_dialect" and line["model"] == "bob"]
+    assert sum("does not take temperature" in text for text in learned) == 1
     text = status_of(str(tmp_path / "run")).text()
     assert "sources in round 0: cyd answered NONE" in text and "The prompt was filtered" in text

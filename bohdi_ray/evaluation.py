@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bohdi_ray.config import TrainingConfig
+from bohdi_ray.layout.on_cpu import computes_bfloat16
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.storage.node_files import plain_weights
 
@@ -35,7 +36,8 @@ def heldout_loss(
     trust_remote_code: bool = False,
     template_kwargs: Mapping[str, Any] | None = None,
 ) -> HeldoutLoss:
-    """Loss of the published weights in `weights_dir` on `rows`, in the format they are stored in."""
+    """Loss of the published weights in `weights_dir` on `rows`, in the format they are stored in, or in float32 on a
+    CPU without instructions for bfloat16, as an engine has them there."""
     import torch
 
     from bohdi_ray.training.encode import Encoder, micro_batches
@@ -47,7 +49,8 @@ def heldout_loss(
     encoder = Encoder(tokenizer, system_prompt, training.max_length, template_kwargs, training.reasoning)
     encoded, rejected = encoder.encode_all(rows)
     attention = training.attn_implementation
-    model = load_model(weights_dir, attn_implementation=attention, trust_remote_code=trust_remote_code)
+    dtype = "auto" if device == "cuda" or computes_bfloat16() else torch.float32
+    model = load_model(weights_dir, dtype, attn_implementation=attention, trust_remote_code=trust_remote_code)
     model = model.to(device).eval()
     losses: dict[str, tuple[float, int]] = {}
     with torch.no_grad():

@@ -57,7 +57,7 @@ test-long: setup-dev  ## The tests that take long, more than make test has time 
 	$(PYTEST) tests/integration tests/chaos -m long
 	$(PYTEST) tests/real -m long
 
-test-shard: setup-dev  ## One of $(SHARDS) parts of test-long, chosen by the commit (or SHARD=0 to 11), ten minutes
+test-shard: setup-dev  ## One of 12 parts of test-long, chosen by the commit (or SHARD=0 to 11), about ten minutes
 	$(call say,long tests: part $(SHARD) of $(SHARDS))
 	$(PYTEST) tests/integration tests/chaos -m long --shard $(SHARD)/$(SHARDS)
 	$(PYTEST) tests/real -m long --shard $(SHARD)/$(SHARDS)

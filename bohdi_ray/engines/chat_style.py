@@ -6,7 +6,6 @@ What a template does is tried on it: whether a variable turns reasoning off, and
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from bohdi_ray.config import ROLE_DEFAULTS, RoleSampling, VllmModel
 from bohdi_ray.config.models import SWITCHES
 from bohdi_ray.engines.chat import chat_shape, render_chat, special_tokens_of
 from bohdi_ray.engines.families import FAMILIES, Thinking
+from bohdi_ray.engines.families.config_file import mapping_in
 from bohdi_ray.engines.reasoning import DIALECTS, HARMONY, HARMONY_FINAL, HARMONY_REPLY, is_harmony
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import ROLES, Role
@@ -197,14 +197,10 @@ def template_in(folder: Path) -> str:
     files = (*folder.glob("*.jinja"), *folder.glob("additional_chat_templates/*.jinja"))
     found = [path.read_text("utf-8", "replace") for path in sorted(files)]
     for name in ("chat_template.json", "tokenizer_config.json"):
-        try:
-            content = json.loads((folder / name).read_text("utf-8"))
-        except (OSError, ValueError):
-            continue
-        given = content.get("chat_template") if isinstance(content, dict) else None
+        given = mapping_in(folder / name).get("chat_template")
         entries = given if isinstance(given, list) else [given]
         found += [str(entry.get("template", "")) if isinstance(entry, dict) else str(entry or "") for entry in entries]
-    return "\n".join(found)
+    return "\n".join(filter(None, found))
 
 
 def _rendered(tokenizer: Any, template_kwargs: Mapping[str, Any]) -> str | None:

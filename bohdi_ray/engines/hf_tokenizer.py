@@ -60,10 +60,14 @@ def load_tokenizer(path: str, **options: Any) -> Any:
 
 def model_tokenizer(path: str, **options: Any) -> ModelTokenizer:
     """The same with what vLLM must be told."""
+    return tokenizer_from(files_of(path, options.get("revision")), path, **options)
+
+
+def tokenizer_from(files: Path | None, path: str, **options: Any) -> ModelTokenizer:
+    """The same where `files_of` has been asked already."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     options = {"trust_remote_code": False, **options}  # unsaid, transformers asks whoever sits at the terminal
-    files = files_of(path, options.get("revision"))
     if files is not None and only_tekken(files):
         return ModelTokenizer(_converted(files, options), files, True)
     # Without Mistral's format, which wins over Hugging Face's wherever tekken.json is.
@@ -98,9 +102,8 @@ def tekken_template(folder: Path) -> FolderTemplate | None:
         from mistral_common.integrations.chat_templates.chat_templates import convert_tokenizer_to_chat_template
 
         template = convert_tokenizer_to_chat_template(str(folder / TEKKEN))
-    except (
-        Exception
-    ) as error:  # a damaged or unknown tekken.json, or none of vLLM's packages; transformers goes on, too
+    except Exception as error:
+        # A damaged or unknown tekken.json, or none of vLLM's packages; transformers goes on without a template, too.
         log.info("%s: no chat template can be made of its %s (%s)", folder, TEKKEN, error)
         return None
     return FolderTemplate(template, TEKKEN_TOKENS)

@@ -13,7 +13,7 @@ from bohdi_ray.engines.chat import chat_shape
 from bohdi_ray.engines.families import family_errors
 from bohdi_ray.engines.families.config_file import config_in
 from bohdi_ray.engines.families.states import keeps_states
-from bohdi_ray.engines.hf_tokenizer import files_of, has_mistral_format, model_tokenizer, require_hugging_face_layout
+from bohdi_ray.engines.hf_tokenizer import files_of, has_mistral_format, require_hugging_face_layout, tokenizer_from
 from bohdi_ray.engines.spec import EngineSpec
 from bohdi_ray.engines.vllm_api import engine_arguments
 from bohdi_ray.errors import ConfigError
@@ -25,7 +25,8 @@ def start_arguments(spec: EngineSpec, scratch: str) -> dict[str, Any]:
     The tokenizer is the one that training has, unless `engine.extra` chooses another. Raises ConfigError.
     """
     model, told = spec.model, spec.model.engine.extra
-    config = config_in(files_of(spec.path, model.revision) or spec.path)
+    files = files_of(spec.path, model.revision)
+    config = config_in(files or spec.path)
     refuse_family(spec, config)
     found: dict[str, Any] = {"keeps_states": keeps_states(config)}
     if "tokenizer" in told or told.get("tokenizer_mode", "hf") not in ("hf", "auto"):
@@ -35,10 +36,10 @@ def start_arguments(spec: EngineSpec, scratch: str) -> dict[str, Any]:
         require_hugging_face_layout(f"model {spec.name}", Path(spec.path))
     elif model.revision is not None:
         options["revision"] = model.revision
-    tokenizer = model_tokenizer(spec.path, **options)
+    tokenizer = tokenizer_from(files, spec.path, **options)
     chat_shape(tokenizer.tokenizer)
     found["tokenizer"] = tokenizer.folder_for_vllm(scratch)
-    found["has_mistral_format"] = has_mistral_format(tokenizer.files)
+    found["has_mistral_format"] = has_mistral_format(files)
     return engine_arguments(model, spec.path, spec.seed, spec.device, spec.sleeps, **found)
 
 

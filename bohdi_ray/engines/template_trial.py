@@ -19,6 +19,7 @@ __all__ = ["ChatShape", "FolderTemplate", "Render", "Trial", "render_of", "shape
 Message = dict[str, Any]
 # Texts that no template holds by itself. Two lines and a mark, because some templates escape or fold what they write.
 SYSTEM_MARK, QUESTION_MARK, ANSWER_MARK = (f"Bohdi-{digits}\nis & stays <so>" for digits in ("7f3a", "3e1c", "9d2b"))
+LEAST_SYSTEM = "You are a helpful assistant."
 # Roles whose content is a list of parts, in the order in which they are tried: the common ones first.
 ARRANGEMENTS = tuple(
     frozenset(roles)
@@ -90,10 +91,9 @@ def shape_of(
     one, and whether there is a system prompt is for `trial` to see.
     """
     kwargs = dict(kwargs or {})
-    least_system = None
-    asked = _arranged(render, None, kwargs)
+    least_system, asked = None, _arranged(render, None, kwargs)
     if asked is None:
-        least_system, asked = "You are a helpful assistant.", _arranged(render, SYSTEM_MARK, kwargs)
+        least_system, asked = LEAST_SYSTEM, _arranged(render, SYSTEM_MARK, kwargs)
     if asked is None:
         messages = ChatShape().messages(None, QUESTION_MARK)
         reason = _rendered(render, messages, True, kwargs)[1]

@@ -6,12 +6,12 @@ and files; imports nothing heavy.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bohdi_ray.engines.families.config_file import config_in, mapping_in
 from bohdi_ray.engines.folder_template import named_tokens, template_of
 from bohdi_ray.errors import ConfigError
 
@@ -50,11 +50,11 @@ def check_vocabulary(tokens: list[str], num_rows: int, field: str, value: object
 def check_folder_vocabulary(folder: Path | str, field: str) -> None:
     """The same for a model folder, by tokenizer.json and config.json alone; says nothing where they do not tell."""
     folder = Path(folder)
-    num_rows = num_embedding_rows(_mapping(folder / "config.json"))
-    tokenizer = _mapping(folder / "tokenizer.json")
+    num_rows = num_embedding_rows(config_in(folder))
+    tokenizer = mapping_in(folder / "tokenizer.json")
     if num_rows is None or not tokenizer:
         return
-    ids, special = tokenizer_tokens(tokenizer, _mapping(folder / "tokenizer_config.json"))
+    ids, special = tokenizer_tokens(tokenizer, mapping_in(folder / "tokenizer_config.json"))
     try:
         written = template_of(folder) or ""
     except ConfigError:  # said where templates are checked
@@ -65,8 +65,8 @@ def check_folder_vocabulary(folder: Path | str, field: str) -> None:
 
 def control_tokens_in(folder: Path) -> set[str]:
     """The special tokens of the tokenizer in a folder; none where its files do not tell."""
-    tokenizer = _mapping(folder / "tokenizer.json")
-    return tokenizer_tokens(tokenizer, _mapping(folder / "tokenizer_config.json"))[1]
+    tokenizer = mapping_in(folder / "tokenizer.json")
+    return tokenizer_tokens(tokenizer, mapping_in(folder / "tokenizer_config.json"))[1]
 
 
 def num_embedding_rows(config: Mapping[str, Any]) -> int | None:
@@ -108,12 +108,3 @@ def _added(
     for number, token in (decoder if isinstance(decoder, Mapping) else {}).items():
         if isinstance(token, Mapping) and str(number).isdigit():
             yield int(number), token
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; empty where there is none or it cannot be read, which is said elsewhere."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -20,13 +20,8 @@ STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I1
 STORED_BYTES |= {"U64": 8, "U32": 4, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
 PLAIN = frozenset({"F64", "F32", "F16", "BF16"})  # formats of numbers that can be trained
 COUNTS = frozenset({"I64", "U64", "BOOL"})  # formats of positions, tables of ids and masks, of which no weight is
-BUFFERS = (
-    ".attn.bias",
-    ".attention.bias",
-    ".masked_bias",
-    "position_ids",
-    "inv_freq",
-)  # kept beside weights by older models
+# Kept beside weights by older models.
+BUFFERS = (".attn.bias", ".attention.bias", ".masked_bias", "position_ids", "inv_freq")
 MAX_HEADER_BYTES = 100_000_000
 LENGTH_BYTES = 8
 POINTER = b"version https://git-lfs"

@@ -15,8 +15,16 @@ INDEPENDENT = True  # each may be in another part of `make test-long`
 BENCH = Path(__file__).parents[2] / "jobs" / "bench"
 # Seconds for the parts of `make test-long`; a new program is found by itself.
 SECONDS = {
-    **{"miniature": 400, "chaos": 270, "judges": 230, "harvest": 200, "train": 130, "elastic": 110, "overlap": 90},
-    **{"weights": 70, "soak": 45, "control_plane": 30},
+    "miniature": 400,
+    "chaos": 270,
+    "judges": 230,
+    "harvest": 200,
+    "train": 130,
+    "elastic": 110,
+    "overlap": 90,
+    "weights": 70,
+    "soak": 45,
+    "control_plane": 30,
 }
 PROGRAMS = [path.stem for path in sorted(BENCH.glob("*.py")) if "\ndef main()" in path.read_text("utf-8")]
 LIMIT_S = 900

@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tiny_families import FAMILIES, build_family
-from training_support import tiny_config
+from training_support import run_ranks, tiny_config
 
 from bohdi_ray.engines.families.table import FAMILIES as KNOWN_FAMILIES
 from bohdi_ray.engines.families.table import PADDED_NOTE
 from bohdi_ray.training.weights import publish_base
 
-HERE = Path(__file__).parent
 DEADLINE_S = 600
 INDEPENDENT = True  # each may be in another part of `make test-long`
 
 
 def run_checks(folder: Path, world_size: int, *checks: str) -> list:
     """Runs the checks on `world_size` processes and returns what rank 0 wrote."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    paths = os.pathsep.join([str(HERE.parents[1]), str(HERE), str(HERE.parent)])
-    program = [sys.executable, str(HERE / "training_checks.py")]
-    processes = [
-        subprocess.Popen(
-            [*program, str(rank), str(world_size), port, str(folder), *checks],
-            env=os.environ | {"PYTHONPATH": paths},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world_size)
-    ]
-    try:
-        for process in processes:
-            output, _ = process.communicate(timeout=DEADLINE_S)
-            assert process.returncode == 0, output[-4000:]
-    finally:
-        for process in processes:
-            process.kill()
+    run_ranks("training_checks.py", world_size, DEADLINE_S, folder, *checks)
     return [json.loads((folder / f"{check}.json").read_text()) for check in checks]
 
 

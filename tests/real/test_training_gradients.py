@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_support import tiny_config
+from training_support import run_ranks, tiny_config
 
 from bohdi_ray.training.weights import publish_base
 
-HERE = Path(__file__).parent
 DEADLINE_S = 150
 NUM_ROWS = 7  # odd, so that two ranks have different numbers of rows and of micro-batches
 
@@ -26,35 +21,7 @@ def gradients(cases: list[dict], world_size: int, folder: Path, **environment: s
 
     cases_file, out = folder / f"cases-{world_size}.json", folder / f"gradients-{world_size}.pt"
     cases_file.write_text(json.dumps(cases))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    paths = os.pathsep.join([str(HERE.parents[1]), str(HERE), str(HERE.parent)])
-    processes = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                str(HERE / "training_ranks.py"),
-                str(rank),
-                str(world_size),
-                port,
-                str(cases_file),
-                str(out),
-            ],
-            env=os.environ | environment | {"PYTHONPATH": paths},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world_size)
-    ]
-    try:
-        for process in processes:
-            output, _ = process.communicate(timeout=DEADLINE_S)
-            assert process.returncode == 0, output[-4000:]
-    finally:
-        for process in processes:
-            process.kill()
+    run_ranks("training_ranks.py", world_size, DEADLINE_S, cases_file, out, **environment)
     return torch.load(out)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -43,3 +47,29 @@ def wait_for_round(ray: Any, queue: Any, trainer: Any, round: int, timeout_s: fl
         if time.monotonic() > deadline:
             raise TimeoutError(f"round {round} was not committed within {timeout_s} s")
     return ray.get(queue.metrics.remote(round), timeout=30)
+
+
+def run_ranks(program: str, world_size: int, deadline_s: float, *arguments: object, **environment: str) -> None:
+    """Runs a program of this folder as the ranks of a process group: `program RANK WORLD_SIZE PORT ARGUMENT...`."""
+    here = Path(__file__).parent
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    paths = os.pathsep.join(map(str, (here.parents[1], here, here.parent)))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(here / program), *map(str, (rank, world_size, port, *arguments))],
+            env=os.environ | environment | {"PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(world_size)
+    ]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=deadline_s)
+            assert process.returncode == 0, output[-4000:]
+    finally:
+        for process in processes:
+            process.kill()

@@ -1,4 +1,4 @@
-"""A folder's config.json for checks to which a missing or damaged one is another check's affair."""
+"""A folder's JSON files for checks to which a missing or damaged one is another check's affair."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 
 
 def config_in(folder: Path | str) -> dict[str, Any]:
-    """The whole mapping; empty where there is none to read, as for a hub id whose files are not here."""
+    """The whole config.json; empty where there is none to read, as for a hub id whose files are not here."""
+    return mapping_in(Path(folder) / "config.json")
+
+
+def mapping_in(file: Path) -> dict[str, Any]:
+    """What a JSON file holds; empty where there is none, it cannot be read, or it holds something else."""
     try:
-        config = json.loads((Path(folder) / "config.json").read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return config if isinstance(config, dict) else {}
+    return content if isinstance(content, dict) else {}

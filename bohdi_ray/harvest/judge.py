@@ -267,7 +267,9 @@ def label_logprobs(done: Completion, num_labels: int) -> list[float] | None:
     if given is None or not any(given.get(label, -math.inf) > FLOOR for label in labels):
         named = parse_label(done.text, labels)
         return None if named is None else [0.0 if label == named else FLOOR for label in labels]
-    # What is not above FLOOR, NaN among it, counts as FLOOR; no probability is above 1.
-    values = np.array([min(v, 0.0) if (v := given.get(label, FLOOR)) > FLOOR else FLOOR for label in labels])
-    values -= values.max()
-    return [float(v) for v in np.maximum(values - np.log(np.exp(values).sum()), FLOOR)]
+    # What is not above FLOOR, NaN among it, counts as FLOOR; no probability is above 1. The C library's functions are
+    # the same on every machine, NumPy's are not.
+    values = [min(v, 0.0) if (v := given.get(label, FLOOR)) > FLOOR else FLOOR for label in labels]
+    top = max(values)
+    total = math.log(sum(math.exp(value - top) for value in values))
+    return [max(value - top - total, FLOOR) for value in values]

@@ -8,11 +8,22 @@ one call, for a big tree has tens of thousands to test, and need no scipy, whose
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 CHUNK = 4096  # domains whose table of splits or outcomes is in memory at a time
+
+
+def _each(function: Callable[[float], float], values: np.ndarray) -> np.ndarray:
+    """A function of the C library, value by value: NumPy's own logarithm, exponential and power are others on processors
+    with AVX-512, different in the last bit, and a run's tree must not depend on where it grows."""
+    return np.fromiter(map(function, values.ravel().tolist()), float, values.size).reshape(values.shape)
+
+
+def _ln(values: np.ndarray) -> np.ndarray:
+    """The natural logarithm of numbers of 0 or more."""
+    return _each(lambda value: math.log(value) if value > 0 else -math.inf, values)
 
 
 def count(windows: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -57,8 +68,8 @@ def swblrts(
     if ((num_history <= 0) | (num_wins < 0) | (num_losses < 0) | (num_rewards < 1)).any():
         raise ValueError("no test without history, or with other than 0 to n wins of n >= 1 rewards")
     with np.errstate(divide="ignore", invalid="ignore"):
-        wins = num_wins * np.log(num_wins / num_rewards * num_history / (alpha - 1))
-        losses = num_losses * np.log(num_losses / num_rewards * num_history / (beta - 1))
+        wins = num_wins * _ln(num_wins / num_rewards * num_history / (alpha - 1))
+        losses = num_losses * _ln(num_losses / num_rewards * num_history / (beta - 1))
     statistic = 2 * (np.where(num_wins == 0, 0.0, wins) + np.where(num_losses == 0, 0.0, losses))
     statistic = np.maximum(statistic, 0.0)
     return statistic, np.fromiter(map(_chi2_tail, statistic.tolist()), float, len(statistic))
@@ -67,7 +78,7 @@ def swblrts(
 def _entropies(largest: int) -> np.ndarray:
     """k ln k for k = 0 .. `largest`, so that likelihood ratios of counts are sums of table entries."""
     k = np.arange(largest + 1, dtype=float)
-    return k * np.log(np.maximum(k, 1))
+    return k * _ln(np.maximum(k, 1))
 
 
 def bernoulli_glr(windows: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +115,7 @@ def glr_p_values(statistic: np.ndarray, num_rewards: np.ndarray) -> np.ndarray:
 
     A bound, not a probability: the test is conservative.
     """
-    return np.minimum(1.0, 3 * num_rewards**1.5 * np.exp(-statistic))
+    return np.minimum(1.0, 3 * num_rewards * np.sqrt(num_rewards) * _each(math.exp, -statistic))
 
 
 def two_sample_test(
@@ -121,7 +132,7 @@ def two_sample_test(
         raise ValueError("no test with fewer than 0 rewards, or more wins than rewards")
     largest = int((counts[1] + counts[3]).max(initial=1))
     entropies = _entropies(largest)
-    factorials = np.concatenate(([0.0], np.log(np.arange(1, largest + 1)).cumsum()))
+    factorials = np.concatenate(([0.0], _ln(np.arange(1, largest + 1)).cumsum()))
     found = np.empty((3, counts.shape[1]))
     for start in range(0, counts.shape[1], CHUNK):
         part = slice(start, start + CHUNK)
@@ -142,7 +153,7 @@ def _two_sample_tests(counts: np.ndarray, entropies: np.ndarray, factorials: np.
 
     ratio = 2 * (split(entropies, n, k) + split(entropies, m, wins - k) - split(entropies, n + m, wins))
     log_p = split(factorials, n + m, wins) - split(factorials, n, k) - split(factorials, m, wins - k)
-    weight = np.where(possible, np.exp(log_p), 0.0)
+    weight = _each(math.exp, np.where(possible, log_p, -math.inf))
 
     def mid_p(bound: np.ndarray) -> np.ndarray:
         margin = 1e-9 * np.maximum(1.0, bound)  # ratios this close are the same one, rounded

@@ -1,9 +1,13 @@
 """Scripted fusions end as they did: the same tree, samples, held-out members and training rows, seed by seed."""
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 from golden import KINDS, SEEDS, fusion, path_of
+
+PACKAGE = Path(__file__).parents[3] / "bohdi_ray"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -25,3 +29,20 @@ def test_the_written_fusions_are_worth_comparing():
     languages = json.loads(path_of("languages").read_text("utf-8"))
     assert any("量子力学" in line for one in languages.values() for line in one["samples"])
     assert any("duplicate_question" in one["failures"] for one in languages.values())
+
+
+def numpy_functions(path: Path) -> set[str]:
+    """What a file uses of NumPy by name."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == "np"}
+
+
+@pytest.mark.parametrize("room", ["tree", "harvest", "languages"])
+def test_nothing_that_decides_computes_otherwise_on_another_processor(room):
+    """NumPy has a logarithm, an exponential and the like of its own where a processor has AVX-512, other in the last bit
+    than the C library's, which it takes elsewhere."""
+    files = sorted((PACKAGE / room).rglob("*.py"))
+    assert files
+    for path in files:
+        found = numpy_functions(path) & {"exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "tanh"}
+        assert not found, f"{path.name} uses {found}: take math's"

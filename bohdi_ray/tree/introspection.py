@@ -16,8 +16,8 @@ CHUNK = 4096  # domains whose table of splits or outcomes is in memory at a time
 
 
 def _each(function: Callable[[float], float], values: np.ndarray) -> np.ndarray:
-    """A function of the C library, value by value: NumPy's own logarithm, exponential and power are others on processors
-    with AVX-512, different in the last bit, and a run's tree must not depend on where it grows."""
+    """A function of the C library, value by value: NumPy has a logarithm, an exponential and a power of its own for
+    processors with AVX-512, different in the last bit, and a run's tree must not depend on where it grows."""
     return np.fromiter(map(function, values.ravel().tolist()), float, values.size).reshape(values.shape)
 
 

@@ -39,8 +39,8 @@ def numpy_functions(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", ["tree", "harvest", "languages"])
 def test_nothing_that_decides_computes_otherwise_on_another_processor(room):
-    """NumPy has a logarithm, an exponential and the like of its own where a processor has AVX-512, other in the last bit
-    than the C library's, which it takes elsewhere."""
+    """NumPy has a logarithm, an exponential and a power of its own for processors with AVX-512, different in the last
+    bit from the C library's, which it takes elsewhere."""
     files = sorted((PACKAGE / room).rglob("*.py"))
     assert files
     for path in files:

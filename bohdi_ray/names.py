@@ -13,7 +13,7 @@ import re
 import uuid
 from dataclasses import dataclass, field
 
-from bohdi_ray.addresses import is_address
+from bohdi_ray.config.addresses import is_address
 
 PREFIX = "bohdi"
 MOST_CHARS = 64  # of a run's name

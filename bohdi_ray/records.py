@@ -39,8 +39,9 @@ def ticket_id(round: int, step: int, index: int) -> str:
     return f"r{round:04d}-s{step:03d}-t{index:05d}"
 
 
-def replay_ticket(round: int, index: int, path: DomainPath) -> Ticket:
-    """What a question for replay is asked by: no ticket of the tree's, and with a step that none of these has, so that
+def rehearsal_ticket(round: int, index: int, path: DomainPath) -> Ticket:
+    """What a question for rehearsal is asked by: no ticket of the tree's, and with a step that none of these has, so
+    that
     its draws are its own."""
     return Ticket(f"replay-r{round:04d}-t{index:05d}", round, MAX_STEPS, index, path, 0)
 
@@ -86,7 +87,7 @@ class SproutRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceTally:
+class SourceCounts:
     """What became of the requests to one source."""
 
     asked: dict[str, int] = field(default_factory=dict)  # by role
@@ -111,7 +112,7 @@ class Proposals:
     num_invalid: int  # those without support included
     num_tokens: int  # decoded by all sources for this request
     quarantined: tuple[str, ...] = ()  # parts of RUN/quarantine with requests that were set aside: abstentions
-    sources: dict[str, SourceTally] = field(default_factory=dict)  # what became of the requests, by source
+    sources: dict[str, SourceCounts] = field(default_factory=dict)  # what became of the requests, by source
     model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
     num_unsupported: int = 0  # valid names that too few sources find likely (`sprout.min_support`)
     problem: str = ""  # why there are no names, as walks that are lost for want of one are counted; else empty
@@ -244,7 +245,7 @@ class Outcome:
     model_tokens: dict[str, int] = field(default_factory=dict)  # the same tokens by `tokens_name`
     counts: dict[str, int] = field(default_factory=dict)  # requests, retries and rejections by name
     quarantined: str | None = None  # the part of RUN/quarantine with the request that was set aside
-    sources: dict[str, SourceTally] = field(default_factory=dict)  # what became of the requests to each source
+    sources: dict[str, SourceCounts] = field(default_factory=dict)  # what became of the requests to each source
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +261,8 @@ class TrainingRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayRow:
-    """A question for `training.replay`, and what the target as it was before the fusion answers, if anything."""
+class RehearsalRow:
+    """A question for `training.rehearsal`, and what the target as it was before the fusion answers, if anything."""
 
     replay_id: str
     path: DomainPath

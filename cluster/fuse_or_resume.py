@@ -17,8 +17,8 @@ from collections.abc import Callable
 import click
 
 from bohdi_ray.cli import main
-from bohdi_ray.storage.lease import Lease, read_lease
-from bohdi_ray.storage.run_dir import CONFIG, RunDir
+from bohdi_ray.run.lease import Lease, read_lease
+from bohdi_ray.run.run_dir import CONFIG, RunDir
 
 LOOK_S = 5.0
 

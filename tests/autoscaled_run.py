@@ -23,8 +23,8 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from ray.autoscaler._private.monitor import BASE_READONLY_CONFIG
 from token_cluster import agent_ports, free_ports, raylet
 
-from bohdi_ray.actors import scaler
 from bohdi_ray.errors import Interrupted
+from bohdi_ray.placement.pools import scaler
 
 MOST = 2  # engines of ada, each on a node of its own; the trainer takes another
 PER_ENGINE = 16  # requests; more in flight than twice as many while answers are slow, fewer while they are not

@@ -64,7 +64,7 @@ def pytest_sessionfinish(session, exitstatus):
 @pytest.fixture(scope="session")
 def quickstart_models():
     """The quickstart's two folders, prepared in the cache folder on first use."""
-    from bohdi_ray.quickstart import prepare_models
+    from bohdi_ray.studies.quickstart import prepare_models
 
     return prepare_models()
 

@@ -27,16 +27,16 @@ from ray._private import state as ray_state
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from scripted_parts import NO_FAULTS, ScriptedEngineActor, scripted_config, scripted_parts
 
-from bohdi_ray.actors import pool, scaler, seats
-from bohdi_ray.actors.seats import Seat
-from bohdi_ray.driver.startup import Parts
-from bohdi_ray.engines.scaling import Tempo
+from bohdi_ray.driver.components import ComponentFactories
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.fusion import fuse
-from bohdi_ray.layout.machines import nodes_of_ray
-from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.observe.summary import Summary
+from bohdi_ray.placement.machines import nodes_of_ray
+from bohdi_ray.placement.placement import resolve_gpus
+from bohdi_ray.placement.pools import placement_groups, pools, scaler
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
+from bohdi_ray.placement.pools.scaling import Tempo
 
 SLOTS = 4
 MOST = 5  # engines of ada: with all others, as many as the two nodes of `course` have cards
@@ -84,13 +84,13 @@ class ElasticEngine(ScriptedEngineActor):
         )
 
 
-def elastic_parts(folder: Path, make_trainer_sit: Callable[[], None]) -> Parts:
+def elastic_parts(folder: Path, make_trainer_sit: Callable[[], None]) -> ComponentFactories:
     """Scripted parts whose engines take their seats."""
     parts = scripted_parts()
     actor = ray.remote(num_cpus=0, max_concurrency=1000)(ElasticEngine)
 
-    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
-        return actor.options(**seat.options()).remote(model.name, version, str(folder))
+    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, group: EngineGroup) -> Any:
+        return actor.options(**group.options()).remote(model.name, version, str(folder))
 
     def start_trainer(*args: Any) -> Any:
         make_trainer_sit()
@@ -136,14 +136,14 @@ class Scene:
 
     def run(self, run: str, play: Callable[[], None] | None = None, **changes: Any) -> Summary | BaseException:
         """A fusion, with `play` in a thread beside it, at whose end it is told to stop."""
-        made = pool.EnginePools.__init__
+        made = pools.EnginePools.__init__
 
         def remembered(pools: Any, *args: Any) -> None:
             made(pools, *args)
             self.pools = pools
             notify = pools._notify
             said = lambda kind, text, **more: (self.told.append(text), notify(kind, text, **more))[1]  # noqa: E731
-            pools._notify = pools.seats._notify = pools._scaler._notify = said
+            pools._notify = pools.placement_groups._notify = pools._scaler._notify = said
 
         def played() -> None:
             try:
@@ -154,7 +154,7 @@ class Scene:
             os.kill(os.getpid(), signal.SIGINT)
 
         self.pools = None
-        pool.EnginePools.__init__ = remembered
+        pools.EnginePools.__init__ = remembered
         director = threading.Thread(target=played, daemon=True)
         if play is not None:
             director.start()
@@ -164,7 +164,7 @@ class Scene:
         except BohdiError as error:
             return error
         finally:
-            pool.EnginePools.__init__ = made
+            pools.EnginePools.__init__ = made
             self.trainer_leaves()
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = STAGE_S) -> float:
@@ -238,6 +238,6 @@ BUSY = {
 
 def hasten() -> None:
     """The pools look, decide and try again in seconds."""
-    pool.WATCH_EVERY_S, seats.TELL_EVERY_S, seats.LOOK_EVERY_S = 0.3, 1.0, 0.3
+    pools.WATCH_EVERY_S, placement_groups.TELL_EVERY_S, placement_groups.LOOK_EVERY_S = 0.3, 1.0, 0.3
     scaler.TEMPO = Tempo(grow_after_s=1.0, shrink_after_s=4.0, cooldown_s=1.0, tolerated_wait_s=0.2)
-    pool.FIRST_PAUSE_S = 2.0
+    pools.FIRST_PAUSE_S = 2.0

@@ -35,7 +35,7 @@ SCRIPTED = (
     "bohdi_ray.fusion",
     "bohdi_ray.actors.tree_manager",
     "bohdi_ray.actors.harvest_task",
-    "bohdi_ray.actors.replay_task",
+    "bohdi_ray.actors.rehearsal_task",
 )
 # What engines of vLLM's and DeepSpeed's ranks import, too.
 REAL = (
@@ -239,7 +239,7 @@ def _spawned(program: str) -> None:
     """What multiprocessing's command line says: `from multiprocessing.spawn import spawn_main; spawn_main(...)`."""
     if "vllm.logger" in sys.modules:  # it has read another environment
         sys.modules["vllm.logger"]._configure_vllm_root_logger()
-    sys.modules.pop("bohdi_ray.engines.orphan_guard", None)  # its import is what counts
+    sys.modules.pop("bohdi_ray.engines.vllm.orphan_guard", None)  # its import is what counts
     sys.argv = ["-c", SPAWNED]
     exec(program, {"__name__": "__main__"})
 

@@ -16,8 +16,8 @@ from typing import Any
 from fakes import scripted_completion
 from shared_card import SharedCard
 
-from bohdi_ray.engines.gate import Gate
 from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.engines.vllm.gate import Gate
 from bohdi_ray.errors import EngineFailed, RemoteFailed, WeightsMismatch
 from bohdi_ray.records import Completion, EngineRequest
 
@@ -159,7 +159,7 @@ class ScriptedEngineActor:
         yield answers
 
     async def load_weights(self, version: int, weights_dir: str) -> dict[str, Any]:
-        from bohdi_ray.storage.node_files import plain_weights
+        from bohdi_ray.run.node_files import plain_weights
 
         with plain_weights(weights_dir) as folder, open(os.path.join(folder, VERSION), encoding="utf-8") as file:
             assert int(file.read()) == version, weights_dir

@@ -17,15 +17,18 @@ from scripted_metrics import round_metrics, scripted_heldout_loss
 from shared_card import SharedCard
 from step_log import StepLog
 
-from bohdi_ray.actors.seats import Seat
-from bohdi_ray.addresses import below, is_address
 from bohdi_ray.config import FusionConfig, TrainingConfig
-from bohdi_ray.driver.startup import Parts
-from bohdi_ray.layout.placement import resolve_gpus
+from bohdi_ray.config.addresses import below, is_address
+from bohdi_ray.driver.components import ComponentFactories
+from bohdi_ray.placement.placement import resolve_gpus
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.storage.node_files import scratch_of
-from bohdi_ray.storage.places import place_of
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.run.filesystem import place_of
+from bohdi_ray.run.node_files import scratch_of
+from bohdi_ray.training.feed.queue import Ended, NotYet
+from bohdi_ray.training.feed.rejection import refusal
+from bohdi_ray.training.launch import TrainerHandle
+from bohdi_ray.training.weights.checkpoints import (
     RoundState,
     commit_folder,
     is_committed,
@@ -37,9 +40,6 @@ from bohdi_ray.training.checkpoints import (
     write_state,
     write_text,
 )
-from bohdi_ray.training.launch import TrainerHandle
-from bohdi_ray.training.queue import Ended, NotYet
-from bohdi_ray.training.rejection import refusal
 
 TRAINER_WAIT_S = 5.0
 QUEUE_S = 60.0
@@ -171,13 +171,13 @@ def scripted_parts(
     faults: Faults = NO_FAULTS,
     log_steps: bool = False,
     card: SharedCard | None = None,
-) -> Parts:
+) -> ComponentFactories:
     """Parts whose engines answer every request after `answer_s` and whose trainer takes `step_s` a step, and with
     `log_steps` keeps a record of them (`step_log.py`). With `card` all of them share it, as they do with
     `placement: colocate`."""
 
-    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
-        return ScriptedEngine.options(**seat.options()).remote(model.name, version, answer_s, faults, card)
+    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, group: EngineGroup) -> Any:
+        return ScriptedEngine.options(**group.options()).remote(model.name, version, answer_s, faults, card)
 
     def start_trainer(config: FusionConfig, queue: Any, folder: str, claim: Any) -> TrainerHandle:
         training = scripted_training.remote(queue, folder, step_s, faults, log_steps, card, config.training)
@@ -186,7 +186,7 @@ def scripted_parts(
     def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[TrainingRow]) -> Any:
         return _evaluate.remote(list(folders), len(rows))
 
-    return Parts(
+    return ComponentFactories(
         preflight=lambda config, address, resume: None,
         settle=lambda config: resolve_gpus(config, cluster_has_gpus=False),
         make_engine=lambda config: make_engine,
@@ -197,7 +197,7 @@ def scripted_parts(
     )
 
 
-def at_second_start(parts: Parts, model: str, then: Callable[[], None]) -> Parts:
+def at_second_start(parts: ComponentFactories, model: str, then: Callable[[], None]) -> ComponentFactories:
     """The parts, with `then` called before the model's second engine is made: the replacement of its first."""
 
     def make_engine(config: FusionConfig) -> Any:
@@ -215,7 +215,8 @@ def at_second_start(parts: Parts, model: str, then: Callable[[], None]) -> Parts
 
 
 def scripted_config(run_dir: str, **changes: Any) -> FusionConfig:
-    """A small fusion of three scripted sources; `changes` replace whole sections. Without replay, unless they say so:
+    """A small fusion of three scripted sources; `changes` replace whole sections. Without rehearsal, unless they say
+    so:
     a test counts the rows that the bandit drew."""
     settings: dict[str, Any] = {
         "run_dir": run_dir,
@@ -229,5 +230,5 @@ def scripted_config(run_dir: str, **changes: Any) -> FusionConfig:
         "observe": {"console": "lines"},
         **changes,
     }
-    settings["training"] = {"replay": {"share": 0}, **settings["training"]}
+    settings["training"] = {"rehearsal": {"share": 0}, **settings["training"]}
     return FusionConfig.model_validate(settings)

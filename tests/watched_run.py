@@ -18,11 +18,11 @@ import ray
 from fakes import scripted_completion
 from scripted_parts import Faults, ScriptedEngineActor, scripted_config, scripted_parts
 
-from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.engines.slots import Slots
 from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.engines.vllm.slots import Slots
 from bohdi_ray.fusion import fuse
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
 from bohdi_ray.records import Completion, EngineRequest
 
 ANSWER_S, STEP_S = 0.1, 0.3
@@ -71,8 +71,8 @@ class WatchedEngine(ScriptedEngineActor):
 def engine_maker(faults: Faults) -> Any:
     actor = ray.remote(num_cpus=0, max_concurrency=1000)(WatchedEngine)
 
-    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
-        return actor.options(**seat.options()).remote(model.name, version, faults)
+    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, group: EngineGroup) -> Any:
+        return actor.options(**group.options()).remote(model.name, version, faults)
 
     return make
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from bohdi_ray.actors.restarted import restarted_actor
+from bohdi_ray.actors.control_actor_options import restarted_actor
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.names import RunNames
 

@@ -18,15 +18,15 @@ from typing import Any
 
 import ray
 
-from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import SCORING, FusionConfig, OpenAIModel, VllmModel
-from bohdi_ray.engines.gate import Gate
-from bohdi_ray.engines.ipc_folder import remove_ipc_folder
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport, RemoteSpec
+from bohdi_ray.engines.vllm.gate import Gate
+from bohdi_ray.engines.vllm.ipc_folder import remove_ipc_folder
 from bohdi_ray.errors import EngineFailed
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
 from bohdi_ray.randomness import derived_seed
 from bohdi_ray.records import Completion, EngineRequest
-from bohdi_ray.storage.node_files import plain_weights
+from bohdi_ray.run.node_files import plain_weights
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class EngineActor:
         self._spec = spec
         self._engine: Any
         if isinstance(spec, EngineSpec):
-            from bohdi_ray.engines.engine import LLMEngine
+            from bohdi_ray.engines.vllm.engine import LLMEngine
 
             self._engine = LLMEngine(spec)
         else:
@@ -167,10 +167,10 @@ def engine_spec(model: VllmModel, version: int, weights_dir: str | None, config:
     )
 
 
-def actor_options(model: VllmModel | OpenAIModel, seat: Seat) -> dict[str, Any]:
+def actor_options(model: VllmModel | OpenAIModel, group: EngineGroup) -> dict[str, Any]:
     """Ray options of one replica. A vLLM model's `resources.num_gpus` must have been settled."""
     options: dict[str, Any] = {"max_concurrency": MAX_CONCURRENCY, "max_restarts": 0, "max_task_retries": 0}
-    options |= seat.options()
+    options |= group.options()
     if isinstance(model, OpenAIModel):
         return options | {"num_cpus": 0}
     resources = model.resources
@@ -188,14 +188,14 @@ def make_engine_actor(
     replica_id: str,
     version: int,
     weights_dir: str | None,
-    seat: Seat,
+    group: EngineGroup,
     config: FusionConfig,
 ) -> Any:
-    """The handle of a new replica in its seat; call `start` before anything else."""
+    """The handle of a new replica in its placement group; call `start` before anything else."""
     spec = (
         engine_spec(model, version, weights_dir, config)
         if isinstance(model, VllmModel)
         else RemoteSpec(model, judges=config.judge.policy not in SCORING)
     )
     log.info("making engine %s", replica_id)
-    return ray.remote(**actor_options(model, seat))(EngineActor).remote(spec)
+    return ray.remote(**actor_options(model, group))(EngineActor).remote(spec)

@@ -15,17 +15,17 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import ray
 
-from bohdi_ray.actors.routed_models import PresentModels, Reach, RoutedModels
+from bohdi_ray.actors.routed_models import EngineClientConfig, PresentModels, RoutedModels
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import BohdiError, SourceLeftOut
+from bohdi_ray.examples.sample_store import SampleStore, to_table
 from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import Outcome, Proposals, SproutRequest, Ticket
-from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore, to_table
+from bohdi_ray.run.lease import Claim
+from bohdi_ray.run.run_dir import RunDir
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -59,12 +59,12 @@ def all_at_once(
     first_id: str,
     plan: HarvestPlan,
     table: RoutingTable,
-    reach: Reach,
+    client_config: EngineClientConfig,
 ) -> list[T]:
     """What a task does: all its pieces of work together, each with the sources that take part. Results in order."""
 
     async def work() -> list[T]:
-        models = RoutedModels(table, reach, generator(plan.seed, first_id, "routing"))
+        models = RoutedModels(table, client_config, generator(plan.seed, first_id, "routing"))
         return await together(models, [with_those_present(models, piece) for piece in pieces])
 
     return asyncio.run(work())
@@ -72,21 +72,23 @@ def all_at_once(
 
 @ray.remote(num_cpus=0.01, num_returns=2, max_retries=3)
 def harvest_bundle(
-    tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable, reach: Reach
+    tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable, client_config: EngineClientConfig
 ) -> tuple[list[Outcome], pa.Table]:
     """Harvests the tickets all at once. Returns their outcomes in order, and the accepted samples as a table."""
 
     harvests = [partial(harvest_one, ticket, plan=plan) for ticket in tickets]
-    pairs = all_at_once(harvests, tickets[0].ticket_id, plan, table, reach)
+    pairs = all_at_once(harvests, tickets[0].ticket_id, plan, table, client_config)
     return [outcome for outcome, _ in pairs], to_table([sample for _, sample in pairs if sample is not None])
 
 
 @ray.remote(num_cpus=0.01, max_retries=3)
-def propose(requests: list[SproutRequest], plan: HarvestPlan, table: RoutingTable, reach: Reach) -> list[Proposals]:
+def propose(
+    requests: list[SproutRequest], plan: HarvestPlan, table: RoutingTable, client_config: EngineClientConfig
+) -> list[Proposals]:
     """Asks all sources that take part for names of the next children of several nodes at once."""
 
     polls = [partial(sprout, request, plan=plan) for request in requests]
-    return all_at_once(polls, requests[0].request_id, plan, table, reach)
+    return all_at_once(polls, requests[0].request_id, plan, table, client_config)
 
 
 @ray.remote(num_cpus=0.01, max_retries=3)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bohdi_ray.actors.waits import as_bohdi_error, is_engines_fault
+from bohdi_ray.deadlines import as_bohdi_error, is_engines_fault
 from bohdi_ray.engines.routing import Replica, RoutingTable, choose
 from bohdi_ray.errors import (
     SEE_LOGS,
@@ -35,7 +35,7 @@ from bohdi_ray.errors import (
     SourceLeftOut,
 )
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
-from bohdi_ray.storage.quarantine import Case, Death, Quarantine
+from bohdi_ray.run.quarantine import Case, Death, Quarantine
 
 # Engines that died with a request in them, after which it is asked alone.
 MOST_DEATHS = 2
@@ -49,7 +49,7 @@ Waiting = tuple[EngineRequest, asyncio.Future[Completion]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class EngineClientConfig:
     """What every task of a run needs to reach the engines.
 
     `request_s` bounds the silence of a call, `replace_s` the wait for a replacement, both in seconds. How long a
@@ -83,8 +83,8 @@ class PresentModels:
 class RoutedModels:
     """The models as one routing table shows them, and its successors after failures."""
 
-    def __init__(self, table: RoutingTable, reach: Reach, rng: np.random.Generator):
-        self._table, self._reach = table, reach
+    def __init__(self, table: RoutingTable, client_config: EngineClientConfig, rng: np.random.Generator):
+        self._table, self._client_config = table, client_config
         self._rng = rng
         self._ready: dict[str, list[Waiting]] = defaultdict(list)
         self._in_flight: dict[str, int] = defaultdict(int)
@@ -149,7 +149,7 @@ class RoutedModels:
         inside = not alone  # a call that is to be alone says when it is; an engine may be dead before
         failure: BaseException | None = None
         try:
-            async with asyncio.timeout(self._reach.request_s) as silence:
+            async with asyncio.timeout(self._client_config.request_s) as silence:
                 run = replica.handle.run.options(num_returns="streaming")
                 stream = run.remote(requests, True) if alone else run.remote(requests)
                 async for reference in stream:
@@ -158,11 +158,11 @@ class RoutedModels:
                     for completion in ready or ():
                         if self._settle(model, completion, open_requests):
                             self._in_flight[replica_id] -= 1
-                    silence.reschedule(asyncio.get_running_loop().time() + self._reach.request_s)
+                    silence.reschedule(asyncio.get_running_loop().time() + self._client_config.request_s)
         except TimeoutError:
             waited_for = f"a sign of life from {replica_id}, which holds {len(open_requests)} requests"
             remedy = "see its log, or raise deadlines.request_s"
-            failure = DeadlineExceeded(waited_for, self._reach.request_s, remedy)
+            failure = DeadlineExceeded(waited_for, self._client_config.request_s, remedy)
         except Exception as error:
             failure = as_bohdi_error(error)
             inside = inside and not isinstance(failure, EngineRetired)
@@ -175,7 +175,7 @@ class RoutedModels:
             return
         self._failed_replicas.add(replica_id)
         if not isinstance(failure, EngineRetired):
-            self._reach.directory.report.remote(replica_id)
+            self._client_config.directory.report.remote(replica_id)
         for waiting in open_requests.values():
             if waiting[1].done():
                 continue  # nobody waits for it any more
@@ -228,7 +228,7 @@ class RoutedModels:
         version = self._table.weights_version if model == self._table.target else 0
         case = Case(request, model, version, tuple(self._deaths.pop(request.request_id)))
         try:
-            part = await asyncio.to_thread(self._reach.quarantine.write, case)
+            part = await asyncio.to_thread(self._client_config.quarantine.write, case)
         except Exception as error:  # whatever it is, nobody else would tell those who wait
             _fail([waiting], error)
             return
@@ -248,12 +248,12 @@ class RoutedModels:
         self._send(model)
 
     async def _renew(self) -> None:
-        reference = self._reach.directory.newer_than.remote(self._table.version, self._reach.replace_s)
+        reference = self._client_config.directory.newer_than.remote(self._table.version, self._client_config.replace_s)
         table = await reference
         if table is None:
             raise DeadlineExceeded(
                 f"a replacement of {', '.join(sorted(self._failed_replicas))}",
-                self._reach.replace_s,
+                self._client_config.replace_s,
                 f"{SEE_LOGS}; raise deadlines.start_s if it only starts slowly",
             )
         self._table = table

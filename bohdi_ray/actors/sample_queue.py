@@ -16,14 +16,14 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from bohdi_ray.actors.restarted import restarted_actor
+from bohdi_ray.actors.control_actor_options import restarted_actor
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.names import RunNames
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.checkpoints import ResumePoint, RoundState, read_metrics, resume_point, round_dir
-from bohdi_ray.training.queue import AttemptPlan, Ended, NotYet, QueueStatus, SampleQueue
-from bohdi_ray.training.rejection import RoundRefused
-from bohdi_ray.training.steps import GlobalStep
+from bohdi_ray.training.feed.queue import AttemptPlan, Ended, NotYet, QueueStatus, SampleQueue
+from bohdi_ray.training.feed.rejection import RoundRefused
+from bohdi_ray.training.feed.steps import GlobalStep
+from bohdi_ray.training.weights.checkpoints import ResumePoint, RoundState, read_metrics, resume_point, round_dir
 
 
 class SampleQueueActor:

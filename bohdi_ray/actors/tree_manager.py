@@ -16,14 +16,14 @@ from typing import Any
 
 import ray
 
-from bohdi_ray.actors.restarted import restarted_actor
+from bohdi_ray.actors.control_actor_options import restarted_actor
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.names import RunNames
 from bohdi_ray.records import DomainPath, Outcome, Proposals
-from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.storage.tree_snapshots import MIN_EVENTS, SnapshotWriter, TreeSnapshots, restore
+from bohdi_ray.run.lease import Claim
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.tree_snapshots import MIN_EVENTS, SnapshotWriter, TreeSnapshots, restore
 from bohdi_ray.tree.messages import RoundClosed, Work
 
 
@@ -85,7 +85,7 @@ class TreeManagerActor:
         return closed
 
     def draw_leaves(self, round: int, number: int) -> tuple[DomainPath, ...]:
-        """Leaves for the questions that `round` replays, as the tree is now."""
+        """Leaves for the questions that `round` rehearsals, as the tree is now."""
         return self._manager.draw_leaves(round, number)
 
     def _write(self) -> bytes:

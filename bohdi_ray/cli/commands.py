@@ -1,5 +1,5 @@
 """The command line: `bohdi fuse | resume | plan | tree | export | simulate | prepare-quickstart`, and those of
-`jobs.py`, `status.py` and `miniature.py`.
+`jobs.py`, `observe/status.py` and `studies/miniature.py`.
 
 Turns arguments into calls and errors into text with an exit code; decides nothing else. Everything heavy is imported
 by the command that needs it, so `bohdi --help` and `bohdi plan` start no Ray and load no torch.
@@ -25,7 +25,7 @@ from bohdi_ray.cli.errors import REFUSED, errors_as_text
 from bohdi_ray.cli.jobs import logs, stop, submit
 from bohdi_ray.cli.miniature import miniature
 from bohdi_ray.cli.status import status
-from bohdi_ray.observe.text import message
+from bohdi_ray.languages.terminal_text import message
 
 OVERRIDES_HELP = "CONFIG is a YAML file; each KEY=VALUE replaces one setting, for example stop.rounds=3."
 
@@ -69,9 +69,9 @@ def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_opti
     Everything that is committed is kept: samples, tree, weights, optimizer. Steps that were under way are harvested
     again, with the same tickets.
     """
+    from bohdi_ray.config.job_paths import run_location
     from bohdi_ray.config.loading import load_config
-    from bohdi_ray.job_paths import run_location
-    from bohdi_ray.storage.run_dir import CONFIG, RunDir
+    from bohdi_ray.run.run_dir import CONFIG, RunDir
 
     run_dir = RunDir.open(run_location(run))  # says so if there is none
     here = f"run_dir={json.dumps(run_dir.address())}"
@@ -87,9 +87,9 @@ def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_opti
 def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool) -> None:
     # Ray counts processes and warns when there are more than cores. Here many wait rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
+    from bohdi_ray.config.job_paths import job_notices
     from bohdi_ray.config.run_naming import named_run
     from bohdi_ray.fusion import fuse as run_fusion
-    from bohdi_ray.job_paths import job_notices
 
     with contextlib.nullcontext(config) if resume else named_run(config, datetime.now()) as named:
         for notice in job_notices(named):
@@ -114,9 +114,9 @@ def plan(
     this machine has no GPU and the configuration asks for some, placement is not checked.
     """
     from bohdi_ray.config.loading import dump_config, load_config
-    from bohdi_ray.plan import plan_text
     from bohdi_ray.preflight import preflight
     from bohdi_ray.preflight.hub import asked_hub
+    from bohdi_ray.preflight.plan import plan_text
 
     if nodes is not None and address is not None:
         raise click.UsageError("give --nodes or --address, not both")
@@ -134,10 +134,10 @@ def plan(
 def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
     """Where the run would be placed; None if that cannot be known here."""
     from bohdi_ray.errors import BohdiError
-    from bohdi_ray.layout.machines import described_nodes, nodes_of_ray, read_nodes, unreachable
-    from bohdi_ray.layout.tokens import knock_and_show_token
-    from bohdi_ray.plan import asks_for_gpus
+    from bohdi_ray.placement.cluster_token import knock_and_show_token
+    from bohdi_ray.placement.machines import described_nodes, nodes_of_ray, read_nodes, unreachable
     from bohdi_ray.preflight import local_node
+    from bohdi_ray.preflight.plan import asks_for_gpus
 
     if nodes is not None:
         return read_nodes(nodes)
@@ -165,7 +165,7 @@ def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
 @errors_as_text
 def tree(run: str, depth: int | None, as_json: bool) -> None:
     """Show a run's knowledge tree as its journal tells it, with posteriors and counts."""
-    from bohdi_ray.tree_view import tree_json, tree_text
+    from bohdi_ray.observe.tree_view import tree_json, tree_text
 
     click.echo(tree_json(run) if as_json else tree_text(run, depth))
 
@@ -178,9 +178,9 @@ def tree(run: str, depth: int | None, as_json: bool) -> None:
 @errors_as_text
 def export(run: str, out: Path, shape: str, min_margin: float) -> None:
     """Write a run's samples as a data set (Parquet, JSONL, dataset card) that datasets and TRL read."""
-    from bohdi_ray.storage.export import ExportOptions
-    from bohdi_ray.storage.export import export as write_export
-    from bohdi_ray.storage.run_dir import RunDir
+    from bohdi_ray.examples.export import ExportOptions
+    from bohdi_ray.examples.export import export as write_export
+    from bohdi_ray.run.run_dir import RunDir
 
     written = write_export(RunDir.open(run), out, ExportOptions(format=shape, min_margin=min_margin))  # type: ignore[arg-type]
     for split, num_rows in written.rows.items():
@@ -219,7 +219,7 @@ def simulate(
     WORLD is a shipped one (balanced, weak_branch, many_small_gaps, bad_source, abrupt_shift, gradual_shift,
     unlearnable) or a YAML file of your own. Default: balanced weak_branch.
     """
-    from bohdi_ray.simulation.program import Request, simulate_and_tell
+    from bohdi_ray.studies.simulation.program import Request, simulate_and_tell
 
     click.echo(simulate_and_tell(Request(worlds, seeds, policies, rounds, processes, out, full, judge_bias, overrides)))
 
@@ -228,7 +228,7 @@ def simulate(
 @errors_as_text
 def prepare_quickstart() -> None:
     """Make the quickstart's two models in the cache folder ($BOHDI_CACHE, or ~/.cache/bohdi_ray)."""
-    from bohdi_ray.quickstart import prepare_models
+    from bohdi_ray.studies.quickstart import prepare_models
 
     models = prepare_models(progress=lambda line: click.echo(line))
     click.echo(f"source: {models.source_dir}")

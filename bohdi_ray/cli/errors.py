@@ -26,7 +26,7 @@ from bohdi_ray.errors import (
     RunFinished,
     StorageFailed,
 )
-from bohdi_ray.observe.text import message
+from bohdi_ray.languages.terminal_text import message
 
 DONE, RUN_FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 LABELS = {DONE: "finished", RUN_FAILED: "failed", REFUSED: "refused", STOPPED: "stopped"}

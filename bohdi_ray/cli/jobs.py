@@ -18,10 +18,10 @@ import click
 from bohdi_ray import __version__
 from bohdi_ray.cli.errors import STOPPED as STOPPED_CODE
 from bohdi_ray.cli.errors import errors_as_text
-from bohdi_ray.observe.text import message
+from bohdi_ray.languages.terminal_text import message
 
 if TYPE_CHECKING:
-    from bohdi_ray.job_server import JobServer, JobState
+    from bohdi_ray.submit.job_server import JobServer, JobState
 
 # Replaced by the shell that Ray starts it in, so that signals and exit codes are the program's own.
 PROGRAM = "exec python -m bohdi_ray.cli"
@@ -57,7 +57,7 @@ def submit(
     Uploaded are the code of bohdi_ray, CONFIG, and the starting domains and prompts that it names; no weights, no
     environment, no secrets. A relative run_dir lies below $BOHDI_HOME, or the home directory, on the head node.
     """
-    from bohdi_ray.job_server import RUN_KEY, VERSION_KEY, JobServer
+    from bohdi_ray.submit.job_server import RUN_KEY, VERSION_KEY, JobServer
 
     if reset_optimizer and resume is None:
         raise click.UsageError("--reset-optimizer needs --resume")
@@ -83,8 +83,8 @@ def submit(
 
 def _new(arguments: tuple[str, ...], folder: Path, with_package: bool) -> tuple[list[str], str, int]:
     """Packs a new run; the command that starts it, its directory and the seconds it may take to stop."""
-    from bohdi_ray.job_paths import stop_wait_s
-    from bohdi_ray.shipment import CONFIG_NAME, prepare
+    from bohdi_ray.config.job_paths import stop_wait_s
+    from bohdi_ray.submit.job_package import CONFIG_NAME, prepare
 
     shipment = prepare(Path(arguments[0]), arguments[1:], datetime.now())
     shipment.write(folder, with_package)
@@ -99,7 +99,7 @@ def _new(arguments: tuple[str, ...], folder: Path, with_package: bool) -> tuple[
 
 
 def _pack_code(folder: Path, with_package: bool) -> None:
-    from bohdi_ray.shipment import copy_package
+    from bohdi_ray.submit.job_package import copy_package
 
     if with_package:
         copy_package(folder)
@@ -111,10 +111,10 @@ def _again(
     server: JobServer, resume: str, overrides: tuple[str, ...], reset_optimizer: bool
 ) -> tuple[list[str], str, int]:
     """The command that goes on with a run, its directory and the seconds it may take to stop."""
+    from bohdi_ray.config.job_paths import stop_wait_s
     from bohdi_ray.config.literal_secrets import literal_secrets
     from bohdi_ray.errors import ConfigError, ConfigErrors
-    from bohdi_ray.job_paths import stop_wait_s
-    from bohdi_ray.job_server import RUN_KEY, STOP_WAIT_KEY
+    from bohdi_ray.submit.job_server import RUN_KEY, STOP_WAIT_KEY
 
     given = {key: value for key, _, value in (override.partition("=") for override in overrides)}
     secret = [error for key, value in given.items() for error in literal_secrets(value, key)]
@@ -158,7 +158,7 @@ def _how_to_go_on(job: str, address: str) -> str:
 
 
 def _tell_end(job: str, state: JobState, address: str) -> None:
-    from bohdi_ray.job_server import RUN_KEY, STOPPED, SUCCEEDED
+    from bohdi_ray.submit.job_server import RUN_KEY, STOPPED, SUCCEEDED
 
     if state.status == SUCCEEDED:
         click.echo(f"job {job} has succeeded")
@@ -178,7 +178,7 @@ def _tell_end(job: str, state: JobState, address: str) -> None:
 @errors_as_text
 def logs(job: str, address: str | None, follow: bool) -> None:
     """Show what a job has printed."""
-    from bohdi_ray.job_server import JobServer
+    from bohdi_ray.submit.job_server import JobServer
 
     server = JobServer(address)
     if follow:
@@ -195,7 +195,7 @@ def stop(job: str, address: str | None) -> None:
 
     Waits for its end. Exit code 0 if the job has ended, however.
     """
-    from bohdi_ray.job_server import STOPPED, JobServer
+    from bohdi_ray.submit.job_server import STOPPED, JobServer
 
     server = JobServer(address)
     before = server.state(job)

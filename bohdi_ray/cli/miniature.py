@@ -34,8 +34,8 @@ def build(out: Path, seed: int, size: str, kind: str, processes: int) -> None:
 
     Models are taught side by side, each on one thread; the same seed gives the same models on one machine.
     """
-    from bohdi_ray.miniature.build import build as build_miniature
-    from bohdi_ray.miniature.sizes import KINDS, SIZES
+    from bohdi_ray.studies.miniature.build import build as build_miniature
+    from bohdi_ray.studies.miniature.sizes import KINDS, SIZES
 
     chosen = KINDS[kind](SIZES[size])
     build_miniature(out, chosen, seed, lambda line: click.echo(line, err=True), processes)
@@ -51,7 +51,7 @@ def fuse(out: Path, overrides: tuple[str, ...], address: str | None) -> None:
     """Fuse the models in OUT as `bohdi fuse OUT/fusion.yaml` does, and tell what the target knows before and after."""
     # As for `bohdi fuse`: many processes wait here rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
-    from bohdi_ray.miniature.program import fuse_and_tell
+    from bohdi_ray.studies.miniature.program import fuse_and_tell
 
     click.echo(fuse_and_tell(out, overrides, address, lambda line: click.echo(line, err=True)))
 
@@ -65,6 +65,6 @@ def measure(out: Path, run: str) -> None:
 
     For a run that `bohdi resume` or `bohdi fuse OUT/fusion.yaml` has ended.
     """
-    from bohdi_ray.miniature.program import measure_and_tell
+    from bohdi_ray.studies.miniature.program import measure_and_tell
 
     click.echo(measure_and_tell(out, run, lambda line: click.echo(line, err=True)))

@@ -9,7 +9,7 @@ import click
 
 from bohdi_ray.cli.errors import RUN_FAILED, errors_as_text
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.observe.text import one_line
+from bohdi_ray.languages.terminal_text import one_line
 
 
 @click.command()
@@ -41,7 +41,7 @@ def status(run: str | None, address: str | None) -> None:
 def _tell(location: str, must_be_seen: bool) -> bool:
     """Shows a run's status; says whether it is healthy. A run that is not to be seen from here is left out unless it
     must be."""
-    from bohdi_ray.status import status_of
+    from bohdi_ray.observe.status import status_of
 
     try:
         found = status_of(location)
@@ -58,8 +58,8 @@ def _live(address: str) -> list[Any]:
     """The runs at work on a cluster. Raises ConfigError when it cannot be joined."""
     import ray
 
-    from bohdi_ray.actors.present import live_runs
-    from bohdi_ray.layout.machines import knock, unreachable
+    from bohdi_ray.actors.live_runs import live_runs
+    from bohdi_ray.placement.machines import knock, unreachable
 
     if ray.is_initialized():
         return live_runs()

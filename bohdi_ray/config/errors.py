@@ -1,5 +1,5 @@
 """What pydantic found, as `ConfigError`s a person can act on. Called by
-`config/loading.py` and `simulation/world_spec.py`."""
+`config/loading.py` and `studies/simulation/world_spec.py`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from bohdi_ray.addresses import without_secrets
 from bohdi_ray.config import EngineArgs, FusionConfig, OpenAIModel, Section, VllmModel
+from bohdi_ray.config.addresses import without_secrets
+from bohdi_ray.config.renamed import new_name
 from bohdi_ray.errors import ConfigError
 
 TAGS: dict[str, type[Section]] = {"vllm": VllmModel, "openai": OpenAIModel}
@@ -33,6 +34,8 @@ def _config_error(found: dict[str, Any], root: type[Section]) -> ConfigError:
     kind = found["type"]
     if kind == "extra_forbidden":
         rule, remedy = _unknown_key(str(place[-1]), sections[-1])
+        if new := new_name(field):
+            rule, remedy = "the setting has another name now", f"Write {new}."
     elif kind == "missing":
         value, rule, remedy = None, "must be given", _meaning(sections[-1], place[-1])
     elif kind == "unknown_kind":

@@ -3,16 +3,17 @@
 Every section is a pydantic model; unknown keys are refused. The sections stand in `models.py`, `bandit.py` and
 `sections.py`. Rules that one section can check alone stand on it, rules between sections on `FusionConfig`. Whether
 folders exist, templates are there and cards suffice is checked in `preflight/`, above this room.
-Where the paper fixes a value and the default differs, the field says so; `presets.py` holds all of the paper's.
+Where the paper fixes a value and the default differs, the field says so; `presets/paper.py` holds all of the paper's.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bohdi_ray.addresses import secret_in
+from bohdi_ray.config.addresses import secret_in
 from bohdi_ray.config.bandit import errors_of_bandit
 from bohdi_ray.config.colocate import errors_of_colocate, with_colocate
 from bohdi_ray.config.models import (
@@ -123,20 +124,34 @@ class FusionConfig(Section):
         return self.enlightenment.steps * self.enlightenment.rows_per_step
 
     @property
-    def replay_rows_per_round(self) -> int:
-        """What makes `training.replay.share` of all rows of a round, if enough questions have sure answers."""
-        share = self.training.replay.share
+    def rehearsal_rows_per_round(self) -> int:
+        """What makes `training.rehearsal.share` of all rows of a round, if enough questions have sure answers."""
+        share = self.training.rehearsal.share
         return round(self.rows_per_round * share / (1 - share))
 
     @property
     def most_rows_per_round(self) -> int:
         """Rows that a round trains on at most."""
-        return self.rows_per_round + self.replay_rows_per_round
+        return self.rows_per_round + self.rehearsal_rows_per_round
 
     @property
     def walks_per_round(self) -> int:
         """M * B_m."""
         return self.meditation.steps * self.meditation.walks_per_step
+
+    def most_steps(self, num_rounds: int | None = None) -> int:
+        """Most optimizer steps that `num_rounds` can have, by default all that `stop.rounds` allows.
+
+        Counts from round 0 also where a run goes on later: one too many is a look that says "ended", one too few loses
+        rows.
+        """
+        rounds = self.stop.rounds if num_rounds is None else num_rounds
+        return rounds * max(1, math.ceil(self.most_rows_per_round / self.training.global_batch_size))
+
+    @property
+    def schedule_steps(self) -> int:
+        """Optimizer steps after which linear and cosine schedules are at their end."""
+        return self.training.schedule.total_steps or self.most_steps()
 
     def model(self, name: str) -> VllmModel | OpenAIModel:
         """The source or target of this name."""

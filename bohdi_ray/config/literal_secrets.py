@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from bohdi_ray.addresses import secret_in
+from bohdi_ray.config.addresses import secret_in
 from bohdi_ray.errors import ConfigError
 
 REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")

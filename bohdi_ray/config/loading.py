@@ -15,14 +15,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from bohdi_ray.addresses import is_address
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.config.addresses import CACHE_FORMAT, default_cache_dir, is_address
 from bohdi_ray.config.errors import config_errors, shown
+from bohdi_ray.config.job_paths import base_of_runs
+from bohdi_ray.config.plain_yaml import MAX_CHARS, MAX_DEPTH, YamlFault, read_yaml
 from bohdi_ray.config.run_naming import with_run_dir as with_run_dir
 from bohdi_ray.errors import ConfigError, ConfigErrors
-from bohdi_ray.job_paths import base_of_runs
-from bohdi_ray.plain_yaml import MAX_CHARS, MAX_DEPTH, YamlFault, read_yaml
-from bohdi_ray.quickstart import CACHE_FORMAT, default_cache_dir
 
 CACHE_PREFIX = "cache:"
 MAX_PATH, MAX_NAME = 4096, 255  # bytes, of Linux

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from bohdi_ray.addresses import is_address
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.config.addresses import is_address
 
 TIME = "{time}"
 

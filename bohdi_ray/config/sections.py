@@ -159,7 +159,7 @@ class ScheduleConfig(Section):
     """Rate at the end, as a share of the full one."""
 
 
-class ReplayConfig(Section):
+class RehearsalConfig(Section):
     """Against forgetting: what the target was sure of before the fusion stays among what it learns. Ours."""
 
     share: float = Field(0.25, ge=0, lt=1)
@@ -188,7 +188,7 @@ class TrainingConfig(Section):
     """Of AdamW."""
     schedule: ScheduleConfig = ScheduleConfig()
     """Learning rate by step."""
-    replay: ReplayConfig = ReplayConfig()
+    rehearsal: RehearsalConfig = RehearsalConfig()
     """Rows that keep what the target knew."""
     global_batch_size: int = Field(128, ge=1)
     """Most rows per optimizer step; a round's steps differ in size by at most one. The paper: 128."""

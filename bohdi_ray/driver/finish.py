@@ -11,38 +11,40 @@ import json
 import time
 from dataclasses import replace
 
-from bohdi_ray.actors.waits import within
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.deadlines import within
+from bohdi_ray.driver.components import ComponentFactories, RunComponents
 from bohdi_ray.driver.nothing_learned import why_nothing_was_learned
 from bohdi_ray.driver.progress import RunProgress
-from bohdi_ray.driver.startup import Crew, Parts
 from bohdi_ray.errors import SEE_LOGS, NothingLearned
 from bohdi_ray.observe.summary import Summary, figures_of
 from bohdi_ray.rounds import Rounds
-from bohdi_ray.storage.run_dir import BEST, SUMMARY, TARGET, weights_dir
+from bohdi_ray.run.run_dir import BEST, SUMMARY, TARGET, weights_dir
 
 
-async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: RunProgress, parts: Parts) -> Summary:
+async def finish(
+    config: FusionConfig, components: RunComponents, rounds: Rounds, progress: RunProgress, parts: ComponentFactories
+) -> Summary:
     """Measures, exports RUN/target and RUN/best, writes summary.json; returns the summary. Raises NothingLearned, with
     no target exported, when the target is what it was."""
     started = time.monotonic()
     progress.message("all rounds are trained; measuring on the held-out samples and writing the target")
     # Not `finish`: a trainer that was started behind an older optimizer state would train rounds again for nothing.
-    await within(crew.queue.stop.remote(), 60, "the sample queue", SEE_LOGS)
-    await asyncio.to_thread(crew.trainer.join, config.deadlines.train_step_s)
-    await crew.drop_optimizers()
-    digest = await within(crew.manager.digest.remote(), 60, "the tree's digest", SEE_LOGS)
-    domains_by_level = await within(crew.manager.domains_by_level.remote(), 60, "the tree's size", SEE_LOGS)
-    await crew.pools.stop()
+    await within(components.queue.stop.remote(), 60, "the sample queue", SEE_LOGS)
+    await asyncio.to_thread(components.trainer.join, config.deadlines.train_step_s)
+    await components.drop_optimizers()
+    digest = await within(components.manager.digest.remote(), 60, "the tree's digest", SEE_LOGS)
+    domains_by_level = await within(components.manager.domains_by_level.remote(), 60, "the tree's size", SEE_LOGS)
+    await components.pools.stop()
     newest = rounds.num_trained
-    versions = [0, *(r + 1 for r in crew.run_dir.committed_rounds())]
-    losses = await _losses(config, crew, parts, versions, rounds.num_closed - 1)
+    versions = [0, *(r + 1 for r in components.run_dir.committed_rounds())]
+    losses = await _losses(config, components, parts, versions, rounds.num_closed - 1)
     best = min(losses, key=lambda version: losses[version]) if losses else newest
-    in_rounds = (sample for sample in crew.handover.store.iter_samples() if sample.round < rounds.num_closed)
+    in_rounds = (sample for sample in components.training_feed.store.iter_samples() if sample.round < rounds.num_closed)
     figures = await asyncio.to_thread(
         figures_of, in_rounds, [source.name for source in config.sources], config.target.name
     )
-    failed = await asyncio.to_thread(why_nothing_was_learned, crew.run_dir, progress.rounds, newest)
+    failed = await asyncio.to_thread(why_nothing_was_learned, components.run_dir, progress.rounds, newest)
     summary = Summary(
         stop_reason=progress.stop_reason or "",
         rounds=tuple(progress.rounds),
@@ -56,30 +58,32 @@ async def finish(config: FusionConfig, crew: Crew, rounds: Rounds, progress: Run
         best_version=best,
         failed_because=failed,
         paths={
-            "run": crew.run_dir.location,
-            "target": crew.run_dir.address(TARGET),
-            "best": crew.run_dir.address(BEST),
-            "samples": crew.run_dir.address("samples"),
-            "metrics": crew.run_dir.address("metrics.jsonl"),
-            "summary": crew.run_dir.address(SUMMARY),
+            "run": components.run_dir.location,
+            "target": components.run_dir.address(TARGET),
+            "best": components.run_dir.address(BEST),
+            "samples": components.run_dir.address("samples"),
+            "metrics": components.run_dir.address("metrics.jsonl"),
+            "summary": components.run_dir.address(SUMMARY),
         },
     )
     for folder in (TARGET, BEST):  # of an earlier end: a summary with both beside it says that a run has ended
-        crew.run_dir.delete(folder)
-    write_summary(crew, summary)  # before the exports: a full disk must not cost the figures
+        components.run_dir.delete(folder)
+    write_summary(components, summary)  # before the exports: a full disk must not cost the figures
     if failed is not None:
         _tell(progress, summary)
         raise NothingLearned(failed)
     for version, folder in ((newest, TARGET), (best, BEST)):
         await within(
-            parts.export_weights(config, crew.run_dir.address(weights_dir(version)), crew.run_dir.address(folder)),
+            parts.export_weights(
+                config, components.run_dir.address(weights_dir(version)), components.run_dir.address(folder)
+            ),
             config.deadlines.train_step_s,
             f"RUN/{folder} to be written",
             SEE_LOGS,
         )
     progress.intervals.record("finish", started, time.monotonic())
     summary = replace(summary, seconds=progress.seconds())
-    write_summary(crew, summary)
+    write_summary(components, summary)
     _tell(progress, summary)
     return summary
 
@@ -89,18 +93,18 @@ def _tell(progress: RunProgress, summary: Summary) -> None:
     progress.console.table(summary)
 
 
-def write_summary(crew: Crew, summary: Summary) -> None:
+def write_summary(components: RunComponents, summary: Summary) -> None:
     """RUN/summary.json."""
-    crew.run_dir.write_bytes(SUMMARY, (json.dumps(summary.to_json(), indent=2) + "\n").encode())
+    components.run_dir.write_bytes(SUMMARY, (json.dumps(summary.to_json(), indent=2) + "\n").encode())
 
 
 async def _losses(
-    config: FusionConfig, crew: Crew, parts: Parts, versions: list[int], last_round: int
+    config: FusionConfig, components: RunComponents, parts: ComponentFactories, versions: list[int], last_round: int
 ) -> dict[int, float]:
     """Held-out loss per answer token by version, on the final held-out set; {} when nothing is held out."""
-    rows = await asyncio.to_thread(crew.handover.heldout_rows, last_round)
+    rows = await asyncio.to_thread(components.training_feed.heldout_rows, last_round)
     if not rows:
         return {}
-    folders = {version: crew.run_dir.address(weights_dir(version)) for version in versions}
+    folders = {version: components.run_dir.address(weights_dir(version)) for version in versions}
     reference = parts.evaluate(config, folders, rows)
     return await within(reference, config.deadlines.train_step_s, "the held-out losses", SEE_LOGS)

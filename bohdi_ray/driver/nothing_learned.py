@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.round_lines import by_reason
 from bohdi_ray.errors import NothingLearned
+from bohdi_ray.observe.round_lines import by_reason
 from bohdi_ray.observe.summary import RoundSummary
-from bohdi_ray.storage.run_dir import RunDir, weights_dir
-from bohdi_ray.storage.same_weights import same_weights
+from bohdi_ray.run.run_dir import RunDir, weights_dir
+from bohdi_ray.run.same_weights import same_weights
 
 LIKELY = 0.5  # share of the losses from which on a reason is spoken of
 BY_HAND = "ask one of them by hand"

@@ -15,10 +15,9 @@ from typing import Any
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change
-from bohdi_ray.driver import round_lines
-from bohdi_ray.driver.meditation import RoundHarvest
+from bohdi_ray.driver.harvest_round import HarvestResult
 from bohdi_ray.driver.reached import progress_of, restored_rounds
-from bohdi_ray.driver.resume import Past
+from bohdi_ray.driver.resume import RecoveredState
 from bohdi_ray.driver.round_figures import (
     HarvestNews,
     abandoned_since,
@@ -28,22 +27,23 @@ from bohdi_ray.driver.round_figures import (
 )
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.rehearsal_store import RehearsalCounts
 from bohdi_ray.names import run_name
+from bohdi_ray.observe import round_lines
 from bohdi_ray.observe.console import Console, RoundProgress
 from bohdi_ray.observe.intervals import Intervals
 from bohdi_ray.observe.metric_names import FAILURE_KINDS
 from bohdi_ray.observe.metrics import Metrics
-from bohdi_ray.observe.run_metrics import LiveLook, RunMetrics
+from bohdi_ray.observe.run_metrics import RunMetrics, TelemetryReading
 from bohdi_ray.observe.source_report import silent, troubled
 from bohdi_ray.observe.summary import RoundSummary
-from bohdi_ray.observe.trackers import open_trackers
+from bohdi_ray.observe.trackers.opening import open_trackers
 from bohdi_ray.rounds import HeldoutTrail, Progress
-from bohdi_ray.run_state import DriverState, TrainedRound, write_state
-from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.replays import ReplayFigures
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.tree.history import RoundRecord
+from bohdi_ray.run.lease import Claim
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.state import DriverState, TrainedRound, write_state
 from bohdi_ray.tree.messages import RoundClosed
+from bohdi_ray.tree.record.history import RoundRecord
 
 RECORD_LOOK_EVERY_S = 60.0  # how often metrics.jsonl says what the parts of the run were doing
 
@@ -66,7 +66,7 @@ class RunProgress:
         self._before: RoundRecord | None = None  # the round under way, as far as earlier drivers came
         self._restored = False
         self._news = HarvestNews()
-        self._replay_tokens: dict[int, int] = {}  # by round
+        self._rehearsal_tokens: dict[int, int] = {}  # by round
         self._recorded_look = -math.inf  # time.monotonic(), s
         self._learned: set[str] = set()  # of remote sources, as it was told
 
@@ -82,16 +82,16 @@ class RunProgress:
         self.metrics.close()
         self.console.close()
 
-    def restore(self, past: Past) -> None:
+    def restore(self, recovered: RecoveredState) -> None:
         """Takes in what earlier drivers left; call it once, before anything happens. The time between drivers does not
         count."""
-        state, self._before, self._restored = past.state, past.open, True
+        state, self._before, self._restored = recovered.state, recovered.open, True
         self.started -= state.wall_time_s
         self._num_drivers = state.num_drivers
         for phase, spans in state.spans.items():
             for start, end in spans:
                 self.intervals.record(phase, self._zero + start, self._zero + end)
-        self.rounds = restored_rounds(self.run, self.config, past.closed, state)
+        self.rounds = restored_rounds(self.run, self.config, recovered.closed, state)
         self.heldout = HeldoutTrail(
             state.best_version, state.best_rows, state.rounds_without_gain, state.last_rows, state.behind_best
         )
@@ -150,21 +150,24 @@ class RunProgress:
         self.metrics.log("start_up", seconds=seconds)
         self.message(f"all engines and the trainer are up after {seconds:.0f} s")
 
-    def on_resumed(self, past: Past, changed: Sequence[Change]) -> None:
+    def on_resumed(self, recovered: RecoveredState, changed: Sequence[Change]) -> None:
         """A run is gone on with."""
-        harvested = f"{len(past.closed)} round{'s' * (len(past.closed) != 1)} harvested"
-        if past.open and past.open.tickets:  # it may also be one that will never begin
-            harvested += f", round {past.open.round} under way with {past.open.tickets} tickets done"
-        self.message(f"going on with {self.run.location}: {harvested}; newest weights version {past.newest_version}")
-        if past.damaged is not None:
-            self.on_notice("journal_damaged", f"the end of the journal was lost: {past.damaged}", damaged=past.damaged)
+        harvested = f"{len(recovered.closed)} round{'s' * (len(recovered.closed) != 1)} harvested"
+        if recovered.open and recovered.open.tickets:  # it may also be one that will never begin
+            harvested += f", round {recovered.open.round} under way with {recovered.open.tickets} tickets done"
+        version = recovered.newest_version
+        self.message(f"resuming {self.run.location}: {harvested}; newest weights version {version}")
+        if recovered.damaged is not None:
+            self.on_notice(
+                "journal_damaged", f"the end of the journal was lost: {recovered.damaged}", damaged=recovered.damaged
+            )
         for change in changed:
             self.message(f"changed: {change}")
         self.metrics.log(
             "resumed",
             driver=self._num_drivers + 1,
-            rounds_closed=len(past.closed),
-            weights_version=past.newest_version,
+            rounds_closed=len(recovered.closed),
+            weights_version=recovered.newest_version,
             changes=[str(change) for change in changed],
         )
 
@@ -173,7 +176,7 @@ class RunProgress:
         """Whether there was a driver before this one."""
         return self._num_drivers > 0
 
-    def on_look(self, look: LiveLook) -> None:
+    def on_look(self, look: TelemetryReading) -> None:
         """The parts of the run were looked at."""
         self.live.looked(look)
         for stats in look.engines.values():
@@ -189,7 +192,7 @@ class RunProgress:
         """A round's harvest begins, with this version of the target."""
         self.live.began(round, version, round - version)
 
-    def on_harvest(self, harvest: RoundHarvest) -> None:
+    def on_harvest(self, harvest: HarvestResult) -> None:
         """A harvest under way has moved."""
         self._tell(harvest)
         rewards = [o.reward for o in harvest.outcomes if o.failure is None and o.reward is not None]
@@ -207,7 +210,7 @@ class RunProgress:
             )
         )
 
-    def _tell(self, harvest: RoundHarvest) -> None:
+    def _tell(self, harvest: HarvestResult) -> None:
         outcomes, tokens = self._news.since_last(harvest)
         self.live.committed(outcomes, tokens, harvest.num_tickets_issued - harvest.num_tickets_done)
 
@@ -221,14 +224,14 @@ class RunProgress:
         self.metrics.log("weights", version=version, seconds=seconds, reports=[_plain(r) for r in reports])
         self.message(f"the target's engines serve weights version {version}, proved, after {seconds:.1f} s")
 
-    def on_replay(self, round: int, figures: ReplayFigures, started: float) -> None:
-        """Version 0 of the target was asked for a round's replay, since `started` on the monotonic clock."""
+    def on_rehearsal(self, round: int, figures: RehearsalCounts, started: float) -> None:
+        """Version 0 of the target was asked for a round's rehearsal, since `started` on the monotonic clock."""
         seconds = time.monotonic() - started
-        self.intervals.record("replay", started, started + seconds)
-        self._replay_tokens[round] = figures.num_tokens
-        self.metrics.log("replay", round=round, seconds=seconds, counts=figures.counts, tokens=figures.num_tokens)
+        self.intervals.record("rehearsal", started, started + seconds)
+        self._rehearsal_tokens[round] = figures.num_tokens
+        self.metrics.log("rehearsal", round=round, seconds=seconds, counts=figures.counts, tokens=figures.num_tokens)
         kept, asked = figures.counts.get("kept", 0), sum(figures.counts.values())
-        self.message(f"round {round}: version 0 is sure of {kept} of {asked} questions for replay, {seconds:.0f} s")
+        self.message(f"round {round}: version 0 is sure of {kept} of {asked} questions for rehearsal, {seconds:.0f} s")
 
     def on_handed_over(self, round: int, num_rows: int, seconds: float) -> None:
         """The trainer's queue has a round's rows."""
@@ -237,16 +240,16 @@ class RunProgress:
     def on_queued(self, round: int, num_rows: int) -> None:
         """A round that an earlier driver closed has all its rows."""
         summary = self.rounds[round]
-        tokens = summary.tokens | {"replay": self._replay_tokens.get(round, 0)}
+        tokens = summary.tokens | {"rehearsal": self._rehearsal_tokens.get(round, 0)}
         self.rounds[round] = replace(summary, training_rows=num_rows, tokens=tokens)
 
-    def on_closed(self, harvest: RoundHarvest, closed: RoundClosed, num_rows: int) -> None:
+    def on_closed(self, harvest: HarvestResult, closed: RoundClosed, num_rows: int) -> None:
         """A round is harvested and its rows are queued."""
         self._tell(harvest)
         self.live.closed(len(closed.reborn), self.reached().cost, abandoned_since(harvest, self._before))
         self._recorded_look = -math.inf  # the next look belongs to the round's end
         self.intervals.record("harvest", harvest.started, harvest.finished)
-        summary = round_summary(harvest, num_rows, self._before, self._replay_tokens.get(harvest.round, 0))
+        summary = round_summary(harvest, num_rows, self._before, self._rehearsal_tokens.get(harvest.round, 0))
         self._before = None
         self.rounds.append(summary)
         self.metrics.log("round", **round_record(summary, harvest, closed))
@@ -300,8 +303,8 @@ class RunProgress:
 
     def seconds(self) -> dict[str, float]:
         """Seconds by phase; phases may overlap, `overlap` says how long harvest and training did."""
-        names = ("start_up", "harvest", "replay", "training", "weights", "finish")
-        phases = {name: seconds for name in names if (seconds := self.intervals.total(name)) or name != "replay"}
+        names = ("start_up", "harvest", "rehearsal", "training", "weights", "finish")
+        phases = {name: seconds for name in names if (seconds := self.intervals.total(name)) or name != "rehearsal"}
         return {
             **phases,
             "overlap": self.intervals.overlap("harvest", "training"),

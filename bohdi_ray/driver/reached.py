@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.round_figures import cost, restored_summary
+from bohdi_ray.examples.rehearsal_store import RehearsalStore
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.rounds import Progress
-from bohdi_ray.run_state import DriverState, read_state
-from bohdi_ray.storage.replays import ReplayStore
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.tree.history import RoundRecord, read_history
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.state import DriverState, read_state
+from bohdi_ray.tree.record.history import RoundRecord, read_history
 
 
 def reached(run: RunDir, config: FusionConfig) -> Progress:
@@ -34,13 +34,17 @@ def restored_rounds(
     run: RunDir, config: FusionConfig, closed: Iterable[RoundRecord], state: DriverState
 ) -> list[RoundSummary]:
     """The closed rounds as the journal, the last driver and RUN/replay tell them."""
-    replays, most = ReplayStore(run), config.replay_rows_per_round
+    rehearsals, most = RehearsalStore(run), config.rehearsal_rows_per_round
 
-    def replayed(round: int) -> tuple[int, int]:
-        """Rows of a round's replay that it trains on, and tokens that were decoded for it."""
-        return (len(replays.kept(round, most)), replays.figures(round).num_tokens) if replays.has(round) else (0, 0)
+    def rehearsed(round: int) -> tuple[int, int]:
+        """Rows of a round's rehearsal that it trains on, and tokens that were decoded for it."""
+        return (
+            (len(rehearsals.kept(round, most)), rehearsals.figures(round).num_tokens)
+            if rehearsals.has(round)
+            else (0, 0)
+        )
 
-    return [restored_summary(record, state, *replayed(record.round)) for record in closed]
+    return [restored_summary(record, state, *rehearsed(record.round)) for record in closed]
 
 
 def progress_of(rounds: Iterable[RoundSummary], wall_time_s: float, cost: float, rounds_without_gain: int) -> Progress:

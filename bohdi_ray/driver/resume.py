@@ -15,11 +15,11 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change, changes
 from bohdi_ray.driver.reached import reached
 from bohdi_ray.errors import ConfigError, ConfigErrors, NothingLearned, RunDirError, RunFinished
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.languages.questions import TEXT_RULES
 from bohdi_ray.rounds import stop_reason
-from bohdi_ray.run_state import DriverState, read_state
-from bohdi_ray.storage.json_files import decoded
-from bohdi_ray.storage.run_dir import (
+from bohdi_ray.run.json_files import decoded
+from bohdi_ray.run.run_dir import (
     BEST,
     CHECKPOINTS,
     SAMPLES,
@@ -29,17 +29,16 @@ from bohdi_ray.storage.run_dir import (
     RunDir,
     checkpoint_dir,
 )
-from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.state import DriverState, read_state
+from bohdi_ray.training.weights.checkpoints import (
     clear_steps,
     committed_steps,
     forget_optimizer,
     optimizer_to_load,
     resume_point,
 )
-from bohdi_ray.training.steps import schedule_length
-from bohdi_ray.tree.history import RoundRecord, read_history
+from bohdi_ray.tree.record.history import RoundRecord, read_history
 
 
 class _Ended(msgspec.Struct):
@@ -50,7 +49,7 @@ class _Ended(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class RecoveredState:
     """What earlier drivers left of a run; of a new run, nothing."""
 
     state: DriverState = field(default_factory=DriverState)
@@ -146,7 +145,7 @@ def with_schedule(config: FusionConfig, before: FusionConfig | None = None) -> F
     schedule = config.training.schedule
     if schedule.kind == "constant" or schedule.total_steps is not None:
         return config
-    total_steps = schedule_length(before or config)
+    total_steps = (before or config).schedule_steps
     settled = schedule.model_copy(update={"total_steps": total_steps})
     return config.model_copy(update={"training": config.training.model_copy(update={"schedule": settled})})
 
@@ -171,7 +170,7 @@ def _check_workers(run: RunDir, config: FusionConfig) -> None:
         raise ConfigErrors([ConfigError("training.num_workers", workers, str(error), remedy)]) from None
 
 
-def look_back(run: RunDir) -> Past:
+def recover(run: RunDir) -> RecoveredState:
     """What the run's earlier drivers left. Clears what was half done; call it with the lease in hand.
 
     Cleared are sample parts that no committed step names and checkpoint folders without COMMIT: both are made again.
@@ -197,11 +196,13 @@ def look_back(run: RunDir) -> Past:
     run.clean_uncommitted()
     clear_steps(run.address(CHECKPOINTS), through=-1, uncommitted=True)
     newest_version = committed[-1] + 1 if committed else 0
-    return Past(read_state(run, min(newest_version, num_closed)), tuple(rounds), newest_version, journal.damaged)
+    return RecoveredState(
+        read_state(run, min(newest_version, num_closed)), tuple(rounds), newest_version, journal.damaged
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class ResumeRequest:
     """With what a run is gone on with."""
 
     config: FusionConfig  # as asked for, not yet settled for a cluster
@@ -209,7 +210,7 @@ class Again:
     reset_optimizer: bool
 
 
-def note_resumption(run: RunDir, again: Again, environment: dict[str, Any], num_drivers: int) -> None:
+def note_resumption(run: RunDir, again: ResumeRequest, environment: dict[str, Any], num_drivers: int) -> None:
     """The configuration in force from here on, and the machine that goes on; the first environment.json stays.
 
     The summary goes first: from here on the run has not ended any more.

@@ -8,21 +8,22 @@ from dataclasses import asdict
 from typing import Any
 
 from bohdi_ray.config import FusionConfig, OpenAIModel
-from bohdi_ray.driver.meditation import RoundHarvest
+from bohdi_ray.driver.harvest_round import HarvestResult
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.observe.source_report import summed
 from bohdi_ray.observe.summary import RoundSummary
-from bohdi_ray.records import Outcome, SourceTally
-from bohdi_ray.run_state import DriverState
-from bohdi_ray.tree.history import RoundRecord
+from bohdi_ray.records import Outcome, SourceCounts
+from bohdi_ray.run.state import DriverState
 from bohdi_ray.tree.messages import RoundClosed
+from bohdi_ray.tree.record.history import RoundRecord
 
 
 def round_summary(
-    harvest: RoundHarvest, num_rows: int, before: RoundRecord | None = None, replay_tokens: int = 0
+    harvest: HarvestResult, num_rows: int, before: RoundRecord | None = None, rehearsal_tokens: int = 0
 ) -> RoundSummary:
-    """A round's counters from its outcomes, and from what earlier drivers had committed of it. `replay_tokens`: decoded
-    for its replay, questions and answers."""
+    """A round's counters from its outcomes, and from what earlier drivers had committed of it. `rehearsal_tokens`:
+    decoded
+    for its rehearsal, questions and answers."""
     before = before or RoundRecord(harvest.round, harvest.weights_version)
     assert before.round == harvest.round, (before, harvest.round)
     accepted = [o for o in harvest.outcomes if o.failure is None]
@@ -39,25 +40,25 @@ def round_summary(
         rewards=sum(o.reward or 0 for o in accepted) + before.rewards,
         failures=dict(failures),
         abandoned=dict(harvest.abandoned),
-        tokens={**tokens, **_replay(replay_tokens)},
+        tokens={**tokens, **_rehearsal(rehearsal_tokens)},
         training_rows=num_rows,
         sources=sources_of(harvest),
         seconds={"harvest": harvest.finished - harvest.started},
     )
 
 
-def abandoned_since(harvest: RoundHarvest, before: RoundRecord | None) -> collections.Counter[str]:
+def abandoned_since(harvest: HarvestResult, before: RoundRecord | None) -> collections.Counter[str]:
     """Walks without a domain, by reason, without those that earlier drivers had committed."""
     counts = collections.Counter(harvest.abandoned)
     return counts - before.abandoned if before else counts
 
 
-def sources_of(harvest: RoundHarvest) -> dict[str, SourceTally]:
+def sources_of(harvest: HarvestResult) -> dict[str, SourceCounts]:
     """What became of all requests of a harvest, by source."""
     return summed([harvest.proposed, *(outcome.sources for outcome in harvest.outcomes)])
 
 
-def round_record(summary: RoundSummary, harvest: RoundHarvest, closed: RoundClosed) -> dict[str, Any]:
+def round_record(summary: RoundSummary, harvest: HarvestResult, closed: RoundClosed) -> dict[str, Any]:
     """A harvested round as metrics.jsonl tells it."""
     counts = collections.Counter[str]()
     for outcome in harvest.outcomes:
@@ -87,10 +88,10 @@ def round_record(summary: RoundSummary, harvest: RoundHarvest, closed: RoundClos
 
 
 def restored_summary(
-    record: RoundRecord, state: DriverState, num_replayed: int = 0, replay_tokens: int = 0
+    record: RoundRecord, state: DriverState, num_rehearsed: int = 0, rehearsal_tokens: int = 0
 ) -> RoundSummary:
     """A closed round as the journal tells it, with what the last driver knew of its times and training, and the rows
-    and tokens of its replay."""
+    and tokens of its rehearsal."""
     assert record.row_sample_ids is not None
     trained = state.trained.get(record.round)
     return RoundSummary(
@@ -102,8 +103,8 @@ def restored_summary(
         rewards=record.rewards,
         failures=dict(record.failures),
         abandoned=dict(record.abandoned),
-        tokens={**record.tokens, **_replay(replay_tokens)},
-        training_rows=len(record.row_sample_ids) + num_replayed,
+        tokens={**record.tokens, **_rehearsal(rehearsal_tokens)},
+        training_rows=len(record.row_sample_ids) + num_rehearsed,
         rejected_rows=dict(trained.rejected_rows) if trained else {},
         training_loss=trained.training_loss if trained else None,
         heldout_loss=trained.heldout_loss if trained else None,
@@ -118,11 +119,11 @@ class HarvestNews:
     """What of a harvest is new since it was last asked for: every outcome and token is told once."""
 
     def __init__(self) -> None:
-        self._harvest: RoundHarvest | None = None
+        self._harvest: HarvestResult | None = None
         self._num_outcomes = 0
         self._tokens = collections.Counter[str]()
 
-    def since_last(self, harvest: RoundHarvest) -> tuple[list[tuple[str, Outcome]], collections.Counter[str]]:
+    def since_last(self, harvest: HarvestResult) -> tuple[list[tuple[str, Outcome]], collections.Counter[str]]:
         """Committed outcomes with their main domains, and tokens decoded, by role and model."""
         if harvest is not self._harvest:
             self._harvest, self._num_outcomes, self._tokens = harvest, 0, collections.Counter()
@@ -143,8 +144,8 @@ def cost(config: FusionConfig, engines: Iterable[EngineStats]) -> float:
     return total
 
 
-def _replay(num_tokens: int) -> dict[str, int]:
-    return {"replay": num_tokens} if num_tokens else {}
+def _rehearsal(num_tokens: int) -> dict[str, int]:
+    return {"rehearsal": num_tokens} if num_tokens else {}
 
 
 def _failure(outcome: Outcome) -> str:

@@ -8,9 +8,9 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from bohdi_ray.actors.waits import cancelled
-from bohdi_ray.driver.meditation import stopped
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.deadlines import cancelled
+from bohdi_ray.driver.harvest_round import stopped
+from bohdi_ray.run.run_dir import RunDir
 
 T = TypeVar("T")
 

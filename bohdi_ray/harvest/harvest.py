@@ -15,9 +15,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from bohdi_ray.engines.chat.reasoning import reasoning_problem, without_reasoning
 from bohdi_ray.engines.prompts import clean_text, parse_question
 from bohdi_ray.engines.quality import answer_problem, question_problem
-from bohdi_ray.engines.reasoning import reasoning_problem, without_reasoning
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.judge import JudgeFailure, NobodyJudged, judge
 from bohdi_ray.harvest.models import Models, all_of, error_name

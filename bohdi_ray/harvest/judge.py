@@ -27,8 +27,8 @@ from typing import Literal
 
 import numpy as np
 
+from bohdi_ray.engines.chat.reasoning import without_reasoning
 from bohdi_ray.engines.prompts import LABELS, parse_label
-from bohdi_ray.engines.reasoning import without_reasoning
 from bohdi_ray.harvest.models import Models, all_of, error_name
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.randomness import derived_seed, generator
@@ -73,7 +73,7 @@ async def judge(
     if len(eligible) == 1:
         only = eligible[0].model
         return Judgement(Verdict("only", None, {only: 1.0}, (), (), only, None))
-    court = _Court(ticket, question, {c.model: c.text for c in eligible}, models, plan)
+    court = Judging(ticket, question, {c.model: c.text for c in eligible}, models, plan)
     if plan.judge_policy == "likelihood":
         return await court.by_likelihood()
     if plan.judge_policy == "consensus":
@@ -135,7 +135,7 @@ def best_of(scores: dict[str, float], target: str, rng: np.random.Generator) -> 
 
 
 @dataclass(slots=True)
-class _Court:
+class Judging:
     ticket: Ticket
     question: str
     texts: dict[str, str]  # by model, eligible answers

@@ -32,7 +32,7 @@ class HarvestPlan:
     length_unit: LengthUnit
     question_attempts: int
     heldout_fraction: float
-    min_replay_probability: float
+    min_rehearsal_probability: float
     judge_policy: JudgePolicy
     judge_orders: int
     proposals_per_source: int
@@ -68,7 +68,7 @@ class HarvestPlan:
             length_unit=config.harvest.length_unit,
             question_attempts=config.harvest.question_attempts,
             heldout_fraction=config.harvest.heldout_fraction,
-            min_replay_probability=config.training.replay.min_probability,
+            min_rehearsal_probability=config.training.rehearsal.min_probability,
             judge_policy=config.judge.policy,
             judge_orders=config.judge.orders,
             proposals_per_source=config.sprout.proposals_per_source,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.judge import label_logprobs
 from bohdi_ray.harvest.models import Models, error_name
-from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest, SourceTally
+from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest, SourceCounts
 
 MAX_SAID = 400  # characters of an error that are kept
 
@@ -31,10 +31,10 @@ class SourceNotes:
         if said:
             self.said[source] = said[:MAX_SAID]
 
-    def tallies(self) -> dict[str, SourceTally]:
+    def tallies(self) -> dict[str, SourceCounts]:
         """By source."""
         return {
-            source: SourceTally(
+            source: SourceCounts(
                 asked={role: n for (name, role), n in self.asked.items() if name == source},
                 lost={reason: n for (name, reason), n in self.lost.items() if name == source},
                 said=self.said.get(source, ""),

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
+from bohdi_ray.engines.chat.reasoning import without_reasoning
 from bohdi_ray.engines.prompts import parse_name
-from bohdi_ray.engines.reasoning import without_reasoning
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan

@@ -10,7 +10,7 @@ A label counts only where it is the answer:
    "B. It is right", "B\\nbecause"), if no other label is set off so: that would be a list of remarks on both
 What a letter begins or ends as a word or part of one ("A close call", "A+", "N/A"), one of several ("A or B"), and what
 is said of the worst or denied ("Worst answer: A", "我不选A", "Answer A, while concise, is wrong"), is no answer. Case
-and width do not matter. Called by `engines/prompts.py`, `engines/choices.py` and `engines/openai/replies.py`.
+and width do not matter. Called by `engines/prompts.py`, `engines/vllm/choices.py` and `engines/openai/replies.py`.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bohdi_ray.languages.terminal_text import message, one_line
 from bohdi_ray.observe.summary import Summary
 from bohdi_ray.observe.summary_table import as_table, as_text
-from bohdi_ray.observe.text import message, one_line
 
 Mode = Literal["auto", "live", "lines", "quiet"]
 LINE_EVERY_S = 10.0

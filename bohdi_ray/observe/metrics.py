@@ -1,4 +1,4 @@
-"""Where a run's records go: metrics.jsonl always, trackers on wish (trackers.py). For Prometheus: run_metrics.py.
+"""Where a run's records go: metrics.jsonl always, trackers on wish (trackers/). For Prometheus: run_metrics.py.
 
 The driver owns one `Metrics`; workers hand their numbers to it. Nothing here decides anything, and no text from models
 is logged.
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from bohdi_ray.observe.trackers import Trackers
-from bohdi_ray.storage.places import storage_errors
-from bohdi_ray.storage.run_dir import METRICS, RunDir
+from bohdi_ray.observe.trackers.opening import Trackers
+from bohdi_ray.run.filesystem import storage_errors
+from bohdi_ray.run.run_dir import METRICS, RunDir
 
 LABELS = ("model", "role", "phase", "reason")  # the fields that become part of a scalar's name
 _REWRITE_S = 30.0

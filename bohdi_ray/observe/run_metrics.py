@@ -1,7 +1,7 @@
 """RunMetrics: what the driver knows of a run, as the metrics of metric_names.py. It decides nothing and asks nobody.
 
-Fed by `RunProgress` with events (a step committed, a round trained), and every few seconds with a `LiveLook` at the
-parts of the run.
+Fed by `RunProgress` with events (a step committed, a round trained), and every few seconds with a `TelemetryReading` at
+the parts of the run.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.languages.terminal_text import one_line
 from bohdi_ray.observe import metric_names as names
 from bohdi_ray.observe.prometheus import Exported
-from bohdi_ray.observe.shares import BusyTime, DomainShares
-from bohdi_ray.observe.text import one_line
+from bohdi_ray.observe.rolling_rates import BusyTime, DomainShares
 from bohdi_ray.records import Outcome
 
 _OF_ENGINES = (names.REPLICAS_WANTED, names.REPLICAS_UP, names.IN_FLIGHT, names.WAITING, names.ENGINE_IDLE)
@@ -24,7 +24,7 @@ _OF_PARTS = (*_OF_ENGINES, names.SOURCES_LEFT_OUT, names.QUEUE_ROWS, names.QUEUE
 
 
 @dataclass(frozen=True, slots=True)
-class QueueLook:
+class QueueReading:
     """The trainer's queue at one moment."""
 
     num_rows: int  # drawn and not trained on
@@ -36,14 +36,14 @@ class QueueLook:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveLook:
+class TelemetryReading:
     """The parts of a run at one moment. None, or missing: could not be seen."""
 
     replicas: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # wanted and up, by model
     engines: Mapping[str, EngineStats] = field(default_factory=dict)  # by replica
     num_replaced: int = 0  # engines, since the driver's start
     sources_left_out: tuple[str, ...] = ()
-    queue: QueueLook | None = None
+    queue: QueueReading | None = None
     tree: Mapping[str, Any] | None = None  # as TreeManager.stats
     domains_by_level: tuple[int, ...] | None = None
 
@@ -54,10 +54,10 @@ class RunMetrics:
     def __init__(self, run_name: str, exported: Exported | None = None, clock: Callable[[], float] = time.monotonic):
         self.exported = exported or Exported(run_name)
         self.harvest, self.training = BusyTime(clock), BusyTime(clock)
-        self.last_look: LiveLook | None = None
+        self.last_look: TelemetryReading | None = None
         self._domains = DomainShares()
         self._engines: dict[str, EngineStats] = {}
-        self._trainer: QueueLook | None = None
+        self._trainer: QueueReading | None = None
         self.exported.set(names.UP, 1)
 
     def began(self, round: int, version: int, staleness: int) -> None:
@@ -118,7 +118,7 @@ class RunMetrics:
         """Something broke and was mended, or set aside."""
         self.exported.count(names.FAILURES, kind=kind, model=model)
 
-    def looked(self, look: LiveLook) -> None:
+    def looked(self, look: TelemetryReading) -> None:
         """The parts of the run as they are now."""
         self.last_look, out = look, self.exported
         out.clear(*_OF_ENGINES, names.REWARD_RATE, names.DOMAIN_SAMPLES)
@@ -148,7 +148,7 @@ class RunMetrics:
 
     def record(self) -> dict[str, Any]:
         """The last look as plain figures."""
-        look = self.last_look or LiveLook()
+        look = self.last_look or TelemetryReading()
         in_flight: dict[str, int] = {}
         for stats in look.engines.values():
             in_flight[stats.name] = in_flight.get(stats.name, 0) + stats.num_in_flight + stats.num_waiting
@@ -189,7 +189,7 @@ class RunMetrics:
         idle, up = (before.idle_s, before.uptime_s) if before else (0.0, 0.0)
         return max(0.0, stats.idle_s - idle), max(0.0, stats.uptime_s - up)
 
-    def _look_at_queue(self, queue: QueueLook) -> None:
+    def _look_at_queue(self, queue: QueueReading) -> None:
         out, before = self.exported, self._trainer
         out.set(names.QUEUE_ROWS, queue.num_rows)
         out.set(names.QUEUE_STEPS, queue.num_steps)

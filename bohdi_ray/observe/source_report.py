@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bohdi_ray.records import SourceTally
+from bohdi_ray.records import SourceCounts
 
 ERRORS = ("request_failed", "prompt_too_long", "request_quarantined", "unreadable")  # no matter of a text's quality
 MAX_REASONS = 3
 MAX_SAID = 160
 
 
-def summed(parts: Iterable[Mapping[str, SourceTally]]) -> dict[str, SourceTally]:
+def summed(parts: Iterable[Mapping[str, SourceCounts]]) -> dict[str, SourceCounts]:
     """One tally a source; of what was said the newest."""
     asked: dict[str, Counter[str]] = {}
     lost: dict[str, Counter[str]] = {}
@@ -27,16 +27,16 @@ def summed(parts: Iterable[Mapping[str, SourceTally]]) -> dict[str, SourceTally]
             lost.setdefault(source, Counter()).update(tally.lost)
             if tally.said:
                 said[source] = tally.said
-    return {s: SourceTally(dict(asked[s]), dict(lost[s]), said.get(s, "")) for s in asked}
+    return {s: SourceCounts(dict(asked[s]), dict(lost[s]), said.get(s, "")) for s in asked}
 
 
-def from_json(value: Any) -> dict[str, SourceTally]:
+def from_json(value: Any) -> dict[str, SourceCounts]:
     """The tallies of a record of metrics.jsonl; what is not in their form is passed over."""
     tallies = {}
     for source, told in value.items() if isinstance(value, dict) else ():
         if isinstance(told, dict):
             said = told.get("said")
-            tallies[str(source)] = SourceTally(
+            tallies[str(source)] = SourceCounts(
                 _counts(told.get("asked")), _counts(told.get("lost")), said if isinstance(said, str) else ""
             )
     return tallies
@@ -47,7 +47,7 @@ def _counts(value: Any) -> dict[str, int]:
     return {str(name): n for name, n in whole if isinstance(n, int) and not isinstance(n, bool) and n > 0}
 
 
-def is_silent(tally: SourceTally) -> bool:
+def is_silent(tally: SourceCounts) -> bool:
     """Whether a source gave nothing that could be used: no question, no answer, no label; of a round that asked it for
     names alone, no name."""
     asked, lost = _without_names(tally.asked), _without_names(tally.lost)
@@ -60,7 +60,7 @@ def _without_names(counts: Mapping[str, int]) -> dict[str, int]:
     return {name: n for name, n in counts.items() if name.partition(":")[0] != "sprout"}
 
 
-def sentence(source: str, tally: SourceTally) -> str:
+def sentence(source: str, tally: SourceCounts) -> str:
     """`bob answered 3 of 24 requests (lost: 20 answer:request_failed, 1 answer:truncated; it said: HTTP 403: no)`."""
     asked, lost = tally.num_asked, tally.num_lost
     if is_silent(tally):
@@ -71,7 +71,7 @@ def sentence(source: str, tally: SourceTally) -> str:
     return text + (f" (lost: {reasons(tally)})" if lost else "")
 
 
-def reasons(tally: SourceTally) -> str:
+def reasons(tally: SourceCounts) -> str:
     """What was lost, the most frequent first, and what was said of it."""
     largest = sorted(tally.lost.items(), key=lambda item: (-item[1], item[0]))
     told = [f"{n} {reason}" for reason, n in largest[:MAX_REASONS]]
@@ -81,12 +81,12 @@ def reasons(tally: SourceTally) -> str:
     return ", ".join(told) + (f"; it said: {said[:MAX_SAID]}" if said else "")
 
 
-def silent(tallies: Mapping[str, SourceTally]) -> dict[str, str]:
+def silent(tallies: Mapping[str, SourceCounts]) -> dict[str, str]:
     """Sources that gave nothing, with the sentence about each."""
     return {source: sentence(source, tally) for source, tally in tallies.items() if is_silent(tally)}
 
 
-def troubled(tallies: Mapping[str, SourceTally]) -> list[str]:
+def troubled(tallies: Mapping[str, SourceCounts]) -> list[str]:
     """Sentences about the sources that gave something and lost requests to errors."""
     return [
         sentence(source, tally)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bohdi_ray.harvest.duplicates import near_duplicate_rate
+from bohdi_ray.examples.duplicates import near_duplicate_rate
 from bohdi_ray.observe.source_report import summed
-from bohdi_ray.records import DomainPath, Sample, SourceTally
+from bohdi_ray.records import DomainPath, Sample, SourceCounts
 
 PHASES = ("start_up", "harvest", "training", "weights", "overlap", "total")
 Z95 = 1.959963984540054  # of a two-sided 95 % interval
@@ -37,7 +37,7 @@ class RoundSummary:
     training_loss: float | None = None
     heldout_loss: float | None = None  # of the weights this round trained
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
-    sources: dict[str, SourceTally] = field(default_factory=dict)  # what each gave; of this driver's rounds alone
+    sources: dict[str, SourceCounts] = field(default_factory=dict)  # what each gave; of this driver's rounds alone
     abandoned: dict[str, int] = field(default_factory=dict)  # walks that found no domain, by reason
     rejected_rows: dict[str, int] = field(default_factory=dict)  # training rows without weight, by reason
 
@@ -133,7 +133,7 @@ class Summary:
         return sum(round.rewards for round in self.rounds) / self.num_accepted if self.num_accepted else None
 
     @property
-    def sources(self) -> dict[str, SourceTally]:
+    def sources(self) -> dict[str, SourceCounts]:
         """What became of the requests to each source, in the rounds of the last driver."""
         return summed(round.sources for round in self.rounds)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from rich.table import Table
 from rich.text import Text
 
+from bohdi_ray.languages.terminal_text import one_line
 from bohdi_ray.observe.source_report import reasons
 from bohdi_ray.observe.summary import PHASES, Summary
-from bohdi_ray.observe.text import one_line
-from bohdi_ray.records import SourceTally
+from bohdi_ray.records import SourceCounts
 
 Row = tuple[str, str]
 Section = tuple[str, list[Row]]
@@ -102,7 +102,7 @@ def _winners(summary: Summary) -> list[Row]:
     return rows
 
 
-def _told(tally: SourceTally) -> str:
+def _told(tally: SourceCounts) -> str:
     """Requests that a source answered in a way that could be used, and what became of the others."""
     lost = f"; lost: {reasons(tally)}" if tally.lost else ""
     return f"{tally.num_asked - tally.num_lost} of {tally.num_asked} requests answered{lost}"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.engine_settings import shrinks_weights
-from bohdi_ray.layout.kv_check import kv_findings
-from bohdi_ray.layout.memory import weights_gb
-from bohdi_ray.layout.placement import Node, place, resolve_gpus
-from bohdi_ray.layout.windows import window_errors
+from bohdi_ray.placement.memory.engine_settings import shrinks_weights
+from bohdi_ray.placement.memory.estimate import weights_gb
+from bohdi_ray.placement.memory.kv_check import kv_findings
+from bohdi_ray.placement.memory.windows import window_errors
+from bohdi_ray.placement.placement import Node, place, resolve_gpus
 from bohdi_ray.preflight.findings import Findings
 
 
@@ -58,7 +58,7 @@ def check_windows(config: FusionConfig, findings: Findings) -> None:
 def _cards(resolved: FusionConfig, nodes: Sequence[Node]) -> dict[str, float | None]:
     """Memory of the cards that each model's engines would get, GB."""
     cards = {node.name: node.card_gb for node in nodes}
-    return {seat.bundle.owner: cards.get(seat.node) for seat in place(resolved, nodes).seats} if nodes else {}
+    return {at.bundle.owner: cards.get(at.node) for at in place(resolved, nodes).placed} if nodes else {}
 
 
 def check_cards(config: FusionConfig, nodes: Sequence[Node], findings: Findings) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.prompts import TemplateSet
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.engine_settings import all_with_last_words
-from bohdi_ray.layout.machines import this_machine
-from bohdi_ray.layout.on_cpu import slow_formats, unproved_errors
-from bohdi_ray.layout.placement import Node, bundles, bundles_to_grow, placement_errors, resolve_gpus
-from bohdi_ray.layout.shared_cards import sharing_errors
-from bohdi_ray.observe.trackers import tracker_errors
+from bohdi_ray.observe.trackers.opening import tracker_errors
+from bohdi_ray.placement.machines import this_machine
+from bohdi_ray.placement.memory.engine_settings import all_with_last_words
+from bohdi_ray.placement.on_cpu import slow_formats, unproved_errors
+from bohdi_ray.placement.placement import Node, bundles, bundles_to_grow, placement_errors, resolve_gpus
 from bohdi_ray.preflight.cards import check_cards, check_kv_room, check_windows, hosted_models
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.hub import Hub
@@ -20,8 +19,9 @@ from bohdi_ray.preflight.inputs import check_remote_sources, check_seed, checked
 from bohdi_ray.preflight.learning import learning_errors
 from bohdi_ray.preflight.models import check_model
 from bohdi_ray.preflight.run_dir import run_dir_errors
-from bohdi_ray.training.attention import check_name
-from bohdi_ray.training.ds_config import check_deepspeed
+from bohdi_ray.preflight.shared_cards import sharing_errors
+from bohdi_ray.training.weights.attention import check_name
+from bohdi_ray.training.zero.config import check_deepspeed
 
 
 def preflight(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bohdi_ray.errors import ConfigError, ConfigErrors
-from bohdi_ray.layout.memory import ModelSize
-from bohdi_ray.training.attention import Attention
+from bohdi_ray.placement.memory.estimate import ModelSize
+from bohdi_ray.training.weights.attention import Attention
 
 
 @dataclass(slots=True)

@@ -10,11 +10,11 @@ import json
 import os
 from pathlib import Path
 
-from bohdi_ray.engines.hf_tokenizer import TEKKEN
-from bohdi_ray.engines.hf_tokenizer import TOKENIZER_FILES as COMMON_TOKENIZER_FILES
-from bohdi_ray.layout.weight_files import INDEX, weight_files
-from bohdi_ray.layout.weight_headers import file_fault
-from bohdi_ray.quickstart import default_cache_dir
+from bohdi_ray.config.addresses import default_cache_dir
+from bohdi_ray.engines.chat.hf_tokenizer import TEKKEN
+from bohdi_ray.engines.chat.hf_tokenizer import TOKENIZER_FILES as COMMON_TOKENIZER_FILES
+from bohdi_ray.placement.memory.weight_files import INDEX, weight_files
+from bohdi_ray.placement.memory.weight_headers import file_fault
 
 TOKENIZER_FILES = (*COMMON_TOKENIZER_FILES, TEKKEN)
 # Whatever engines and trainer read beside the weights; a file that is missing is another check's affair.

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bohdi_ray.engines.hf_tokenizer import TEKKEN, TOKENIZER_FILES
+from bohdi_ray.engines.chat.hf_tokenizer import TEKKEN, TOKENIZER_FILES
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.weight_files import weight_files
-from bohdi_ray.layout.weight_headers import LENGTH_BYTES, MAX_HEADER_BYTES
+from bohdi_ray.placement.memory.weight_files import weight_files
+from bohdi_ray.placement.memory.weight_headers import LENGTH_BYTES, MAX_HEADER_BYTES
 from bohdi_ray.preflight.folder_files import PARSED_FILES
 
 TIMEOUT_S = 20.0  # of one request

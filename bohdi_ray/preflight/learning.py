@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.training.steps import num_steps_upper_bound
 
 
 def learning_errors(config: FusionConfig) -> list[ConfigError]:
@@ -23,7 +22,7 @@ def _of_the_rate(config: FusionConfig) -> Iterator[ConfigError]:
         remedy = "Set a rate above 0; the paper's is 5e-6."
         yield ConfigError("training.learning_rate", 0, "with it the target learns nothing", remedy)
         return
-    num_steps = num_steps_upper_bound(config)
+    num_steps = config.most_steps()
     if schedule.warmup_steps > num_steps:
         rule = f"all rounds together have at most {num_steps} steps, so the full learning rate is never reached"
         remedy = f"Lower it to a small part of {num_steps}, or raise stop.rounds."

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bohdi_ray.addresses import HUB_ID
 from bohdi_ray.config import FusionConfig, VllmModel
-from bohdi_ray.engines.chat_style import template_errors
-from bohdi_ray.engines.families.folder_checks import folder_errors
+from bohdi_ray.config.addresses import HUB_ID
+from bohdi_ray.engines.chat.hf_tokenizer import require_hugging_face_layout
+from bohdi_ray.engines.chat.style import template_errors
 from bohdi_ray.engines.families.targets import stored_fault
-from bohdi_ray.engines.hf_tokenizer import require_hugging_face_layout
 from bohdi_ray.engines.prompts import TemplateSet
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.memory import ModelSize, model_config, model_size
-from bohdi_ray.layout.model_tensors import REMEDY as SAVE_AGAIN
-from bohdi_ray.layout.model_tensors import rows_fault, tensors_fault
-from bohdi_ray.layout.weight_files import index_needed
-from bohdi_ray.layout.weight_headers import headers_of, index_fault, quantized_as
+from bohdi_ray.placement.memory.estimate import ModelSize, model_config, model_size
+from bohdi_ray.placement.memory.model_tensors import REMEDY as SAVE_AGAIN
+from bohdi_ray.placement.memory.model_tensors import rows_fault, tensors_fault
+from bohdi_ray.placement.memory.weight_files import index_needed
+from bohdi_ray.placement.memory.weight_headers import headers_of, index_fault, quantized_as
+from bohdi_ray.preflight.family_checks import folder_errors
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.folder_files import AGAIN, folder_fault
 from bohdi_ray.preflight.hub import Hub, HubUnreachable
 from bohdi_ray.preflight.templates import check_templates
-from bohdi_ray.training.attention import attention_for
+from bohdi_ray.training.weights.attention import attention_for
 
 
 def check_model(

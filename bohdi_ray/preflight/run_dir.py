@@ -1,6 +1,6 @@
 """Whether a new run can begin in a run directory, seen without touching it. Part of the preflight.
 
-The final word has storage/run_dir.py, which tries to write when the run begins; this one leaves nothing behind.
+The final word has run/run_dir.py, which tries to write when the run begins; this one leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import os
 import stat
 from pathlib import Path
 
-from bohdi_ray.addresses import is_address
+from bohdi_ray.config.addresses import is_address
+from bohdi_ray.config.job_paths import in_rays_session
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.job_paths import in_rays_session
-from bohdi_ray.storage.places import SCHEMES
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.withdrawal import holds_nothing
+from bohdi_ray.run.filesystem import SCHEMES
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.withdrawal import holds_nothing
 
 
 def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
     """What keeps a run from beginning there, or going on: a run, a file, a lack of rights, an unknown kind of address.
 
-    An object store is not asked; storage/run_dir.py does so when the run begins.
+    An object store is not asked; run/run_dir.py does so when the run begins.
     """
     if is_address(run_dir):
         scheme, _, path = run_dir.partition("://")

@@ -14,12 +14,12 @@ from typing import Any
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.config.sections import LABELLING
-from bohdi_ray.engines.answer_mask import mask_fault
-from bohdi_ray.engines.hf_tokenizer import only_tekken, tekken_template
-from bohdi_ray.engines.prompt_length import TokenCounter
+from bohdi_ray.engines.chat.answer_mask import mask_fault
+from bohdi_ray.engines.chat.hf_tokenizer import only_tekken, tekken_template
+from bohdi_ray.engines.chat.prompt_length import TokenCounter
+from bohdi_ray.engines.chat.template_trial import FolderTemplate, Trial, render_of, template_of, trial
+from bohdi_ray.engines.chat.vocabulary import control_tokens_in
 from bohdi_ray.engines.prompts import TemplateSet
-from bohdi_ray.engines.template_trial import FolderTemplate, Trial, render_of, template_of, trial
-from bohdi_ray.engines.vocabulary import control_tokens_in
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.records import ROLES, Role

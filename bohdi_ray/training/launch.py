@@ -13,15 +13,14 @@ from typing import Any
 
 import ray
 
-from bohdi_ray.addresses import below
 from bohdi_ray.config import FusionConfig
+from bohdi_ray.config.addresses import below
 from bohdi_ray.errors import DeadlineExceeded, RowsRejected, TrainingFailed
-from bohdi_ray.layout.machines import on_this_node
-from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.names import RunNames
-from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.places import place_of
-from bohdi_ray.training.steps import num_steps_upper_bound
+from bohdi_ray.placement.machines import on_this_node
+from bohdi_ray.placement.placement import resolve_gpus
+from bohdi_ray.run.filesystem import place_of
+from bohdi_ray.run.lease import Claim
 
 QUEUE_TIMEOUT_S = 60.0
 
@@ -109,13 +108,13 @@ def run_fit(
     from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from bohdi_ray.training.dataset import RankDataset
+    from bohdi_ray.training.feed.dataset import RankDataset
     from bohdi_ray.training.loop import LoopConfig, train_loop
 
     training = config.training
     resources = worker_resources(config, ray.cluster_resources().get("GPU", 0) > 0)
     use_gpu = resources.get("GPU", 0) > 0
-    num_steps = num_steps_upper_bound(config, most_rounds)
+    num_steps = config.most_steps(most_rounds)
     datasets = {
         f"train_{rank}": RankDataset(queue, training.num_workers, rank, num_steps, last_attempt)
         for rank in range(training.num_workers)

@@ -29,18 +29,15 @@ import deepspeed
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.probe import Probe, compare
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.training_memory import offloads_optimizer, zero_stage
+from bohdi_ray.placement.memory.training_memory import offloads_optimizer, zero_stage
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.attention import FIELD as ATTENTION
-from bohdi_ray.training.buffers import restore_buffers
-from bohdi_ray.training.ds_config import complete_deepspeed
-from bohdi_ray.training.encode import Batch, Encoder, Rejected, empty_batch
-from bohdi_ray.training.kernels import prepare_kernels
-from bohdi_ray.training.moments import release_moments
+from bohdi_ray.training.batches.encoding import Batch, Encoder, Rejected, empty_batch
+from bohdi_ray.training.batches.packing import choose_layout
+from bohdi_ray.training.feed.steps import learning_rate
 from bohdi_ray.training.objectives import OBJECTIVES, to_tensors
-from bohdi_ray.training.packing import choose_layout
-from bohdi_ray.training.steps import learning_rate, schedule_length
-from bohdi_ray.training.weights import (
+from bohdi_ray.training.weights.attention import FIELD as ATTENTION
+from bohdi_ray.training.weights.buffers import restore_buffers
+from bohdi_ray.training.weights.versions import (
     files_of_version,
     full_state,
     load_tokenizer,
@@ -49,6 +46,9 @@ from bohdi_ray.training.weights import (
     probe_ids,
     write_weights,
 )
+from bohdi_ray.training.zero.config import complete_deepspeed
+from bohdi_ray.training.zero.kernels import prepare_kernels
+from bohdi_ray.training.zero.moments import release_moments
 
 logger = logging.getLogger(__name__)
 OPTIMIZER_TAG = "state"
@@ -92,7 +92,7 @@ class Learner:
         training = config.training
         self._training = training
         self._stage = zero_stage(training)
-        self._total_steps = schedule_length(config)
+        self._total_steps = config.schedule_steps
         self._device = device
         self.num_optimizer_steps = num_optimizer_steps
         self.tokenizer = load_tokenizer(weights_dir)

@@ -32,10 +32,17 @@ from ray.train.torch import get_device
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.probe import PROBE_FILE, read_probe, write_probe
 from bohdi_ray.errors import ConfigError, RunDirError
-from bohdi_ray.storage.lease import Claim
-from bohdi_ray.storage.node_files import plain_files, scratch_of, upload
-from bohdi_ray.storage.places import storage_errors
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.run.filesystem import storage_errors
+from bohdi_ray.run.lease import Claim
+from bohdi_ray.run.node_files import plain_files, scratch_of, upload
+from bohdi_ray.training.feed.dataset import step_of_table
+from bohdi_ray.training.feed.queue import Ended, NotYet
+from bohdi_ray.training.feed.rejection import refusal
+from bohdi_ray.training.feed.steps import GlobalStep
+from bohdi_ray.training.learner import Learner, RowLoss
+from bohdi_ray.training.preemption import JustInTime
+from bohdi_ray.training.round_metrics import RoundSums, round_metrics
+from bohdi_ray.training.weights.checkpoints import (
     ResumePoint,
     RoundState,
     commit_folder,
@@ -50,14 +57,7 @@ from bohdi_ray.training.checkpoints import (
     write_metrics,
     write_state,
 )
-from bohdi_ray.training.dataset import step_of_table
-from bohdi_ray.training.learner import Learner, RowLoss
-from bohdi_ray.training.preemption import JustInTime
-from bohdi_ray.training.queue import Ended, NotYet
-from bohdi_ray.training.rejection import refusal
-from bohdi_ray.training.steps import GlobalStep
-from bohdi_ray.training.tally import RoundTally, round_metrics
-from bohdi_ray.training.weights import WEIGHTS
+from bohdi_ray.training.weights.versions import WEIGHTS
 
 logger = logging.getLogger(__name__)
 QUEUE_TIMEOUT_S = 300.0
@@ -87,8 +87,8 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     _set_threads(context.get_local_world_size())
     attempt = ray.get(setup.queue.status.remote(), timeout=QUEUE_TIMEOUT_S).attempt
     plan = ray.get(setup.queue.plan.remote(attempt), timeout=QUEUE_TIMEOUT_S)
-    turns = Turns(setup, attempt, rank, world_size)
-    if not turns.wait(plan.resume.next_step):
+    card_turns = CardTurns(setup, attempt, rank, world_size)
+    if not card_turns.wait(plan.resume.next_step):
         return
     learner = start_learner(setup, plan.resume, world_size)
     tally = start_tally(setup, plan.resume)
@@ -113,14 +113,14 @@ def train_loop(loop_config: dict[str, Any]) -> None:
             if refuse_round(setup, step.round, tally, rank):
                 return
             end_round(setup, learner, step, tally, rank, world_size)
-            tally = RoundTally()
-            if not turns.give(learner, tally, step.step + 1):
+            tally = RoundSums()
+            if not card_turns.give(learner, tally, step.step + 1):
                 return
         else:
             just_in_time.after(step, tally)
 
 
-class Turns:
+class CardTurns:
     """This rank's turns on its card, with `placement: colocate`; else it is always its turn."""
 
     def __init__(self, setup: LoopConfig, attempt: int, rank: int, world_size: int):
@@ -136,7 +136,7 @@ class Turns:
             answer = ray.get(self._queue.rest.remote(*self._who, step, TURN_WAIT_S), timeout=QUEUE_TIMEOUT_S)
         return answer is not Ended
 
-    def give(self, learner: Learner, tally: RoundTally, step: int) -> bool:
+    def give(self, learner: Learner, tally: RoundSums, step: int) -> bool:
         """Leaves the card until `step` is there. False: no step will come."""
         if not self._colocated:
             return True
@@ -194,14 +194,14 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
         return learner
 
 
-def start_tally(setup: LoopConfig, resume: ResumePoint) -> RoundTally:
+def start_tally(setup: LoopConfig, resume: ResumePoint) -> RoundSums:
     """What is known of the round that `resume` lies within."""
     if not resume.steps_done:
-        return RoundTally()
-    return RoundTally.from_json(read_tally(resume.folder(setup.checkpoints_dir)))
+        return RoundSums()
+    return RoundSums.from_json(read_tally(resume.folder(setup.checkpoints_dir)))
 
 
-def refuse_round(setup: LoopConfig, round: int, tally: RoundTally, rank: int) -> bool:
+def refuse_round(setup: LoopConfig, round: int, tally: RoundSums, rank: int) -> bool:
     """Whether too many of the round's rows were rejected for it to be a round of training: it is not committed, the
     queue tells the driver why, and the workers end. The same on every rank."""
     refused = refusal(setup.config.training, round, tally.num_rows, tally.rejected)
@@ -211,7 +211,7 @@ def refuse_round(setup: LoopConfig, round: int, tally: RoundTally, rank: int) ->
 
 
 def end_round(
-    setup: LoopConfig, learner: Learner, step: GlobalStep, tally: RoundTally, rank: int, world_size: int
+    setup: LoopConfig, learner: Learner, step: GlobalStep, tally: RoundSums, rank: int, world_size: int
 ) -> None:
     """Measures held-out rows, commits the round, tells the queue and Ray Train."""
     began = time.perf_counter()

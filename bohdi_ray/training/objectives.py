@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from bohdi_ray.training.encode import IGNORED, Batch
+from bohdi_ray.training.batches.encoding import IGNORED, Batch
 
 # Positions whose logits are turned to float32 at a time: 49 k words x 4 bytes x 512 = 100 MB.
 CHUNK_TOKENS = 512

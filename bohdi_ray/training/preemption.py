@@ -18,9 +18,12 @@ import ray
 import ray.train
 import torch.distributed as dist
 
-from bohdi_ray.storage.node_files import scratch_of, upload
-from bohdi_ray.storage.places import storage_errors
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.run.filesystem import storage_errors
+from bohdi_ray.run.node_files import scratch_of, upload
+from bohdi_ray.training.feed.steps import GlobalStep
+from bohdi_ray.training.learner import Learner
+from bohdi_ray.training.round_metrics import RoundSums
+from bohdi_ray.training.weights.checkpoints import (
     ResumePoint,
     RoundState,
     commit_folder,
@@ -31,10 +34,7 @@ from bohdi_ray.training.checkpoints import (
     write_state,
     write_tally,
 )
-from bohdi_ray.training.learner import Learner
-from bohdi_ray.training.steps import GlobalStep
-from bohdi_ray.training.tally import RoundTally
-from bohdi_ray.training.weights import WEIGHTS
+from bohdi_ray.training.weights.versions import WEIGHTS
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0  # a look asks an actor and waits for all ranks: some milliseconds
@@ -61,7 +61,7 @@ class JustInTime:
         self._noticed = False
         self._save_at = 0.0
 
-    def after(self, step: GlobalStep, tally: RoundTally) -> None:
+    def after(self, step: GlobalStep, tally: RoundSums) -> None:
         """Commits a checkpoint behind `step`, which is not the last of its round, if that is due."""
         if not self._same_on_all(time.monotonic() >= self._look_at):
             return
@@ -83,7 +83,7 @@ class JustInTime:
         dist.broadcast_object_list(decisions, src=0)
         return decisions[0]
 
-    def _save(self, step: GlobalStep, tally: RoundTally) -> None:
+    def _save(self, step: GlobalStep, tally: RoundSums) -> None:
         folder = step_dir(self._checkpoints_dir, step.step + 1)
         if self._same_on_all(is_committed(folder)):
             return

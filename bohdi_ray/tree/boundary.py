@@ -12,7 +12,7 @@ import numpy as np
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import DomainPath
 from bohdi_ray.tree.bandit import draw_samples
-from bohdi_ray.tree.journal import Reborn
+from bohdi_ray.tree.record.journal import Reborn
 from bohdi_ray.tree.state import TreeState
 
 

@@ -10,8 +10,8 @@ from collections import Counter
 from bohdi_ray.languages.names import name_key
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import DomainPath, SproutRequest
-from bohdi_ray.tree.journal import Elected
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
+from bohdi_ray.tree.record.journal import Elected
 
 # Why an election fails, beside what `Proposals.problem` says: nothing that was proposed is a name, or all are taken.
 NO_VALID_NAME, NAMES_TAKEN = "no_valid_name", "names_taken"

@@ -34,7 +34,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import StepNotReady
 from bohdi_ray.records import DomainPath, Outcome, Proposals
-from bohdi_ray.tree import boundary, journal, screening
+from bohdi_ray.tree import boundary, screening
 from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.description import describe
 from bohdi_ray.tree.elections import parse_request_id
@@ -42,9 +42,10 @@ from bohdi_ray.tree.knowledge_tree import KnowledgeTree
 from bohdi_ray.tree.messages import RoundClosed, Work
 from bohdi_ray.tree.names import Seeds, valid_name
 from bohdi_ray.tree.policies.policy import Policy
+from bohdi_ray.tree.record import journal
+from bohdi_ray.tree.record.state_copy import StateCopy, copy_state
 from bohdi_ray.tree.requests import OpenRequests
 from bohdi_ray.tree.state import TreeState, replay
-from bohdi_ray.tree.state_copy import StateCopy, copy_state
 from bohdi_ray.tree.walks import StepWalks
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class TreeManager:
 
     def snapshot(self) -> bytes:
         """`copy_state` as the bytes of its file."""
-        from bohdi_ray.tree import snapshot
+        from bohdi_ray.tree.record import snapshot
 
         sink = BytesIO()
         snapshot.write(self.copy_state(), sink)
@@ -239,7 +240,7 @@ class TreeManager:
 
         `source`: its bytes, or its file, open for reading. Raises RunDirError if it is damaged or does not fit.
         """
-        from bohdi_ray.tree import snapshot  # pyarrow is for those who need it
+        from bohdi_ray.tree.record import snapshot
 
         manager = cls(config, None, policy)
         manager._journal.take_segment()

@@ -9,11 +9,11 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
 from bohdi_ray.config import TreeConfig
+from bohdi_ray.config.plain_yaml import TextLoader, YamlFault, read_yaml
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.languages.fillers import FILLER_KEYS
 from bohdi_ray.languages.fillers import FILLERS as FILLERS
 from bohdi_ray.languages.names import MAX_LENGTH, MAX_SYLLABLES, fits, folded_name, is_word, name_key, titled
-from bohdi_ray.plain_yaml import TextLoader, YamlFault, read_yaml
 from bohdi_ray.records import DomainPath
 
 MAX_CHARS = MAX_LENGTH

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from bohdi_ray.errors import StepNotReady
 from bohdi_ray.records import DomainPath, Outcome
-from bohdi_ray.tree import journal
+from bohdi_ray.tree.record import journal
 from bohdi_ray.tree.state import TreeState
 
 DUPLICATE = "duplicate_question"

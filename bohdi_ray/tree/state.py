@@ -17,13 +17,13 @@ import msgspec
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.records import DomainPath, Proposals, Ticket, ticket_id
-from bohdi_ray.tree import journal
 from bohdi_ray.tree.elections import NO_VALID_NAME, parse_request_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
 from bohdi_ray.tree.messages import Counts, Rebirth, RoundClosed
 from bohdi_ray.tree.names import Seeds, seed_paths
 from bohdi_ray.tree.policies.policy import Policy
-from bohdi_ray.tree.sequence import Sequence
+from bohdi_ray.tree.record import journal
+from bohdi_ray.tree.record.event_order import Sequence
 
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode
 

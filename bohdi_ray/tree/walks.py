@@ -16,8 +16,9 @@ from collections.abc import Callable
 import numpy as np
 
 from bohdi_ray.randomness import generator
-from bohdi_ray.tree import elections, journal
+from bohdi_ray.tree import elections
 from bohdi_ray.tree.knowledge_tree import Node
+from bohdi_ray.tree.record import journal
 from bohdi_ray.tree.state import TreeState
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from smoke import parse
 
-from bohdi_ray.simulation.program import Request, simulate
-from bohdi_ray.simulation.report import as_json, tables
+from bohdi_ray.studies.simulation.program import Request, simulate
+from bohdi_ray.studies.simulation.report import as_json, tables
 
 
 def main() -> None:

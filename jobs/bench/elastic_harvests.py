@@ -13,17 +13,17 @@ from scripted_parts import scripted_config
 from timed_engines import Speed
 
 from bohdi_ray.actors.harvest_task import harvest_bundle
-from bohdi_ray.actors.routed_models import Reach
+from bohdi_ray.actors.routed_models import EngineClientConfig
 from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.meditation import Meditation, RoundHarvest, Supplies
+from bohdi_ray.driver.harvest_round import HarvestResult, HarvestRound, TaskContext
 from bohdi_ray.engines.routing import Replica, RoutingTable
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.names import RunNames
 from bohdi_ray.records import Ticket, ticket_id
-from bohdi_ray.storage.environment import environment
-from bohdi_ray.storage.quarantine import Quarantine
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.environment import environment
+from bohdi_ray.run.quarantine import Quarantine
+from bohdi_ray.run.run_dir import RunDir
 
 SOURCE, TARGET = "ada", "target"
 SPEED = Speed(answer_s=0.2, slots=4)
@@ -75,12 +75,14 @@ class Harvests:
         self._current_table = current_table
         run = RunDir.create(config.run_dir, config, environment())
         self.manager = start_tree_manager(config, domains(), run)
-        reach = Reach(directory, Quarantine.of(config, run, None), config.deadlines.request_s, WAIT_S)
+        client_config = EngineClientConfig(
+            directory, Quarantine.of(config, run, None), config.deadlines.request_s, WAIT_S
+        )
         plan, names = ray.put(HarvestPlan.from_config(config)), RunNames.of(run.location)
-        supplies = Supplies(plan, ray.put(reach), directory, self.manager, run, None, names)
-        self._bundle = partial(harvest_bundle.remote, plan=supplies.plan, reach=supplies.reach)
-        self._meditation = Meditation(
-            config, supplies, current_table, lambda _: None, asyncio.Event(), lambda kind, text, **fields: None
+        context = TaskContext(plan, ray.put(client_config), directory, self.manager, run, None, names)
+        self._bundle = partial(harvest_bundle.remote, plan=context.plan, client_config=context.client_config)
+        self._meditation = HarvestRound(
+            config, context, current_table, lambda _: None, asyncio.Event(), lambda kind, text, **fields: None
         )
         self._round = 0
 
@@ -91,7 +93,7 @@ class Harvests:
             bundles = [self._bundle([one], table=self._current_table())[0] for one in tickets]
             await asyncio.wait_for(asyncio.gather(*bundles), WAIT_S)
 
-    async def harvest(self) -> RoundHarvest:
+    async def harvest(self) -> HarvestResult:
         """The next round, closed afterwards. Its version is 0: nothing is trained."""
         result = await asyncio.wait_for(self._meditation.run(self._round, 0), WAIT_S)
         self._round += 1

@@ -16,19 +16,19 @@ import ray
 from elastic_harvests import SOURCE, SPEED, WAIT_S, Harvests, make_config
 from timed_engines import MAX_CONCURRENCY, TimedEngine
 
-from bohdi_ray.actors.pool import EnginePools
-from bohdi_ray.actors.scaler import TEMPO
-from bohdi_ray.actors.seats import Seat
-from bohdi_ray.layout.placement import resolve_gpus
 from bohdi_ray.names import RunNames
+from bohdi_ray.placement.placement import resolve_gpus
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
+from bohdi_ray.placement.pools.pools import EnginePools
+from bohdi_ray.placement.pools.scaler import TEMPO
 
 TASKS, TICKETS_PER_TASK = 2, 2  # four tickets in flight: what one replica takes
 LOOK_EVERY_S = 0.05
 
 
-def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
+def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, group: EngineGroup) -> Any:
     engine = ray.remote(num_cpus=0, max_concurrency=MAX_CONCURRENCY)(TimedEngine)
-    return engine.options(**seat.options()).remote(model.name, version, SPEED)
+    return engine.options(**group.options()).remote(model.name, version, SPEED)
 
 
 async def reaction(folder: str, directory: Any) -> dict[str, Any]:
@@ -43,7 +43,7 @@ async def reaction(folder: str, directory: Any) -> dict[str, Any]:
             decided.append(time.monotonic())
 
     pools = EnginePools(config, make_engine, directory, notify, RunNames.of(run_dir))
-    pools.seats.trainer_has_started = True  # there is none
+    pools.placement_groups.trainer_has_started = True  # there is none
     try:
         await pools.start_sources()
         await pools.start_target(0, "none")

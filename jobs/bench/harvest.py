@@ -45,18 +45,18 @@ from smoke import parse  # noqa: E402
 
 from bohdi_ray.actors.engine_actor import EngineActor, actor_options, engine_spec  # noqa: E402
 from bohdi_ray.actors.harvest_task import harvest_bundle  # noqa: E402
-from bohdi_ray.actors.seats import Seat  # noqa: E402
 from bohdi_ray.config import FusionConfig  # noqa: E402
 from bohdi_ray.config.loading import load_config  # noqa: E402
-from bohdi_ray.driver.meditation import Meditation  # noqa: E402
+from bohdi_ray.driver.components import RunComponents, assemble  # noqa: E402
+from bohdi_ray.driver.harvest_round import HarvestRound  # noqa: E402
 from bohdi_ray.driver.progress import RunProgress  # noqa: E402
-from bohdi_ray.driver.real_parts import real_parts  # noqa: E402
-from bohdi_ray.driver.startup import Crew, assemble  # noqa: E402
-from bohdi_ray.layout.placement import resolve_gpus  # noqa: E402
-from bohdi_ray.quickstart import prepare_models  # noqa: E402
+from bohdi_ray.driver.real_components import real_parts  # noqa: E402
+from bohdi_ray.placement.placement import resolve_gpus  # noqa: E402
+from bohdi_ray.placement.pools.placement_groups import EngineGroup  # noqa: E402
 from bohdi_ray.records import Ticket, ticket_id  # noqa: E402
-from bohdi_ray.storage.environment import environment  # noqa: E402
-from bohdi_ray.storage.run_dir import RunDir  # noqa: E402
+from bohdi_ray.run.environment import environment  # noqa: E402
+from bohdi_ray.run.run_dir import RunDir  # noqa: E402
+from bohdi_ray.studies.quickstart import prepare_models  # noqa: E402
 
 WAIT_S = 300
 WARM_UP_ROUND = 999
@@ -125,9 +125,9 @@ class RecordingEngine(EngineActor):
 
 
 def make_engine(config: FusionConfig) -> Any:
-    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
+    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, group: EngineGroup) -> Any:
         spec = engine_spec(model, version, weights_dir, config)
-        return ray.remote(**actor_options(model, seat))(RecordingEngine).remote(spec)
+        return ray.remote(**actor_options(model, group))(RecordingEngine).remote(spec)
 
     return make
 
@@ -152,18 +152,18 @@ def make_config(folder: str, options: argparse.Namespace) -> FusionConfig:
     return resolve_gpus(config, cluster_has_gpus=False)
 
 
-def handles(crew: Crew) -> dict[str, Any]:
-    return {name: replicas[0].handle for name, replicas in crew.pools.table.replicas.items()}
+def handles(components: RunComponents) -> dict[str, Any]:
+    return {name: replicas[0].handle for name, replicas in components.pools.table.replicas.items()}
 
 
-async def each(crew: Crew, method: str) -> dict[str, Any]:
+async def each(components: RunComponents, method: str) -> dict[str, Any]:
     """One call on all engines at once."""
-    engines = handles(crew)
+    engines = handles(components)
     calls = asyncio.gather(*(getattr(handle, method).remote() for handle in engines.values()))
     return dict(zip(engines, await asyncio.wait_for(calls, WAIT_S), strict=True))
 
 
-async def warm_up(crew: Crew, config: FusionConfig) -> float:
+async def warm_up(components: RunComponents, config: FusionConfig) -> float:
     """A few harvests on as many tasks as later: workers started, grammars compiled. Seconds."""
     began = time.monotonic()
     bundles = []
@@ -172,23 +172,23 @@ async def warm_up(crew: Crew, config: FusionConfig) -> float:
             Ticket(ticket_id(WARM_UP_ROUND, task, i), WARM_UP_ROUND, task, i, ("Science", "Physics"), 0)
             for i in range(2)
         ]
-        supplies = crew.supplies
-        bundles.append(harvest_bundle.remote(tickets, supplies.plan, crew.pools.table, supplies.reach)[0])
+        context = components.context
+        bundles.append(harvest_bundle.remote(tickets, context.plan, components.pools.table, context.client_config)[0])
     await asyncio.wait_for(asyncio.gather(*bundles), WAIT_S)
     return time.monotonic() - began
 
 
-async def measured(crew: Crew, meditation: Meditation, round: int) -> dict[str, Any]:
+async def measured(components: RunComponents, meditation: HarvestRound, round: int) -> dict[str, Any]:
     """One round harvested, then the same requests bare."""
-    await each(crew, "begin")
+    await each(components, "begin")
     harvest = await asyncio.wait_for(meditation.run(round, 0), WAIT_S)
     harvest_s = harvest.finished - harvest.started
-    told = await each(crew, "told")
-    await crew.close_round(round, 0)
+    told = await each(components, "told")
+    await components.close_round(round, 0)
     num_tokens = sum(tokens for _, _, tokens, _ in told.values())
-    await each(crew, "forget_prefixes")
+    await each(components, "forget_prefixes")
     began = time.monotonic()
-    bare = await each(crew, "bare")
+    bare = await each(components, "bare")
     bare_s = time.monotonic() - began
     failures = collections.Counter(outcome.failure for outcome in harvest.outcomes if outcome.failure)
     result = {
@@ -219,16 +219,21 @@ async def measure(config: FusionConfig, repeats: int) -> dict[str, Any]:
     run = RunDir.create(config.run_dir, config, environment())
     started = time.monotonic()
     with RunProgress(config, run, time.time()) as progress:
-        crew = await assemble(config, run, parts, progress)
+        components = await assemble(config, run, parts, progress)
         start_s = time.monotonic() - started
         try:
-            warm_up_s = await warm_up(crew, config)
-            meditation = Meditation(
-                config, crew.supplies, lambda: crew.pools.table, lambda _: None, asyncio.Event(), progress.on_notice
+            warm_up_s = await warm_up(components, config)
+            meditation = HarvestRound(
+                config,
+                components.context,
+                lambda: components.pools.table,
+                lambda _: None,
+                asyncio.Event(),
+                progress.on_notice,
             )
-            rounds = [await measured(crew, meditation, round) for round in range(repeats)]
+            rounds = [await measured(components, meditation, round) for round in range(repeats)]
         finally:
-            await crew.dismiss()
+            await components.dismiss()
     ratios = [round["ratio"] for round in rounds]
     return {
         "ratio_to_bare": statistics.median(ratios),

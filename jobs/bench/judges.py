@@ -15,10 +15,10 @@ from pathlib import Path
 
 from smoke import parse
 
-from bohdi_ray.miniature.build import build
-from bohdi_ray.miniature.judging import Contest, Rows, show, tally
-from bohdi_ray.miniature.program import fuse_and_tell, scored_contests
-from bohdi_ray.miniature.sizes import TARGET, TINY
+from bohdi_ray.studies.miniature.build import build
+from bohdi_ray.studies.miniature.judging import Contest, Rows, show, tally
+from bohdi_ray.studies.miniature.program import fuse_and_tell, scored_contests
+from bohdi_ray.studies.miniature.sizes import TARGET, TINY
 
 
 def small_fusion(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Real engines that outlive a fusion, lent to one after another: part of `miniature.py`.
+"""Real engines that outlive a fusion, lent to one after another: part of `studies/miniature.py`.
 
 Starting vLLM takes longer than a miniature's whole fusion. A fusion gets an actor that hands its calls on to an engine
 that is there already, and that it may end as it ends its own.
@@ -17,13 +17,13 @@ import ray
 from ray.exceptions import RayError
 
 from bohdi_ray.actors.engine_actor import actor_options, make_engine_actor
-from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig, VllmModel
-from bohdi_ray.driver.real_parts import real_parts
-from bohdi_ray.driver.startup import Parts
+from bohdi_ray.driver.components import ComponentFactories
+from bohdi_ray.driver.real_components import real_parts
 from bohdi_ray.engines.spec import EngineStats, LoadReport
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
 from bohdi_ray.records import Completion, EngineRequest
-from bohdi_ray.training.checkpoints import is_committed
+from bohdi_ray.training.weights.checkpoints import is_committed
 
 START_S = 600.0
 
@@ -65,7 +65,7 @@ class Lender:
         self._engines: dict[str, tuple[Any, Any]] = {}  # with what says that it is up
         self._published = published  # version 0 of the target
 
-    def parts(self) -> Parts:
+    def parts(self) -> ComponentFactories:
         """Real parts whose engines are lent, and which leave out what a study does not look at: the loss on held-out
         samples and the exported models."""
         return replace(
@@ -85,15 +85,15 @@ class Lender:
         self._engines.clear()
 
     def _lend(
-        self, config: FusionConfig, model: VllmModel, _: str, version: int, weights_dir: str | None, seat: Seat
+        self, config: FusionConfig, model: VllmModel, _: str, version: int, weights_dir: str | None, group: EngineGroup
     ) -> Any:
         key = str(Path(model.model).resolve())
         if key not in self._engines:
-            kept = make_engine_actor(model, f"{model.name}, kept", version, weights_dir, Seat(), config)
+            kept = make_engine_actor(model, f"{model.name}, kept", version, weights_dir, EngineGroup(), config)
             self._engines[key] = kept, kept.start.remote()
         kept, started = self._engines[key]
         weights = (version, weights_dir) if weights_dir else None
-        return ray.remote(**actor_options(model, seat))(LentEngine).remote(kept, [started], weights)
+        return ray.remote(**actor_options(model, group))(LentEngine).remote(kept, [started], weights)
 
     def _publish(self, config: FusionConfig, folder: str) -> Any:
         if not is_committed(str(self._published)):

@@ -1,8 +1,9 @@
 """What choices are worth where fusion can be checked: real engines and real training on miniatures, arm against arm.
 
-The studies stand in bohdi_ray/miniature/study.py. Only version 0 and the last are measured; engines of a world are lent
-from fusion to fusion (lent_engines.py). What was run lies in FOLDER/SIZE.jsonl, with --kind K in FOLDER/SIZE-K.jsonl,
-and is not run again, so a study may be broken off, and may be given more seeds; an arm of several studies is run once.
+The studies stand in bohdi_ray/studies/miniature/study.py. Only version 0 and the last are measured; engines of a world
+are lent from fusion to fusion (lent_engines.py). What was run lies in FOLDER/SIZE.jsonl, with --kind K in
+FOLDER/SIZE-K.jsonl, and is not run again, so a study may be broken off, and may be given more seeds; an arm of several
+studies is run once.
 
 Usage: python jobs/bench/miniature.py STUDY ... [--worlds 0,1,2] [--seeds 0,1,2,3,4] [--arms NAME,...] [--size SIZE]
 [--kind KIND] [--folder FOLDER]
@@ -30,11 +31,12 @@ from smoke import parse  # noqa: E402
 
 from bohdi_ray.errors import Interrupted  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
-from bohdi_ray.miniature.build import BUILD, build  # noqa: E402
-from bohdi_ray.miniature.program import answers_of, measure  # noqa: E402
-from bohdi_ray.miniature.report import Answers  # noqa: E402
-from bohdi_ray.miniature.sizes import KINDS, SIZES, Size  # noqa: E402
-from bohdi_ray.miniature.study import (  # noqa: E402
+from bohdi_ray.run.run_dir import weights_dir  # noqa: E402
+from bohdi_ray.studies.miniature.build import BUILD, build  # noqa: E402
+from bohdi_ray.studies.miniature.program import answers_of, measure  # noqa: E402
+from bohdi_ray.studies.miniature.report import Answers  # noqa: E402
+from bohdi_ray.studies.miniature.sizes import KINDS, SIZES, Size  # noqa: E402
+from bohdi_ray.studies.miniature.study import (  # noqa: E402
     CONTRASTS,
     STUDIES,
     config_of,
@@ -45,9 +47,8 @@ from bohdi_ray.miniature.study import (  # noqa: E402
     show_contrasts,
     summary,
 )
-from bohdi_ray.miniature.truth import read_world  # noqa: E402
-from bohdi_ray.miniature.world import World  # noqa: E402
-from bohdi_ray.storage.run_dir import weights_dir  # noqa: E402
+from bohdi_ray.studies.miniature.truth import read_world  # noqa: E402
+from bohdi_ray.studies.miniature.world import World  # noqa: E402
 
 
 class Worlds:
@@ -137,7 +138,12 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--kind", choices=list(KINDS), default="plain")
     parser.add_argument("--folder", type=Path, default=Path("runs/miniature-studies"))
-    smallest = {"studies": ["policies"], "worlds": [0], "seeds": [0], "arms": ["uniform + replay", "default + replay"]}
+    smallest = {
+        "studies": ["policies"],
+        "worlds": [0],
+        "seeds": [0],
+        "arms": ["uniform + rehearsal", "default + rehearsal"],
+    }
     options = parse(parser, **smallest)
     if options.smoke:
         options.folder = Path(tempfile.mkdtemp())

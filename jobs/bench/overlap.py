@@ -12,10 +12,10 @@ the first harvest and the last training have nothing beside them. So
     ratio_to_sequential  = wall with max_staleness 1 / wall with max_staleness 0
 
 where wall runs from the start of the first harvest to the last commit, and H and T are the means measured in the same
-run. Those runs are without `training.replay`, whose questions are asked between two harvests; a fifth one has the
-default's, and tells how much longer a harvest and its replay take than the harvest alone:
+run. Those runs are without `training.rehearsal`, whose questions are asked between two harvests; a fifth one has the
+default's, and tells how much longer a harvest and its rehearsal take than the harvest alone:
 
-    replay_cost = (H + replay time a round) / H
+    replay_cost = (H + rehearsal time a round) / H
 
 Usage: python jobs/bench/overlap.py [--real]      last line: one JSON object
 """
@@ -52,7 +52,7 @@ def figures(summary: Summary) -> dict[str, float]:
     return {
         "wall_s": wall,
         "harvest_s": harvest,
-        "replay_s": summary.seconds.get("replay", 0.0) / rounds,
+        "rehearsal_s": summary.seconds.get("rehearsal", 0.0) / rounds,
         "training_s": training,
         "overlap_s": summary.seconds["overlap"],
         "ratio_to_longer_side": (wall - shorter) / (rounds * longer),
@@ -66,7 +66,7 @@ def fixed(
         f"{folder}/fixed-{staleness}-{step_lag}-{share}",
         meditation={"steps": 3, "walks_per_step": 10},
         enlightenment={"steps": 3, "rows_per_step": 16},
-        training={"global_batch_size": 8, "replay": {"share": share}},
+        training={"global_batch_size": 8, "rehearsal": {"share": share}},
         harvest={"max_staleness": staleness, "step_lag": step_lag, "max_tasks_in_flight": 4, "tickets_per_task": 8},
         stop={"rounds": options.rounds},
         observe={"console": "quiet"},
@@ -95,7 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False)
         runs = {f"staleness {k}, step_lag {lag}": fixed(folder, k, lag, options) for k in (0, 1) for lag in (0, 1)}
-        with_replay = fixed(folder, 1, 1, options, TrainingConfig().replay.share)
+        with_rehearsal = fixed(folder, 1, 1, options, TrainingConfig().rehearsal.share)
         ray.shutdown()
         overlapped, sequential = runs["staleness 1, step_lag 1"], runs["staleness 0, step_lag 1"]
         without_lag = runs["staleness 1, step_lag 0"]
@@ -103,8 +103,8 @@ def main() -> None:
             "ratio_to_longer_side": overlapped["ratio_to_longer_side"],
             "ratio_to_sequential": overlapped["wall_s"] / sequential["wall_s"],
             "step_lag_gain": overlapped["harvest_s"] / without_lag["harvest_s"],
-            "replay_cost": 1 + with_replay["replay_s"] / with_replay["harvest_s"],
-            "fixed": runs | {"staleness 1, step_lag 1, replay": with_replay},
+            "replay_cost": 1 + with_rehearsal["rehearsal_s"] / with_rehearsal["harvest_s"],
+            "fixed": runs | {"staleness 1, step_lag 1, rehearsal": with_rehearsal},
         }
         if options.real:
             with_overlap, without = real(folder, 1, 1), real(folder, 0, 1)

@@ -18,7 +18,7 @@ from fakes import scripted_completion
 from scripted_parts import NO_FAULTS, ScriptedEngineActor
 
 from bohdi_ray.engines.spec import EngineStats
-from bohdi_ray.engines.streaming import RunQueue, as_they_finish
+from bohdi_ray.engines.vllm.streaming import RunQueue, as_they_finish
 from bohdi_ray.records import Completion, EngineRequest
 
 MAX_CONCURRENCY = 20_000  # calls at a time in a process

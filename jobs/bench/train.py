@@ -48,8 +48,8 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, folder: str) -> dict:
-    from bohdi_ray.quickstart import prepare_models
-    from bohdi_ray.training.weights import publish_base
+    from bohdi_ray.studies.quickstart import prepare_models
+    from bohdi_ray.training.weights.versions import publish_base
 
     model = options.model or str(prepare_models().target_dir)
     config = make_config(model, options)
@@ -110,10 +110,10 @@ def make_rows(round: int, count: int) -> list:
 
 def run_bare(config, base: str, options: argparse.Namespace, folder: str) -> dict:
     """The bare loop in a process of its own, on batches that our encoder made."""
-    from bohdi_ray.training.ds_config import complete_deepspeed
-    from bohdi_ray.training.encode import Encoder, micro_batches
-    from bohdi_ray.training.steps import step_sizes
-    from bohdi_ray.training.weights import load_tokenizer
+    from bohdi_ray.training.batches.encoding import Encoder, micro_batches
+    from bohdi_ray.training.feed.steps import step_sizes
+    from bohdi_ray.training.weights.versions import load_tokenizer
+    from bohdi_ray.training.zero.config import complete_deepspeed
 
     training = config.training
     encoder = Encoder(load_tokenizer(f"{base}/weights"), None, training.max_length)

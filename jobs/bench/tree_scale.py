@@ -25,8 +25,8 @@ from pathlib import Path
 from tree import add_samples, config, draws_per_s, sprouts_s, valid_names
 
 from bohdi_ray.records import Outcome
-from bohdi_ray.tree import snapshot
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record import snapshot
 
 SCALE = (10, 100, 1000)
 

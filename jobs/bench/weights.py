@@ -59,12 +59,12 @@ def measure(options: argparse.Namespace, checkpoints: str) -> dict:
 
     from bohdi_ray.actors.engine_actor import make_engine_actor
     from bohdi_ray.actors.sample_queue import start_sample_queue
-    from bohdi_ray.actors.seats import Seat
-    from bohdi_ray.quickstart import prepare_models
+    from bohdi_ray.placement.pools.placement_groups import EngineGroup
     from bohdi_ray.records import TrainingRow
-    from bohdi_ray.training.checkpoints import version_dir
+    from bohdi_ray.studies.quickstart import prepare_models
     from bohdi_ray.training.launch import start_trainer
-    from bohdi_ray.training.weights import publish_base
+    from bohdi_ray.training.weights.checkpoints import version_dir
+    from bohdi_ray.training.weights.versions import publish_base
 
     config = make_config(options.model or str(prepare_models().source_dir), options.rounds)
     publish_base(config.target, version_dir(checkpoints, 0))
@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace, checkpoints: str) -> dict:
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
     )
     weights = f"{version_dir(checkpoints, 0)}/weights"
-    engine = make_engine_actor(config.target, "target-0", 0, weights, Seat(), config)
+    engine = make_engine_actor(config.target, "target-0", 0, weights, EngineGroup(), config)
     ray.get(engine.start.remote(), timeout=WAIT_S)
     queue = start_sample_queue(config.training, checkpoints)
     trainer = start_trainer(config, queue, checkpoints)

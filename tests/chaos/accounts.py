@@ -13,14 +13,14 @@ from typing import Any
 
 from step_log import log_of
 
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.records import Sample
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.storage.tree_snapshots import restore
-from bohdi_ray.tree import journal
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.tree_snapshots import restore
 from bohdi_ray.tree.knowledge_tree import Node
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record import journal
 
 Row = tuple[int, int, str]  # round, index, sample id
 

@@ -34,11 +34,11 @@ from recorded_training import recorded_fit
 from scripted_parts import scripted_parts
 
 from bohdi_ray.actors import sample_queue, tree_manager
-from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver import meditation, startup
-from bohdi_ray.driver.startup import Parts
+from bohdi_ray.driver import components, harvest_round
+from bohdi_ray.driver.components import ComponentFactories
 from bohdi_ray.fusion import fuse
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
 from bohdi_ray.training import launch
 
 ROUNDS = 3  # the last one harvests with weights that were trained
@@ -48,10 +48,10 @@ TRAINERS_POINTS = ("stepping", "publishing", "saving")
 def install(set_attribute: Callable[[Any, str, Any], None] = setattr) -> None:
     """Makes this process's fusions use the actors above."""
     starts = functools.partial(tree_manager.start_tree_manager, snapshot_events=1)
-    set_attribute(startup, "start_tree_manager", starts)
+    set_attribute(components, "start_tree_manager", starts)
     set_attribute(tree_manager, "TreeManagerActor", PointedManager)
     set_attribute(sample_queue, "SampleQueueActor", PointedQueue)
-    set_attribute(meditation, "write_part", pointed_write_part)
+    set_attribute(harvest_round, "write_part", pointed_write_part)
     set_attribute(launch, "run_fit", recorded_fit)
 
 
@@ -66,11 +66,11 @@ def pointed_config(folder: str) -> FusionConfig:
     )
 
 
-def pointed_parts(folder: str, real_trainer: bool) -> Parts:
+def pointed_parts(folder: str, real_trainer: bool) -> ComponentFactories:
     parts = storm_run.storm_parts(folder) if real_trainer else scripted_parts(log_steps=True)
 
-    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
-        options = {"num_cpus": 0, "max_concurrency": 1000, **seat.options()}
+    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, group: EngineGroup) -> Any:
+        options = {"num_cpus": 0, "max_concurrency": 1000, **group.options()}
         return ray.remote(**options)(PointedEngine).remote(model.name, version, folder)
 
     return dataclasses.replace(parts, make_engine=lambda config: make_engine, settle=storm_run.settle(folder))

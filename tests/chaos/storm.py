@@ -25,8 +25,8 @@ import ray
 import storm_run
 from accounts import accounts_of, weights_differ
 
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
 
 ENGINE, HARVEST, MANAGER, QUEUE, TRAIN, DRIVER = (
     "engine",

@@ -19,12 +19,12 @@ import recorded_training
 from chaos_engines import StormEngine
 from scripted_parts import NO_FAULTS, scripted_config, scripted_parts
 
-from bohdi_ray.actors.seats import Seat
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver import real_parts, startup
-from bohdi_ray.driver.startup import Parts
+from bohdi_ray.driver import components, real_components
+from bohdi_ray.driver.components import ComponentFactories
 from bohdi_ray.fusion import fuse
-from bohdi_ray.layout.placement import resolve_gpus
+from bohdi_ray.placement.placement import resolve_gpus
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
 from bohdi_ray.training.launch import start_trainer
 
 ANSWER_S = 0.1
@@ -78,28 +78,28 @@ def settle(run_dir: str) -> Callable[[FusionConfig], FusionConfig]:
     return say
 
 
-def storm_parts(run_dir: str, answer_s: float = ANSWER_S) -> Parts:
+def storm_parts(run_dir: str, answer_s: float = ANSWER_S) -> ComponentFactories:
     """Scripted engines; trainer, published weights, measuring and export are the real ones."""
 
-    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, seat: Seat) -> Any:
-        engine = ray.remote(num_cpus=0, max_concurrency=1000, **seat.options())(StormEngine)
+    def make_engine(model: Any, replica_id: str, version: int, weights_dir: str | None, group: EngineGroup) -> Any:
+        engine = ray.remote(num_cpus=0, max_concurrency=1000, **group.options())(StormEngine)
         return engine.remote(model.name, version, answer_s, NO_FAULTS)
 
     return dataclasses.replace(
         scripted_parts(),
         make_engine=lambda config: make_engine,
         settle=settle(run_dir),
-        publish_base=real_parts.publish_base,
+        publish_base=real_components.publish_base,
         start_trainer=start_trainer,
-        evaluate=real_parts.evaluate,
-        export_weights=real_parts.export_weights,
+        evaluate=real_components.evaluate,
+        export_weights=real_components.export_weights,
     )
 
 
 def with_snapshots() -> None:
     """This process's tree managers write snapshots often."""
-    product = startup.start_tree_manager
-    startup.start_tree_manager = functools.partial(product, snapshot_events=SNAPSHOT_EVENTS)
+    product = components.start_tree_manager
+    components.start_tree_manager = functools.partial(product, snapshot_events=SNAPSHOT_EVENTS)
 
 
 def make_model(folder: Path) -> None:

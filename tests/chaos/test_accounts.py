@@ -8,8 +8,8 @@ import pytest
 from accounts import accounts_of, lineage, weights_differ
 from step_log import log_of
 
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
 
 
 @pytest.fixture

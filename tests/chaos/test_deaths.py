@@ -23,12 +23,12 @@ from pointed_parts import ROUNDS, TRAINERS_POINTS, pointed_config
 from points import DIE, HOLD, arm, release, wait_until_reached
 from storm import DRIVER, ENGINE, HARVEST, MANAGER, QUEUE, TRAIN, python_path, victims
 
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.storage.tree_snapshots import restore
-from bohdi_ray.tree.history import read_history
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.tree_snapshots import restore
+from bohdi_ray.tree.record.history import read_history
 
 DEADLINE_S = 180.0  # for the whole run, death and recovery included; alone on 2 cores at most 55 s
 REACHED_S = 90.0

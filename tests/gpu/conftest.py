@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bohdi_ray.layout.machines import this_machine
+from bohdi_ray.placement.machines import this_machine
 
 
 @pytest.fixture(scope="session", autouse=True)

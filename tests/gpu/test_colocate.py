@@ -17,7 +17,7 @@ QUICKSTART = ROOT / "jobs" / "configs" / "quickstart.yaml"
 @pytest.mark.timeout(900)
 def test_an_engine_that_sleeps_and_a_learner_that_rests_leave_the_card_to_the_other(smollm2_dir, tmp_path):
     from bohdi_ray.config import VllmModel
-    from bohdi_ray.training.weights import publish_base
+    from bohdi_ray.training.weights.versions import publish_base
 
     base, out = str(tmp_path / "base"), tmp_path / "out.json"
     publish_base(VllmModel(name="tiny", model=str(smollm2_dir)), base)
@@ -50,6 +50,6 @@ def test_a_fusion_takes_turns_on_one_card(quickstart_models, tmp_path):
     assert [r["weights_version"] for r in summary["rounds"]] == [0, 1, 2]
     assert summary["heldout_loss_after"] <= 0.8 * summary["heldout_loss_before"]
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    turns = [record["to"] for record in records if record["kind"] == "turn"]
-    assert turns == ["training", "harvest", "training", "harvest", "training"]
+    time_sharing = [record["to"] for record in records if record["kind"] == "turn"]
+    assert time_sharing == ["training", "harvest", "training", "harvest", "training"]
     assert [record["num_replaced"] for record in records if record["kind"] == "engines"][-1] == 0

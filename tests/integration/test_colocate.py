@@ -59,7 +59,7 @@ def records(folder, kind):
     return [line for line in lines if line["kind"] == kind]
 
 
-def turns(card):
+def time_sharing(card):
     """The sides in the order in which they were on the card."""
     sides = ["training" if event.startswith("trainer") else "harvest" for event in card.events()]
     return [side for i, side in enumerate(sides) if i == 0 or sides[i - 1] != side]
@@ -68,7 +68,7 @@ def turns(card):
 def test_harvest_and_training_are_never_on_the_card_together_and_nothing_else_changes(tmp_path, card, faults, separate):
     summary = run(tmp_path, card, faults)
     assert card.faults() == []
-    assert turns(card) == ["harvest", "training", "harvest", "training"]
+    assert time_sharing(card) == ["harvest", "training", "harvest", "training"]
     assert_same(summary, separate)
     switches = records(tmp_path, "turn")
     assert [record["to"] for record in switches] == ["training", "harvest", "training"]
@@ -104,4 +104,4 @@ def test_a_resumed_run_begins_with_the_trainer_where_rounds_are_left_to_train(tm
     assert_same(run(tmp_path, card, faults, resume=True), separate)
     assert card.faults() == []
     assert card.events()[died:][0] == "trainer enters"
-    assert turns(card)[1:] == ["training", "harvest", "training"]
+    assert time_sharing(card)[1:] == ["training", "harvest", "training"]

@@ -7,11 +7,11 @@ import pytest
 from long_cases import long
 from scripted_parts import Faults, at_second_start, scripted_config, scripted_parts
 
-from bohdi_ray.actors import pool
 from bohdi_ray.errors import DeadlineExceeded, EngineFailed
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.placement.pools import pools
+from bohdi_ray.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(120)]
 
@@ -69,7 +69,7 @@ def test_an_engine_that_hangs_is_replaced_and_nothing_is_lost(tmp_path, faults, 
 @pytest.mark.long(25)
 def test_a_replacement_that_hangs_as_it_starts_is_replaced_too(tmp_path, faults, undisturbed, monkeypatch):
     """The deadline was long enough for the first start, so a later one that exceeds it hangs."""
-    start = pool.start_engine
+    start = pools.start_engine
 
     async def start_within_6_s(*arguments):
         *others, deadlines = arguments
@@ -77,7 +77,7 @@ def test_a_replacement_that_hangs_as_it_starts_is_replaced_too(tmp_path, faults,
 
     def hang() -> None:
         # From here on only: on a busy machine a source may take longer to start, and be left out.
-        monkeypatch.setattr(pool, "start_engine", start_within_6_s)
+        monkeypatch.setattr(pools, "start_engine", start_within_6_s)
         faults.arm("late-target")
 
     faults.arm("die-target")

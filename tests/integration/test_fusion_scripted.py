@@ -6,9 +6,9 @@ import pytest
 from long_cases import long
 from scripted_parts import scripted_config, scripted_parts
 
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(180)]
 

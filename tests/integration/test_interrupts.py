@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.storage.segments import Segments
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
 from bohdi_ray.tree.manager import TreeManager
 
 pytestmark = pytest.mark.timeout(150)

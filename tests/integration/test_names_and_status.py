@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from scripted_parts import scripted_config, scripted_parts
 
-from bohdi_ray.actors.present import live_runs
-from bohdi_ray.driver import real_parts
+from bohdi_ray.actors.live_runs import live_runs
+from bohdi_ray.driver import real_components
 from bohdi_ray.fusion import fuse
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(180)]
@@ -87,11 +87,11 @@ def test_tasks_with_a_train_workers_resources_say_what_they_do(tmp_path, monkeyp
         return ray.get_runtime_context().get_task_name()
 
     for name in ("_publish_base", "_evaluate", "_export"):
-        monkeypatch.setattr(real_parts, name, own_name)
+        monkeypatch.setattr(real_components, name, own_name)
     config = scripted_config(str(tmp_path / "named"), training={"resources_per_worker": {"CPU": 1}})
     tasks = [
-        real_parts.publish_base(config, "folder"),
-        real_parts.evaluate(config, {}, []),
-        real_parts.export_weights(config, "weights", str(tmp_path / "out")),
+        real_components.publish_base(config, "folder"),
+        real_components.evaluate(config, {}, []),
+        real_components.export_weights(config, "weights", str(tmp_path / "out")),
     ]
     assert ray.get(tasks, timeout=60) == [f"bohdi/named/{what}" for what in ("publish", "evaluate", "export")]

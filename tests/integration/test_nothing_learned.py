@@ -8,8 +8,8 @@ from scripted_parts import Faults, scripted_config, scripted_parts
 from bohdi_ray.cli.errors import RUN_FAILED, exit_code
 from bohdi_ray.errors import NothingLearned, RowsRejected
 from bohdi_ray.fusion import fuse
-from bohdi_ray.status import status_of
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.observe.status import status_of
+from bohdi_ray.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(300)]
 

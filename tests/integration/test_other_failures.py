@@ -10,7 +10,7 @@ import ray
 from long_cases import long
 from scripted_parts import Faults, scripted_config, scripted_parts
 
-from bohdi_ray.driver import startup
+from bohdi_ray.driver import components
 from bohdi_ray.errors import ConfigError, DeadlineExceeded, TrainingFailed
 from bohdi_ray.fusion import fuse
 
@@ -63,8 +63,8 @@ def test_a_tree_manager_that_dies_in_the_middle_of_a_round_changes_nothing(tmp_p
         managers.append(startup_manager(*args, **options))
         return managers[-1]
 
-    startup_manager = startup.start_tree_manager
-    monkeypatch.setattr(startup, "start_tree_manager", recorded)
+    startup_manager = components.start_tree_manager
+    monkeypatch.setattr(components, "start_tree_manager", recorded)
     shape = {
         "meditation": {"steps": 3, "walks_per_step": 6},
         "stop": {"rounds": 2},
@@ -88,7 +88,7 @@ def test_a_tree_manager_that_dies_comes_back_from_its_snapshot(tmp_path, monkeyp
         managers.append(startup_manager(*args, **options, snapshot_events=1))
         return managers[-1]
 
-    startup_manager = startup.start_tree_manager
+    startup_manager = components.start_tree_manager
     tree = tmp_path / "run" / "tree"
     hidden = [tree / f"segment-{number:08d}" for number in range(2)]
 
@@ -103,7 +103,7 @@ def test_a_tree_manager_that_dies_comes_back_from_its_snapshot(tmp_path, monkeyp
     shape = {"meditation": {"steps": 2, "walks_per_step": 6}, "stop": {"rounds": 5}}
     alone = fuse(scripted_config(str(tmp_path / "alone"), **shape), parts=scripted_parts())
     assert not any((tmp_path / "alone" / "tree").glob("snapshot*")), "a small run needs none"
-    monkeypatch.setattr(startup, "start_tree_manager", recorded)
+    monkeypatch.setattr(components, "start_tree_manager", recorded)
     thread = kill_when(ready, managers)
     summary = fuse(scripted_config(str(tmp_path / "run"), **shape), parts=scripted_parts(answer_s=0.2))
     assert not thread.is_alive() and (tmp_path / hidden[0].name).exists()
@@ -160,7 +160,7 @@ def test_a_start_that_fails_leaves_no_actor(tmp_path, monkeypatch):
         return starting
 
     for name in ("start_directory", "start_tree_manager", "start_sample_queue"):
-        monkeypatch.setattr(startup, name, recorded(getattr(startup, name)))
+        monkeypatch.setattr(components, name, recorded(getattr(components, name)))
     parts = scripted_parts()
 
     def make_engine(config):

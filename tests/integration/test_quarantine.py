@@ -7,12 +7,12 @@ import pytest
 from long_cases import long
 from scripted_parts import Faults, scripted_config, scripted_parts
 
-from bohdi_ray.actors import pool
-from bohdi_ray.driver import meditation
+from bohdi_ray.driver import harvest_round
 from bohdi_ray.errors import EngineFailed
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.placement.pools import pools
+from bohdi_ray.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(120)]
 
@@ -26,7 +26,7 @@ ONE_STEP = {
 
 @pytest.fixture
 def faults(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "WATCH_EVERY_S", 0.2)
+    monkeypatch.setattr(pools, "WATCH_EVERY_S", 0.2)
     (tmp_path / "faults").mkdir()
     return Faults(str(tmp_path / "faults"))
 
@@ -75,7 +75,7 @@ def test_a_deadly_request_is_quarantined_after_three_deaths_and_costs_its_own_ti
 def test_engines_that_die_of_every_request_end_the_run_instead_of_failing_ticket_after_ticket(
     tmp_path, faults, monkeypatch
 ):
-    monkeypatch.setattr(meditation, "MOST_QUARANTINED", 2)
+    monkeypatch.setattr(harvest_round, "MOST_QUARANTINED", 2)
     faults.poison("target", "")
     with pytest.raises(EngineFailed, match=r"2 requests were quarantined in round 0.*bohdi resume"):
         fuse(scripted_config(str(tmp_path / "run"), **ONE_STEP), parts=scripted_parts(faults=faults))

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bohdi_ray import quickstart
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.studies import quickstart
 
 
 def test_pruning_removes_the_layers_and_moves_the_later_ones_down(tiny_model_dir, tmp_path):

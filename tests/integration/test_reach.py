@@ -3,7 +3,7 @@
 import pytest
 import ray
 
-from bohdi_ray.driver.reach import check_reach, other_hosts
+from bohdi_ray.driver.shared_storage_check import check_reach, other_hosts
 from bohdi_ray.errors import ConfigError
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(120)]

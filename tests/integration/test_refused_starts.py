@@ -7,7 +7,7 @@ from scripted_parts import scripted_config, scripted_parts
 
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.fusion import fuse
-from bohdi_ray.storage.run_dir import check_new
+from bohdi_ray.run.run_dir import check_new
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(120)]
 

@@ -11,7 +11,7 @@ from scripted_parts import scripted_config, scripted_parts
 
 from bohdi_ray.actors.engine_actor import make_engine_actor
 from bohdi_ray.fusion import fuse
-from bohdi_ray.status import status_of
+from bohdi_ray.observe.status import status_of
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(120)]
 
@@ -67,10 +67,10 @@ def test_servers_are_sources_in_their_own_dialects_and_what_one_refuses_is_told_
         def make(config):
             scripted = parts.make_engine(config)
 
-            def one(model, replica_id, version, weights_dir, seat):
+            def one(model, replica_id, version, weights_dir, group):
                 if model.name in ("bob", "cyd"):
-                    return make_engine_actor(model, replica_id, version, weights_dir, seat, config)
-                return scripted(model, replica_id, version, weights_dir, seat)
+                    return make_engine_actor(model, replica_id, version, weights_dir, group, config)
+                return scripted(model, replica_id, version, weights_dir, group)
 
             return one
 

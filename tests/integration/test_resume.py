@@ -8,11 +8,11 @@ from long_cases import long
 from scripted_driver import killed_when
 from scripted_parts import Faults, scripted_config, scripted_parts
 
-from bohdi_ray.driver.resume import look_back
+from bohdi_ray.driver.resume import recover
 from bohdi_ray.errors import BohdiError, ConfigErrors, RunDirError
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
 
@@ -33,7 +33,7 @@ def samples_of(folder) -> dict[str, str]:
 
 
 def rows_by_round(folder) -> list[tuple[str, ...] | None]:
-    return [record.row_sample_ids for record in look_back(RunDir.open(folder)).rounds]
+    return [record.row_sample_ids for record in recover(RunDir.open(folder)).rounds]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_run_that_failed_goes_on_with_harmless_changes_and_lists_them(tmp_path
     wider = {"max_tasks_in_flight": 8, "tickets_per_task": 2}
     summary = fuse(config(folder, harvest=wider), resume=True, parts=scripted_parts())
     told = "".join(capfd.readouterr())
-    assert "going on with" in told and "changed: harvest.tickets_per_task: 4 -> 2" in told
+    assert "resuming" in told and "changed: harvest.tickets_per_task: 4 -> 2" in told
     assert summary.tree_digest == whole[1].tree_digest
     assert RunDir.open(folder).config().harvest.tickets_per_task == 2
     assert RunDir.open(folder).exists("environment-1.json")

@@ -12,11 +12,11 @@ from scripted_parts import scripted_config, scripted_parts
 
 from bohdi_ray import cli
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
-from bohdi_ray.storage import node_files
-from bohdi_ray.storage.retention import rounds_with_optimizer
-from bohdi_ray.storage.run_dir import RunDir, weights_dir
-from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.run import node_files
+from bohdi_ray.run.retention import rounds_with_optimizer
+from bohdi_ray.run.run_dir import RunDir, weights_dir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(600)]
 
@@ -82,7 +82,7 @@ def test_retention_on_s3_keeps_the_newest_and_a_node_keeps_few_copies(s3_address
 
 def test_a_second_driver_on_s3_and_a_run_that_is_there_are_refused(s3_address):
     run = RunDir.create(s3_address, config(s3_address), {})
-    from bohdi_ray.storage.lease import Lease
+    from bohdi_ray.run.lease import Lease
 
     Lease(run).acquire()
     with pytest.raises(RunDirError, match="in use by"):
@@ -106,7 +106,7 @@ def test_engines_are_handed_addresses_and_start_and_reload_on_plain_files(s3_add
             assert (Path(weights_dir).parent / "probe.json").exists()
             return (Path(weights_dir) / "model.safetensors").read_text()
 
-    monkeypatch.setattr("bohdi_ray.engines.engine.LLMEngine", Recorded)
+    monkeypatch.setattr("bohdi_ray.engines.vllm.engine.LLMEngine", Recorded)
     settings = config(s3_address)
     run = RunDir.create(s3_address, settings, {})
     for version, folder in enumerate(("checkpoints/base", "checkpoints/round-0")):

@@ -6,11 +6,11 @@ import time
 import pytest
 from scripted_parts import Faults, at_second_start, scripted_config, scripted_parts
 
-from bohdi_ray.actors import pool
 from bohdi_ray.errors import EngineFailed
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.placement.pools import pools
+from bohdi_ray.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(120)]
 
@@ -27,7 +27,7 @@ BOB_IS_REMOTE = {
 
 @pytest.fixture
 def faults(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "WATCH_EVERY_S", 0.2)
+    monkeypatch.setattr(pools, "WATCH_EVERY_S", 0.2)
     (tmp_path / "faults").mkdir()
     return Faults(str(tmp_path / "faults"))
 
@@ -64,7 +64,7 @@ def test_a_source_that_never_starts_is_left_out_and_said_to_be(tmp_path, faults,
 
 
 def test_a_source_that_dies_for_a_while_is_left_out_and_taken_back(tmp_path, faults, monkeypatch):
-    monkeypatch.setattr(pool, "FIRST_PAUSE_S", 1.0)
+    monkeypatch.setattr(pools, "FIRST_PAUSE_S", 1.0)
     faults.arm("die-bob")
     # The three tries of the replacement fail, and the first one to bring it back.
     parts = at_second_start(
@@ -83,7 +83,7 @@ def test_a_source_that_dies_for_a_while_is_left_out_and_taken_back(tmp_path, fau
 
 @pytest.mark.long(15)
 def test_a_server_that_cannot_be_reached_for_a_while_is_left_out_and_taken_back(tmp_path, faults, monkeypatch):
-    monkeypatch.setattr(pool, "FIRST_PAUSE_S", 1.0)
+    monkeypatch.setattr(pools, "FIRST_PAUSE_S", 1.0)
     faults.arm("refuse-bob")
     # The replacement's ping fails, and the first one to bring it back.
     parts = at_second_start(scripted_parts(answer_s=0.2, faults=faults), "bob", lambda: faults.arm("ping-bob", times=2))

@@ -11,7 +11,7 @@ from small_disk import SmallDisk, small_disk
 from bohdi_ray.cli.errors import RUN_FAILED, exit_code
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.fusion import fuse
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(240)]
 

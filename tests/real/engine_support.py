@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bohdi_ray.config import EngineArgs, VllmModel
-from bohdi_ray.engines.engine import LLMEngine
 from bohdi_ray.engines.probe import PROBE_FILE, read_probe, write_probe
 from bohdi_ray.engines.spec import EngineSpec
+from bohdi_ray.engines.vllm.engine import LLMEngine
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, SamplingSpec, ScoreRequest
-from bohdi_ray.training.weights import publish_base
+from bohdi_ray.training.weights.versions import publish_base
 
 WINDOW = 256
 SMALL = EngineArgs(

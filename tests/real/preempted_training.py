@@ -17,9 +17,9 @@ from ray.cluster_utils import Cluster
 from training_support import some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
-from bohdi_ray.training.checkpoints import committed_steps
 from bohdi_ray.training.launch import start_trainer
-from bohdi_ray.training.weights import publish_base
+from bohdi_ray.training.weights.checkpoints import committed_steps
+from bohdi_ray.training.weights.versions import publish_base
 
 NUM_ROWS = 800  # enough that the round is far from its end when the notice comes
 DRAIN_S = 60  # until Ray takes the node for gone; this program takes it away before

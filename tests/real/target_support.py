@@ -8,10 +8,10 @@ from typing import Any
 
 from training_support import some_rows, tiny_config
 
-from bohdi_ray.engines.hf_tokenizer import load_tokenizer
+from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
 from bohdi_ray.engines.probe import PROBE_FILE, write_probe
-from bohdi_ray.training.encode import EncodedRow, Encoder, micro_batches
-from bohdi_ray.training.weights import (
+from bohdi_ray.training.batches.encoding import EncodedRow, Encoder, micro_batches
+from bohdi_ray.training.weights.versions import (
     WEIGHTS,
     files_of_version,
     load_trainable,

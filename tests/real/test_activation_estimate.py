@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bohdi_ray.config import TrainingConfig
-from bohdi_ray.layout.training_memory import activations, layer_shape
+from bohdi_ray.placement.memory.training_memory import activations, layer_shape
 
 SHAPE = {
     "hidden_size": 256,
@@ -25,7 +25,7 @@ def peak_bytes(model, rows, packing: bool, folder) -> int:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from bohdi_ray.training.encode import make_batch
+    from bohdi_ray.training.batches.encoding import make_batch
     from bohdi_ray.training.objectives import sft, to_tensors
 
     batch = to_tensors(make_batch(rows, packing), "cpu")
@@ -55,7 +55,7 @@ def test_the_estimate_is_near_the_peak(config_class, attention, checkpointed, wi
     import torch
     import transformers
 
-    from bohdi_ray.training.encode import EncodedRow
+    from bohdi_ray.training.batches.encoding import EncodedRow
 
     config = getattr(transformers, config_class)(**SHAPE)
     model = transformers.AutoModelForCausalLM.from_config(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bohdi_ray.training.ds_config import FILLED_IN
-from bohdi_ray.training.ds_keys import TOP, ZERO
+from bohdi_ray.training.zero.config import FILLED_IN
+from bohdi_ray.training.zero.known_keys import TOP, ZERO
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ import pytest
 from engine_support import Running, generation, published, scores, vllm_model
 from long_cases import long
 
-from bohdi_ray.engines.gate import Gate
-from bohdi_ray.engines.processes import child_processes
+from bohdi_ray.engines.vllm.gate import Gate
+from bohdi_ray.engines.vllm.processes import child_processes
 from bohdi_ray.errors import ConfigError, EngineFailed, PromptTooLong, RequestRefused, WeightsMismatch
 from bohdi_ray.records import ScoreRequest
 

@@ -5,8 +5,8 @@ import os
 import pytest
 from engine_support import SMALL, Running, vllm_model
 
-from bohdi_ray.engines import vllm_api
-from bohdi_ray.engines.processes import child_processes
+from bohdi_ray.engines.vllm import api
+from bohdi_ray.engines.vllm.processes import child_processes
 from bohdi_ray.errors import ConfigError
 
 pytestmark = pytest.mark.timeout(300)
@@ -15,13 +15,13 @@ pytestmark = pytest.mark.timeout(300)
 def test_a_kv_cache_too_small_for_the_window_is_told_from_inside_the_engines_process(tiny_model_dir, monkeypatch):
     """As on GPUs, where the engine always has a process of its own."""
     folder = tiny_model_dir("llama")
-    own = vllm_api.set_environment
+    own = api.set_environment
 
     def with_processes(model, device):
         own(model, device)
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
 
-    monkeypatch.setattr(vllm_api, "set_environment", with_processes)
+    monkeypatch.setattr(api, "set_environment", with_processes)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")  # so that it is put back afterwards
     before = child_processes()
     engine = SMALL.model_copy(update={"kv_cache_memory_bytes": 70_000})

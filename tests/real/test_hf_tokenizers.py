@@ -9,11 +9,11 @@ import pytest
 from tiny_families import FAMILIES, train_tokenizer, write_json, write_mistral_tokenizer, write_tokenizer
 from tokenizers import Tokenizer
 
-from bohdi_ray.engines.chat import chat_shape, render_chat
-from bohdi_ray.engines.hf_tokenizer import load_tokenizer, model_tokenizer
-from bohdi_ray.engines.template_trial import render_of
+from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer, model_tokenizer
+from bohdi_ray.engines.chat.rendering import chat_shape, render_chat
+from bohdi_ray.engines.chat.template_trial import render_of
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.encode import EncodedRow, Encoder
+from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 
 TEXT = "Why is the sky blue?\n\n\tdef f(x_1):  # 你好, über 3.14\n"
 MISTRAL_TYPES = {"mistral-nemo": "mistral", "mistral-small-2501": "mistral", "mistral-7b-v0.3": "mistral"}

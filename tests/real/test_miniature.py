@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from long_cases import long
 
-from bohdi_ray.miniature.build import build
-from bohdi_ray.miniature.curriculum import lessons
-from bohdi_ray.miniature.judging import RULES, tally
-from bohdi_ray.miniature.program import REPORT, fuse_and_tell, measure_and_tell, scored_contests
-from bohdi_ray.miniature.recipe import write_templates
-from bohdi_ray.miniature.sizes import TARGET, TINY
-from bohdi_ray.miniature.teaching import teach
-from bohdi_ray.miniature.world import make_world
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.studies.miniature.build import build
+from bohdi_ray.studies.miniature.curriculum import lessons
+from bohdi_ray.studies.miniature.judging import RULES, tally
+from bohdi_ray.studies.miniature.program import REPORT, fuse_and_tell, measure_and_tell, scored_contests
+from bohdi_ray.studies.miniature.recipe import write_templates
+from bohdi_ray.studies.miniature.sizes import TARGET, TINY
+from bohdi_ray.studies.miniature.teaching import teach
+from bohdi_ray.studies.miniature.world import make_world
 
 
 @pytest.mark.timeout(900)
@@ -40,7 +40,7 @@ def test_the_target_learns_from_its_sources_what_is_true(ray_session, tmp_path, 
     assert [level["found"] for level in plain["tree"]["levels"]] == [level["true"] for level in plain["tree"]["levels"]]
     assert judge["chosen"] >= 0.6 * judge["right_there"] > 0
     assert judge["unknown_questions"] <= 0.2 * plain["num_samples"]
-    assert plain["replay"]["questions"] > 0
+    assert plain["rehearsal"]["questions"] > 0
     assert measure_and_tell(out, str(tmp_path / "run"), print) == text
     assert_judged_as_transformers_would(out, tmp_path / "run")
     assert (tmp_path / "run" / "miniature.png").is_file() and (tmp_path / "run" / "miniature.svg").is_file()

@@ -13,15 +13,15 @@ from training_support import wait_for_round
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.loading import load_config
-from bohdi_ray.driver.real_parts import publish_base
-from bohdi_ray.evaluation import heldout_loss
+from bohdi_ray.driver.real_components import publish_base
+from bohdi_ray.evaluation.heldout_loss import heldout_loss
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
 from bohdi_ray.records import GenerationRequest, SamplingSpec, TrainingRow
-from bohdi_ray.storage.run_dir import CHECKPOINTS, RunDir, weights_dir
-from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.storage.segments import Segments
+from bohdi_ray.run.run_dir import CHECKPOINTS, RunDir, weights_dir
+from bohdi_ray.run.segments import Segments
 from bohdi_ray.training.launch import start_trainer
-from bohdi_ray.tree import journal
+from bohdi_ray.tree.record import journal
 
 QUICKSTART = Path(__file__).parents[2] / "jobs" / "configs" / "quickstart.yaml"
 RUN_S, CONTROL_S = 2400, 900
@@ -60,8 +60,8 @@ def test_the_pruned_target_heals_on_samples_it_never_saw(healed):
 def test_the_written_target_loads_and_answers_in_transformers_and_in_vllm(healed):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from bohdi_ray.engines.engine import LLMEngine
     from bohdi_ray.engines.spec import EngineSpec
+    from bohdi_ray.engines.vllm.engine import LLMEngine
 
     config, run, _ = healed
     folder = run.path("target")

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from clean_env import clean_env
 
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.tree.history import read_history
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.tree.record.history import read_history
 
 QUICKSTART = Path(__file__).parents[2] / "jobs" / "configs" / "quickstart.yaml"
 BOHDI = str(Path(sys.executable).parent / "bohdi")

@@ -12,10 +12,10 @@ from engine_support import Running, generation, vllm_model
 from thinking_templates import QWEN3
 from tiny_models import FAMILIES, Family, build_tokenizer
 
-from bohdi_ray.engines import vllm_api
+from bohdi_ray.engines.vllm import api
 from bohdi_ray.records import ScoreRequest, TrainingRow
-from bohdi_ray.training.encode import EncodedRow, Encoder
-from bohdi_ray.training.weights import load_tokenizer
+from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
+from bohdi_ray.training.weights.versions import load_tokenizer
 
 pytestmark = pytest.mark.timeout(300)
 ANSWERS = ("A", "B", "C")
@@ -87,7 +87,7 @@ def test_decoding_ends_in_front_of_what_ends_a_block(running):
     options = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 40, "seed": 1}
 
     async def decoded(**more):
-        output = await answers._decode(ids, vllm_api.generation_params(**options, **more))
+        output = await answers._decode(ids, api.generation_params(**options, **more))
         return output.outputs[0]
 
     free = running.do(decoded())

@@ -10,9 +10,9 @@ from training_support import some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.errors import RowsRejected
-from bohdi_ray.training.checkpoints import committed_rounds
 from bohdi_ray.training.launch import start_trainer
-from bohdi_ray.training.weights import publish_base
+from bohdi_ray.training.weights.checkpoints import committed_rounds
+from bohdi_ray.training.weights.versions import publish_base
 
 
 @pytest.mark.long(100)  # tests/integration/test_nothing_learned.py asks the same of a scripted trainer

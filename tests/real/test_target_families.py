@@ -10,9 +10,9 @@ import pytest
 from target_support import encoded_rows, logits_of, published, trained
 from tiny_families import FAMILIES, build_family
 
-from bohdi_ray.engines.hf_tokenizer import load_tokenizer
-from bohdi_ray.training.checkpoint_tensors import names_in
-from bohdi_ray.training.weights import export_target
+from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
+from bohdi_ray.training.weights.checkpoint_tensors import names_in
+from bohdi_ray.training.weights.versions import export_target
 
 INDEPENDENT = True  # each may be in another part of `make test-long`
 # Text that the loss must see: the answer as the template writes it, up to the token that ends the turn.

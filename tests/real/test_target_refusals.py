@@ -10,7 +10,7 @@ from tiny_families import build_family
 from training_support import tiny_config
 
 from bohdi_ray.errors import ConfigError, RunDirError
-from bohdi_ray.training.weights import load_trainable, publish_base
+from bohdi_ray.training.weights.versions import load_trainable, publish_base
 
 FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -123,7 +123,7 @@ def test_tensors_beside_the_model_are_kept_as_they_are(copy_of, tmp_path):
     import torch
     from safetensors.torch import load_file
 
-    from bohdi_ray.training.weights import export_target
+    from bohdi_ray.training.weights.versions import export_target
 
     folder = copy_of("llama-3.2")
     beside = {"mtp.layers.0.weight": torch.ones(3, 3), "score.weight": torch.ones(1, 128, dtype=torch.float16)}
@@ -148,7 +148,7 @@ def test_tensors_beside_the_model_are_kept_as_they_are(copy_of, tmp_path):
     ],
 )
 def test_generation_settings_that_transformers_does_not_save_are_kept(copy_of, tmp_path, content):
-    from bohdi_ray.training.weights import export_target
+    from bohdi_ray.training.weights.versions import export_target
 
     folder = copy_of("llama-3.2")
     (folder / "generation_config.json").write_bytes(content)
@@ -164,7 +164,7 @@ def test_the_engine_stops_where_rows_end_though_the_publisher_does_not_name_that
     end_of_text = json.loads((folder / "config.json").read_text())["eos_token_id"]
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": end_of_text}))
     publish_base(tiny_config(folder).target, str(tmp_path / "base"))
-    from bohdi_ray.engines.hf_tokenizer import load_tokenizer
+    from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
 
     end = load_tokenizer(str(folder)).convert_tokens_to_ids("<|end|>")
     served = json.loads((tmp_path / "base" / "weights" / "generation_config.json").read_text())

@@ -14,7 +14,7 @@ from tiny_families import FAMILIES, build_family
 from bohdi_ray.engines.families.targets import as_published
 from bohdi_ray.engines.families.unproved import family_errors
 from bohdi_ray.errors import WeightsMismatch
-from bohdi_ray.training.weights import export_target
+from bohdi_ray.training.weights.versions import export_target
 
 INDEPENDENT = True  # each may be in another part of `make test-long`
 # A head that vLLM ties to the embedding, and none at all. The others' classes are like one of them.

@@ -11,8 +11,8 @@ from target_support import encoded_rows, logits_of, published
 from tiny_families import build_family
 from tiny_wrappers import WRAPPERS, build_wrapper
 
-from bohdi_ray.engines.hf_tokenizer import load_tokenizer
-from bohdi_ray.training.weights import export_target, load_trainable
+from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
+from bohdi_ray.training.weights.versions import export_target, load_trainable
 
 
 def unchanged(source, tmp_path):

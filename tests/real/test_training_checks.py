@@ -12,7 +12,7 @@ from training_support import run_ranks, tiny_config
 
 from bohdi_ray.engines.families.table import FAMILIES as KNOWN_FAMILIES
 from bohdi_ray.engines.families.table import PADDED_NOTE
-from bohdi_ray.training.weights import publish_base
+from bohdi_ray.training.weights.versions import publish_base
 
 DEADLINE_S = 600
 INDEPENDENT = True  # each may be in another part of `make test-long`

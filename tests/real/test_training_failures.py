@@ -12,17 +12,17 @@ from training_support import some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.errors import TrainingFailed
-from bohdi_ray.storage.lease import Lease
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.run.lease import Lease
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.training.launch import start_trainer
+from bohdi_ray.training.weights.checkpoints import (
     committed_rounds,
     forget_optimizer,
     is_committed,
     optimizer_dir,
     round_dir,
 )
-from bohdi_ray.training.launch import start_trainer
-from bohdi_ray.training.weights import publish_base
+from bohdi_ray.training.weights.versions import publish_base
 
 
 def train_workers() -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from training_support import run_ranks, tiny_config
 
-from bohdi_ray.training.weights import publish_base
+from bohdi_ray.training.weights.versions import publish_base
 
 DEADLINE_S = 150
 NUM_ROWS = 7  # odd, so that two ranks have different numbers of rows and of micro-batches

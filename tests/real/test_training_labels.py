@@ -6,7 +6,7 @@ import pytest
 from training_support import some_rows
 
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.encode import EncodedRow, Encoder, make_batch
+from bohdi_ray.training.batches.encoding import EncodedRow, Encoder, make_batch
 
 FAMILIES = ("qwen2", "llama", "gemma2", "mistral")
 QUESTION, ANSWER = "Why does light bend?", "It is slower in water.\nSo it bends."

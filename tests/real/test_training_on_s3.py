@@ -8,14 +8,14 @@ import pytest
 from training_support import some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
-from bohdi_ray.addresses import below
 from bohdi_ray.config import TrainingConfig
-from bohdi_ray.evaluation import compare_versions
-from bohdi_ray.storage.node_files import plain_files
-from bohdi_ray.storage.places import place_of
-from bohdi_ray.training.checkpoints import committed_rounds, round_dir
+from bohdi_ray.config.addresses import below
+from bohdi_ray.evaluation.heldout_loss import compare_versions
+from bohdi_ray.run.filesystem import place_of
+from bohdi_ray.run.node_files import plain_files
 from bohdi_ray.training.launch import start_trainer
-from bohdi_ray.training.weights import export_target, publish_base
+from bohdi_ray.training.weights.checkpoints import committed_rounds, round_dir
+from bohdi_ray.training.weights.versions import export_target, publish_base
 
 
 def trained(ray, config, checkpoints: str, rounds: range) -> list[dict]:

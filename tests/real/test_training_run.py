@@ -12,9 +12,9 @@ from training_support import some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.engines.probe import read_probe
-from bohdi_ray.training.checkpoints import committed_rounds, is_committed, round_dir
 from bohdi_ray.training.launch import start_trainer
-from bohdi_ray.training.weights import publish_base
+from bohdi_ray.training.weights.checkpoints import committed_rounds, is_committed, round_dir
+from bohdi_ray.training.weights.versions import publish_base
 
 
 def num_controllers() -> int:

@@ -11,7 +11,7 @@ from training_support import some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.training.launch import start_trainer
-from bohdi_ray.training.weights import publish_base
+from bohdi_ray.training.weights.versions import publish_base
 
 
 @pytest.mark.long(80)

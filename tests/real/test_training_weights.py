@@ -9,9 +9,9 @@ import pytest
 from training_support import some_rows, tiny_config
 
 from bohdi_ray.engines.probe import read_probe
-from bohdi_ray.evaluation import heldout_loss
-from bohdi_ray.training.checkpoints import is_committed
-from bohdi_ray.training.weights import export_target, publish_base
+from bohdi_ray.evaluation.heldout_loss import heldout_loss
+from bohdi_ray.training.weights.checkpoints import is_committed
+from bohdi_ray.training.weights.versions import export_target, publish_base
 
 
 def tensors(folder: str) -> dict:

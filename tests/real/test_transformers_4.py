@@ -12,8 +12,8 @@ import pytest
 from target_support import logits_of, published
 from tiny_families import build_family
 
-from bohdi_ray.engines.hf_tokenizer import load_tokenizer
-from bohdi_ray.training.weights import export_target
+from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
+from bohdi_ray.training.weights.versions import export_target
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300

@@ -14,9 +14,9 @@ from engine_support import generation, vllm_model
 from scraping import scraped
 
 from bohdi_ray.actors.engine_actor import EngineActor, actor_options
-from bohdi_ray.actors.seats import Seat
 from bohdi_ray.engines.spec import EngineSpec
 from bohdi_ray.names import RunNames
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
 
 REPORTED_S = 45.0
 BOARD = Path(__file__).parents[2] / "cluster" / "grafana" / "bohdi_ray.json"
@@ -46,7 +46,7 @@ def test_replicas_tell_their_stats_as_the_dashboard_asks_for_them_and_die_with_t
     model = vllm_model(tiny_model_dir("llama"))
     replicas = [names.engine("tiny", f"tiny-{number}", is_target=False) for number in range(2)]
     actors = [
-        ray.remote(**actor_options(model, Seat(actor=names.actor(replica))))(EngineActor).remote(
+        ray.remote(**actor_options(model, EngineGroup(actor=names.actor(replica))))(EngineActor).remote(
             EngineSpec(model=model, path=model.model)
         )
         for replica in replicas

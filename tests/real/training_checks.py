@@ -57,7 +57,7 @@ def moments(folder: Path, rank: int, world_size: int) -> list[dict]:
     from those of a new AdamW, by hand from gradients and masters; then whether a checkpoint made after it loads."""
     from training_support import some_rows
 
-    from bohdi_ray.training.steps import share_of_rank
+    from bohdi_ray.training.feed.steps import share_of_rank
 
     results = []
     # A bucket as large as the model: DeepSpeed's own default is 2 GB of memory that no tiny model fills.
@@ -184,7 +184,7 @@ def families(folder: Path, rank: int, world_size: int) -> dict:
     and of a first one under ZeRO-3."""
     from training_support import some_rows
 
-    from bohdi_ray.training.steps import share_of_rank
+    from bohdi_ray.training.feed.steps import share_of_rank
 
     rows = share_of_rank(some_rows(0, 3 * world_size), world_size, rank)
     results = {}
@@ -273,8 +273,8 @@ def buffers(folder: Path, rank: int, world_size: int) -> dict:
     import transformers
     from transformers.integrations import HfDeepSpeedConfig
 
-    from bohdi_ray.training.buffers import restore_buffers
-    from bohdi_ray.training.kernels import prepare_kernels
+    from bohdi_ray.training.weights.buffers import restore_buffers
+    from bohdi_ray.training.zero.kernels import prepare_kernels
 
     prepare_kernels(offload_optimizer=False)
     zero3 = {"zero_optimization": {"stage": 3}, "bf16": {"enabled": True}, "train_micro_batch_size_per_gpu": 1}

@@ -26,8 +26,8 @@ def main(rank: int, world_size: int, port: str, cases_file: str, out: str) -> No
     from training_support import some_rows
 
     from bohdi_ray.config import FusionConfig
+    from bohdi_ray.training.feed.steps import share_of_rank
     from bohdi_ray.training.learner import Learner
-    from bohdi_ray.training.steps import share_of_rank
 
     with open(cases_file, encoding="utf-8") as file:
         cases = json.load(file)

@@ -1,6 +1,6 @@
 """Which models transformers and vLLM have code for, read from the source of those that are installed.
 
-Called for targets (families/targets.py), which transformers loads, and for sources (families/folder_checks.py), which
+Called for targets (families/targets.py), which transformers loads, and for sources (preflight/family_checks.py), which
 vLLM runs. What neither knows comes with its publisher's own code, which runs only where a person allows it. Nothing is
 imported: either library takes seconds. A library that is not installed knows nothing, and nothing is said then.
 """
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from bohdi_ray.engines.library_source import module_tree
-from bohdi_ray.engines.vllm_heads import registered
+from bohdi_ray.engines.families.library_source import module_tree
+from bohdi_ray.engines.families.vllm_heads import registered
 
 
 def needs_own_code(config: Mapping[str, Any]) -> bool:

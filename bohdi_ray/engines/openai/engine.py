@@ -23,9 +23,9 @@ from bohdi_ray.engines.openai.fields import body_of, configured_room
 from bohdi_ray.engines.openai.lessons import learn, next_way
 from bohdi_ray.engines.openai.replies import AnswerFailed, Reading, read
 from bohdi_ray.engines.openai.troubles import UNREACHABLE, Trouble, trouble_of
-from bohdi_ray.engines.slots import Slots
 from bohdi_ray.engines.spec import EngineStats
-from bohdi_ray.engines.streaming import RunQueue, as_they_finish
+from bohdi_ray.engines.vllm.slots import Slots
+from bohdi_ray.engines.vllm.streaming import RunQueue, as_they_finish
 from bohdi_ray.errors import EngineFailed, PromptTooLong, RemoteFailed, RequestRefused
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bohdi_ray.config import OpenAIModel
-from bohdi_ray.engines.chat import chat_messages, strip_control_tokens
+from bohdi_ray.engines.chat.rendering import chat_messages, strip_control_tokens
 from bohdi_ray.engines.openai.capabilities import Capabilities
 from bohdi_ray.engines.openai.constraints import kind_of, way_for
 from bohdi_ray.records import GenerationRequest

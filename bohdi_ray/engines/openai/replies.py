@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal
 
-from bohdi_ray.engines.choices import labelled
-from bohdi_ray.engines.reasoning import split_reasoning
+from bohdi_ray.engines.chat.reasoning import split_reasoning
+from bohdi_ray.engines.vllm.choices import labelled
 from bohdi_ray.errors import RemoteFailed, RequestRefused
 from bohdi_ray.languages.labels import find_label
 from bohdi_ray.records import Completion, GenerationRequest

@@ -4,7 +4,7 @@ import pytest
 from recipe_files import ROOT, documents
 
 from bohdi_ray.config.loading import load_config
-from bohdi_ray.layout.machines import read_nodes
+from bohdi_ray.placement.machines import read_nodes
 from bohdi_ray.preflight import preflight
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.run_dir import RunDir
 
 ROOT = Path(__file__).parents[3]
 

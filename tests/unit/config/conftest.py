@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from model_folders import CHAT_TEMPLATE, SHAPES, tensors_of, write_safetensors
 
-from bohdi_ray.layout import on_cpu
-from bohdi_ray.layout.model_tensors import LAYER_TENSORS
+from bohdi_ray.placement import on_cpu
+from bohdi_ray.placement.memory.model_tensors import LAYER_TENSORS
 
 
 @pytest.fixture

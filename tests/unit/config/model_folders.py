@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from bohdi_ray.layout.model_tensors import LAYER_TENSORS
+from bohdi_ray.placement.memory.model_tensors import LAYER_TENSORS
 
 SHAPES = {"model.embed_tokens.weight": [1000, 64], "model.layers.0.mlp.weight": [64, 256], "model.norm.weight": [64]}
 CHAT_TEMPLATE = (

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.addresses import above, below, is_address, secret_in, without_secrets
+from bohdi_ray.config.addresses import above, below, is_address, secret_in, without_secrets
 
 S3 = "s3://bucket/runs/x?endpoint_override=http://127.0.0.1:9000&region=eu-west-1"
 

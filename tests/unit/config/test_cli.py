@@ -25,8 +25,8 @@ from bohdi_ray.errors import (
     RunDirError,
     TrainingFailed,
 )
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.names import read_seeds
 
@@ -117,8 +117,8 @@ def test_a_cluster_that_cannot_be_joined_is_refused_with_its_address(monkeypatch
         raise error
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("bohdi_ray.driver.startup.ray.init", refuse)
-    monkeypatch.setattr("bohdi_ray.driver.startup.knock", lambda address: None)
+    monkeypatch.setattr("bohdi_ray.driver.components.ray.init", refuse)
+    monkeypatch.setattr("bohdi_ray.driver.components.knock", lambda address: None)
     done = bohdi("fuse", config_file, "--address", "nowhere:1")
     assert done.exit_code == 2 and "--address = 'nowhere:1': cannot be reached" in done.output
     assert str(error) in done.output and "RAY_AUTH_MODE" in done.output
@@ -200,7 +200,7 @@ def test_plan_refuses_what_cannot_run_and_says_all_of_it(config_file, overrides,
 
 
 def test_plan_of_the_paper_says_what_is_needed_and_what_was_not_checked(monkeypatch):
-    monkeypatch.setattr("bohdi_ray.layout.machines._cards", list)
+    monkeypatch.setattr("bohdi_ray.placement.machines._cards", list)
     done = bohdi("plan", PAPER)
     assert done.exit_code == 0, done.output
     assert "in all: 8 GPU" in done.output
@@ -222,7 +222,7 @@ def test_plan_places_the_paper_on_nodes_from_a_file(tmp_path):
 
 
 def test_plan_on_a_machine_with_too_few_gpus_refuses(monkeypatch):
-    monkeypatch.setattr("bohdi_ray.layout.machines._cards", lambda: [("NVIDIA L4", 24.0)])
+    monkeypatch.setattr("bohdi_ray.placement.machines._cards", lambda: [("NVIDIA L4", 24.0)])
     assert bohdi("plan", PAPER).exit_code == 2
 
 

@@ -5,12 +5,12 @@ import pytest
 from bohdi_ray.config.changes import changes
 from bohdi_ray.config.loading import parse_config
 from bohdi_ray.errors import ConfigErrors
-from bohdi_ray.layout.memory import ModelSize
-from bohdi_ray.layout.placement import place, placement_errors, resolve_gpus
-from bohdi_ray.layout.room import Node
-from bohdi_ray.layout.shared_cards import sharing_errors
-from bohdi_ray.plan import plan_text
+from bohdi_ray.placement.capacity import Node
+from bohdi_ray.placement.memory.estimate import ModelSize
+from bohdi_ray.placement.placement import place, placement_errors, resolve_gpus
 from bohdi_ray.preflight import Findings
+from bohdi_ray.preflight.plan import plan_text
+from bohdi_ray.preflight.shared_cards import sharing_errors
 
 SOURCE = {"name": "a", "model": "org/a"}
 TARGET = {"name": "t", "model": "org/t"}
@@ -119,12 +119,12 @@ def test_the_engines_of_a_card_have_its_memory_once(utilizations, num_workers, f
     errors = placement_errors(config, nodes)
     assert (errors == []) == fits
     assert all("gpu_memory_utilization must come to at most 1" in error.remedy for error in errors)
-    seats = [seat for seat in place(config, nodes).seats if seat.cards]
-    workers = [seat.cards for seat in seats if seat.bundle.owner == "trainer"]
+    placed = [at for at in place(config, nodes).placed if at.cards]
+    workers = [at.cards for at in placed if at.bundle.owner == "trainer"]
     assert len(set(workers)) == num_workers
-    for card in {seat.cards for seat in seats}:
+    for card in {at.cards for at in placed}:
         assert card in workers
-        names = {seat.bundle.owner for seat in seats if seat.cards == card} - {"trainer"}
+        names = {at.bundle.owner for at in placed if at.cards == card} - {"trainer"}
         assert sum(config.model(name).engine.gpu_memory_utilization for name in names) <= 1 + 1e-9
 
 

@@ -54,7 +54,7 @@ training:
   gradient_checkpointing: true
   dtype: bfloat16
   reset_optimizer: true
-  replay: {share: 0}
+  rehearsal: {share: 0}
   num_workers: 4
   resources_per_worker: {CPU: 4, GPU: 1}
   deepspeed: {zero_optimization: {stage: 2}}
@@ -251,6 +251,6 @@ def test_a_preset_leaves_what_it_was_given_as_it_was_and_takes_sections_as_objec
     ],
 )
 def test_plan_says_which_preset_is_in_force(monkeypatch, overrides, line):
-    monkeypatch.setattr("bohdi_ray.layout.machines._cards", list)
+    monkeypatch.setattr("bohdi_ray.placement.machines._cards", list)
     done = CliRunner().invoke(main, ["plan", str(PAPER), *overrides], catch_exceptions=False)
     assert line in done.output

@@ -98,3 +98,11 @@ def test_errors_and_configurations_survive_pickling():
     config = parse_config({"run_dir": "x", "sources": [SOURCE, REMOTE], "target": TARGET})
     assert pickle.loads(pickle.dumps(config)) == config
     assert FusionConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_setting_with_another_name_now_is_refused_with_it():
+    with pytest.raises(ConfigErrors) as caught:
+        parse_config({"run_dir": "x", "sources": [SOURCE], "target": TARGET, "training": {"replay": {"share": 0.1}}})
+    assert [(error.field, error.remedy) for error in caught.value.errors] == [
+        ("training.replay", "Write training.rehearsal.")
+    ]

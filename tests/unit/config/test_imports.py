@@ -1,6 +1,7 @@
 """Imports point one way, and the light modules stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,62 +10,52 @@ import pytest
 
 PACKAGE = Path(__file__).parents[3] / "bohdi_ray"
 HEAVY = {"torch", "vllm", "ray", "deepspeed", "transformers"}
-# Every module by the layer it belongs to; a module may import its own layer and lower ones when it is loaded.
-LAYERS = {
-    0: [
-        *(
-            "__init__",
-            "addresses",
-            "languages",
-            "names",
-            "records",
-            "errors",
-            "plain_yaml",
-            "randomness",
-            "job_paths",
-            "quickstart",
-        ),
+# Every room and loose module, lowest first: when it is loaded, a module imports its own room and those before it.
+ORDER = (
+    *(
+        "errors",
+        "languages",
+        "records",
+        "randomness",
         "config",
-    ],
-    1: [
-        *("config.changes", "config.errors", "config.loading", "config.docs"),
-        *("layout", "rounds", "tree", "engines"),
-    ],
-    2: ["storage", "harvest", "training", "simulation", "observe", "preflight"],
-    3: ["shipment", "job_server", "plan", "run_state", "status", "tree_view", "evaluation", "actors"],
-    4: ["driver", "fusion", "miniature"],
-    5: ["cli"],
-}
-LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
+        "names",
+        "engines",
+        "tree",
+        "__init__",
+        "run",
+        "examples",
+    ),
+    *("harvest", "observe", "deadlines", "placement", "training", "actors", "rounds", "preflight", "submit", "driver"),
+    *("evaluation", "fusion", "studies", "cli"),
+)
+PRODUCT = [
+    room for room in ORDER if room not in ("studies", "cli")
+]  # what studies are made with; it needs none of them
 LIGHT = [
     "bohdi_ray",
     "bohdi_ray.cli",
     "bohdi_ray.cli.jobs",
     "bohdi_ray.cli.miniature",
     "bohdi_ray.cli.status",
-    "bohdi_ray.status",
-    "bohdi_ray.job_server",
-    "bohdi_ray.shipment",
+    "bohdi_ray.observe.status",
+    "bohdi_ray.submit.job_server",
+    "bohdi_ray.submit.job_package",
     "bohdi_ray.config",
     "bohdi_ray.config.loading",
-    "bohdi_ray.plan",
+    "bohdi_ray.preflight.plan",
     "bohdi_ray.preflight",
-    "bohdi_ray.layout.placement",
-    "bohdi_ray.quickstart",
-    "bohdi_ray.miniature.report",
+    "bohdi_ray.placement.placement",
+    "bohdi_ray.studies.quickstart",
+    "bohdi_ray.studies.miniature.report",
     "bohdi_ray.tree.manager",
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))
+TOLD = [PACKAGE.parent / folder for folder in ("tests", "jobs", "cluster", "requirements")]
 
 
 def room(path: Path) -> str:
-    """What has a layer and this file belongs to: the file in its room, the room, or the top module."""
-    return placed(path.relative_to(PACKAGE).with_suffix("").parts)
-
-
-def placed(parts: tuple[str, ...]) -> str:
-    """The same for a dotted name's parts, the package's own left out."""
-    return name if (name := ".".join(parts[:2])) in LAYER_OF else parts[0]
+    """The room of a file, or the loose module that it is."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def imports(tree: ast.AST, top_level: bool) -> list[str]:
@@ -87,13 +78,31 @@ def imports(tree: ast.AST, top_level: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_to_lower_layers_only(path):
-    assert room(path) in LAYER_OF, "give the new module a layer in this test"
-    tree = ast.parse(path.read_text("utf-8"))
-    for module in imports(tree, top_level=True):
+def test_imports_point_to_lower_rooms_only(path):
+    assert room(path) in ORDER, "give the new room a place in this test"
+    for module in imports(ast.parse(path.read_text("utf-8")), top_level=True):
         package, *parts = module.split(".")
-        if package == "bohdi_ray" and parts and (other := placed(tuple(parts))) in LAYER_OF:
-            assert LAYER_OF[other] <= LAYER_OF[room(path)], f"{path.name} imports {module} from above"
+        if package == "bohdi_ray" and parts and parts[0] in ORDER:
+            assert ORDER.index(parts[0]) <= ORDER.index(room(path)), f"{path.name} imports {module} from above"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_product_needs_no_study(path):
+    for module in imports(ast.parse(path.read_text("utf-8")), top_level=False):
+        assert room(path) not in PRODUCT or not module.startswith("bohdi_ray.studies"), module
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_a_file_says_of_other_files_is_about_files_that_exist(path):
+    named = set(re.findall(r"(?<![\w.])([a-z_]+\.py)\b", path.read_text("utf-8")))
+    assert named <= {file.name for folder in (PACKAGE, *TOLD) for file in folder.rglob("*.py")}
+
+
+def test_the_house_has_room():
+    """Folders of at most 16 files, few loose modules: what grows beyond finds a room of its own."""
+    assert len(list(PACKAGE.glob("*.py"))) <= 9  # __init__ and eight
+    for folder in {path.parent for path in FILES}:
+        assert len(list(folder.glob("*.py"))) <= 16, folder
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bohdi_ray.config.loading import load_config, parse_config
-from bohdi_ray.errors import ConfigErrors
-from bohdi_ray.job_paths import (
+from bohdi_ray.config.job_paths import (
     HOME,
     RAYS_JOB,
     STOP_WAIT,
@@ -16,6 +14,8 @@ from bohdi_ray.job_paths import (
     run_location,
     stop_wait_s,
 )
+from bohdi_ray.config.loading import load_config, parse_config
+from bohdi_ray.errors import ConfigErrors
 from bohdi_ray.preflight.run_dir import run_dir_errors
 
 

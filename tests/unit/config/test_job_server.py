@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from bohdi_ray import job_server
 from bohdi_ray.cli.jobs import _again
+from bohdi_ray.config.job_paths import stop_wait_s
 from bohdi_ray.errors import ConfigError, ConfigErrors, JobError
-from bohdi_ray.job_paths import stop_wait_s
-from bohdi_ray.job_server import ADDRESSES, RUN_KEY, STOP_WAIT_KEY, JobServer, JobState, server_address
+from bohdi_ray.submit import job_server
+from bohdi_ray.submit.job_server import ADDRESSES, RUN_KEY, STOP_WAIT_KEY, JobServer, JobState, server_address
 
 LOG = ["a first line\n", "a \x1b[1msecond\x1b[22m line\n", "a third \x1b[2J line\n"]
 

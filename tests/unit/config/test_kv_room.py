@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.config import VllmModel
-from bohdi_ray.layout.kv_check import kv_findings
-from bohdi_ray.layout.kv_room import kv_shape
-from bohdi_ray.layout.memory import ModelSize, _tokens, size_of
+from bohdi_ray.placement.memory.estimate import ModelSize, _tokens, size_of
+from bohdi_ray.placement.memory.kv_cache import kv_shape
+from bohdi_ray.placement.memory.kv_check import kv_findings
 
 PLAIN = {
     "num_hidden_layers": 32,

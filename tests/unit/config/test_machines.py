@@ -3,7 +3,8 @@ import subprocess
 import pytest
 
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.machines import (
+from bohdi_ray.placement.capacity import Bundle, Node
+from bohdi_ray.placement.machines import (
     described_nodes,
     free_of_ray,
     nodes_of_ray,
@@ -12,7 +13,6 @@ from bohdi_ray.layout.machines import (
     this_machine,
     trainer_sits,
 )
-from bohdi_ray.layout.room import Bundle, Node
 
 
 def test_living_nodes_of_ray_become_nodes_with_names_of_their_own():

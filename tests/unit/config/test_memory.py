@@ -6,10 +6,10 @@ import pytest
 from model_folders import NUM_PARAMS, SHAPES, write_safetensors
 
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.layout.kv_room import KvShape
-from bohdi_ray.layout.memory import ModelSize, estimates, model_size
-from bohdi_ray.layout.placement import resolve_gpus
-from bohdi_ray.layout.weight_files import INDEX
+from bohdi_ray.placement.memory.estimate import ModelSize, estimates, model_size
+from bohdi_ray.placement.memory.kv_cache import KvShape
+from bohdi_ray.placement.memory.weight_files import INDEX
+from bohdi_ray.placement.placement import resolve_gpus
 
 BILLION = ModelSize(
     num_params=10**9,

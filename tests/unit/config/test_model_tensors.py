@@ -4,8 +4,8 @@ import pytest
 from model_folders import tensors_of
 from transformers import CONFIG_MAPPING
 
-from bohdi_ray.layout.model_tensors import LAYER_TENSORS, rows_fault, tensors_fault
-from bohdi_ray.layout.weight_headers import quantized_as
+from bohdi_ray.placement.memory.model_tensors import LAYER_TENSORS, rows_fault, tensors_fault
+from bohdi_ray.placement.memory.weight_headers import quantized_as
 
 CONFIG = {"hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 2048, "num_hidden_layers": 3}
 

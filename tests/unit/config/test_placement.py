@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.layout.placement import Node, bundles, place, placement_errors, resolve_gpus
+from bohdi_ray.placement.placement import Node, bundles, place, placement_errors, resolve_gpus
 
 
 def config_of(sources=((1, 1),), target=(1, 1), workers=1, per_worker=None, **training):
@@ -26,10 +26,10 @@ def config_of(sources=((1, 1),), target=(1, 1), workers=1, per_worker=None, **tr
     )
 
 
-def seats(config, nodes) -> dict[str, str]:
+def placed(config, nodes) -> dict[str, str]:
     layout = place(resolve_gpus(config, any(node.num_gpus for node in nodes)), nodes)
     assert not layout.misfits
-    return {seat.bundle.who: seat.node for seat in layout.seats}
+    return {at.bundle.who: at.node for at in layout.placed}
 
 
 def gpus_by_node(config, nodes) -> dict[str, float]:
@@ -60,21 +60,21 @@ def test_where_everything_sits(config, nodes, expected):
 
 
 def test_trainer_workers_are_seated_first_and_together():
-    placed = seats(config_of(sources=[(1, 1)] * 2, workers=3), [big("a", 3), big("b", 3)])
-    workers = {node for who, node in placed.items() if who.startswith("trainer")}
+    where = placed(config_of(sources=[(1, 1)] * 2, workers=3), [big("a", 3), big("b", 3)])
+    workers = {node for who, node in where.items() if who.startswith("trainer")}
     assert len(workers) == 1
-    assert {node for who, node in placed.items() if "engine" in who} == {"a", "b"} - workers
+    assert {node for who, node in where.items() if "engine" in who} == {"a", "b"} - workers
     assert next(iter(placed)).startswith("trainer worker 1 of 3")
 
 
 def test_without_gpus_everything_sits_on_cpus():
-    placed = seats(config_of(), [Node("only", num_cpus=4)])
-    assert set(placed.values()) == {"only"}
+    where = placed(config_of(), [Node("only", num_cpus=4)])
+    assert set(where.values()) == {"only"}
 
 
 def test_bundles_without_gpus_stay_away_from_nodes_with_gpus():
-    placed = seats(config_of(per_worker={"CPU": 1, "GPU": 0}), [big("gpu"), Node("cpu", num_cpus=8)])
-    assert placed["trainer worker 1 of 1"] == "cpu" and placed["target t, engine 1 of 1"] == "gpu"
+    where = placed(config_of(per_worker={"CPU": 1, "GPU": 0}), [big("gpu"), Node("cpu", num_cpus=8)])
+    assert where["trainer worker 1 of 1"] == "cpu" and where["target t, engine 1 of 1"] == "gpu"
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_stages_of_a_pipeline_may_sit_on_different_nodes():
         "target": {"name": "t", "model": "org/t", "resources": {"num_gpus": 0}},
         "training": {"resources_per_worker": {"CPU": 1, "GPU": 0}},
     }
-    placed = seats(parse_config(plain), [big("a", 2), big("b", 2)])
-    stages = [node for who, node in placed.items() if "stage" in who]
+    where = placed(parse_config(plain), [big("a", 2), big("b", 2)])
+    stages = [node for who, node in where.items() if "stage" in who]
     assert sorted(stages) == ["a", "b"]
 
 
@@ -197,9 +197,9 @@ LABELLED = [
     ],
 )
 def test_labels_and_custom_resources_say_where(resources, node):
-    placed = seats(with_labels(**resources), LABELLED)
-    assert placed["source s, engine 1 of 1"] == node
-    assert placed["trainer worker 1 of 1"] == "a", "its own selector, and its custom resource"
+    where = placed(with_labels(**resources), LABELLED)
+    assert where["source s, engine 1 of 1"] == node
+    assert where["trainer worker 1 of 1"] == "a", "its own selector, and its custom resource"
 
 
 def test_what_labels_or_custom_resources_leave_without_room_is_named_with_what_the_nodes_have():
@@ -220,7 +220,7 @@ def test_the_least_of_a_pool_must_fit_and_what_it_may_grow_into_is_told():
     )
     assert not placement_errors(config, [big(num_gpus=5)])
     layout = place(resolve_gpus(config, True), [big(num_gpus=5)])
-    assert [seat.bundle.who for seat in layout.seats if "source" in seat.bundle.who] == [
+    assert [at.bundle.who for at in layout.placed if "source" in at.bundle.who] == [
         f"source s, engine {i} of 2 to 4" for i in (1, 2, 3)
     ]
     assert [misfit.bundle.who for misfit in layout.short] == ["source s, engine 4 of 2 to 4"]
@@ -243,7 +243,7 @@ config_strategy = st.builds(
 def test_every_bundle_is_seated_or_missed_and_no_node_is_overfilled(config, nodes):
     resolved = resolve_gpus(config, any(node.num_gpus for node in nodes))
     layout = place(resolved, nodes)
-    assert len(layout.seats) + len(layout.misfits) == len(bundles(resolved))
+    assert len(layout.placed) + len(layout.misfits) == len(bundles(resolved))
     for node in nodes:
         assert sum(bundle.num_gpus for bundle in layout.on(node.name)) <= node.num_gpus
         assert sum(bundle.num_cpus for bundle in layout.on(node.name)) <= node.num_cpus + 1e-6

@@ -12,8 +12,8 @@ from tiny_families import write_mistral_tokenizer
 
 from bohdi_ray.cli import main
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.layout.memory import model_size
-from bohdi_ray.layout.weight_files import INDEX
+from bohdi_ray.placement.memory.estimate import model_size
+from bohdi_ray.placement.memory.weight_files import INDEX
 from bohdi_ray.preflight import preflight
 from bohdi_ray.preflight.folder_files import PARSED_FILES
 from bohdi_ray.preflight.hub import asked_hub

@@ -8,9 +8,9 @@ from tiny_families import write_mistral_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.engines.hf_tokenizer import load_tokenizer, tekken_template
-from bohdi_ray.engines.prompt_length import TokenCounter
-from bohdi_ray.layout.placement import Node
+from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer, tekken_template
+from bohdi_ray.engines.chat.prompt_length import TokenCounter
+from bohdi_ray.placement.placement import Node
 from bohdi_ray.preflight import preflight
 
 PLAIN = (

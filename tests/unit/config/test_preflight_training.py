@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.layout.placement import Node
-from bohdi_ray.plan import plan_text
+from bohdi_ray.placement.placement import Node
 from bohdi_ray.preflight import preflight
+from bohdi_ray.preflight.plan import plan_text
 
 GEMMA2 = {"model_type": "gemma2", "attn_logit_softcapping": 50.0, "vocab_size": 1000, "intermediate_size": 128}
 NODES = [Node("box", num_cpus=16, num_gpus=4, gpu_name="L4", memory_gb=64)]

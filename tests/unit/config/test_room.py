@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.layout.room import Bundle, Free, Node, Sit, Wait, admit, matches
+from bohdi_ray.placement.capacity import Bundle, Free, Node, Sit, Wait, admit, matches
 
 
 @pytest.mark.parametrize(

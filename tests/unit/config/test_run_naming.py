@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bohdi_ray.config.addresses import default_cache_dir
 from bohdi_ray.config.loading import load_config, parse_config
 from bohdi_ray.config.run_naming import named_run, with_run_dir
 from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.errors import ConfigErrors
-from bohdi_ray.quickstart import default_cache_dir
-from bohdi_ray.shipment import prepare
+from bohdi_ray.submit.job_package import prepare
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 STAMP = "20260102-030405"

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-import bohdi_ray.driver.startup as startup
+import bohdi_ray.driver.components as startup
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.driver.startup import ray_session
+from bohdi_ray.driver.components import ray_session
 from bohdi_ray.errors import BohdiError, ConfigError
-from bohdi_ray.layout import tokens
-from bohdi_ray.layout.tokens import check_token, token_error
+from bohdi_ray.placement import cluster_token
+from bohdi_ray.placement.cluster_token import check_token, token_error
 
 MISSING = (
     "AuthenticationError RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Note: "
@@ -67,7 +67,7 @@ def test_a_head_that_answers_is_joined(monkeypatch):
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "local"])
 def test_other_forms_of_address_start_nothing(monkeypatch, address):
-    monkeypatch.setattr(tokens.subprocess, "run", lambda *args, **kwargs: pytest.fail("nothing is asked"))
+    monkeypatch.setattr(cluster_token.subprocess, "run", lambda *args, **kwargs: pytest.fail("nothing is asked"))
     check_token(address)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.config import TrainingConfig
-from bohdi_ray.layout.training_memory import activations, checkpoint_disk, layer_shape, worker_parts
+from bohdi_ray.placement.memory.training_memory import activations, checkpoint_disk, layer_shape, worker_parts
 
 LLAMA_8B = {
     "hidden_size": 4096,

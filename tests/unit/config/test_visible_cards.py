@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from bohdi_ray.layout.machines import this_machine
-from bohdi_ray.layout.visible_cards import listed_cards, listed_slices, visible_cards, wants_slices
+from bohdi_ray.placement.machines import this_machine
+from bohdi_ray.placement.visible_cards import listed_cards, listed_slices, visible_cards, wants_slices
 
 CARDS = listed_cards(
     "1, NVIDIA L4, 23034, GPU-bbbb1111-0000\n0, NVIDIA H100 80GB HBM3, 81559, GPU-aaaa0000-0000\n"

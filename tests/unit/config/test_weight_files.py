@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from bohdi_ray.layout.weight_files import INDEX, WeightFilesError, index_needed, weight_files
+from bohdi_ray.placement.memory.weight_files import INDEX, WeightFilesError, index_needed, weight_files
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import itertools
 import pytest
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.engines.attendance import Attendance, least_sources, pauses
+from bohdi_ray.engines.source_availability import SourceAvailability, least_sources, pauses
 from bohdi_ray.errors import EngineFailed
 
 SOURCES = ("ada", "bob", "cyd")
 
 
 def test_sources_are_left_out_and_taken_back_in_the_configurations_order():
-    attendance = Attendance(SOURCES, 1)
+    attendance = SourceAvailability(SOURCES, 1)
     assert attendance.present == SOURCES
     assert attendance.leave_out("ada", "no start") and attendance.leave_out("bob", "gone")
     assert attendance.present == ("cyd",)
@@ -21,7 +21,7 @@ def test_sources_are_left_out_and_taken_back_in_the_configurations_order():
 
 
 def test_what_is_known_already_is_no_news():
-    attendance = Attendance(SOURCES, 1)
+    attendance = SourceAvailability(SOURCES, 1)
     assert not attendance.take_back("ada")
     assert attendance.leave_out("ada", "no start")
     assert not attendance.leave_out("ada", "still none")
@@ -29,7 +29,7 @@ def test_what_is_known_already_is_no_news():
 
 
 def test_fewer_than_the_least_number_is_refused_with_the_reasons_and_what_to_do():
-    attendance = Attendance(SOURCES, 2)
+    attendance = SourceAvailability(SOURCES, 2)
     attendance.leave_out("ada", "no start")
     with pytest.raises(EngineFailed, match=r"1 of 3 sources are left, and the run needs 2") as refused:
         attendance.leave_out("cyd", "connection refused")
@@ -38,7 +38,7 @@ def test_fewer_than_the_least_number_is_refused_with_the_reasons_and_what_to_do(
 
 
 def test_why_the_last_one_went_is_said_before_what_follows_from_it():
-    attendance = Attendance(("ada", "bob"), 1)
+    attendance = SourceAvailability(("ada", "bob"), 1)
     attendance.leave_out("ada", "waited 600 s for room for engine ada-0")
     with pytest.raises(EngineFailed) as refused:
         attendance.leave_out("bob", "waited 600 s for room for engine bob-0")
@@ -50,7 +50,7 @@ def test_why_the_last_one_went_is_said_before_what_follows_from_it():
 
 def test_the_last_source_is_never_left_out():
     with pytest.raises(EngineFailed):
-        Attendance(("ada",), 1).leave_out("ada", "gone")
+        SourceAvailability(("ada",), 1).leave_out("ada", "gone")
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.engines.chat import (
+from bohdi_ray.engines.chat.rendering import (
     chat_messages,
     chat_shape,
     render_chat,
     special_tokens_of,
     strip_control_tokens,
 )
-from bohdi_ray.engines.template_trial import ChatShape, render_of
+from bohdi_ray.engines.chat.template_trial import ChatShape, render_of
 from bohdi_ray.errors import ConfigError
 
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<s>", "</s>", "[INST]", "[/INST]")

@@ -8,9 +8,9 @@ import pytest
 from thinking_templates import TEMPLATES, TemplateTokenizer, template_tokenizer
 
 from bohdi_ray.config import VllmModel
-from bohdi_ray.engines.chat import chat_shape, render_chat
-from bohdi_ray.engines.chat_style import DEFAULT_ROOM, ChatStyles, exchange, habit_of, template_errors
-from bohdi_ray.engines.reasoning import DIALECTS, HARMONY
+from bohdi_ray.engines.chat.reasoning import DIALECTS, HARMONY
+from bohdi_ray.engines.chat.rendering import chat_shape, render_chat
+from bohdi_ray.engines.chat.style import DEFAULT_ROOM, ChatStyles, exchange, habit_of, template_errors
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import ROLES
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bohdi_ray.engines.choices import first_token_choices, normalised_choices
+from bohdi_ray.engines.vllm.choices import first_token_choices, normalised_choices
 
 
 def test_choices_are_normalised_over_themselves():

@@ -7,8 +7,8 @@ import pytest
 
 from bohdi_ray.actors.engine_actor import engine_spec
 from bohdi_ray.config import EngineArgs, FusionConfig, VllmModel
-from bohdi_ray.engines.engine import LLMEngine
 from bohdi_ray.engines.spec import EngineSpec
+from bohdi_ray.engines.vllm.engine import LLMEngine
 from bohdi_ray.errors import EngineFailed
 from bohdi_ray.records import Completion, GenerationRequest, SamplingSpec
 

@@ -9,17 +9,17 @@ import pytest
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.engines.engine import LLMEngine
 from bohdi_ray.engines.families import FAMILIES, family_errors, family_of
 from bohdi_ray.engines.families.docs import page
 from bohdi_ray.engines.families.states import keeps_states
 from bohdi_ray.engines.families.targets import as_published
 from bohdi_ray.engines.spec import EngineSpec
-from bohdi_ray.engines.start_arguments import refuse_family
-from bohdi_ray.engines.vllm_api import engine_arguments
+from bohdi_ray.engines.vllm.api import engine_arguments
+from bohdi_ray.engines.vllm.engine import LLMEngine
+from bohdi_ray.engines.vllm.start_arguments import refuse_family
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.on_cpu import unproved_errors
-from bohdi_ray.layout.room import Node
+from bohdi_ray.placement.capacity import Node
+from bohdi_ray.placement.on_cpu import unproved_errors
 from bohdi_ray.preflight import preflight
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"

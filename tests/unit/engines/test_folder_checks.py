@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bohdi_ray.engines.families.folder_checks import folder_errors
+from bohdi_ray.preflight.family_checks import folder_errors
 
 LLAMA4 = {"model_type": "llama4", "text_config": {"vocab_size": 2}, "architectures": ["Llama4ForConditionalGeneration"]}
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bohdi_ray.engines.gate import Gate
+from bohdi_ray.engines.vllm.gate import Gate
 from bohdi_ray.errors import EngineFailed, EngineRetired
 from bohdi_ray.records import Completion
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bohdi_ray.config import VllmModel
-from bohdi_ray.engines import ipc_folder
-from bohdi_ray.engines.ipc_folder import PREFIX, VARIABLE, clear_left_folders, make_ipc_folder, remove_ipc_folder
-from bohdi_ray.engines.orphan_guard import OWNER_VARIABLE
-from bohdi_ray.engines.vllm_api import set_environment
+from bohdi_ray.engines.vllm import ipc_folder
+from bohdi_ray.engines.vllm.api import set_environment
+from bohdi_ray.engines.vllm.ipc_folder import PREFIX, VARIABLE, clear_left_folders, make_ipc_folder, remove_ipc_folder
+from bohdi_ray.engines.vllm.orphan_guard import OWNER_VARIABLE
 
 ROOT = Path(ipc_folder.__file__).parents[2]
 
@@ -53,7 +53,7 @@ def test_an_engine_sets_it_before_vllm_reads_it(temporary, monkeypatch):
 
 
 def test_what_a_killed_engine_left_goes_with_the_next_start_and_what_is_in_use_stays(temporary):
-    program = "import time; from bohdi_ray.engines.ipc_folder import make_ipc_folder as make; "
+    program = "import time; from bohdi_ray.engines.vllm.ipc_folder import make_ipc_folder as make; "
     program += "print(make(), flush=True); time.sleep(60)"
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     owners = [

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from bohdi_ray.engines.chat.reasoning import DIALECTS, HARMONY, Split, split_reasoning, without_reasoning
 from bohdi_ray.engines.families import Thinking
-from bohdi_ray.engines.reasoning import DIALECTS, HARMONY, Split, split_reasoning, without_reasoning
 from bohdi_ray.errors import RequestRefused
 from bohdi_ray.records import Completion
 

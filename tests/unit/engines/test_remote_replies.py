@@ -7,10 +7,10 @@ import math
 import pytest
 from openai_server import helpful, logprobs, reply, request, serving
 
-from bohdi_ray.engines.choices import UNLIKELY
 from bohdi_ray.engines.openai.capabilities import FIRST_ROOM, LAST_ROOM
 from bohdi_ray.engines.openai.probes import LABEL
 from bohdi_ray.engines.openai.replies import alternatives, completion_of, read
+from bohdi_ray.engines.vllm.choices import UNLIKELY
 from bohdi_ray.errors import RemoteFailed, RequestRefused
 from bohdi_ray.records import Completion, SamplingSpec
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bohdi_ray.engines.scaling import Limits, Look, ScalingState, Tempo, decide, limiting_side
+from bohdi_ray.placement.pools.scaling import Limits, Look, ScalingState, Tempo, decide, limiting_side
 
 EVERY_S = 2.0
 TEMPO = Tempo()

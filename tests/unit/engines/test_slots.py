@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from bohdi_ray.engines.slots import Slots
+from bohdi_ray.engines.vllm.slots import Slots
 
 
 def test_a_request_waits_for_its_turn_and_its_wait_is_counted():

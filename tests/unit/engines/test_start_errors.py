@@ -9,7 +9,7 @@ import pytest
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.spec import EngineSpec
-from bohdi_ray.engines.start_errors import LOG_VARIABLE, Raised, errors_logged_to, logged_errors, start_error
+from bohdi_ray.engines.vllm.start_errors import LOG_VARIABLE, Raised, errors_logged_to, logged_errors, start_error
 from bohdi_ray.errors import ConfigError, EngineFailed
 
 NO_ROOM = (

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bohdi_ray.engines.streaming import as_they_finish
+from bohdi_ray.engines.vllm.streaming import as_they_finish
 from bohdi_ray.errors import EngineFailed
 from bohdi_ray.records import Completion
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bohdi_ray.engines.folder_template import FolderTemplate, render_of, template_of
-from bohdi_ray.engines.template_trial import ARRANGEMENTS, ChatShape, shape_of, trial
+from bohdi_ray.engines.chat.folder_template import FolderTemplate, render_of, template_of
+from bohdi_ray.engines.chat.template_trial import ARRANGEMENTS, ChatShape, shape_of, trial
 from bohdi_ray.errors import ConfigError
 
 PLAIN = (

@@ -6,9 +6,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from bohdi_ray.config import VllmModel
-from bohdi_ray.engines import vllm_api
-from bohdi_ray.engines.hf_tokenizer import has_mistral_format, only_tekken, require_hugging_face_layout
-from bohdi_ray.engines.vllm_api import engine_arguments
+from bohdi_ray.engines.chat.hf_tokenizer import has_mistral_format, only_tekken, require_hugging_face_layout
+from bohdi_ray.engines.vllm import api
+from bohdi_ray.engines.vllm.api import engine_arguments
 from bohdi_ray.errors import ConfigError
 
 
@@ -70,8 +70,8 @@ def test_vllm_is_told_that_a_server_starts_it(monkeypatch, tmp_path):
         module = ModuleType(name)
         module.__dict__.update(content)
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(vllm_api, "ray_stat_loggers", list)
-    assert vllm_api.make_async_llm({"model": "/m"}, lambda: None, str(tmp_path)) == "engine"
+    monkeypatch.setattr(api, "ray_stat_loggers", list)
+    assert api.make_async_llm({"model": "/m"}, lambda: None, str(tmp_path)) == "engine"
     assert made == {"arguments": {"model": "/m"}, "usage": "a server"}
 
 

@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
-from bohdi_ray.engines import vllm_heads
-from bohdi_ray.engines.vllm_heads import takes_own_head
+from bohdi_ray.engines.families import vllm_heads
+from bohdi_ray.engines.families.vllm_heads import takes_own_head
 
 
 @pytest.mark.parametrize(

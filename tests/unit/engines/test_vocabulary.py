@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tiny_families
 
-from bohdi_ray.engines.hf_tokenizer import load_tokenizer
-from bohdi_ray.engines.vocabulary import check_folder_vocabulary, num_embedding_rows, tokens_without_row
+from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
+from bohdi_ray.engines.chat.vocabulary import check_folder_vocabulary, num_embedding_rows, tokens_without_row
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.training.weights import _check_tokenizer
+from bohdi_ray.training.weights.versions import _check_tokenizer
 
 IDS = {"a": 0, "b": 1, "<eos>": 2, "<image>": 3, "c": 4}
 

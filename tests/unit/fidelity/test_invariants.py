@@ -38,8 +38,8 @@ from method_by_hand import (
 )
 
 from bohdi_ray.records import Proposals
-from bohdi_ray.tree import journal
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record import journal
 
 STARTS = [None, ["Aa", "Ab"], {"Aa": None}]
 NAMES = [f"{head}{tail}" for head in "BCDF" for tail in "aei"] + ["Unknown", "No 1"]

@@ -21,8 +21,8 @@ from method_by_hand import CHAIN, ONE_CHILD, ByHand, described, failed, make_con
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import TrainingRow
 from bohdi_ray.rounds import Rounds, harvest_version
-from bohdi_ray.training.encode import Encoder
-from bohdi_ray.training.steps import cut_round, learning_rate
+from bohdi_ray.training.batches.encoding import Encoder
+from bohdi_ray.training.feed.steps import cut_round, learning_rate
 
 START = ["Aa", "Ab", "Ac"]
 FULL = {"depth": 1, "max_children": (3,)}

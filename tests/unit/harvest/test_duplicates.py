@@ -2,7 +2,7 @@
 
 import pytest
 
-from bohdi_ray.harvest.duplicates import near_duplicate_rate
+from bohdi_ray.examples.duplicates import near_duplicate_rate
 
 LEAF, OTHER = ("Science", "Optics"), ("Art", "Painting")
 SKY = "Why is the sky blue at noon and red in the evening?"

@@ -1,4 +1,4 @@
-"""No reasoning in a question, an answer, a name or a replay row, and all of it in the record."""
+"""No reasoning in a question, an answer, a name or a rehearsal row, and all of it in the record."""
 
 import asyncio
 import math
@@ -7,9 +7,9 @@ import pytest
 from fakes import ScriptedModels
 
 from bohdi_ray.harvest.harvest import harvest_one
-from bohdi_ray.harvest.replay import replay_one
+from bohdi_ray.harvest.rehearsal import rehearse_one
 from bohdi_ray.harvest.sprout import sprout
-from bohdi_ray.records import SproutRequest, replay_ticket
+from bohdi_ray.records import SproutRequest, rehearsal_ticket
 
 QUESTION = "Why is the sky blue at noon, and red in the evening?"
 ANSWER = "Blue light is scattered more strongly than red light by the air."
@@ -87,15 +87,15 @@ def test_names_come_without_reasoning(make_plan):
     assert set(proposals.names) == {"Optics"} and len(proposals.names) == 15
 
 
-def test_a_replay_row_holds_no_reasoning(make_plan):
+def test_a_rehearsal_row_holds_no_reasoning(make_plan):
     models = ScriptedModels()
     models.queue_completion(model="student", role="answer", text=THOUGHT + ANSWER, num_tokens=10)
     models.queue_completion(model="student", role="answer", logprob=10 * math.log(0.95))
-    ticket = replay_ticket(3, 0, ("Science", "Physics", "Optics"))
-    row = asyncio.run(replay_one(ticket, models, make_plan(training={"replay": {"min_probability": 0.9}})))
+    ticket = rehearsal_ticket(3, 0, ("Science", "Physics", "Optics"))
+    row = asyncio.run(rehearse_one(ticket, models, make_plan(training={"rehearsal": {"min_probability": 0.9}})))
     assert (row.answer, row.rejected) == (ANSWER, None) and models.requests[-1][1].answer == ANSWER
     models.queue_completion(model="student", role="answer", text="<think>Let me", finish_reason="length")
-    assert asyncio.run(replay_one(ticket, models, make_plan())).rejected == "unfinished_reasoning"
+    assert asyncio.run(rehearse_one(ticket, models, make_plan())).rejected == "unfinished_reasoning"
 
 
 def test_room_for_reasoning_goes_with_every_request_of_its_role_and_is_recorded(make_config, make_ticket):

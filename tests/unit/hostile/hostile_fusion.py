@@ -9,14 +9,14 @@ from pathlib import Path
 from fakes import ScriptedModels
 from scripted_fusion import make_config
 
+from bohdi_ray.examples.sample_store import SampleStore, to_table
 from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.observe.metrics import Metrics
 from bohdi_ray.records import GenerationRequest, Sample
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore, to_table
-from bohdi_ray.storage.segments import Segments
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
 from bohdi_ray.tree.manager import TreeManager
 
 CONFIG = make_config(

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.engines.chat import strip_control_tokens
-from bohdi_ray.engines.choices import first_token_choices, labelled
+from bohdi_ray.engines.chat.rendering import strip_control_tokens
 from bohdi_ray.engines.openai import CONTROL_TOKENS, completion_of
 from bohdi_ray.engines.prompts import clean_text, fence_marks, load_templates, parse_label, parse_name, parse_question
 from bohdi_ray.engines.quality import answer_problem, question_problem
+from bohdi_ray.engines.vllm.choices import first_token_choices, labelled
 from bohdi_ray.errors import RemoteFailed, RequestRefused
-from bohdi_ray.harvest.duplicates import near_duplicate_rate
+from bohdi_ray.examples.duplicates import near_duplicate_rate
+from bohdi_ray.examples.sample_store import from_table, to_table
 from bohdi_ray.harvest.harvest import FAILURES, harvest_one
 from bohdi_ray.harvest.judge import FLOOR, label_logprobs
 from bohdi_ray.harvest.plan import HarvestPlan
@@ -35,7 +36,6 @@ from bohdi_ray.records import (
     question_hash,
     ticket_id,
 )
-from bohdi_ray.storage.samples import from_table, to_table
 from bohdi_ray.tree.names import MAX_CHARS, valid_name
 
 LABELS = ("A", "B", "C")

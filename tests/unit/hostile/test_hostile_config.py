@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from bohdi_ray.config import FusionConfig, OpenAIModel, TreeConfig, VllmModel
 from bohdi_ray.config.loading import dump_config, load_config
+from bohdi_ray.config.plain_yaml import Loader, YamlFault, read_yaml
 from bohdi_ray.errors import ConfigError, ConfigErrors
-from bohdi_ray.plain_yaml import Loader, YamlFault, read_yaml
 from bohdi_ray.tree.names import read_seeds, seed_paths, valid_name
 
 QUICKSTART = Path(__file__).parents[3] / "jobs" / "configs" / "quickstart.yaml"

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from scripted_fusion import ScriptedFusion
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments, _closed
-from bohdi_ray.storage.tree_snapshots import Restored, restore
-from bohdi_ray.tree import journal
-from bohdi_ray.tree.history import read_history
+from bohdi_ray.observe.tree_view import tree_json, tree_text
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments, _closed
+from bohdi_ray.run.tree_snapshots import Restored, restore
 from bohdi_ray.tree.manager import TreeManager
-from bohdi_ray.tree_view import tree_json, tree_text
+from bohdi_ray.tree.record import journal
+from bohdi_ray.tree.record.history import read_history
 
 
 @cache

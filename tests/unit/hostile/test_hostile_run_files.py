@@ -18,10 +18,10 @@ from scripted_fusion import make_config
 from bohdi_ray.cli import main
 from bohdi_ray.driver.resume import reopen
 from bohdi_ray.errors import BohdiError, ConfigErrors, RunDirError
-from bohdi_ray.run_state import DriverState, TrainedRound, read_state, write_state
-from bohdi_ray.storage.lease import Lease, read_lease
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.training import checkpoints
+from bohdi_ray.run.lease import Lease, read_lease
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.state import DriverState, TrainedRound, read_state, write_state
+from bohdi_ray.training.weights import checkpoints
 
 CONFIG = make_config()
 STATE = DriverState(

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from scripted_fusion import make_config
 
 from bohdi_ray.errors import ConfigError, RunDirError
-from bohdi_ray.storage.export import ExportOptions, export
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SCHEMA, SampleStore, from_table, to_table
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.tree import journal
+from bohdi_ray.examples.export import ExportOptions, export
+from bohdi_ray.examples.sample_store import SCHEMA, SampleStore, from_table, to_table
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.tree.record import journal
 
 PART = "part-r0000-s000.parquet"
 
@@ -206,7 +206,7 @@ def test_an_export_that_fails_on_the_way_leaves_nothing(run, tmp_path, monkeypat
     def full(self, text):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bohdi_ray.storage.export._Writer.write", full)
+    monkeypatch.setattr("bohdi_ray.examples.export._Writer.write", full)
     with pytest.raises(ConfigError, match="No space left"):
         export(run, tmp_path / "out", ExportOptions())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

@@ -14,17 +14,17 @@ from hostile_input import HOSTILE, harms
 
 from bohdi_ray.cli import main
 from bohdi_ray.engines.prompts import clean_text
+from bohdi_ray.examples.export import ExportOptions, export
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.observe.metrics import Metrics
 from bohdi_ray.records import Proposals, ticket_id
-from bohdi_ray.storage.export import ExportOptions, export
-from bohdi_ray.storage.quarantine import part_name
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.tree import journal
+from bohdi_ray.run.quarantine import part_name
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
 from bohdi_ray.tree.elections import parse_request_id
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.names import valid_name
+from bohdi_ray.tree.record import journal
 
 # A harvest with the texts in every role, and one with harmless ones, to compare with.
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from scripted_fusion import ScriptedFusion, make_config, whole
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.storage.tree_snapshots import TreeSnapshots, restore
-from bohdi_ray.tree import snapshot
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.tree_snapshots import TreeSnapshots, restore
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record import snapshot
 
 CONFIG = make_config(
     tree={"depth": 2}, meditation={"steps": 1, "walks_per_step": 6}, bandit={"window": 3, "threshold": 0.9}

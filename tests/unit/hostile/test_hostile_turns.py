@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bohdi_ray.config import OpenAIModel
-from bohdi_ray.engines.answers import Answers
 from bohdi_ray.engines.openai import CONTROL_TOKENS
 from bohdi_ray.engines.openai.capabilities import Capabilities
 from bohdi_ray.engines.openai.fields import body_of
+from bohdi_ray.engines.vllm.answers import Answers
 from bohdi_ray.records import GenerationRequest, SamplingSpec, TrainingRow
-from bohdi_ray.training.encode import EncodedRow, Encoder
+from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 
 SPEC = SamplingSpec(0.0, 1.0, 8, 0)
 

@@ -7,8 +7,8 @@ from hostile_journal import CONFIG, fusion
 from msgspec.structs import replace
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.tree import journal
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record import journal
 
 Events = list[list[journal.AnyEvent]]
 

@@ -7,7 +7,7 @@ from sentences import ARTICLE_1, QUESTIONS
 
 from bohdi_ray.engines.prompts import parse_name, parse_question
 from bohdi_ray.engines.quality import answer_problem, is_refusal, is_repetitive, question_problem, repeated_share
-from bohdi_ray.harvest.duplicates import near_duplicate_rate
+from bohdi_ray.examples.duplicates import near_duplicate_rate
 
 LEAF = ("Science",)
 ESSAYS = {

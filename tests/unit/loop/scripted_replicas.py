@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from fakes import scripted_completion
 
-from bohdi_ray.actors.routed_models import Reach, RoutedModels
+from bohdi_ray.actors.routed_models import EngineClientConfig, RoutedModels
 from bohdi_ray.engines.routing import Replica, RoutingTable
 from bohdi_ray.records import GenerationRequest, SamplingSpec
-from bohdi_ray.storage.quarantine import Case
+from bohdi_ray.run.quarantine import Case
 
 
 async def value(result):
@@ -102,8 +102,10 @@ def ask(routing, directory=None, number=4, request_s=5.0, model="ada", quarantin
     """Completions (or errors) of `number` requests asked at once, and the models afterwards."""
 
     async def work():
-        reach = Reach(directory or ScriptedDirectory(), quarantine or ScriptedQuarantine(), request_s, 5.0)
-        models = RoutedModels(routing, reach, np.random.default_rng(0))
+        client_config = EngineClientConfig(
+            directory or ScriptedDirectory(), quarantine or ScriptedQuarantine(), request_s, 5.0
+        )
+        models = RoutedModels(routing, client_config, np.random.default_rng(0))
         asked = [models.ask(model, request) for request in requests(number)]
         answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 10)
         await models.close()

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from bohdi_ray.actors.engine_start import MOST_STARTS, is_final, longest_replacement_s
 from bohdi_ray.actors.harvest_task import with_those_present
 from bohdi_ray.config import DeadlineConfig, OpenAIModel, VllmModel
 from bohdi_ray.errors import ConfigError, DeadlineExceeded, EngineFailed, RemoteFailed, SourceLeftOut
+from bohdi_ray.placement.pools.engine_start import MOST_STARTS, is_final, longest_replacement_s
 
 HERE = VllmModel(name="ada", model="./none")
 FAR = OpenAIModel(kind="openai", name="bob", model="b", base_url="http://none/v1")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver import round_lines
 from bohdi_ray.driver.nothing_learned import check_rounds, empty_rounds, remedy, why_nothing_was_learned
 from bohdi_ray.errors import NothingLearned
+from bohdi_ray.observe import round_lines
 from bohdi_ray.observe.summary import RoundSummary
-from bohdi_ray.storage.places import place_of
-from bohdi_ray.storage.run_dir import RunDir, weights_dir
-from bohdi_ray.storage.same_weights import same_weights
+from bohdi_ray.run.filesystem import place_of
+from bohdi_ray.run.run_dir import RunDir, weights_dir
+from bohdi_ray.run.same_weights import same_weights
 
 LOST = {"no_valid_name": 14, "sources_failed": 2}
 

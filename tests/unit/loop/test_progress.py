@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.meditation import RoundHarvest
+from bohdi_ray.driver.harvest_round import HarvestResult
 from bohdi_ray.driver.progress import RunProgress
-from bohdi_ray.driver.resume import Past
+from bohdi_ray.driver.resume import RecoveredState
 from bohdi_ray.driver.round_figures import HarvestNews, cost, round_summary
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import DeadlineExceeded
-from bohdi_ray.observe.run_metrics import LiveLook
+from bohdi_ray.observe.run_metrics import TelemetryReading
 from bohdi_ray.records import Outcome
 from bohdi_ray.rounds import HeldoutTrail
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.tree.messages import RoundClosed
 
 REMOTE = {
@@ -93,9 +93,9 @@ OUTCOMES = [
 ]
 
 
-def harvest(round=0, outcomes=OUTCOMES) -> RoundHarvest:
+def harvest(round=0, outcomes=OUTCOMES) -> HarvestResult:
     domains = ["Science"] * len(outcomes)
-    return RoundHarvest(
+    return HarvestResult(
         round, 0, outcomes=list(outcomes), domains=domains, sprout_tokens=9, started=10.0, finished=14.0
     )
 
@@ -166,7 +166,7 @@ def test_every_outcome_and_token_of_a_harvest_is_news_once():
 def test_the_end_of_a_driver_and_its_reason_are_recorded(tmp_path):
     run = RunDir(tmp_path / "run")
     with pytest.raises(DeadlineExceeded), RunProgress(config(run.location), run, time.time()) as progress:
-        progress.restore(Past())
+        progress.restore(RecoveredState())
         raise DeadlineExceeded("the trainer to move on", 9.0, "see its logs")
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert (
@@ -176,7 +176,7 @@ def test_the_end_of_a_driver_and_its_reason_are_recorded(tmp_path):
 
 def test_a_look_is_recorded_once_a_minute_and_after_a_round(tmp_path):
     run = RunDir(tmp_path / "run")
-    look = LiveLook(replicas={"near": (2, 1)}, sources_left_out=("far",))
+    look = TelemetryReading(replicas={"near": (2, 1)}, sources_left_out=("far",))
     with RunProgress(config(run.location), run, time.time()) as progress:
         progress.on_look(look)
         progress.on_look(look)

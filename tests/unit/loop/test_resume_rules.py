@@ -8,12 +8,12 @@ import pytest
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.progress import RunProgress
-from bohdi_ray.driver.resume import Again, Past, look_back, note_resumption, reopen, with_schedule
+from bohdi_ray.driver.resume import RecoveredState, ResumeRequest, note_resumption, recover, reopen, with_schedule
 from bohdi_ray.errors import ConfigErrors, RunDirError
-from bohdi_ray.run_state import PROGRESS, DriverState, TrainedRound, read_state, write_state
-from bohdi_ray.storage.lease import Lease
-from bohdi_ray.storage.run_dir import BEST, SUMMARY, TARGET, RunDir
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.run.lease import Lease
+from bohdi_ray.run.run_dir import BEST, SUMMARY, TARGET, RunDir
+from bohdi_ray.run.state import PROGRESS, DriverState, TrainedRound, read_state, write_state
+from bohdi_ray.training.weights.checkpoints import (
     RoundState,
     commit_folder,
     optimizer_dir,
@@ -22,7 +22,7 @@ from bohdi_ray.training.checkpoints import (
     round_dir,
     start_folder,
 )
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.training.weights.checkpoints import (
     write_state as write_round_state,
 )
 
@@ -79,7 +79,7 @@ def test_a_run_gone_on_with_has_not_ended_any_more(run):
     ended(run, "stop.rounds = 20")
     longer = config(run.location, stop={"rounds": 40})
     _, changes = reopen(longer)
-    note_resumption(run, Again(longer, tuple(changes), False), {}, 1)
+    note_resumption(run, ResumeRequest(longer, tuple(changes), False), {}, 1)
     assert run.config().stop.rounds == 40
     reopen(longer)  # killed right after, it can be gone on with again without any change
 
@@ -114,7 +114,7 @@ def test_another_number_of_workers_goes_on_with_the_weights_alone(run):
         reopen(two)
     _, changes = reopen(two, reset_optimizer=True)
     assert resume_point(run.address("checkpoints"), optimizer_needed=True).round == 1
-    note_resumption(run, Again(two, tuple(changes), True), {}, 1)
+    note_resumption(run, ResumeRequest(two, tuple(changes), True), {}, 1)
     assert resume_point(run.address("checkpoints"), optimizer_needed=True).round == 2, "behind all that is committed"
     for workers in (1, 2):
         assert optimizer_to_load(round_dir(run.address("checkpoints"), 2), workers) is None
@@ -126,7 +126,7 @@ def test_weights_of_rounds_the_journal_has_lost_are_never_taken_for_those_to_com
     folder = commit_round(run, 0).partition("?")[0]
     run.write_bytes("samples/part-r0000-s000.parquet", b"of a step that the journal lost")
     with pytest.raises(RunDirError, match=rf"knows of 0 harvested rounds, but more are trained.*remove {folder}"):
-        look_back(run)
+        recover(run)
     assert run.exists("samples/part-r0000-s000.parquet"), "nothing is cleared before a person has decided"
 
 
@@ -149,7 +149,7 @@ def test_a_driver_that_lost_its_lease_leaves_the_figures_alone(run):
     lease = Lease(run)
     lease.acquire()
     with RunProgress(run.config(), run, time.time(), lease.claim) as progress:
-        progress.restore(Past())
+        progress.restore(RecoveredState())
         assert read_state(run, 0).num_drivers == 1, "a driver counts from its start"
         run.delete("lease.json")
         Lease(run).acquire()

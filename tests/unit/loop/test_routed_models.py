@@ -18,7 +18,7 @@ from scripted_replicas import (
     value,
 )
 
-from bohdi_ray.actors.routed_models import MOST_UNANSWERED, Reach, RoutedModels
+from bohdi_ray.actors.routed_models import MOST_UNANSWERED, EngineClientConfig, RoutedModels
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import DeadlineExceeded, EngineFailed, EngineRetired, RemoteFailed, SourceLeftOut
 
@@ -127,9 +127,9 @@ def test_a_source_that_is_left_out_is_not_waited_for():
 def test_a_piece_of_work_keeps_the_sources_it_began_with():
     async def work():
         directory = ScriptedDirectory([table(version=2, sources=("bob",))])
-        reach = Reach(directory, ScriptedQuarantine(), 5, 5)
+        client_config = EngineClientConfig(directory, ScriptedQuarantine(), 5, 5)
         dead = table(ScriptedReplica(dies=RayActorError()), sources=("ada", "bob"))
-        models = RoutedModels(dead, reach, np.random.default_rng(0))
+        models = RoutedModels(dead, client_config, np.random.default_rng(0))
         before = models.present()
         with pytest.raises(SourceLeftOut):
             await before.generate("ada", requests(1)[0])
@@ -197,8 +197,8 @@ def test_what_a_remote_server_failed_for_good_waits_for_what_the_pools_make_of_i
 def test_closing_ends_what_is_under_way():
     async def work():
         hanging = ScriptedReplica(hangs=True)
-        reach = Reach(ScriptedDirectory(), ScriptedQuarantine(), 60, 60)
-        models = RoutedModels(table(hanging), reach, np.random.default_rng(0))
+        client_config = EngineClientConfig(ScriptedDirectory(), ScriptedQuarantine(), 60, 60)
+        models = RoutedModels(table(hanging), client_config, np.random.default_rng(0))
         asked = asyncio.ensure_future(models.ask("ada", requests(1)[0]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from bohdi_ray.cli.errors import DONE, REFUSED, RUN_FAILED, STOPPED, errors_as_text, exit_code
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.progress import RunProgress
-from bohdi_ray.driver.resume import look_back, reopen
+from bohdi_ray.driver.resume import recover, reopen
 from bohdi_ray.errors import (
     ConfigError,
     Interrupted,
@@ -24,12 +24,12 @@ from bohdi_ray.errors import (
     RunFinished,
     StorageFailed,
 )
-from bohdi_ray.run_state import DriverState, write_state
-from bohdi_ray.status import status_of
-from bohdi_ray.storage.places import storage_error
-from bohdi_ray.storage.run_dir import BEST, SUMMARY, TARGET, RunDir
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.tree import journal
+from bohdi_ray.observe.status import status_of
+from bohdi_ray.run.filesystem import storage_error
+from bohdi_ray.run.run_dir import BEST, SUMMARY, TARGET, RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.state import DriverState, write_state
+from bohdi_ray.tree.record import journal
 
 MODEL = {"kind": "vllm", "model": "/m"}
 
@@ -95,24 +95,24 @@ def test_a_damaged_last_segment_is_told_on_resume_and_by_status(run, capfd):
     path = run.path("tree/segment-00000001")
     with open(path, "r+b") as file:
         file.truncate(20)
-    past = look_back(run)
-    assert len(past.closed) == 1 and past.damaged is not None
+    recovered = recover(run)
+    assert len(recovered.closed) == 1 and recovered.damaged is not None
     with RunProgress(config(run.location, rounds=2), run, time.time()) as progress:
-        progress.restore(past)
-        progress.on_resumed(past, [])
+        progress.restore(recovered)
+        progress.on_resumed(recovered, [])
     told = " ".join("".join(capfd.readouterr()).split())
     assert "warning: the end of the journal was lost: tree/segment-00000001 is damaged and left out" in told
     records = [json.loads(line) for line in run.read_bytes("metrics.jsonl").splitlines()]
-    assert [r["damaged"] for r in records if r["kind"] == "journal_damaged"] == [past.damaged]
+    assert [r["damaged"] for r in records if r["kind"] == "journal_damaged"] == [recovered.damaged]
     assert "segment-00000001 is damaged" in status_of(run.location).text()
 
 
 def test_a_whole_journal_is_not_spoken_of(run, capfd):
-    past = look_back(run)
+    recovered = recover(run)
     with RunProgress(config(run.location, rounds=2), run, time.time()) as progress:
-        progress.restore(past)
-        progress.on_resumed(past, [])
-    assert past.damaged is None and "damaged" not in "".join(capfd.readouterr())
+        progress.restore(recovered)
+        progress.on_resumed(recovered, [])
+    assert recovered.damaged is None and "damaged" not in "".join(capfd.readouterr())
     assert "damaged" not in status_of(run.location).text()
 
 

@@ -11,7 +11,7 @@ from fakes import ScriptedModels
 from openai_server import reply, serving
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.meditation import RoundHarvest
+from bohdi_ray.driver.harvest_round import HarvestResult
 from bohdi_ray.driver.progress import RunProgress
 from bohdi_ray.driver.round_figures import sources_of
 from bohdi_ray.engines.openai import RemoteEngine
@@ -20,14 +20,14 @@ from bohdi_ray.errors import PromptTooLong, RequestQuarantined, RequestRefused
 from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
-from bohdi_ray.observe.run_metrics import LiveLook
+from bohdi_ray.observe.health import Holder, RunFacts, judge_run
+from bohdi_ray.observe.run_metrics import TelemetryReading
 from bohdi_ray.observe.source_report import from_json, is_silent, sentence, silent, summed, troubled
+from bohdi_ray.observe.status import told_by
 from bohdi_ray.observe.summary import RoundSummary, SampleFigures, Summary
 from bohdi_ray.observe.summary_table import as_text
-from bohdi_ray.observe.verdict import Holder, RunFacts, judge_run
-from bohdi_ray.records import SourceTally, SproutRequest, Ticket, ticket_id
-from bohdi_ray.status import told_by
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.records import SourceCounts, SproutRequest, Ticket, ticket_id
+from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.tree.messages import RoundClosed
 
 SOURCES = ("ada", "bob")
@@ -46,7 +46,7 @@ def config(run_dir="/none"):
 def harvested(models, number=12, round=0):
     """What a round of so many tickets comes to."""
     plan = HarvestPlan.from_config(config())
-    harvest = RoundHarvest(round, 0, started=0.0, finished=1.0)
+    harvest = HarvestResult(round, 0, started=0.0, finished=1.0)
     for i in range(number):
         ticket = Ticket(ticket_id(round, 0, i), round, 0, i, ("Science", "Optics"), 0)
         outcome, _ = asyncio.run(harvest_one(ticket, models, plan))
@@ -103,11 +103,11 @@ def test_quarantined_requests_and_polls_for_names_are_counted_too():
 @pytest.mark.parametrize(
     ("tally", "expected"),
     [
-        (SourceTally({"answer": 3, "sprout": 5}, {"answer:empty": 3}), True),
-        (SourceTally({"answer": 3, "judge": 1}, {"answer:empty": 3}), False),
-        (SourceTally({"sprout": 5}, {"sprout:empty": 5}), True),
-        (SourceTally({"sprout": 5}, {"sprout:empty": 4}), False),
-        (SourceTally(), False),
+        (SourceCounts({"answer": 3, "sprout": 5}, {"answer:empty": 3}), True),
+        (SourceCounts({"answer": 3, "judge": 1}, {"answer:empty": 3}), False),
+        (SourceCounts({"sprout": 5}, {"sprout:empty": 5}), True),
+        (SourceCounts({"sprout": 5}, {"sprout:empty": 4}), False),
+        (SourceCounts(), False),
     ],
 )
 def test_a_source_is_silent_when_no_question_answer_or_label_of_it_could_be_used(tally, expected):
@@ -143,14 +143,14 @@ def test_a_round_says_which_source_gave_nothing_and_status_and_summary_say_it_to
 def test_a_driver_without_sources_in_its_records_or_with_damaged_ones_is_read():
     assert from_json(None) == from_json([]) == {}
     assert from_json({"bob": 7, "ada": {"asked": {"answer": "x", "judge": 2}, "lost": None, "said": 3}}) == {
-        "ada": SourceTally({"judge": 2})
+        "ada": SourceCounts({"judge": 2})
     }
     assert RoundSummary(0, 0, 1, 1).sources == {}
 
 
 def test_what_a_remote_source_learned_is_said_once(tmp_path, capsys):
     stats = EngineStats("far", 0, 0, 0, 0, 0, 0.0, 1.0, learned=("far: it does not take seed; it is left out",))
-    look = LiveLook({}, {"far-0": stats, "far-1": stats}, 0, (), None, None, None)
+    look = TelemetryReading({}, {"far-0": stats, "far-1": stats}, 0, (), None, None, None)
     with RunProgress(config(tmp_path / "run"), RunDir(tmp_path / "run"), time.time()) as progress:
         progress.on_look(look)
         progress.on_look(look)

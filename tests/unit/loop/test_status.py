@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from bohdi_ray.cli import main
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.run_state import DriverState, TrainedRound, write_state
-from bohdi_ray.status import status_of, told_by
-from bohdi_ray.storage.lease import Lease
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.training import checkpoints
-from bohdi_ray.tree import journal
+from bohdi_ray.observe.status import status_of, told_by
+from bohdi_ray.run.lease import Lease
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.state import DriverState, TrainedRound, write_state
+from bohdi_ray.training.weights import checkpoints
+from bohdi_ray.tree.record import journal
 
 NOW = 1e9
 LOOK = {"kind": "look", "harvest_idle": 0.4, "training_idle": 0.1, "replicas": {"near": {"wanted": 2, "up": 2}}}

@@ -6,11 +6,11 @@ import signal
 
 import pytest
 
-from bohdi_ray.actors.waits import all_or_none
+from bohdi_ray.deadlines import all_or_none
 from bohdi_ray.driver.signals import stopping_on_signals, unless_stopped
 from bohdi_ray.errors import EngineFailed, Interrupted, TrainingFailed
 from bohdi_ray.fusion import _supervised
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.run_dir import RunDir
 
 
 async def forever(ended: list | None = None):

@@ -8,7 +8,7 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.resume import reopen
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.languages.questions import TEXT_RULES
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.run_dir import RunDir
 
 
 def config(location) -> FusionConfig:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bohdi_ray.actors.waits import cancelled, within
+from bohdi_ray.deadlines import cancelled, within
 from bohdi_ray.errors import DeadlineExceeded
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bohdi_ray.miniature.judging import RULES, Contest, contests, show, tally
+from bohdi_ray.studies.miniature.judging import RULES, Contest, contests, show, tally
 from tests.unit.miniature.test_miniature_report import WORLD, A, sample_of
 
 RIGHT = {"one": "a wrong", "two": "a right", "target": "a right"}

@@ -9,12 +9,12 @@ from bohdi_ray.cli import main
 from bohdi_ray.cli.miniature import build as build_command
 from bohdi_ray.config.loading import load_config
 from bohdi_ray.engines.prompts import load_templates
-from bohdi_ray.miniature.build import BUILD
-from bohdi_ray.miniature.curriculum import NUM_PROPOSALS
-from bohdi_ray.miniature.recipe import CONFIG, write_config, write_templates
-from bohdi_ray.miniature.sizes import KINDS, SIZES
-from bohdi_ray.miniature.truth import write_world
-from bohdi_ray.miniature.world import STYLES, make_world
+from bohdi_ray.studies.miniature.build import BUILD
+from bohdi_ray.studies.miniature.curriculum import NUM_PROPOSALS
+from bohdi_ray.studies.miniature.recipe import CONFIG, write_config, write_templates
+from bohdi_ray.studies.miniature.sizes import KINDS, SIZES
+from bohdi_ray.studies.miniature.truth import write_world
+from bohdi_ray.studies.miniature.world import STYLES, make_world
 
 
 @pytest.mark.parametrize("name", SIZES)

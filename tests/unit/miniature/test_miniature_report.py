@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bohdi_ray.miniature.figures import draw_report
-from bohdi_ray.miniature.report import judge_figures, replay_figures, report, text_of, tree_figures
-from bohdi_ray.miniature.world import Fact, World, questions
-from bohdi_ray.records import Candidate, DomainPath, ReplayRow, Sample, Verdict
+from bohdi_ray.records import Candidate, DomainPath, RehearsalRow, Sample, Verdict
+from bohdi_ray.studies.miniature.figures import draw_report
+from bohdi_ray.studies.miniature.report import judge_figures, rehearsal_figures, report, text_of, tree_figures
+from bohdi_ray.studies.miniature.world import Fact, World, questions
 
 A, B = ("Dire", "Birds"), ("Dire", "Mirror Words")
 FACTS = (
@@ -126,10 +126,10 @@ def test_tables_and_figures_show_what_was_counted(tmp_path):
     assert "Mirror Words" in (tmp_path / "figure.svg").read_text()
 
 
-def test_what_replay_trains_on_is_held_against_the_truth_each_question_once():
+def test_what_rehearsal_trains_on_is_held_against_the_truth_each_question_once():
     texts = [("a1?", "a right"), ("a1?", "a right"), ("a2?", "a wrong"), ("b1?", "b right"), ("what?", "a right")]
-    rows = [ReplayRow(f"r{i}", A, "one", question, text, 0.95, 5, None) for i, (question, text) in enumerate(texts)]
-    assert replay_figures(WORLD, rows) == {"questions": 4, "right": 2, "unknown_questions": 1}
+    rows = [RehearsalRow(f"r{i}", A, "one", question, text, 0.95, 5, None) for i, (question, text) in enumerate(texts)]
+    assert rehearsal_figures(WORLD, rows) == {"questions": 4, "right": 2, "unknown_questions": 1}
     told = text_of(report(WORLD, {0: BEFORE}, {"one": AFTER}, [], [], rows))
-    assert "replay: 4 questions whose answer the target was sure of before, 2 of them rightly" in told
-    assert "replay" not in text_of(report(WORLD, {0: BEFORE}, {"one": AFTER}, [], []))
+    assert "rehearsal: 4 questions whose answer the target was sure of before, 2 of them rightly" in told
+    assert "rehearsal" not in text_of(report(WORLD, {0: BEFORE}, {"one": AFTER}, [], []))

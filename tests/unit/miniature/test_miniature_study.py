@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from bohdi_ray.miniature.recipe import write_config, write_templates
-from bohdi_ray.miniature.sizes import TINY
-from bohdi_ray.miniature.study import (
+from bohdi_ray.studies.miniature.recipe import write_config, write_templates
+from bohdi_ray.studies.miniature.sizes import TINY
+from bohdi_ray.studies.miniature.study import (
     CONTRASTS,
     MEANS,
     STUDIES,

@@ -9,12 +9,12 @@ import pytest
 from bohdi_ray.engines.prompts import load_templates, parse_question
 from bohdi_ray.engines.quality import answer_problem, question_problem
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.miniature.curriculum import NUM_PROPOSALS, TEMPLATES, lessons
-from bohdi_ray.miniature.recipe import write_templates
-from bohdi_ray.miniature.sizes import SIZES, inventive, uneven
-from bohdi_ray.miniature.truth import read_world, write_world
-from bohdi_ray.miniature.words import ATTRIBUTES, VALUES_PER_ATTRIBUTE, attribute_values
-from bohdi_ray.miniature.world import DECLINED, World, make_world, questions
+from bohdi_ray.studies.miniature.curriculum import NUM_PROPOSALS, TEMPLATES, lessons
+from bohdi_ray.studies.miniature.recipe import write_templates
+from bohdi_ray.studies.miniature.sizes import SIZES, inventive, uneven
+from bohdi_ray.studies.miniature.truth import read_world, write_world
+from bohdi_ray.studies.miniature.words import ATTRIBUTES, VALUES_PER_ATTRIBUTE, attribute_values
+from bohdi_ray.studies.miniature.world import DECLINED, World, make_world, questions
 from bohdi_ray.tree.names import valid_name
 
 MIN_CHARS = 30  # the defaults of harvest.min_question_chars and min_answer_chars

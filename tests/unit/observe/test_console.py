@@ -6,8 +6,8 @@ import io
 import logging
 import warnings
 
+from bohdi_ray.languages.terminal_text import one_line, printable
 from bohdi_ray.observe.console import Console, RoundProgress
-from bohdi_ray.observe.text import one_line, printable
 
 
 class Clock:

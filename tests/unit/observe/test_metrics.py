@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from bohdi_ray.observe import metrics as metrics_module
 from bohdi_ray.observe.metrics import Metrics, plain
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.run_dir import RunDir
 
 
 def lines(run: RunDir) -> list[dict]:
@@ -74,7 +74,7 @@ def test_values_become_plain_and_finite():
 
 
 def test_nothing_heavy_is_imported():
-    code = "import sys, bohdi_ray.observe.metrics, bohdi_ray.observe.console, bohdi_ray.storage.export; "
+    code = "import sys, bohdi_ray.observe.metrics, bohdi_ray.observe.console, bohdi_ray.examples.export; "
     heavy = "{'ray', 'torch', 'vllm', 'deepspeed', 'transformers', 'tensorboard'}"
     root = Path(metrics_module.__file__).parents[2]
     subprocess.run([sys.executable, "-c", code + f"assert not {heavy} & set(sys.modules)"], check=True, cwd=root)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.observe import metric_names as names
 from bohdi_ray.observe.prometheus import Exported
-from bohdi_ray.observe.run_metrics import LiveLook, QueueLook, RunMetrics
-from bohdi_ray.observe.shares import BusyTime, DomainShares
+from bohdi_ray.observe.rolling_rates import BusyTime, DomainShares
+from bohdi_ray.observe.run_metrics import QueueReading, RunMetrics, TelemetryReading
 from bohdi_ray.records import Outcome
 
 OBSERVE = Path(names.__file__).parent
@@ -177,7 +177,7 @@ def test_committed_outcomes_are_counted_by_what_became_of_them(told, metrics):
         ("Arts", Outcome("t3", failure="invalid_question")),
     ]
     metrics.committed(outcomes, {"answer/ada": 12, "judge/ada/b": 3}, in_flight=7)
-    metrics.looked(LiveLook())
+    metrics.looked(TelemetryReading())
     assert told.counters == {
         ("bohdi_samples_accepted_total", "train"): 2,
         ("bohdi_samples_accepted_total", "heldout"): 1,
@@ -197,12 +197,14 @@ def engine(name: str = "ada", **fields) -> EngineStats:
 
 def test_a_pool_is_the_sum_of_its_replicas_and_a_lost_one_takes_nothing_back(told, metrics):
     two = {"ada-0": engine(num_in_flight=3, num_served=10), "ada-1": engine(num_in_flight=1, num_waiting=5, idle_s=5.0)}
-    metrics.looked(LiveLook(replicas={"ada": (2, 2), "far": (1, 0)}, engines=two, num_replaced=0))
+    metrics.looked(TelemetryReading(replicas={"ada": (2, 2), "far": (1, 0)}, engines=two, num_replaced=0))
     gauges = told.refresh()
     assert gauges["bohdi_requests_in_flight", "ada"] == 4 and gauges["bohdi_requests_waiting", "ada"] == 5
     assert gauges["bohdi_engine_idle_ratio", "ada"] == 0.25 and gauges["bohdi_replicas_up", "far"] == 0
     replaced = {"ada-1": engine(num_served=4, uptime_s=20.0, idle_s=5.0), "ada-2": engine(num_served=1, waited_s=2.0)}
-    metrics.looked(LiveLook(replicas={"ada": (2, 2)}, engines=replaced, num_replaced=1, sources_left_out=("far",)))
+    metrics.looked(
+        TelemetryReading(replicas={"ada": (2, 2)}, engines=replaced, num_replaced=1, sources_left_out=("far",))
+    )
     gauges = told.refresh()
     assert ("bohdi_replicas_up", "far") not in gauges and gauges["bohdi_sources_left_out",] == 1
     assert gauges["bohdi_engine_idle_ratio", "ada"] == 0
@@ -214,10 +216,10 @@ def test_a_pool_is_the_sum_of_its_replicas_and_a_lost_one_takes_nothing_back(tol
 
 
 def test_restarts_of_trainer_and_queue_are_failures_and_the_first_start_is_none(told, metrics):
-    queue = QueueLook(12, 3, True, committed_version=0, attempt=0, incarnation="x")
+    queue = QueueReading(12, 3, True, committed_version=0, attempt=0, incarnation="x")
     for look in (queue, replace(queue, attempt=1), replace(queue, attempt=1), replace(queue, attempt=3)):
-        metrics.looked(LiveLook(queue=look))
-    metrics.looked(LiveLook(queue=replace(queue, attempt=0, incarnation="y")))
+        metrics.looked(TelemetryReading(queue=look))
+    metrics.looked(TelemetryReading(queue=replace(queue, attempt=0, incarnation="y")))
     failures = {key[1]: n for key, n in told.counters.items() if key[0] == "bohdi_failures_total"}
     assert failures == {"trainer_restarted": 2, "queue_restarted": 1}
     assert (told.refresh()["bohdi_queue_rows",], told.gauges["bohdi_queue_steps",]) == (12, 3)
@@ -225,7 +227,7 @@ def test_restarts_of_trainer_and_queue_are_failures_and_the_first_start_is_none(
 
 def test_a_run_that_is_gone_on_with_counts_what_is_new(told, metrics):
     metrics.goes_on({"num_sprouts": 40, "num_failed_sprouts": 3})
-    metrics.looked(LiveLook(tree={"num_sprouts": 45, "num_failed_sprouts": 3}, domains_by_level=(4, 9)))
+    metrics.looked(TelemetryReading(tree={"num_sprouts": 45, "num_failed_sprouts": 3}, domains_by_level=(4, 9)))
     assert told.counters == {("bohdi_sprouts_total", "child"): 5}
     assert told.refresh()["bohdi_domains", "2"] == 9
 

@@ -10,8 +10,8 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.observe.tracker_files import TrackerFiles, keep_id, known_id
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.observe.trackers.files import TrackerFiles, keep_id, known_id
+from bohdi_ray.run.run_dir import RunDir
 
 
 @pytest.fixture

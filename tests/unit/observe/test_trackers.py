@@ -18,11 +18,11 @@ from wandb_files import wandb_records
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.sections import ObserveConfig
-from bohdi_ray.observe import trackers as trackers_module
 from bohdi_ray.observe.metrics import Metrics
-from bohdi_ray.observe.trackers import Trackers, open_trackers, tracker_errors, wanted
+from bohdi_ray.observe.trackers import opening as trackers_module
+from bohdi_ray.observe.trackers.opening import Trackers, open_trackers, tracker_errors, wanted
 from bohdi_ray.preflight import preflight
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.run_dir import RunDir
 
 
 @pytest.fixture(params=["local", "object store"])
@@ -105,7 +105,7 @@ HANGING = """
 import faulthandler, sys, time, psutil
 from test_trackers import config
 from bohdi_ray.observe import trackers
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.run_dir import RunDir
 
 faulthandler.dump_traceback_later(50, exit=True)  # so that a hang says where
 trackers.CLOSE_S = 0.5
@@ -126,7 +126,7 @@ def test_wandb_that_hangs_does_not_keep_the_process(tmp_path: Path):
     pytest.importorskip("wandb")
     command = [sys.executable, "-c", HANGING, str(tmp_path / "run")]
     paths = {
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(trackers_module.__file__).parents[2])])
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(trackers_module.__file__).parents[3])])
     }
     with tempfile.TemporaryDirectory(prefix="w-", dir="/tmp") as short:  # the path of a socket has room for little
         env = {**os.environ, **paths, "TMPDIR": short}

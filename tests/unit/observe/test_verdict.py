@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bohdi_ray.observe.verdict import Holder, LookFacts, RunFacts, judge_run
+from bohdi_ray.observe.health import Holder, LookFacts, RunFacts, judge_run
 
 ALIVE = Holder("node:7", heartbeat_age_s=12.0, is_over=False)
 LOOK = LookFacts(

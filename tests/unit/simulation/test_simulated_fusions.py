@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from bohdi_ray.simulation.fusion import SimulatedFusion, simulation_config
-from bohdi_ray.simulation.planners import Oracle, Race
-from bohdi_ray.simulation.policies import ENTRANTS, tuned
-from bohdi_ray.simulation.study import Job, simulate
-from bohdi_ray.simulation.world import World
-from bohdi_ray.simulation.world_spec import load_world, parse_world
+from bohdi_ray.studies.simulation.fusion import SimulatedFusion, simulation_config
+from bohdi_ray.studies.simulation.planners import Oracle, Race
+from bohdi_ray.studies.simulation.policies import ENTRANTS, tuned
+from bohdi_ray.studies.simulation.study import Job, simulate
+from bohdi_ray.studies.simulation.world import World
+from bohdi_ray.studies.simulation.world_spec import load_world, parse_world
 
 SMALL = parse_world({"branching": [3, 2, 2], "gap": 1.0, "failure_rate": 0.1})
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bohdi_ray.randomness import generator
-from bohdi_ray.simulation.judge import JudgeDraws, loss_probability, win_probabilities
-from bohdi_ray.simulation.judge_bias import reward_rates
-from bohdi_ray.simulation.world_spec import JudgeSpec, WorldSpec
+from bohdi_ray.studies.simulation.judge import JudgeDraws, loss_probability, win_probabilities
+from bohdi_ray.studies.simulation.judge_bias import reward_rates
+from bohdi_ray.studies.simulation.world_spec import JudgeSpec, WorldSpec
 
 FAIR = JudgeSpec(noise=0.0, first_slot_bonus=0.0, error_rate=0.0)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bohdi_ray.simulation.target import TARGET, SimulatedSample, Target
-from bohdi_ray.simulation.world import World
-from bohdi_ray.simulation.world_spec import parse_world
+from bohdi_ray.studies.simulation.target import TARGET, SimulatedSample, Target
+from bohdi_ray.studies.simulation.world import World
+from bohdi_ray.studies.simulation.world_spec import parse_world
 
 
 def make_world(**learning) -> World:

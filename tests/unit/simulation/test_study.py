@@ -9,13 +9,13 @@ from pyarrow import parquet
 
 from bohdi_ray.cli import main
 from bohdi_ray.config import BanditConfig
-from bohdi_ray.simulation.metrics import samples_to
-from bohdi_ray.simulation.policies import ENTRANTS, IN_SIMULATION_ONLY, TUNED
-from bohdi_ray.simulation.program import Request
-from bohdi_ray.simulation.report import Study, as_json, run_study, verdict_text
-from bohdi_ray.simulation.statistics import add_distances_to_oracle, interval, paired, verdict
-from bohdi_ray.simulation.study import TUNING_SEEDS, tune
-from bohdi_ray.simulation.world_spec import parse_world
+from bohdi_ray.studies.simulation.metrics import samples_to
+from bohdi_ray.studies.simulation.policies import ENTRANTS, IN_SIMULATION_ONLY, TUNED
+from bohdi_ray.studies.simulation.program import Request
+from bohdi_ray.studies.simulation.report import Study, as_json, run_study, verdict_text
+from bohdi_ray.studies.simulation.statistics import add_distances_to_oracle, interval, paired, verdict
+from bohdi_ray.studies.simulation.study import TUNING_SEEDS, tune
+from bohdi_ray.studies.simulation.world_spec import parse_world
 
 SMALL = parse_world({"branching": [2, 2, 2]})
 

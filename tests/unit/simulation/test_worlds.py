@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from bohdi_ray.cli import main
 from bohdi_ray.errors import ConfigErrors
 from bohdi_ray.records import SproutRequest
-from bohdi_ray.simulation.world import World
-from bohdi_ray.simulation.world_spec import SHAPES, WorldSpec, load_world, parse_world
+from bohdi_ray.studies.simulation.world import World
+from bohdi_ray.studies.simulation.world_spec import SHAPES, WorldSpec, load_world, parse_world
 from bohdi_ray.tree.names import valid_name
 
 

@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.records import Candidate, Sample, Verdict, question_hash, ticket_id
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.run_dir import RunDir
 
 SCORES = {"alpha": 0.5, "beta": 0.2, "student": 0.3}
 

@@ -11,14 +11,14 @@ from faulty_storage import KINDS, Fault, faulty_filesystem
 from small_disk import small_disk
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.run_state import DriverState, read_state, write_state
-from bohdi_ray.storage import places
-from bohdi_ray.storage.lease import Lease
-from bohdi_ray.storage.node_files import on_this_node, plain_files, scratch_of, upload
-from bohdi_ray.storage.retention import delete_checkpoints
-from bohdi_ray.storage.run_dir import RunDir, checkpoint_dir
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.run import filesystem
+from bohdi_ray.run.lease import Lease
+from bohdi_ray.run.node_files import on_this_node, plain_files, scratch_of, upload
+from bohdi_ray.run.retention import delete_checkpoints
+from bohdi_ray.run.run_dir import RunDir, checkpoint_dir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.state import DriverState, read_state, write_state
+from bohdi_ray.training.weights.checkpoints import (
     ResumePoint,
     RoundState,
     commit_folder,
@@ -31,7 +31,7 @@ from bohdi_ray.training.checkpoints import (
     start_folder,
     write_metrics,
 )
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.training.weights.checkpoints import (
     write_state as write_round_state,
 )
 
@@ -57,7 +57,7 @@ def write_round(checkpoints: str, round: int) -> None:
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files of this node in a folder of the test."""
-    from bohdi_ray.storage import node_files
+    from bohdi_ray.run import node_files
 
     (tmp_path / "node").mkdir()
     monkeypatch.setattr(node_files.tempfile, "tempdir", str(tmp_path / "node"))
@@ -75,7 +75,7 @@ def faulty_address(tmp_path: Path, node: Path, fault: Fault, monkeypatch: pytest
     def resolve(location: str):
         return filesystem, str(tmp_path / "store" / location.partition("://")[2])
 
-    monkeypatch.setattr(places, "_filesystem_of", resolve)
+    monkeypatch.setattr(filesystem, "_filesystem_of", resolve)
     return "faulty://run/checkpoints"
 
 
@@ -118,7 +118,7 @@ def test_a_full_disk_at_the_commit_of_a_local_round_leaves_the_one_before(tmp_pa
         raise OSError(errno.ENOSPC, "No space left on device", path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("bohdi_ray.training.checkpoints.sync", full)
+        patch.setattr("bohdi_ray.training.weights.checkpoints.sync", full)
         with pytest.raises(RunDirError, match=r"the disk is full.*bohdi resume RUN"):
             write_round(str(tmp_path), 1)
     assert [state.round for state in committed_rounds(str(tmp_path))] == [0]
@@ -161,7 +161,7 @@ def test_a_forgotten_optimizer_is_one_on_any_storage(faulty_address):
     write_round(faulty_address, 0)
     assert forget_optimizer(faulty_address) == 0
     assert committed_rounds(faulty_address)[0].has_optimizer
-    from bohdi_ray.training.checkpoints import optimizer_to_load
+    from bohdi_ray.training.weights.checkpoints import optimizer_to_load
 
     assert optimizer_to_load(round_dir(faulty_address, 0), 3) is None
 
@@ -185,7 +185,7 @@ def test_on_a_disk_that_is_really_full_the_last_commit_stays_whichever_write_fai
             reached.add(point)
             assert Path(checkpoints, "round-0", "weights", "model.safetensors").read_bytes() == b"w0"
             if is_committed(round_dir(checkpoints, 1)):  # all but its optimizer: begun anew for the next try
-                delete = places.place_of(round_dir(checkpoints, 1)).delete
+                delete = filesystem.place_of(round_dir(checkpoints, 1)).delete
                 disk.drain()
                 delete()
         else:

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from bohdi_ray.errors import ConfigError, RunDirError
+from bohdi_ray.examples.export import ExportOptions, export, rows_of
+from bohdi_ray.examples.sample_store import SampleStore, to_table
 from bohdi_ray.records import Sample
-from bohdi_ray.storage.export import ExportOptions, export, rows_of
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore, to_table
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.tree.journal import StepCommitted, encode
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.tree.record.journal import StepCommitted, encode
 
 
 def commit(run: RunDir, step: int, samples: list[Sample]) -> None:

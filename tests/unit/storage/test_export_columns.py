@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from bohdi_ray.examples.export import SCHEMAS, ExportOptions, export, rows_of
+from bohdi_ray.examples.sample_store import SampleStore, to_table
 from bohdi_ray.records import Sample
-from bohdi_ray.storage.export import SCHEMAS, ExportOptions, export, rows_of
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SampleStore, to_table
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.tree.journal import StepCommitted, encode
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.tree.record.journal import StepCommitted, encode
 
 ALONE, COMPARED = {"alpha": 1.0}, {"alpha": 0.75, "beta": 0.0, "student": 0.25}
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.handover import Handover
-from bohdi_ray.driver.resume import Past
+from bohdi_ray.driver.resume import RecoveredState
+from bohdi_ray.driver.training_feed import TrainingFeed
+from bohdi_ray.examples.sample_store import SampleStore, part_name
+from bohdi_ray.examples.sample_table import to_table
 from bohdi_ray.records import TrainingRow, ticket_id
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.sample_table import to_table
-from bohdi_ray.storage.samples import SampleStore, part_name
-from bohdi_ray.tree.history import RoundRecord
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.tree.record.history import RoundRecord
 
 NUM_ROUNDS, SIZE = 12, 5
 
@@ -39,9 +39,9 @@ def run(tmp_path, config: FusionConfig, make_sample) -> RunDir:
     return run
 
 
-def handover(run: RunDir, config: FusionConfig) -> Handover:
+def training_feed(run: RunDir, config: FusionConfig) -> TrainingFeed:
     training = config.training.model_copy(update={"heldout_rows_per_round": SIZE})
-    return Handover(config.model_copy(update={"training": training}), run, None, NoReplays())
+    return TrainingFeed(config.model_copy(update={"training": training}), run, None, NoReplays())
 
 
 def counted(store: SampleStore, monkeypatch) -> list[str]:
@@ -51,7 +51,7 @@ def counted(store: SampleStore, monkeypatch) -> list[str]:
 
 
 def test_only_new_rows_are_read_and_no_more_than_the_setting_are_measured(run, config, monkeypatch):
-    over = handover(run, config)
+    over = training_feed(run, config)
     over.store.max_parts = 1
     read = counted(over.store, monkeypatch)
     for round in range(NUM_ROUNDS):
@@ -64,24 +64,24 @@ def test_only_new_rows_are_read_and_no_more_than_the_setting_are_measured(run, c
 
 
 def test_a_driver_that_goes_on_measures_the_same_rows(run, config, monkeypatch):
-    whole = handover(run, config)
+    whole = training_feed(run, config)
     expected = [whole._rows_of(round, *ids_of(round)) for round in range(NUM_ROUNDS)]
     records = [
         RoundRecord(round, 0, heldout_ids=ids_of(round)[1], row_sample_ids=tuple(ids_of(round)[0]))
         for round in range(NUM_ROUNDS)
     ]
-    from bohdi_ray.driver import handover as module
+    from bohdi_ray.driver import training_feed as module
 
     point = module.resume_point(run.address("checkpoints"), True)
     monkeypatch.setattr(module, "resume_point", lambda *args: replace(point, round=8))
-    resumed = handover(run, config)
+    resumed = training_feed(run, config)
     read = counted(resumed.store, monkeypatch)
-    resumed.remember(Past(rounds=tuple(records[:11])))
+    resumed.remember(RecoveredState(rounds=tuple(records[:11])))
     assert resumed._rows == {9: expected[9], 10: expected[10]}
     assert len(set(read)) <= SIZE + 4, "not every part"
     assert resumed._rows_of(11, *ids_of(11)) == expected[11]
 
 
 def test_at_the_end_all_held_out_rows_are_measured(run, config):
-    rows = handover(run, config).heldout_rows(NUM_ROUNDS - 2)
+    rows = training_feed(run, config).heldout_rows(NUM_ROUNDS - 2)
     assert [row.sample_id for row in rows] == [i for round in range(NUM_ROUNDS - 1) for i in ids_of(round)[1]]

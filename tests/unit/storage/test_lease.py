@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.storage.lease import LEASE, Lease
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.lease import LEASE, Lease
+from bohdi_ray.run.run_dir import RunDir
 
 
 class Clock:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.storage import node_files
-from bohdi_ray.storage.node_files import KEEP, on_this_node, plain_files, plain_weights, scratch_of, upload
-from bohdi_ray.storage.places import place_of
-from bohdi_ray.storage.run_dir import BASE_DIR, RunDir, checkpoint_dir, weights_dir
+from bohdi_ray.run import node_files
+from bohdi_ray.run.filesystem import place_of
+from bohdi_ray.run.node_files import KEEP, on_this_node, plain_files, plain_weights, scratch_of, upload
+from bohdi_ray.run.run_dir import BASE_DIR, RunDir, checkpoint_dir, weights_dir
 
 
 def commit_version(run: RunDir, version: int, content: bytes = b"") -> str:

@@ -8,9 +8,9 @@ import pytest
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.records import GenerationRequest, SamplingSpec, ScoreRequest
-from bohdi_ray.storage.lease import Lease
-from bohdi_ray.storage.quarantine import Case, Death, Quarantine, part_name
-from bohdi_ray.storage.run_dir import RunDir
+from bohdi_ray.run.lease import Lease
+from bohdi_ray.run.quarantine import Case, Death, Quarantine, part_name
+from bohdi_ray.run.run_dir import RunDir
 
 CONFIG = FusionConfig.model_validate(
     {

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.storage.retention import (
+from bohdi_ray.run.retention import (
     checkpoints_to_delete,
     delete_checkpoints,
     drop_optimizers,
     rounds_with_optimizer,
 )
-from bohdi_ray.storage.run_dir import RunDir, checkpoint_dir
+from bohdi_ray.run.run_dir import RunDir, checkpoint_dir
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import yaml
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.languages.questions import TEXT_RULES
-from bohdi_ray.storage import places
-from bohdi_ray.storage.environment import environment
-from bohdi_ray.storage.run_dir import BASE_DIR, RunDir, check_new, checkpoint_dir, weights_dir
+from bohdi_ray.run import filesystem
+from bohdi_ray.run.environment import environment
+from bohdi_ray.run.run_dir import BASE_DIR, RunDir, check_new, checkpoint_dir, weights_dir
 
 
 def test_a_new_run_holds_its_resolved_configuration_and_environment(run: RunDir, config: FusionConfig):
@@ -90,7 +90,7 @@ def test_a_failed_write_leaves_the_old_content_and_no_rubbish(tmp_path: Path, mo
     def full_disk(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(places.os, "fsync", full_disk)
+    monkeypatch.setattr(filesystem.os, "fsync", full_disk)
     with pytest.raises(RunDirError, match="the disk is full"):
         run.write_bytes("tree/a", b"new")
     assert run.read_bytes("tree/a") == b"old"

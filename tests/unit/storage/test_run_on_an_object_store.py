@@ -9,8 +9,8 @@ import pytest
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.observe.metrics import Metrics
-from bohdi_ray.storage.run_dir import RunDir, checkpoint_dir
-from bohdi_ray.training.checkpoints import committed_rounds, round_dir
+from bohdi_ray.run.run_dir import RunDir, checkpoint_dir
+from bohdi_ray.training.weights.checkpoints import committed_rounds, round_dir
 
 
 @pytest.mark.parametrize("query", ["", "?endpoint_override=http://127.0.0.1:9&region=x"])

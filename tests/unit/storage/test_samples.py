@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.sample_store import SCHEMA, SampleStore, from_table, part_name, to_table
 from bohdi_ray.records import Candidate, Sample, Verdict, ticket_id
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.samples import SCHEMA, SampleStore, from_table, part_name, to_table
+from bohdi_ray.run.run_dir import RunDir
 
 NAMES = st.sampled_from(["alpha", "beta-2", "student"])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

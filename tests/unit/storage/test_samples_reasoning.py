@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.sample_store import SampleStore, to_table
+from bohdi_ray.examples.sample_table import CANDIDATE, SCHEMA, SCHEMA_1
 from bohdi_ray.records import Sample
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.sample_table import CANDIDATE, SCHEMA, SCHEMA_1
-from bohdi_ray.storage.samples import SampleStore, to_table
+from bohdi_ray.run.run_dir import RunDir
 
 
 def with_reasoning(sample: Sample) -> Sample:

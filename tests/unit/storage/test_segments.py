@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments, _closed, _opened
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments, _closed, _opened
 
 
 def write(run: RunDir, *contents: bytes) -> Segments:

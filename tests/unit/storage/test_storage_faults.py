@@ -12,13 +12,13 @@ from faulty_storage import KINDS, Fault, faulty_filesystem
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError, RunDirError
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.observe.metrics import Metrics
-from bohdi_ray.run_state import DriverState, write_state
-from bohdi_ray.storage import places
-from bohdi_ray.storage.lease import Lease
-from bohdi_ray.storage.run_dir import RunDir, checkpoint_dir
-from bohdi_ray.storage.samples import SampleStore
-from bohdi_ray.storage.segments import Segments
+from bohdi_ray.run import filesystem
+from bohdi_ray.run.lease import Lease
+from bohdi_ray.run.run_dir import RunDir, checkpoint_dir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.state import DriverState, write_state
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ WRITES = {
 @pytest.mark.parametrize("number", KINDS, ids=lambda number: KINDS[number][1])
 @pytest.mark.parametrize("kind", WRITES)
 def test_a_write_that_fails_says_what_to_do_and_leaves_what_was_there(faulty_run, fault, make_sample, kind, number):
-    from bohdi_ray.storage.sample_table import to_table
+    from bohdi_ray.examples.sample_table import to_table
 
     write, name = WRITES[kind]
     table = to_table([make_sample()])
@@ -111,7 +111,7 @@ def test_a_full_disk_is_told_by_the_metrics_too(tmp_path):
 
 def test_what_writers_of_weights_say_of_a_full_disk_is_understood():
     said = "Error while serializing: I/O error: No space left on device (os error 28)"
-    with pytest.raises(RunDirError, match="the disk is full"), places.storage_errors("RUN/weights", "write"):
+    with pytest.raises(RunDirError, match="the disk is full"), filesystem.storage_errors("RUN/weights", "write"):
         raise Exception(said)
-    with pytest.raises(ZeroDivisionError), places.storage_errors("RUN/weights", "write"):
+    with pytest.raises(ZeroDivisionError), filesystem.storage_errors("RUN/weights", "write"):
         raise ZeroDivisionError

@@ -5,8 +5,8 @@ import pytest
 from bohdi_ray.config.loading import parse_config
 from bohdi_ray.errors import ConfigError, EngineFailed
 from bohdi_ray.preflight.run_dir import run_dir_errors
-from bohdi_ray.storage.run_dir import BASE_DIR, CHECKPOINTS, CONFIG, SAMPLES, TREE, RunDir, check_new, checkpoint_dir
-from bohdi_ray.storage.withdrawal import withdraw, withdrawn_if_refused
+from bohdi_ray.run.run_dir import BASE_DIR, CHECKPOINTS, CONFIG, SAMPLES, TREE, RunDir, check_new, checkpoint_dir
+from bohdi_ray.run.withdrawal import withdraw, withdrawn_if_refused
 
 MODEL = {"name": "s", "model": "./none"}
 

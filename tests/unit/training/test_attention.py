@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.training.attention import attention_for, check_name
+from bohdi_ray.training.weights.attention import attention_for, check_name
 
 GEMMA2 = {"model_type": "gemma2", "attn_logit_softcapping": 50.0}
 LLAMA = {"model_type": "llama"}
@@ -40,7 +40,7 @@ def test_a_cap_that_is_off_asks_for_nothing(off):
 
 def test_a_family_without_sdpa_gets_what_the_table_says(monkeypatch):
     from bohdi_ray.engines.families import Family
-    from bohdi_ray.training import attention
+    from bohdi_ray.training.weights import attention
 
     sinks = Family("Sinks", (), ("sinks",), attention=("eager", "flex_attention"))
     monkeypatch.setattr(attention, "family_of", lambda config: sinks)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.training.ds_config import check_deepspeed
-from bohdi_ray.training.ds_keys import key_errors
+from bohdi_ray.training.zero.config import check_deepspeed
+from bohdi_ray.training.zero.known_keys import key_errors
 
 
 def mapping(**zero):

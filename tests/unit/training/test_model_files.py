@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bohdi_ray.training.model_files import (
+from bohdi_ray.training.weights.model_files import (
     json_mapping,
     of_tokenizer,
     older_rope,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.config import TrainingConfig
-from bohdi_ray.training.encode import Batch
-from bohdi_ray.training.packing import Layout, choose_layout, layouts
+from bohdi_ray.training.batches.encoding import Batch
+from bohdi_ray.training.batches.packing import BatchLayout, choose_layout, layouts
 
 
 class ScriptedModel:
@@ -44,41 +44,41 @@ def other_lines(batch, line, first):
     return [sum(ids) for number, ids in enumerate(batch.input_ids) if number != line]
 
 
-def chosen(sees, **training) -> Layout:
+def chosen(sees, **training) -> BatchLayout:
     return choose_layout(TrainingConfig(max_length=64, **training), ScriptedModel(sees), bool)
 
 
 @pytest.mark.parametrize("lines", [1, 2, 5])
 def test_packs_where_every_line_keeps_its_rows_apart(lines):
-    assert chosen(nothing, micro_batch_size=lines) == Layout(lines, True, 64)
+    assert chosen(nothing, micro_batch_size=lines) == BatchLayout(lines, True, 64)
 
 
 @pytest.mark.parametrize("lines", [2, 5])
 def test_one_long_line_where_only_such_a_batch_keeps_rows_apart(lines):
-    assert chosen(all_before_unless_one_line, micro_batch_size=lines) == Layout(1, True, lines * 64)
-    assert chosen(other_lines, micro_batch_size=lines) == Layout(1, True, lines * 64)
+    assert chosen(all_before_unless_one_line, micro_batch_size=lines) == BatchLayout(1, True, lines * 64)
+    assert chosen(other_lines, micro_batch_size=lines) == BatchLayout(1, True, lines * 64)
 
 
 @pytest.mark.parametrize("lines", [1, 2])
 def test_padding_where_rows_always_see_each_other(lines):
-    assert chosen(all_before, micro_batch_size=lines) == Layout(lines, False, 64)
+    assert chosen(all_before, micro_batch_size=lines) == BatchLayout(lines, False, 64)
 
 
 def test_one_line_is_enough_for_such_an_attention():
-    assert chosen(all_before_unless_one_line, micro_batch_size=1) == Layout(1, True, 64)
+    assert chosen(all_before_unless_one_line, micro_batch_size=1) == BatchLayout(1, True, 64)
 
 
 def test_padding_without_a_try_where_packing_is_off():
     model = ScriptedModel(nothing)
     training = TrainingConfig(packing=False, micro_batch_size=3, max_length=64)
-    assert choose_layout(training, model, bool) == Layout(3, False, 64)
+    assert choose_layout(training, model, bool) == BatchLayout(3, False, 64)
     assert not model.shapes
 
 
 def test_a_rank_that_sees_rows_mix_decides_for_all():
     training = TrainingConfig(micro_batch_size=2, max_length=64)
     answers = iter([False, True])
-    assert choose_layout(training, ScriptedModel(nothing), lambda _: next(answers)) == Layout(1, True, 128)
+    assert choose_layout(training, ScriptedModel(nothing), lambda _: next(answers)) == BatchLayout(1, True, 128)
 
 
 def test_what_is_tried_has_the_shape_of_what_is_run():

@@ -7,8 +7,8 @@ import pickle
 import pytest
 
 from bohdi_ray.config import TrainingConfig
-from bohdi_ray.training.queue import SampleQueue
-from bohdi_ray.training.rejection import refusal
+from bohdi_ray.training.feed.queue import SampleQueue
+from bohdi_ray.training.feed.rejection import refusal
 
 
 @pytest.mark.parametrize(

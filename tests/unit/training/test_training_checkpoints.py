@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from bohdi_ray.training.checkpoints import (
+from bohdi_ray.training.weights.checkpoints import (
     ResumePoint,
     RoundState,
     clear_steps,

@@ -7,9 +7,9 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.dataset import step_of_table, table_of_step
-from bohdi_ray.training.queue import Ended
-from bohdi_ray.training.steps import GlobalStep
+from bohdi_ray.training.feed.dataset import step_of_table, table_of_step
+from bohdi_ray.training.feed.queue import Ended
+from bohdi_ray.training.feed.steps import GlobalStep
 
 ROW = TrainingRow(3, 7, "r0003-s001-t00007", 'What is "\u2028"?', "line\nline\x00")
 

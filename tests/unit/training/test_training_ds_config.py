@@ -6,8 +6,8 @@ import pytest
 
 from bohdi_ray.config import TrainingConfig
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.layout.training_memory import zero_stage
-from bohdi_ray.training.ds_config import FILLED_IN, check_deepspeed, complete_deepspeed
+from bohdi_ray.placement.memory.training_memory import zero_stage
+from bohdi_ray.training.zero.config import FILLED_IN, check_deepspeed, complete_deepspeed
 
 
 @pytest.mark.parametrize("key", sorted(FILLED_IN))

@@ -9,10 +9,10 @@ import tiny_families
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.engines.hf_tokenizer import load_tokenizer
+from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.encode import (
+from bohdi_ray.training.batches.encoding import (
     IGNORED,
     EncodedRow,
     Encoder,

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.checkpoints import ResumePoint, RoundState
-from bohdi_ray.training.queue import Ended, NotYet, SampleQueue, StaleAttempt
-from bohdi_ray.training.steps import GlobalStep
+from bohdi_ray.training.feed.queue import Ended, NotYet, SampleQueue, StaleAttempt
+from bohdi_ray.training.feed.steps import GlobalStep
+from bohdi_ray.training.weights.checkpoints import ResumePoint, RoundState
 
 
 def rows(round: int, count: int) -> list[TrainingRow]:

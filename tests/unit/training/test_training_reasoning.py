@@ -6,10 +6,10 @@ import pytest
 from thinking_templates import TEMPLATES, template_tokenizer
 
 from bohdi_ray.config import VllmModel
-from bohdi_ray.engines.answers import Answers
-from bohdi_ray.engines.chat_style import ChatStyles
+from bohdi_ray.engines.chat.style import ChatStyles
+from bohdi_ray.engines.vllm.answers import Answers
 from bohdi_ray.records import ROLES, TrainingRow
-from bohdi_ray.training.encode import EncodedRow, Encoder
+from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 
 THINKING = [name for name in TEMPLATES if name != "plain"]
 

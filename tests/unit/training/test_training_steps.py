@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bohdi_ray.config import ScheduleConfig
 from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.steps import cut_round, learning_rate, share_of_rank, step_sizes
+from bohdi_ray.training.feed.steps import cut_round, learning_rate, share_of_rank, step_sizes
 
 
 def rows(count: int) -> list[TrainingRow]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bohdi_ray.engines.folder_template import FolderTemplate
-from bohdi_ray.engines.template_trial import shape_of
-from bohdi_ray.training.turn_end import end_of_turn, end_position
+from bohdi_ray.engines.chat.folder_template import FolderTemplate
+from bohdi_ray.engines.chat.template_trial import shape_of
+from bohdi_ray.training.batches.turn_end import end_of_turn, end_position
 
 SPECIAL = (
     *("<|user|>", "<|assistant|>", "<|end|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<start_of_turn>"),

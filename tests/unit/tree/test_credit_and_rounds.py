@@ -8,10 +8,10 @@ from bohdi_ray.config import BanditConfig
 from bohdi_ray.errors import RunDirError, StepNotReady
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import Outcome, ticket_id
-from bohdi_ray.tree import journal
 from bohdi_ray.tree.bandit import draw_samples, make_policy
 from bohdi_ray.tree.knowledge_tree import pack_ids
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record import journal
 
 FULL = {"depth": 2, "max_children": (1, 2)}
 SEEDS = {"Science": ["Physics", "Chemistry"]}

@@ -3,9 +3,9 @@ from collections import Counter
 from scripted_fusion import make_config
 
 from bohdi_ray.records import Proposals
-from bohdi_ray.tree import journal
 from bohdi_ray.tree.elections import hold, parse_request_id, request_id, sprout_request
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record import journal
 
 SEEDS = {"Science": {"Physics": ["Optics"]}, "Arts": None}
 

@@ -7,8 +7,8 @@ import pytest
 from scripted_fusion import ScriptedFusion, make_config, scripted_outcome
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.tree.history import read_history
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record.history import read_history
 
 
 class CountingFusion(ScriptedFusion):

@@ -4,8 +4,8 @@ import pytest
 from scripted_fusion import make_config
 
 from bohdi_ray.records import Completion, Outcome, Proposals
-from bohdi_ray.tree.history import read_history
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record.history import read_history
 
 SECTIONS = {
     "tree": {"depth": 1},

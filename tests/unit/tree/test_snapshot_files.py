@@ -7,10 +7,10 @@ import random
 import pytest
 from scripted_fusion import ScriptedFusion, make_config, whole
 
-from bohdi_ray.storage import tree_snapshots
-from bohdi_ray.storage.run_dir import RunDir
-from bohdi_ray.storage.segments import Segments
-from bohdi_ray.storage.tree_snapshots import SnapshotWriter, TreeSnapshots, restore
+from bohdi_ray.run import tree_snapshots
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.run.tree_snapshots import SnapshotWriter, TreeSnapshots, restore
 from bohdi_ray.tree.manager import TreeManager
 
 CONFIG = make_config(bandit={"window": 4, "threshold": 0.9})

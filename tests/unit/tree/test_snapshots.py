@@ -13,9 +13,9 @@ from scripted_fusion import ScriptedFusion, Sharing, make_config, whole
 
 from bohdi_ray.config import BanditConfig
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.tree import snapshot
-from bohdi_ray.tree.journal import Reborn
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.record import snapshot
+from bohdi_ray.tree.record.journal import Reborn
 
 BANDIT = {"window": 4, "threshold": 0.9}
 CONFIG = make_config(bandit=BANDIT, harvest={"step_lag": 1}, sprout={"requests_ahead": 3})

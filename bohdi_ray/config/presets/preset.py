@@ -1,0 +1,41 @@
+"""What a preset is: values for settings that a user leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Dotted keys and values: of the configuration, of every source, of the target."""
+
+    settings: Mapping[str, Any]
+    source: Mapping[str, Any] = field(default_factory=dict)
+    target: Mapping[str, Any] = field(default_factory=dict)
+    # Settings that mean something only with the preset's own value of another: one who chooses another gets that one's.
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Temperature of sources whose model's own name, after the last slash, holds this text in any case.
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+
+    def settings_for(self, data: object) -> dict[str, Any]:
+        """The settings that suit what was chosen in `data`, a mapping or a configuration."""
+        foreign: set[str] = set()
+        for choice, keys in self.parameters.items():
+            if value_at(data, choice, self.settings[choice]) != self.settings[choice]:
+                foreign.update(keys)
+        return {key: value for key, value in self.settings.items() if key not in foreign}
+
+    def source_values(self, model: object) -> dict[str, Any]:
+        """The values for a source whose `model` (a folder, hub id or served name) this is."""
+        name = model.rstrip("/").rpartition("/")[2].lower() if isinstance(model, str) else ""
+        special = [value for text, value in self.temperatures.items() if text in name]
+        return {**self.source, **({"temperature": special[0]} if special else {})}
+
+
+def value_at(part: object, key: str, default: object = None) -> Any:
+    """The value at a dotted key of nested mappings and sections; `default` where there is none."""
+    for name in key.split("."):
+        part = part.get(name, default) if isinstance(part, Mapping) else getattr(part, name, default)
+    return part

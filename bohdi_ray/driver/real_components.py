@@ -1,0 +1,117 @@
+"""The real parts of a fusion: vLLM engines, DeepSpeed training, weights from disk, and the checks before a start.
+
+Only wiring: each function turns the configuration into a Ray actor, a Ray task or a call of the room that knows how.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from bohdi_ray.actors.engine_actor import make_engine_actor
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.config.addresses import above, below
+from bohdi_ray.driver.components import ComponentFactories
+from bohdi_ray.names import RunNames
+from bohdi_ray.placement.machines import described_nodes, nodes_of_ray
+from bohdi_ray.placement.on_cpu import slow_formats
+from bohdi_ray.placement.placement import placement_errors, resolve_gpus, trainer_bundles
+from bohdi_ray.placement.pools.placement_groups import EngineGroup
+from bohdi_ray.placement.pools.replicas import EngineMaker
+from bohdi_ray.preflight import Findings, local_node, preflight
+from bohdi_ray.records import TrainingRow
+from bohdi_ray.run.run_dir import BASE_DIR
+from bohdi_ray.training.launch import start_trainer
+
+log = logging.getLogger(__name__)
+
+
+def real_parts() -> ComponentFactories:
+    """Parts of a fusion with real models."""
+    return ComponentFactories(
+        preflight=check_input,
+        settle=settle_on_cluster,
+        make_engine=engine_maker,
+        publish_base=publish_base,
+        start_trainer=start_trainer,
+        evaluate=evaluate,
+        export_weights=export_weights,
+    )
+
+
+def check_input(config: FusionConfig, address: str | None, resume: bool) -> None:
+    """Everything that can be known before Ray is there. Raises ConfigErrors."""
+    remote = address or os.environ.get("RAY_ADDRESS") or ray.is_initialized()
+    preflight(config, None if remote else [local_node(config)], resume).raise_if_wrong()
+
+
+def settle_on_cluster(config: FusionConfig) -> FusionConfig:
+    """The configuration with what depends on the cluster filled in. Raises ConfigErrors when the run does not fit."""
+    nodes = described_nodes(config.nodes, "nodes") if config.nodes else nodes_of_ray(ray.nodes())
+    settled = resolve_gpus(config, any(node.num_gpus for node in nodes))
+    Findings(problems=placement_errors(settled, nodes)).raise_if_wrong()
+    for text in slow_formats(settled):
+        log.warning("%s", text)
+    return settled
+
+
+def engine_maker(config: FusionConfig) -> EngineMaker:
+    """Makes engine actors; seeds and deadlines come from the configuration."""
+
+    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, group: EngineGroup) -> Any:
+        return make_engine_actor(model, replica_id, version, weights_dir, group, config)
+
+    return make
+
+
+def publish_base(config: FusionConfig, folder: str) -> Any:
+    """Version 0 of the target; an ObjectRef to wait for."""
+    return _task(_publish_base, config, "publish").remote(config.target, folder)
+
+
+def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[TrainingRow]) -> Any:
+    """Held-out loss per answer token by version, versions that could not be measured left out; an ObjectRef."""
+    return _task(_evaluate, config, "evaluate").remote(config, folders, list(rows))
+
+
+def export_weights(config: FusionConfig, weights_dir: str, out_dir: str) -> Any:
+    """One version in the model's own layout; an ObjectRef. `out_dir` lies in the run directory, beside checkpoints/."""
+    base = below(above(out_dir), BASE_DIR)
+    return _task(_export, config, "export").remote(weights_dir, base, out_dir)
+
+
+def _task(function: Any, config: FusionConfig, what: str) -> Any:
+    """Runs with the resources of one train worker: before the trainer starts, or after it has ended."""
+    resources = config.training.resources_per_worker
+    options: dict[str, Any] = {"num_cpus": resources.get("CPU", 1), "num_gpus": resources.get("GPU", 0)}
+    options["resources"] = dict(trainer_bundles(config)[0].resources)
+    if memory := resources.get("memory"):
+        options["memory"] = memory
+    if config.training.label_selector:
+        options["label_selector"] = config.training.label_selector
+    return ray.remote(**options, max_retries=1, name=RunNames.of(config.run_dir).named(what))(function)
+
+
+def _publish_base(model: Any, folder: str) -> None:
+    from bohdi_ray.training.weights.versions import publish_base as publish
+
+    publish(model, folder)
+
+
+def _evaluate(config: FusionConfig, folders: dict[int, str], rows: list[TrainingRow]) -> dict[int, float]:
+    from bohdi_ray.evaluation.heldout_loss import compare_versions
+
+    target = config.target
+    variables = target.sampling_of("answer").chat_template_kwargs
+    losses = compare_versions(folders, rows, target.system_prompt, config.training, target.trust_remote_code, variables)
+    return {version: measured.loss for version, measured in losses.items() if measured.loss is not None}
+
+
+def _export(weights_dir: str, base: str, out_dir: str) -> None:
+    from bohdi_ray.training.weights.versions import export_target
+
+    export_target(weights_dir, base, out_dir)

@@ -1,0 +1,90 @@
+"""Rehearsal: what the target was sure of before the fusion stays among what it learns (`training.rehearsal`).
+
+Once a round is harvested, sources ask questions in leaves drawn from all alike, and the target's engines, which load
+version 0 for the purpose, answer; sure answers become rows beside those that the bandit drew. They are stored before
+the round is queued, so a run that is interrupted trains on the same ones. Called by RunComponents.
+
+Consumes: leaves from the TreeManager. Produces: RUN/replay, rows. Waits for: its tasks, with deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bohdi_ray.actors.rehearsal_task import rehearsal_bundle, write_rehearsal
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.deadlines import all_or_none, within
+from bohdi_ray.driver.harvest_round import TaskContext
+from bohdi_ray.engines.routing import RoutingTable
+from bohdi_ray.errors import SEE_LOGS
+from bohdi_ray.examples.rehearsal_store import RehearsalCounts, RehearsalStore
+from bohdi_ray.placement.pools.engine_start import longest_replacement_s
+from bohdi_ray.records import Ticket, TrainingRow, rehearsal_ticket
+
+
+class Rehearsals:
+    """The rehearsals of a run."""
+
+    def __init__(self, config: FusionConfig, context: TaskContext, current_table: Callable[[], RoutingTable]):
+        self._config, self._context, self._current_table = config, context, current_table
+        self._store = RehearsalStore(context.run)
+        self._free = asyncio.Semaphore(config.harvest.max_tasks_in_flight)
+
+    def lacks(self, round: int) -> bool:
+        """Whether `ask` must be called before the round's rows are complete."""
+        return self._config.rehearsal_rows_per_round > 0 and not self._store.has(round)
+
+    async def ask(self, round: int) -> RehearsalCounts:
+        """Asks for a round's rehearsal while the target's engines serve version 0, and tells what came of it. The round
+        must be closed, and the next one not begun."""
+        assert self._current_table().weights_version == 0
+        context, rehearsal = self._context, self._config.training.rehearsal
+        number = math.ceil(self._config.rehearsal_rows_per_round * rehearsal.questions_per_row)
+        drawing = context.manager.draw_leaves.remote(round, number)
+        leaves = await within(drawing, self._config.deadlines.request_s, "TreeManager.draw_leaves", SEE_LOGS)
+        tickets = [rehearsal_ticket(round, i, path) for i, path in enumerate(leaves)]
+        size = self._config.harvest.tickets_per_task
+        parts = [tickets[start : start + size] for start in range(0, len(tickets), size)]
+        rows: dict[int, Any] = {}  # references by bundle
+
+        async def ask(i: int) -> None:
+            rows[i] = await self._bundle(round, parts[i])
+
+        await all_or_none(ask(i) for i in range(len(parts)))
+        bundles = [rows[i] for i in range(len(parts))]
+        task = write_rehearsal.options(name=context.names.named("write-rehearsal"))
+        writing = task.remote(context.run, context.claim, round, *bundles)
+        return await within(writing, self._config.deadlines.request_s, "a round's rehearsal to be written", SEE_LOGS)
+
+    async def _bundle(self, round: int, tickets: list[Ticket]) -> Any:
+        """A reference to the bundle's rows, once they are there."""
+        context, deadlines = self._context, self._config.deadlines
+        async with self._free:
+            task = rehearsal_bundle.options(name=context.names.named("rehearsal"))
+            rows = task.remote(tickets, context.plan, self._current_table(), context.client_config)
+            seconds = 3 * (deadlines.request_s + longest_replacement_s(deadlines))
+            await within(rows, seconds, "a rehearsal task", SEE_LOGS)
+            return rows
+
+    def mixed(self, round: int, drawn: Sequence[TrainingRow]) -> list[TrainingRow]:
+        """The round's rows: those drawn, and among them, evenly, those of its rehearsal, if it has one."""
+        kept = self._store.kept(round, self._config.rehearsal_rows_per_round)
+        return spread(drawn, [TrainingRow(round, 0, row.replay_id, row.question, row.answer) for row in kept])
+
+
+def spread(rows: Sequence[TrainingRow], others: Sequence[TrainingRow]) -> list[TrainingRow]:
+    """Both, each in its order, the others as evenly among the rows as can be; numbered anew.
+
+    >>> row = lambda name: TrainingRow(0, 0, name, "", "")
+    >>> [r.sample_id for r in spread([row("a"), row("b"), row("c"), row("d")], [row("x"), row("y")])]
+    ['a', 'b', 'x', 'c', 'd', 'y']
+    """
+    total, first, second = len(rows) + len(others), iter(rows), iter(others)
+    mixed = [
+        next(second) if (i + 1) * len(others) // total > i * len(others) // total else next(first) for i in range(total)
+    ]
+    return [replace(row, index=i) for i, row in enumerate(mixed)]

@@ -1,0 +1,86 @@
+"""TrainingFeed: a harvested round's rows on their way to the trainer's queue, and again to a queue that was restarted.
+
+With them go the held-out rows that are measured after the round, `training.heldout_rows_per_round` at most: of a
+further round only what is new is read. Held in memory from the close of a round until no start of the workers can need
+its rows; read from the journal, the samples and RUN/replay when a run is resumed. Used by RunComponents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.deadlines import within
+from bohdi_ray.driver.rehearsal import Rehearsals
+from bohdi_ray.driver.resume import RecoveredState
+from bohdi_ray.errors import SEE_LOGS
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.records import TrainingRow
+from bohdi_ray.run.run_dir import CHECKPOINTS, RunDir
+from bohdi_ray.training.feed.heldout_subset import HeldoutSubset
+from bohdi_ray.training.weights.checkpoints import resume_point
+
+
+class TrainingFeed:
+    """The rows of closed rounds."""
+
+    def __init__(self, config: FusionConfig, run: RunDir, queue: Any, rehearsals: Rehearsals):
+        self.store = SampleStore(run, with_reasoning=config.training.reasoning == "keep")
+        self.rehearsals = rehearsals
+        self._config, self._run, self._queue = config, run, queue
+        self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}  # trained on, held out; by round
+        self._heldout = HeldoutSubset(config.training.heldout_rows_per_round, config.seed)
+        self._texts: dict[str, tuple[str, ...]] = {}  # question and answer of the rows in it
+
+    def remember(self, recovered: RecoveredState) -> None:
+        """The rows of closed rounds that training may still need, as the journal has them; a round whose rehearsal is
+        still to be asked for is left to the main loop."""
+        resume = resume_point(self._run.address(CHECKPOINTS), not self._config.training.reset_optimizer)
+        for record in recovered.closed:
+            assert record.row_sample_ids is not None
+            if record.round <= resume.round:
+                self._heldout.add(record.heldout_ids)
+            elif not self.rehearsals.lacks(record.round):
+                self._rows[record.round] = self._rows_of(record.round, record.row_sample_ids, record.heldout_ids)
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds that are held."""
+        return len(self._rows)
+
+    async def put(self, round: int, sample_ids: Sequence[str], heldout_ids: Sequence[str]) -> int:
+        """Queues a closed round: these samples, its rehearsal, and rows to measure, among all held-out samples of which
+        `heldout_ids` are the round's. Returns the number of rows to train on."""
+        self._rows[round] = await asyncio.to_thread(self._rows_of, round, sample_ids, heldout_ids)
+        await self.fill_queue()
+        return len(self._rows[round][0])
+
+    async def fill_queue(self) -> None:
+        """Puts the closed rounds that the queue does not have: after a restart it has none behind its resume point,
+        which is the newest committed optimizer state and may lie before the newest committed weights."""
+        status = await within(self._queue.status.remote(), 60, "the sample queue", SEE_LOGS)
+        for round, (rows, heldout) in sorted(self._rows.items()):
+            if round <= status.resume_round:
+                self._rows.pop(round, None)
+            elif round >= status.next_round:
+                put = self._queue.put_round.remote(round, rows, heldout)
+                await within(put, 600, "the sample queue to take a round", SEE_LOGS)
+
+    def _rows_of(
+        self, round: int, sample_ids: Sequence[str], heldout_ids: Sequence[str]
+    ) -> tuple[list[TrainingRow], list[TrainingRow]]:
+        texts = self.store.rows(set(sample_ids))
+        drawn = [TrainingRow(round, i, sample_id, *texts[sample_id]) for i, sample_id in enumerate(sample_ids)]
+        self._heldout.add(heldout_ids)
+        measured = self._heldout.ids()
+        new = self.store.rows(set(measured) - self._texts.keys())
+        self._texts = {sample_id: self._texts.get(sample_id) or new[sample_id] for sample_id in measured}
+        heldout = [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(self._texts.items())]
+        return self.rehearsals.mixed(round, drawn), heldout
+
+    def heldout_rows(self, round: int) -> list[TrainingRow]:
+        """All held-out samples through `round`, whatever a later harvest has already stored. Reads every part."""
+        texts = sorted(self.store.heldout_rows(round).items())
+        return [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(texts)]

@@ -1,0 +1,1 @@
+"""Chat templates, tokenizers, and reasoning in a model's text."""

@@ -1,0 +1,56 @@
+"""Which sources take part at the moment. Pure; kept by the driver's pools, which start and watch the engines.
+
+A source that stays down is left out as long as enough others are there. It gives no answer, no vote for names and no
+judgement then, and asks no question. Work under way with it begins again without it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from bohdi_ray.config import NEEDS_TWO, FusionConfig
+from bohdi_ray.errors import EngineFailed
+
+
+class SourceAvailability:
+    """Sources by name, in the configuration's order."""
+
+    def __init__(self, sources: tuple[str, ...], min_sources: int):
+        self._sources, self._min_sources = sources, min_sources
+        self._left_out: dict[str, str] = {}  # why, by source
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Sources that take part."""
+        return tuple(source for source in self._sources if source not in self._left_out)
+
+    def leave_out(self, source: str, why: str) -> bool:
+        """Whether that is news. Raises EngineFailed when fewer than `min_sources` would be left."""
+        news = source not in self._left_out
+        self._left_out[source] = why
+        if len(self.present) < self._min_sources:
+            down = "; ".join(f"{name}: {reason}" for name, reason in self._left_out.items())
+            left = f"{len(self.present)} of {len(self._sources)} sources are left"
+            lower = ", or lower harvest.min_sources" if self._min_sources > 1 else ""
+            # The cause first: that too few are left only follows from it.
+            raise EngineFailed(
+                f"{source}: {why}. So {left}, and the run needs {self._min_sources} (harvest.min_sources; two with "
+                f"judge.policy {', '.join(NEEDS_TWO)}). Mend what is down and go on with `bohdi resume`{lower}. "
+                f"Down are: {down}"
+            )
+        return news
+
+    def take_back(self, source: str) -> bool:
+        """Whether it was left out."""
+        return self._left_out.pop(source, None) is not None
+
+
+def least_sources(config: FusionConfig) -> int:
+    """How many sources a run cannot go on without; where answers of several are compared, that takes two."""
+    return max(config.harvest.min_sources, 2 if config.judge.policy in NEEDS_TWO else 1)
+
+
+def pauses(first_s: float, longest_s: float) -> Iterator[float]:
+    """Seconds between tries: each twice the one before, up to the longest."""
+    return (min(longest_s, first_s * 2**i) for i in itertools.count())

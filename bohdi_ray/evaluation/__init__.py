@@ -1,0 +1,1 @@
+"""What a target has gained: measures of weights versions."""

@@ -1,0 +1,1 @@
+"""Who sits where: nodes, cards, memory, pools of engines."""

@@ -1,0 +1,1 @@
+"""What models take of cards and main memory. Pure, but for looks at files."""

@@ -1,0 +1,1 @@
+"""The run directory: layout, lease, journal segments, retention, state, status."""

@@ -1,0 +1,233 @@
+"""Snapshots of the tree in the run directory, so that a restart reads the newest one and the segments after it.
+
+RUN/tree/snapshot-<round>/ holds `state.arrow` (`tree/record/snapshot.py`) and, written last, COMMIT: size and checksum,
+the number of the first segment that comes after it, and the checksum of the segment before that, which says to which
+journal it belongs. The journal stays the promise: every snapshot may be lost, damaged or removed, and nothing is lost.
+Owned by the tree-manager actor; `bohdi tree` reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.run.run_dir import COMMIT, TREE, RunDir
+from bohdi_ray.run.segments import Segments
+from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.names import Seeds
+from bohdi_ray.tree.record import snapshot
+from bohdi_ray.tree.record.state_copy import StateCopy
+
+log = logging.getLogger(__name__)
+MIN_EVENTS = 20_000
+NODES_PER_EVENT = 4
+KEEP = 2
+CHUNK = 1 << 20
+FAILED = "no snapshot of the tree after round %d, the journal is enough: %r"
+_SNAPSHOT = re.compile(r"snapshot-(0|[1-9][0-9]*)")
+
+
+def folder_of(round: int) -> str:
+    """Folder of the state right after `round` was closed."""
+    return f"{TREE}/snapshot-{round}"
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+class TreeSnapshots:
+    """The snapshots of one run."""
+
+    def __init__(self, run: RunDir):
+        self.run = run
+
+    def rounds(self) -> list[int]:
+        """Rounds of all complete snapshots, damaged ones included."""
+        matches = map(_SNAPSHOT.fullmatch, self.run.names(TREE))
+        rounds = sorted(int(match.group(1)) for match in matches if match)
+        return [round for round in rounds if self.run.exists(f"{folder_of(round)}/{COMMIT}")]
+
+    def write(self, round: int, copy: StateCopy, next_segment: int, last_segment: bytes) -> None:
+        """Stores a snapshot and removes all but the newest two, and those of later rounds: they are of a journal that
+        was lost.
+
+        `copy` is the state at the end of segment `next_segment - 1`, whose content is `last_segment`. Raises OSError or
+        pyarrow's errors when it cannot be written; then nothing counts of it.
+        """
+        folder = folder_of(round)
+        self._delete(round)
+        path = self.run.path(f"{folder}/state.arrow")
+        try:
+            self.run.filesystem.create_dir(self.run.path(folder), recursive=True)
+            with self.run.filesystem.open_output_stream(path) as stream:
+                sink = _Counted(stream)
+                snapshot.write(copy, sink)
+            if self.run.is_local:
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+            written = {"num_bytes": sink.num_bytes, "blake2b": sink.hash.hexdigest()}
+            after = {"next_segment": next_segment, "last_segment": _checksum(last_segment)}
+            self.run.commit(folder, {**written, **after})
+        except BaseException:
+            with contextlib.suppress(OSError, RunDirError):
+                self.run.delete(folder)
+            raise
+        rounds = self.rounds()
+        kept = [other for other in rounds if other <= round][-KEEP:]
+        for other in set(rounds).difference(kept):
+            self._delete(other)
+
+    def clean(self) -> None:
+        """Removes what was never completed. Only at start: not while one is being written."""
+        complete = {folder_of(round) for round in self.rounds()}
+        for name in self.run.names(TREE):
+            if _SNAPSHOT.fullmatch(name) and f"{TREE}/{name}" not in complete:
+                try:
+                    self.run.delete(f"{TREE}/{name}")
+                except (OSError, RunDirError) as error:  # it counts for nothing either way
+                    log.warning("%s/%s cannot be removed: %r", TREE, name, error)
+
+    def _delete(self, round: int) -> None:
+        self.run.delete(f"{folder_of(round)}/{COMMIT}")
+        self.run.delete(folder_of(round))
+
+    def restore(self, round: int, config: FusionConfig) -> Restored:
+        """The manager at the journal's end, from the snapshot of `round` and the segments after it.
+
+        Raises RunDirError when it is damaged or does not belong to this journal.
+        """
+        folder = folder_of(round)
+        try:
+            facts = self.run.commit_facts(folder) or {}
+            next_segment = facts["next_segment"]
+            read = Segments(self.run).read_segments(next_segment - 1)
+            if not read.segments or _checksum(read.segments[0][1]) != facts["last_segment"]:
+                raise RunDirError(f"the journal does not hold segment {next_segment - 1} as the snapshot met it")
+            path = self.run.path(f"{folder}/state.arrow")
+            self._check(path, facts)
+            segments = [data for _, data in read.segments[1:]]
+            with self.run.filesystem.open_input_file(path) as file:
+                manager = TreeManager.replay(config, None, segments, base=file)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise RunDirError(f"{self.run.location}/{folder} cannot be read ({error!r})") from error
+        return Restored(manager, next_segment + len(segments), _num_events(segments), read.damaged)
+
+    def _check(self, path: str, facts: dict[str, Any]) -> None:
+        digest, num_bytes = hashlib.blake2b(digest_size=16), 0
+        with self.run.filesystem.open_input_stream(path) as stream:
+            while data := stream.read(CHUNK):
+                digest.update(data)
+                num_bytes += len(data)
+        if (num_bytes, digest.hexdigest()) != (facts["num_bytes"], facts["blake2b"]):
+            raise RunDirError(f"{path} is damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The tree at the end of a run's journal."""
+
+    manager: TreeManager
+    next_segment: int  # number of the segment to be written next
+    num_events: int  # replayed from segments, so not in any snapshot
+    damaged: str | None  # what is wrong with the journal's last segment, which was left out
+
+
+def restore(config: FusionConfig, seeds: Seeds, run: RunDir) -> Restored:
+    """The tree at the end of a run's journal, by the shortest way: the newest snapshot that can be read and the
+    segments after it; without one, all segments. A snapshot that cannot be used is skipped with a warning.
+
+    So is a damaged last segment. Changes nothing on disk. Raises RunDirError when the journal itself cannot be read.
+    """
+    restored = _restored(config, seeds, run)
+    if restored.damaged is not None:
+        log.warning("%s", restored.damaged)
+    return restored
+
+
+def _restored(config: FusionConfig, seeds: Seeds, run: RunDir) -> Restored:
+    snapshots = TreeSnapshots(run)
+    for round in reversed(snapshots.rounds()):
+        try:
+            return snapshots.restore(round, config)
+        except RunDirError as error:
+            log.warning("%s is left out, the journal is enough: %s", folder_of(round), error)
+    read = Segments(run).read_segments()
+    segments = [data for _, data in read.segments]
+    return Restored(TreeManager.replay(config, seeds, segments), len(segments), _num_events(segments), read.damaged)
+
+
+def _num_events(segments: list[bytes]) -> int:
+    return sum(segment.count(b"\n") for segment in segments)  # JSON Lines
+
+
+class _Counted:
+    """A stream that knows size and checksum of what was written to it."""
+
+    closed = False
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+        self.hash = hashlib.blake2b(digest_size=16)
+        self.num_bytes = 0
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        self.num_bytes += len(data)
+        self._stream.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+class SnapshotWriter:
+    """Decides when a snapshot pays, and writes it in a thread of its own while the tree goes on.
+
+    It pays when replaying the events since the last one would take longer than writing it: an event is replayed in
+    about the time that 4 nodes are written in. And never below 20,000 events, which are replayed in a fifth of a
+    second: a run of some hundred samples writes none. A failure is logged and costs nothing but the snapshot.
+    """
+
+    def __init__(self, run: RunDir, num_events: int, min_events: int = MIN_EVENTS):
+        """`num_events`: those in the journal that no snapshot holds."""
+        self._snapshots = TreeSnapshots(run)
+        self._num_events = num_events
+        self._min_events = min_events
+        self._thread: threading.Thread | None = None
+
+    def journalled(self, segment: bytes) -> None:
+        self._num_events += _num_events([segment])
+
+    def round_closed(self, manager: TreeManager, round: int, next_segment: int, last_segment: bytes) -> None:
+        """Called right after `round` was closed and its segment, `last_segment`, written; returns once the state is
+        copied. Writes nothing while an earlier snapshot is still being written."""
+        pays = self._num_events >= max(self._min_events, manager.tree.num_nodes // NODES_PER_EVENT)
+        if not pays or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._num_events = 0
+        try:
+            arguments = (round, manager.copy_state(), next_segment, last_segment)
+            self._thread = threading.Thread(target=self._write, args=arguments, name="tree-snapshot", daemon=True)
+            self._thread.start()
+        except (MemoryError, RuntimeError) as error:
+            log.warning(FAILED, round, error)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until what is being written is written."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _write(self, *arguments: Any) -> None:
+        try:
+            self._snapshots.write(*arguments)
+        except Exception as error:
+            log.warning(FAILED, arguments[0], error)

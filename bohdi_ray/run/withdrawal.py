@@ -1,0 +1,74 @@
+"""Takes back a run that was refused after its directory was made and before it harvested anything.
+
+Called by the driver when a start ends in a refusal: what is left would block the next start of the same configuration,
+and there is nothing in it to go on with. Names only what a run writes; whatever else is in the folder stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bohdi_ray.config.job_paths import INPUTS
+from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
+from bohdi_ray.run.run_dir import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    QUARANTINE,
+    REPLAY,
+    SAMPLES,
+    SUMMARY,
+    TARGET,
+    TREE,
+    RunDir,
+)
+
+# config.yaml last: until it is gone the folder counts as a run, so that a crash here leaves no half of one unseen.
+FOLDERS = (CHECKPOINTS, TREE, SAMPLES, REPLAY, QUARANTINE, INPUTS, "tensorboard", "wandb", "mlflow")
+FILES = re.compile(r"environment(-\d+)?\.json|progress\.json|lease\.json|\.writable|" + re.escape(METRICS))
+TRIES, PAUSE_S = 5, 0.5  # a task of the run that was cut off may still write
+
+
+@contextlib.contextmanager
+def withdrawn_if_refused() -> Iterator[list[RunDir]]:
+    """Runs that are begun in the block are put into the list; a refusal takes them back."""
+    begun: list[RunDir] = []
+    try:
+        yield begun
+    except (ConfigError, ConfigErrors):
+        for run in begun:
+            with contextlib.suppress(RunDirError, OSError):  # the refusal is what the user has to read
+                withdraw(run)
+        raise
+
+
+def holds_nothing(run: RunDir) -> bool:
+    """Whether nothing was harvested, trained or exported."""
+    harvested = any(name.startswith("segment-") for name in run.names(TREE)) or bool(run.names(SAMPLES))
+    return not harvested and not run.committed_rounds() and not any(run.exists(n) for n in (SUMMARY, TARGET, BEST))
+
+
+def withdraw(run: RunDir) -> bool:
+    """Removes the run if it holds nothing; says whether it did."""
+    if not run.exists(CONFIG) or not holds_nothing(run):
+        return False
+    for left in range(TRIES, 0, -1):
+        try:
+            for folder in FOLDERS:
+                run.delete(folder)
+            break
+        except (OSError, RunDirError):
+            if left == 1:
+                return False
+            time.sleep(PAUSE_S)
+    for name in (*(name for name in run.names("") if FILES.fullmatch(name)), CONFIG):
+        run.delete(name)
+    if run.is_local:
+        with contextlib.suppress(OSError):  # not ours alone
+            Path(run.root).rmdir()
+    return True

@@ -1,0 +1,1 @@
+"""Jobs on a cluster: what they take along, and Ray's job server."""

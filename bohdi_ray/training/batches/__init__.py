@@ -1,0 +1,1 @@
+"""A training row to token ids, rows to batches. Pure, given a tokenizer."""

@@ -1,0 +1,278 @@
+"""A training row -> token ids with answer-only labels; rows -> padded or packed batches of plain lists. Pure given a
+tokenizer.
+
+Called by the train loop and by evaluation/heldout_loss.py, so both measure the same thing. Knows chat templates only
+through the tokenizer; imports neither torch nor transformers. The target learns exactly what its engine would have to
+say: the prompt as the engine renders it, then the answer, then the end-of-turn token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bohdi_ray.engines.chat.rendering import chat_shape, render_chat, renderer, special_tokens_of, strip_control_tokens
+from bohdi_ray.engines.chat.style import ChatStyle, exchange, plain_styles
+from bohdi_ray.engines.chat.template_trial import ChatShape, Message
+from bohdi_ray.errors import ConfigError
+from bohdi_ray.records import TrainingRow
+from bohdi_ray.training.batches.turn_end import end_of_turn, end_position
+
+_MARK = "Bohdi-9d20"  # an answer that no template holds by itself
+IGNORED = -100  # label of a token without loss
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """Token ids of prompt and answer; loss is taken on ids[num_prompt:]."""
+
+    index: int  # position among the rows it came with
+    ids: tuple[int, ...]
+    num_prompt: int
+
+    @property
+    def num_answer_tokens(self) -> int:
+        return len(self.ids) - self.num_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that carries no weight, and why."""
+
+    index: int
+    reason: str  # "prompt_too_long", "no_answer_tokens", "not_prefix_stable" or "tokenizer_error"
+
+
+class Encoder:
+    """Encodes rows for one target. Its control tokens are stripped from texts, because a row must not forge turns.
+
+    Raises ConfigError when the target's chat template allows no answer mask.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        system_prompt: str | None,
+        max_length: int,
+        template_kwargs: Mapping[str, Any] | None = None,
+        reasoning: Literal["off", "keep"] = "off",
+    ):
+        styles = plain_styles("the target", tokenizer, template_kwargs)
+        self._style = styles.style("answer", thinks=False)
+        self._thinking_style = styles.style("answer", thinks=True) if reasoning == "keep" else None
+        check_template(tokenizer, self._style, system_prompt)
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._system_prompt = system_prompt
+        self._shape = chat_shape(tokenizer, self._style.template_kwargs)
+        self._special_tokens = special_tokens_of(tokenizer)
+        self._special_ids = frozenset(tokenizer.convert_tokens_to_ids(list(self._special_tokens)))
+        self._end_from_last = end_position(renderer(tokenizer), self._shape, self._special_tokens)
+        self._end: list[int] | None = None  # once asked for
+
+    def exchange_ids(self, question: str, answer: str) -> list[int]:
+        """Ids of one prompt with its answer and end of turn, as `encode` makes them, not cut."""
+        prompt, answered = self._ids(question, answer)
+        return prompt + (answered or [])
+
+    def _ids(self, question: str, answer: str, reasoning: str = "") -> tuple[list[int], list[int] | None]:
+        """Ids of the prompt, and of what follows it through the end of turn; None where no mask is right."""
+        if self._style.thinking is None:
+            messages = self._shape.messages(self._system_prompt, question)
+            kwargs = self._style.template_kwargs
+            prompt, behind = split_at_answer(self._tokenizer, self._shape, messages, answer, kwargs)
+            return prompt, None if behind is None else self._ended(behind)
+        # A template that knows reasoning writes past turns otherwise than it asks for the next one, and cuts answers
+        # that name its tags; so the row is put together as an engine would: the prompt, then what is decoded.
+        style, block = self._style, ""
+        if reasoning and self._thinking_style is not None and self._thinking_style.thinking is not None:
+            style = self._thinking_style
+            block = exchange(self._thinking_style.thinking, reasoning, style.opened)
+        text = render_chat(self._tokenizer, self._system_prompt, question, self._shape, style.template_kwargs)
+        prompt = self._tokenizer.encode(text + style.suffix, add_special_tokens=False)
+        decoded = self._tokenizer.encode(block + answer, add_special_tokens=False)
+        return list(prompt), [*decoded, *self._end_of_turn()]
+
+    def _ended(self, answer_ids: list[int]) -> list[int]:
+        return end_of_turn(answer_ids, self._special_ids, self._tokenizer.eos_token_id, self._end_from_last)
+
+    def _end_of_turn(self) -> list[int]:
+        """What an engine decodes behind an answer, as the template writes it behind one."""
+        if self._end is None:
+            whole = [*self._shape.messages(self._shape.least_system, "Hello"), self._shape.message("assistant", _MARK)]
+            text = renderer(self._tokenizer)(whole, add_generation_prompt=False, **self._style.template_kwargs)
+            behind = self._tokenizer.encode(text.rpartition(_MARK)[2], add_special_tokens=False)
+            self._end = self._ended(behind if not self._special_ids.isdisjoint(behind) else [])
+        return self._end
+
+    def encode(self, index: int, row: TrainingRow) -> EncodedRow | Rejected:
+        """One row. Never raises for what stands in a row: a row that cannot be used is `Rejected`."""
+        question = strip_control_tokens(row.question, self._special_tokens)
+        answer = strip_control_tokens(row.answer, self._special_tokens).strip()
+        if not answer:
+            return Rejected(index, "no_answer_tokens")
+        reasoning = strip_control_tokens(row.reasoning, self._special_tokens)
+        try:
+            prompt, answered = self._ids(question, answer, reasoning)
+            if reasoning and answered is not None and len(prompt) + len(answered) > self._max_length:
+                prompt, answered = self._ids(question, answer)  # half a thought would teach not to come to an answer
+        except Exception:  # a template may raise anything, for this row's text alone
+            return Rejected(index, "tokenizer_error")
+        if len(prompt) >= self._max_length:
+            return Rejected(index, "prompt_too_long")
+        if answered is None:
+            return Rejected(index, "not_prefix_stable")
+        return EncodedRow(index, tuple((prompt + answered)[: self._max_length]), len(prompt))
+
+    def encode_all(self, rows: Sequence[TrainingRow]) -> tuple[list[EncodedRow], list[Rejected]]:
+        """All rows, in order, split into usable ones and the others."""
+        results = [self.encode(index, row) for index, row in enumerate(rows)]
+        return [r for r in results if isinstance(r, EncodedRow)], [r for r in results if isinstance(r, Rejected)]
+
+
+def render(
+    tokenizer: Any,
+    shape: ChatShape,
+    prompt: list[Message],
+    answer: str,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> tuple[list[int], list[int]]:
+    """Token ids of the prompt as an engine renders it, and of the whole conversation with the answer in place."""
+    whole = [*prompt, shape.message("assistant", answer)]
+    options = {"tokenize": True, "return_dict": False, **(template_kwargs or {})}
+    prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, **options)
+    full_ids = tokenizer.apply_chat_template(whole, add_generation_prompt=False, **options)
+    return list(prompt_ids), list(full_ids)
+
+
+def split_at_answer(
+    tokenizer: Any,
+    shape: ChatShape,
+    prompt: list[Message],
+    answer: str,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> tuple[list[int], list[int] | None]:
+    """Token ids of the prompt, and of all that a conversation with this answer has behind it; None where the prompt is
+    not its beginning.
+
+    Where a token would reach over the seam (a prompt that ends in a space), the two are encoded by themselves: an
+    engine reads the prompt so, and what it says begins with a token of its own.
+    """
+    prompt_ids, full_ids = render(tokenizer, shape, prompt, answer, template_kwargs)
+    if full_ids[: len(prompt_ids)] == prompt_ids:
+        return prompt_ids, full_ids[len(prompt_ids) :]
+    to_text, whole = renderer(tokenizer), [*prompt, shape.message("assistant", answer)]
+    asked = to_text(prompt, add_generation_prompt=True, **(template_kwargs or {}))
+    text = to_text(whole, add_generation_prompt=False, **(template_kwargs or {}))
+    if not text.startswith(asked):
+        return prompt_ids, None
+    return prompt_ids, list(tokenizer.encode(text.removeprefix(asked), add_special_tokens=False))
+
+
+def check_template(tokenizer: Any, style: ChatStyle | None = None, system_prompt: str | None = None) -> None:
+    """Refuses a chat template whose prompt is not the beginning of the whole conversation: no mask would be right. Rows
+    of one that knows reasoning are not rendered as a whole, so it need not be."""
+    name = getattr(tokenizer, "name_or_path", "") or "the target"
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(
+            "target.model", name, "its tokenizer has no chat template", "Add chat_template.jinja to the model's folder."
+        )
+    style = style or plain_styles("the target", tokenizer).style("answer", thinks=False)
+    if style.thinking is not None:
+        return
+    shape = chat_shape(tokenizer, style.template_kwargs)
+    question = shape.messages(system_prompt, "What is the capital of France?")
+    answer = "Paris is the capital of France."
+    if not split_at_answer(tokenizer, shape, question, answer, style.template_kwargs)[1]:
+        raise ConfigError(
+            "target.model",
+            name,
+            "its chat template is not prefix-stable: the prompt with the generation prompt is not the beginning of the "
+            "conversation with the answer, so answer tokens cannot be told from prompt tokens",
+            "Change the template so that the assistant turn begins with what add_generation_prompt adds.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One micro-batch as nested lists, all lines of one length. Several rows may lie in one line (a pack).
+
+    input_ids, position_ids, labels, segments: [lines][length]. `labels` stand at the token they are (not shifted);
+    segments hold the row's place in `rows`, -1 on padding. Positions restart at 0 with each row and, on padding of a
+    packed batch, at each token, so that attention which reads packs from positions keeps all of them apart. No
+    attention mask is needed: the padding lies behind the rows and causal attention never looks there.
+    """
+
+    rows: tuple[EncodedRow, ...]
+    input_ids: list[list[int]]
+    position_ids: list[list[int]]
+    labels: list[list[int]]
+    segments: list[list[int]]
+
+    @property
+    def num_answer_tokens(self) -> int:
+        return sum(row.num_answer_tokens for row in self.rows)
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(row.ids) for row in self.rows)
+
+
+def plan_packs(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Rows by pack, first-fit decreasing: no pack is longer than `capacity` (a single row may be, alone)."""
+    packs: list[list[int]] = []
+    room: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        for pack, left in enumerate(room):
+            if lengths[row] <= left:
+                packs[pack].append(row)
+                room[pack] -= lengths[row]
+                break
+        else:
+            packs.append([row])
+            room.append(capacity - lengths[row])
+    return packs
+
+
+def plan_lines(rows: Sequence[EncodedRow], packing: bool, max_length: int) -> list[list[EncodedRow]]:
+    """Lines of tokens: packs, or one row each, longest first so that rows of one micro-batch are alike in length."""
+    lengths = [len(row.ids) for row in rows]
+    capacity = max_length if packing else 0
+    return [[rows[i] for i in pack] for pack in plan_packs(lengths, capacity)]
+
+
+def micro_batches(rows: Sequence[EncodedRow], micro_batch_size: int, packing: bool, max_length: int) -> list[Batch]:
+    """All rows in micro-batches of at most `micro_batch_size` lines."""
+    lines = plan_lines(rows, packing, max_length)
+    chunks = [lines[start : start + micro_batch_size] for start in range(0, len(lines), micro_batch_size)]
+    return [make_batch(chunk, packing) for chunk in chunks]
+
+
+def make_batch(lines: Sequence[Sequence[EncodedRow]], packing: bool) -> Batch:
+    """One micro-batch from lines of rows. Padding ids are 0: nothing attends to them and they have no label."""
+    length = max(sum(len(row.ids) for row in line) for line in lines)
+    rows: list[EncodedRow] = []
+    batch = Batch((), [], [], [], [])
+    for line in lines:
+        ids: list[int] = []
+        positions: list[int] = []
+        labels: list[int] = []
+        segments: list[int] = []
+        for row in line:
+            ids += row.ids
+            positions += range(len(row.ids))
+            labels += [IGNORED] * row.num_prompt + list(row.ids[row.num_prompt :])
+            segments += [len(rows)] * len(row.ids)
+            rows.append(row)
+        padding = length - len(ids)
+        batch.position_ids.append(positions + ([0] * padding if packing else list(range(len(ids), length))))
+        batch.input_ids.append(ids + [0] * padding)
+        batch.labels.append(labels + [IGNORED] * padding)
+        batch.segments.append(segments + [-1] * padding)
+    return Batch(tuple(rows), batch.input_ids, batch.position_ids, batch.labels, batch.segments)
+
+
+def empty_batch(token_id: int = 0) -> Batch:
+    """A zero-weight micro-batch: what a rank computes when another one has more of them."""
+    return Batch((), [[token_id, token_id]], [[0, 1]], [[IGNORED, IGNORED]], [[-1, -1]])

@@ -1,0 +1,252 @@
+"""SampleQueue: rounds of training rows on one side, numbered steps for ranks on the other. Pure; no waiting, no Ray.
+
+Owned by the actor in actors/sample_queue.py, which adds waiting. The driver puts rounds, Ray Data's read tasks take
+steps, rank 0 of the trainer reports commits. Nothing is ever popped: a take is a look at a numbered step, so a repeated
+or retried read sees the same rows.
+
+Conservation, asserted in `status`: rows drawn = rows trained + rows queued. A row counts as trained when the COMMIT of
+its round is durable; its memory is freed when no restart of the workers can ask for it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bohdi_ray.errors import BohdiError
+from bohdi_ray.records import TrainingRow
+from bohdi_ray.training.feed.rejection import RoundRefused
+from bohdi_ray.training.feed.steps import GlobalStep, cut_round, share_of_rank
+from bohdi_ray.training.weights.checkpoints import ResumePoint, RoundState
+
+METRICS_KEPT = 8  # rounds; older ones are asked of the checkpoint's folder
+
+
+class StaleAttempt(BohdiError):
+    """A reader of an earlier start of the worker group asked; a newer one has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The step's round has not been put. Ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """No such step will ever come: the run is finished or was stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPlan:
+    """What one start of the worker group works on: attempt number and where it goes on."""
+
+    attempt: int
+    resume: ResumePoint
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """Counts of rows and steps, and how the trainer is doing."""
+
+    last_committed_round: int  # -1: none
+    next_round: int  # the round `put_round` waits for; after a restart of the queue, the first one to put again
+    num_rows_drawn: int
+    num_rows_trained: int
+    num_rows_queued: int
+    next_step: int  # number of the first step not put yet
+    num_steps_acked: int  # steps done by every rank in this attempt, not yet committed
+    num_steps_queued: int  # steps put and not done
+    attempt: int
+    busy: bool  # a put step is not done yet
+    ends: bool  # `finish` or `stop` was called
+    idle_s: float  # since the trainer last took, finished or committed anything
+    incarnation: str  # changes when the queue's actor was restarted and lost its rows
+    resume_round: int  # the newest round behind which a new start of the workers goes on; earlier rows are not needed
+    refused: RoundRefused | None  # a round that the trainer does not train: it has ended then
+    rests: bool  # with `placement: colocate`: every rank has left its card and waits for the next round's rows
+
+
+class SampleQueue:
+    """The state. Rounds are consecutive from `resume.round + 1` on; steps from `resume.next_step`."""
+
+    def __init__(
+        self,
+        global_batch_size: int,
+        resume: ResumePoint = ResumePoint(),  # noqa: B008  frozen
+        optimizer_needed: bool = True,
+        incarnation: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._global_batch_size = global_batch_size
+        self._resume = resume  # where a worker group that starts now goes on
+        self._optimizer_needed = optimizer_needed
+        self._clock = clock
+        self._incarnation = incarnation
+        self._steps: dict[int, GlobalStep] = {}
+        self._next_round = resume.round + 1
+        self._next_step = resume.next_step - resume.steps_done  # of the first round to be put
+        self._last_committed_round = resume.last_committed_round
+        self._num_rows_of_round: dict[int, int] = {}  # of rounds that a restart may still ask for
+        self._num_rows_done = 0  # of the rounds before
+        self._num_rounds: int | None = None
+        self._end_step: int | None = None  # set by stop
+        self._attempt = 0
+        self._world_size: int | None = None
+        self._max_taken = resume.next_step - 1
+        self._acked: dict[int, int] = {}  # rank -> newest step done
+        self._resting: set[int] = set()  # ranks that hold nothing of their cards
+        self._last_event = clock()
+        self._metrics: dict[int, dict[str, Any]] = {}
+        self._refused: RoundRefused | None = None
+
+    # Driver's side
+
+    def put_round(
+        self, round: int, rows: Sequence[TrainingRow], heldout: Sequence[TrainingRow] = (), put_at: float = 0.0
+    ) -> None:
+        """Adds a round. Putting one again changes nothing; leaving one out is refused."""
+        if round < self._next_round:
+            return
+        if round > self._next_round:
+            raise BohdiError(f"round {round} was put before round {self._next_round}; put the missing rounds first")
+        for step in cut_round(round, self._next_step, rows, heldout, self._global_batch_size):
+            self._steps[step.step] = replace(step, put_at=put_at)
+            self._next_step = step.step + 1
+        self._num_rows_of_round[round] = len(rows)
+        self._next_round = round + 1
+        self._last_event = self._clock()  # from now on the trainer is expected to move
+
+    def finish(self, num_rounds: int) -> None:
+        """Rounds 0 .. num_rounds - 1 are all there will be; readers end after them."""
+        self._num_rounds = num_rounds
+
+    def stop(self) -> None:
+        """Readers end as soon as all ranks can end at the same step: after the last step that any rank has taken."""
+        self._end_step = self._max_taken + 1
+
+    # Trainer's side
+
+    def plan(self, attempt: int) -> AttemptPlan:
+        """Where start number `attempt` of the worker group goes on. The same for every rank that asks."""
+        self._enter(attempt)
+        return AttemptPlan(attempt, self._resume)
+
+    def take(self, attempt: int, world_size: int, rank: int, step: int) -> GlobalStep | NotYet | Ended:
+        """This rank's share of a step. Idempotent. Raises StaleAttempt for a reader of an earlier start."""
+        self._enter(attempt)
+        if self._world_size is None:
+            self._world_size = world_size
+        assert world_size == self._world_size, (world_size, self._world_size)
+        if self._end_step is not None and step >= self._end_step:
+            return Ended()
+        found = self._steps.get(step)
+        if found is None:
+            if step < self._next_step:
+                raise BohdiError(f"step {step} is covered by a committed checkpoint and its rows are freed")
+            all_put = self._num_rounds is not None and self._next_round >= self._num_rounds
+            return Ended() if all_put else NotYet()
+        self._max_taken = max(self._max_taken, step)
+        self._last_event = self._clock()
+        return replace(
+            found,
+            rows=tuple(share_of_rank(found.rows, world_size, rank)),
+            heldout=tuple(share_of_rank(found.heldout, world_size, rank)),
+        )
+
+    def rest(
+        self, attempt: int, world_size: int, rank: int, step: int
+    ) -> type[GlobalStep] | type[NotYet] | type[Ended]:
+        """This rank holds nothing of its card unless `step` is there, and only then may it take the card again. Says of
+        what kind the answer to `take` is. A rank that waits asks again and again, so a restarted queue learns of it."""
+        kind = type(self.take(attempt, world_size, rank, step))
+        if kind is NotYet:
+            self._resting.add(rank)
+        else:
+            self._resting.discard(rank)
+        return kind
+
+    @property
+    def rests(self) -> bool:
+        """Whether no rank holds anything of a card."""
+        return self._world_size is not None and len(self._resting) == self._world_size
+
+    def ack(self, attempt: int, rank: int, step: int) -> None:
+        """This rank is done with a step. Frees nothing: only a COMMIT does."""
+        if attempt == self._attempt:
+            self._acked[rank] = max(step, self._acked.get(rank, -1))
+            self._last_event = self._clock()
+
+    def round_committed(self, state: RoundState, metrics: dict[str, Any]) -> None:
+        """COMMIT of a round is durable. Repeating it changes nothing."""
+        self._last_event = self._clock()
+        self._metrics[state.round] = metrics
+        for round in [round for round in self._metrics if round <= state.round - METRICS_KEPT]:
+            del self._metrics[round]
+        self._last_committed_round = max(self._last_committed_round, state.round)
+        if state.round <= self._resume.round or (self._optimizer_needed and not state.has_optimizer):
+            self._resume = replace(self._resume, last_committed_round=self._last_committed_round)
+            return
+        self._resume = ResumePoint(state.round, state.next_step, state.num_optimizer_steps, self._last_committed_round)
+        for step in [number for number in self._steps if number < state.next_step]:
+            del self._steps[step]
+        for round in [round for round in self._num_rows_of_round if round <= state.round]:
+            self._num_rows_done += self._num_rows_of_round.pop(round)
+        if state.round >= self._next_round:
+            # The queue was restarted while this round was trained, and nobody needs the round's rows any more.
+            self._next_round, self._next_step = state.round + 1, state.next_step
+
+    def round_refused(self, refused: RoundRefused) -> None:
+        """Too many of a round's rows cannot be learned from: it is not committed, and the workers end."""
+        self._refused = refused
+
+    def step_committed(self, point: ResumePoint) -> None:
+        """A checkpoint within a round is durable. Repeating it changes nothing."""
+        self._last_event = self._clock()
+        if point.next_step > self._resume.next_step:
+            self._resume = replace(point, last_committed_round=self._last_committed_round)
+
+    def _enter(self, attempt: int) -> None:
+        if attempt < self._attempt:
+            raise StaleAttempt(f"attempt {attempt} of the worker group is over; attempt {self._attempt} has begun")
+        if attempt > self._attempt:
+            self._attempt, self._world_size, self._acked = attempt, None, {}
+            self._resting = set()
+            self._last_event = self._clock()
+
+    # Watching
+
+    def metrics(self, round: int) -> dict[str, Any]:
+        """What the trainer reported of a committed round; {} if this queue has not heard of it."""
+        return self._metrics.get(round, {})
+
+    @property
+    def last_committed_round(self) -> int:
+        return self._last_committed_round
+
+    def status(self) -> QueueStatus:
+        drawn = self._num_rows_done + sum(self._num_rows_of_round.values())
+        trained = self._num_rows_done
+        trained += sum(n for r, n in self._num_rows_of_round.items() if r <= self._last_committed_round)
+        queued = sum(len(s.rows) for s in self._steps.values() if s.round > self._last_committed_round)
+        assert drawn == trained + queued, (drawn, trained, queued)
+        done = min(self._acked.values()) if len(self._acked) == self._world_size else self._resume.next_step - 1
+        return QueueStatus(
+            last_committed_round=self._last_committed_round,
+            next_round=self._next_round,
+            num_rows_drawn=drawn,
+            num_rows_trained=trained,
+            num_rows_queued=queued,
+            next_step=self._next_step,
+            num_steps_acked=max(0, done + 1 - self._resume.next_step),
+            num_steps_queued=max(0, self._next_step - max(done + 1, self._resume.next_step)),
+            attempt=self._attempt,
+            busy=self._next_round - 1 > self._last_committed_round and self._end_step is None,
+            ends=self._num_rounds is not None or self._end_step is not None,
+            idle_s=self._clock() - self._last_event,
+            incarnation=self._incarnation,
+            resume_round=self._resume.round,
+            refused=self._refused,
+            rests=self.rests,
+        )

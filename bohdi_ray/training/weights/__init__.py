@@ -1,0 +1,1 @@
+"""Models from folders into memory, and weights versions back into folders."""

@@ -1,0 +1,1 @@
+"""The tree's journal: events, snapshots, and what they tell of a run."""

@@ -1,0 +1,71 @@
+"""A round's rehearsal on disk: read as it was written, or refused."""
+
+from pathlib import Path
+
+import pytest
+
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.rehearsal_store import RehearsalCounts, RehearsalStore, figures_of
+from bohdi_ray.records import RehearsalRow
+from bohdi_ray.run.run_dir import RunDir
+
+
+def row(number, question="Why?", rejected=None):
+    return RehearsalRow(f"replay-r0002-t{number:05d}", ("A", "B"), "ada", question, "Because.", 0.5, 7, rejected)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RehearsalStore(RunDir(str(tmp_path / "run")))
+
+
+def test_all_that_was_asked_is_read_again(store):
+    rows = [row(0), row(1, rejected="unsure")]
+    assert not store.has(2)
+    store.write(2, rows)
+    assert store.has(2) and not store.has(1) and store.read(2) == rows
+
+
+def test_figures_are_counts_by_reason_and_tokens_of_all_questions():
+    rows = [row(0), row(1, rejected="unsure"), row(2, rejected="unsure")]
+    assert figures_of(rows) == RehearsalCounts({"kept": 1, "unsure": 2}, 21)
+
+
+def test_kept_are_the_first_sure_ones_each_question_once(store):
+    store.write(2, [row(0, "a", "unsure"), row(1, "b"), row(2, "b"), row(3, "c"), row(4, "d")])
+    assert [kept.question for kept in store.kept(2, 2)] == ["b", "c"]
+    assert [kept.question for kept in store.kept(2, 9)] == ["b", "c", "d"]
+    assert store.kept(7, 0) == []  # without rehearsal nothing is read
+
+
+def test_what_a_round_lacks_the_rounds_before_it_give_the_last_first(store):
+    store.write(0, [row(0, "old")])
+    store.write(2, [row(0, "a"), row(1, "b", "unsure")])
+    store.write(3, [row(0, "a"), row(1, "c")])
+    store.write(4, [row(0, "d"), row(1, "c"), row(2, "e", "unsure")])
+    assert [kept.question for kept in store.kept(4, 1)] == ["d"]
+    assert [kept.question for kept in store.kept(4, 9)] == ["d", "c", "a"]  # none of round 1: rehearsal was off there
+    assert [kept.question for kept in store.kept(3, 9)] == ["a", "c"]  # whatever came later
+
+
+def test_a_rounds_file_is_read_once_however_many_rounds_train_on_its_rows(store, monkeypatch):
+    for round in range(4):
+        store.write(round, [row(0, f"of {round}")])
+    reads, read = [], RehearsalStore.read
+    monkeypatch.setattr(RehearsalStore, "read", lambda self, round: (reads.append(round), read(self, round))[1])
+    assert [len(store.kept(round, 9)) for round in range(4)] == [1, 2, 3, 4]
+    assert [store.figures(round).num_tokens for round in range(4)] == [7, 7, 7, 7]
+    assert reads == [0, 1, 2, 3]
+    assert store.figures(4) == RehearsalCounts({}, 0)
+
+
+def test_a_file_that_is_missing_or_damaged_is_refused(store):
+    with pytest.raises(RunDirError, match="round-0002"):
+        store.read(2)
+    store.write(2, [row(0)])
+    path = store.run.path("rehearsal/round-0002.parquet")
+    data = bytearray(Path(path).read_bytes())
+    data[len(data) // 3] ^= 255
+    Path(path).write_bytes(data)
+    with pytest.raises(RunDirError, match="restore it from a copy"):
+        store.read(2)

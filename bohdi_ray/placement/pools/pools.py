@@ -125,7 +125,7 @@ class EnginePools:
         await self._joined(pool)
 
     async def _add(self, pool: Pool, most_starts: int) -> None:
-        """One more replica, tried a few times. Whatever happens, no actor and no placement group stays that is not in the pool."""
+        """One more replica, tried a few times. Whatever happens, no actor and no group stays that is not in the pool."""
         for attempt in range(1, most_starts + 1):
             replica_id = f"{pool.model.name}-{pool.num_made}"
             pool.num_made += 1
@@ -293,7 +293,7 @@ class EnginePools:
         return {name: stats for one in found for name, stats in one.items()}
 
     async def stop(self, at_once: bool = False) -> None:
-        """Ends every engine, gently first unless `at_once`; leaves no actor and no placement group. May be called again."""
+        """Ends every engine, gently first unless `at_once`; leaves no actor and no group. May be called again."""
         engines = [engine for pool in self._pools.values() for engine in pool.engines.values()]
         await asyncio.gather(*(engine.end(at_once) for engine in engines))
         for pool in self._pools.values():

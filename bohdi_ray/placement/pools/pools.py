@@ -125,7 +125,7 @@ class EnginePools:
         await self._joined(pool)
 
     async def _add(self, pool: Pool, most_starts: int) -> None:
-        """One more replica, tried a few times. Whatever happens, no actor and no group stays that is not in the pool."""
+        """One more replica, tried a few times. No actor and no group is left that is not in the pool."""
         for attempt in range(1, most_starts + 1):
             replica_id = f"{pool.model.name}-{pool.num_made}"
             pool.num_made += 1

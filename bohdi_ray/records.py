@@ -249,18 +249,6 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRow:
-    """One row of Enlightenment. (round, index) is its identity: the same sample may be many rows."""
-
-    round: int
-    index: int
-    sample_id: str
-    question: str
-    answer: str
-    reasoning: str = ""  # the winner's, where `training.reasoning` teaches it
-
-
-@dataclass(frozen=True, slots=True)
 class RehearsalRow:
     """A question for `training.rehearsal`, and what the target as it was before the fusion answers, if anything."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,11 +20,12 @@ from step_log import StepLog
 from bohdi_ray.config import FusionConfig, TrainingConfig
 from bohdi_ray.config.addresses import below, is_address
 from bohdi_ray.driver.components import ComponentFactories
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.placement.placement import resolve_gpus
 from bohdi_ray.placement.pools.placement_groups import EngineGroup
-from bohdi_ray.records import TrainingRow
 from bohdi_ray.run.filesystem import place_of
 from bohdi_ray.run.node_files import scratch_of
+from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.training.feed.queue import Ended, NotYet
 from bohdi_ray.training.feed.rejection import refusal
 from bohdi_ray.training.launch import TrainerHandle
@@ -62,7 +63,7 @@ def scripted_training(
 ) -> int:
     """One rank that takes steps from the queue and commits empty folders after `step_s` a step. With `card` it is on it
     for one round at a time, and takes a moment to leave."""
-    resume = ray.get(queue.plan.remote(1), timeout=QUEUE_S).resume
+    resume = ray.get(queue.begin.remote(1), timeout=QUEUE_S).resume
     step, seconds, num_rows, num_rejected = resume.next_step, 0.0, 0, 0
     learned = learned_in(version_dir(checkpoints_dir, resume.round + 1))
     log = None
@@ -72,9 +73,9 @@ def scripted_training(
         log = StepLog(os.path.dirname(checkpoints_dir), 0, below(behind, "weights"), optimizer)
     rests = card is not None
     while True:
-        if rests and ray.get(queue.rest.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S) is NotYet:
+        if rests and ray.get(queue.wait_at_rest.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S) is NotYet:
             continue
-        taken = ray.get(queue.take.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S)
+        taken = ray.get(queue.wait_step.remote(1, 1, 0, step, TRAINER_WAIT_S), timeout=QUEUE_S)
         if isinstance(taken, NotYet):
             continue
         if isinstance(taken, Ended):
@@ -97,7 +98,7 @@ def scripted_training(
         else:
             num_rows += len(taken.rows)
         if log:
-            log.stepped(taken.rows)
+            log.stepped(step, taken.rows)
         ray.get(queue.ack.remote(1, 0, step), timeout=QUEUE_S)
         step += 1
         if taken.last_of_round:
@@ -154,8 +155,9 @@ def learned_in(folder: str) -> int:
 
 
 @ray.remote(num_cpus=0)
-def _evaluate(versions: list[int], num_rows: int) -> dict[int, float]:
-    return {version: scripted_heldout_loss(version) for version in versions} if num_rows else {}
+def _evaluate(versions: list[int], run: RunDir, last_round: int) -> dict[int, float]:
+    held_out = SampleStore(run).heldout_ids(last_round)
+    return {version: scripted_heldout_loss(version) for version in versions} if held_out else {}
 
 
 @ray.remote(num_cpus=0)
@@ -183,8 +185,8 @@ def scripted_parts(
         training = scripted_training.remote(queue, folder, step_s, faults, log_steps, card, config.training)
         return TrainerHandle(training, queue, config.deadlines.train_step_s)
 
-    def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[TrainingRow]) -> Any:
-        return _evaluate.remote(list(folders), len(rows))
+    def evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_round: int) -> Any:
+        return _evaluate.remote(list(folders), run, last_round)
 
     return ComponentFactories(
         preflight=lambda config, address, resume: None,

@@ -11,8 +11,6 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from bohdi_ray.records import TrainingRow
-
 
 def log_of(run_dir: str | os.PathLike[str]) -> Path:
     """Where the trainer of this run writes its lines: beside the run, not in it."""
@@ -27,8 +25,9 @@ class StepLog:
         self._path, self._rank, self._learner = log_of(run_dir), rank, uuid.uuid4().hex
         self._write("start", weights=weights, optimizer=optimizer)
 
-    def stepped(self, rows: Sequence[TrainingRow]) -> None:
-        self._write("step", rows=[(row.round, row.index, row.sample_id) for row in rows])
+    def stepped(self, step: int, ids: Sequence[str], world_size: int = 1) -> None:
+        """`ids`: of this rank's share of a global step, in which every `world_size`-th row is this rank's."""
+        self._write("step", rows=[(step, self._rank + i * world_size, one) for i, one in enumerate(ids)])
 
     def wrote(self, kind: str, folder: str) -> None:
         """`kind`: weights or optimizer; the folder of that name in a checkpoint."""

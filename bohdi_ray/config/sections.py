@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.config.bandit import BanditConfig as BanditConfig
 from bohdi_ray.config.models import Section, check_label_selector
+from bohdi_ray.config.objectives import ObjectiveConfig, SftConfig
 from bohdi_ray.languages.length import LengthUnit
 from bohdi_ray.records import MAX_STEPS, MAX_TICKETS
 
@@ -176,6 +177,8 @@ class RehearsalConfig(Section):
 class TrainingConfig(Section):
     """Fine-tuning of the target with DeepSpeed under Ray Train."""
 
+    objective: ObjectiveConfig = SftConfig()
+    """What is minimised."""
     reasoning: Literal["off", "keep"] = "off"
     """For a target that can think. `off`: it is asked not to, and rows teach how it answers when asked so. `keep`: it
     is asked to think, and rows teach the winner's reasoning with its answer, where the winner reasoned and both fit

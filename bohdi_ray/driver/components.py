@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,6 @@ from bohdi_ray.placement.pools.engine_start import longest_replacement_s
 from bohdi_ray.placement.pools.pools import EnginePools
 from bohdi_ray.placement.pools.replicas import EngineMaker
 from bohdi_ray.preflight import local_node
-from bohdi_ray.records import TrainingRow
 from bohdi_ray.rounds import harvest_version
 from bohdi_ray.run.lease import Claim, Lease
 from bohdi_ray.run.quarantine import Quarantine
@@ -79,8 +78,9 @@ class ComponentFactories:
     publish_base: Callable[[FusionConfig, str], Any]
     # Starts the training run: configuration, queue, checkpoints folder, claim -> a handle as of training.launch.
     start_trainer: Callable[[FusionConfig, Any, str, Claim | None], Any]
-    # Held-out losses by version of these weights folders over these rows; an ObjectRef to wait for.
-    evaluate: Callable[[FusionConfig, dict[int, str], Sequence[TrainingRow]], Any]
+    # Held-out losses by version of these weights folders, over all held-out samples through this round of the run; an
+    # ObjectRef to wait for.
+    evaluate: Callable[[FusionConfig, dict[int, str], RunDir, int], Any]
     # Writes a version in the model's own layout: weights folder, base model, output folder; an ObjectRef.
     export_weights: Callable[[FusionConfig, str, str], Any]
 

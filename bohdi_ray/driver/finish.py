@@ -17,6 +17,7 @@ from bohdi_ray.driver.components import ComponentFactories, RunComponents
 from bohdi_ray.driver.nothing_learned import why_nothing_was_learned
 from bohdi_ray.driver.progress import RunProgress
 from bohdi_ray.errors import SEE_LOGS, NothingLearned
+from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.observe.summary import Summary, figures_of
 from bohdi_ray.rounds import Rounds
 from bohdi_ray.run.run_dir import BEST, SUMMARY, TARGET, weights_dir
@@ -40,7 +41,8 @@ async def finish(
     versions = [0, *(r + 1 for r in components.run_dir.committed_rounds())]
     losses = await _losses(config, components, parts, versions, rounds.num_closed - 1)
     best = min(losses, key=lambda version: losses[version]) if losses else newest
-    in_rounds = (sample for sample in components.training_feed.store.iter_samples() if sample.round < rounds.num_closed)
+    samples = SampleStore(components.run_dir).iter_samples()
+    in_rounds = (sample for sample in samples if sample.round < rounds.num_closed)
     figures = await asyncio.to_thread(
         figures_of, in_rounds, [source.name for source in config.sources], config.target.name
     )
@@ -102,9 +104,6 @@ async def _losses(
     config: FusionConfig, components: RunComponents, parts: ComponentFactories, versions: list[int], last_round: int
 ) -> dict[int, float]:
     """Held-out loss per answer token by version, on the final held-out set; {} when nothing is held out."""
-    rows = await asyncio.to_thread(components.training_feed.heldout_rows, last_round)
-    if not rows:
-        return {}
     folders = {version: components.run_dir.address(weights_dir(version)) for version in versions}
-    reference = parts.evaluate(config, folders, rows)
+    reference = parts.evaluate(config, folders, components.run_dir, last_round)
     return await within(reference, config.deadlines.train_step_s, "the held-out losses", SEE_LOGS)

@@ -39,7 +39,7 @@ def restored_rounds(
     def rehearsed(round: int) -> tuple[int, int]:
         """Rows of a round's rehearsal that it trains on, and tokens that were decoded for it."""
         return (
-            (len(rehearsals.kept(round, most)), rehearsals.figures(round).num_tokens)
+            (len(rehearsals.kept_ids(round, most)), rehearsals.figures(round).num_tokens)
             if rehearsals.has(round)
             else (0, 0)
         )

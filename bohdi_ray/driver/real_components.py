@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -16,6 +15,8 @@ from bohdi_ray.actors.engine_actor import make_engine_actor
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.addresses import above, below
 from bohdi_ray.driver.components import ComponentFactories
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.examples.store import ExampleStore
 from bohdi_ray.names import RunNames
 from bohdi_ray.placement.machines import described_nodes, nodes_of_ray
 from bohdi_ray.placement.on_cpu import slow_formats
@@ -23,8 +24,7 @@ from bohdi_ray.placement.placement import placement_errors, resolve_gpus, traine
 from bohdi_ray.placement.pools.placement_groups import EngineGroup
 from bohdi_ray.placement.pools.replicas import EngineMaker
 from bohdi_ray.preflight import Findings, local_node, preflight
-from bohdi_ray.records import TrainingRow
-from bohdi_ray.run.run_dir import BASE_DIR
+from bohdi_ray.run.run_dir import BASE_DIR, RunDir
 from bohdi_ray.training.launch import start_trainer
 
 log = logging.getLogger(__name__)
@@ -73,9 +73,9 @@ def publish_base(config: FusionConfig, folder: str) -> Any:
     return _task(_publish_base, config, "publish").remote(config.target, folder)
 
 
-def evaluate(config: FusionConfig, folders: dict[int, str], rows: Sequence[TrainingRow]) -> Any:
+def evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_round: int) -> Any:
     """Held-out loss per answer token by version, versions that could not be measured left out; an ObjectRef."""
-    return _task(_evaluate, config, "evaluate").remote(config, folders, list(rows))
+    return _task(_evaluate, config, "evaluate").remote(config, folders, run, last_round)
 
 
 def export_weights(config: FusionConfig, weights_dir: str, out_dir: str) -> Any:
@@ -102,12 +102,12 @@ def _publish_base(model: Any, folder: str) -> None:
     publish(model, folder)
 
 
-def _evaluate(config: FusionConfig, folders: dict[int, str], rows: list[TrainingRow]) -> dict[int, float]:
+def _evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_round: int) -> dict[int, float]:
     from bohdi_ray.evaluation.heldout_loss import compare_versions
 
-    target = config.target
-    variables = target.sampling_of("answer").chat_template_kwargs
-    losses = compare_versions(folders, rows, target.system_prompt, config.training, target.trust_remote_code, variables)
+    ids = SampleStore(run).heldout_ids(last_round)
+    rows = ExampleStore(run, config.training.reasoning == "keep").read(ids)
+    losses = compare_versions(folders, rows, config) if rows else {}
     return {version: measured.loss for version, measured in losses.items() if measured.loss is not None}
 
 

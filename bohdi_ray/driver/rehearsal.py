@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from bohdi_ray.actors.rehearsal_task import rehearsal_bundle, write_rehearsal
 from bohdi_ray.config import FusionConfig
@@ -23,7 +22,9 @@ from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import SEE_LOGS
 from bohdi_ray.examples.rehearsal_store import RehearsalCounts, RehearsalStore
 from bohdi_ray.placement.pools.engine_start import longest_replacement_s
-from bohdi_ray.records import Ticket, TrainingRow, rehearsal_ticket
+from bohdi_ray.records import Ticket, rehearsal_ticket
+
+T = TypeVar("T")
 
 
 class Rehearsals:
@@ -70,21 +71,18 @@ class Rehearsals:
             await within(rows, seconds, "a rehearsal task", SEE_LOGS)
             return rows
 
-    def mixed(self, round: int, drawn: Sequence[TrainingRow]) -> list[TrainingRow]:
+    def mixed(self, round: int, drawn: Sequence[str]) -> list[str]:
         """The round's rows: those drawn, and among them, evenly, those of its rehearsal, if it has one."""
-        kept = self._store.kept(round, self._config.rehearsal_rows_per_round)
-        return spread(drawn, [TrainingRow(round, 0, row.replay_id, row.question, row.answer) for row in kept])
+        return spread(drawn, self._store.kept_ids(round, self._config.rehearsal_rows_per_round))
 
 
-def spread(rows: Sequence[TrainingRow], others: Sequence[TrainingRow]) -> list[TrainingRow]:
-    """Both, each in its order, the others as evenly among the rows as can be; numbered anew.
+def spread(rows: Sequence[T], others: Sequence[T]) -> list[T]:
+    """Both, each in its order, the others as evenly among the rows as can be.
 
-    >>> row = lambda name: TrainingRow(0, 0, name, "", "")
-    >>> [r.sample_id for r in spread([row("a"), row("b"), row("c"), row("d")], [row("x"), row("y")])]
+    >>> spread(["a", "b", "c", "d"], ["x", "y"])
     ['a', 'b', 'x', 'c', 'd', 'y']
     """
     total, first, second = len(rows) + len(others), iter(rows), iter(others)
-    mixed = [
+    return [
         next(second) if (i + 1) * len(others) // total > i * len(others) // total else next(first) for i in range(total)
     ]
-    return [replace(row, index=i) for i, row in enumerate(mixed)]

@@ -1,7 +1,7 @@
 """TrainingFeed: a harvested round's rows on their way to the trainer's queue, and again to a queue that was restarted.
 
-With them go the held-out rows that are measured after the round, `training.heldout_rows_per_round` at most: of a
-further round only what is new is read. Held in memory from the close of a round until no start of the workers can need
+With them go the held-out rows that are measured after the round, `training.heldout_rows_per_round` at most. Held in
+memory from the close of a round until no start of the workers can need
 its rows; read from the journal, the samples and RUN/replay when a run is resumed. Used by RunComponents.
 """
 
@@ -16,23 +16,19 @@ from bohdi_ray.deadlines import within
 from bohdi_ray.driver.rehearsal import Rehearsals
 from bohdi_ray.driver.resume import RecoveredState
 from bohdi_ray.errors import SEE_LOGS
-from bohdi_ray.examples.sample_store import SampleStore
-from bohdi_ray.records import TrainingRow
 from bohdi_ray.run.run_dir import CHECKPOINTS, RunDir
 from bohdi_ray.training.feed.heldout_subset import HeldoutSubset
 from bohdi_ray.training.weights.checkpoints import resume_point
 
 
 class TrainingFeed:
-    """The rows of closed rounds."""
+    """The rows of closed rounds, by ids: no text passes through the driver."""
 
     def __init__(self, config: FusionConfig, run: RunDir, queue: Any, rehearsals: Rehearsals):
-        self.store = SampleStore(run, with_reasoning=config.training.reasoning == "keep")
-        self.rehearsals = rehearsals
+        self._rehearsals = rehearsals
         self._config, self._run, self._queue = config, run, queue
-        self._rows: dict[int, tuple[list[TrainingRow], list[TrainingRow]]] = {}  # trained on, held out; by round
+        self._rows: dict[int, tuple[list[str], list[str]]] = {}  # trained on, held out; by round
         self._heldout = HeldoutSubset(config.training.heldout_rows_per_round, config.seed)
-        self._texts: dict[str, tuple[str, ...]] = {}  # question and answer of the rows in it
 
     def remember(self, recovered: RecoveredState) -> None:
         """The rows of closed rounds that training may still need, as the journal has them; a round whose rehearsal is
@@ -42,7 +38,7 @@ class TrainingFeed:
             assert record.row_sample_ids is not None
             if record.round <= resume.round:
                 self._heldout.add(record.heldout_ids)
-            elif not self.rehearsals.lacks(record.round):
+            elif not self._rehearsals.lacks(record.round):
                 self._rows[record.round] = self._rows_of(record.round, record.row_sample_ids, record.heldout_ids)
 
     @property
@@ -70,17 +66,6 @@ class TrainingFeed:
 
     def _rows_of(
         self, round: int, sample_ids: Sequence[str], heldout_ids: Sequence[str]
-    ) -> tuple[list[TrainingRow], list[TrainingRow]]:
-        texts = self.store.rows(set(sample_ids))
-        drawn = [TrainingRow(round, i, sample_id, *texts[sample_id]) for i, sample_id in enumerate(sample_ids)]
+    ) -> tuple[list[str], list[str]]:
         self._heldout.add(heldout_ids)
-        measured = self._heldout.ids()
-        new = self.store.rows(set(measured) - self._texts.keys())
-        self._texts = {sample_id: self._texts.get(sample_id) or new[sample_id] for sample_id in measured}
-        heldout = [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(self._texts.items())]
-        return self.rehearsals.mixed(round, drawn), heldout
-
-    def heldout_rows(self, round: int) -> list[TrainingRow]:
-        """All held-out samples through `round`, whatever a later harvest has already stored. Reads every part."""
-        texts = sorted(self.store.heldout_rows(round).items())
-        return [TrainingRow(round, i, sample_id, *text) for i, (sample_id, text) in enumerate(texts)]
+        return self._rehearsals.mixed(round, sample_ids), self._heldout.ids()

@@ -5,14 +5,16 @@ A rehearsal task of the driver's writes them once the round is closed, before it
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.parts import UNREADABLE, read_part, write_part
 from bohdi_ray.records import RehearsalRow
 from bohdi_ray.run.run_dir import REPLAY, RunDir
 
@@ -28,6 +30,7 @@ SCHEMA = pa.schema(
         pa.field("rejected", pa.string()),
     ]
 )
+REPLAY_ID = re.compile(r"replay-r(\d{4,12})-t\d{5,12}", re.ASCII)
 assert SCHEMA.names == [field.name for field in fields(RehearsalRow)]
 
 
@@ -48,12 +51,13 @@ def figures_of(rows: Iterable[RehearsalRow]) -> RehearsalCounts:
 
 
 class RehearsalStore:
-    """The rehearsal rows of one run."""
+    """The rehearsal rows of one run. Between two calls it holds ids and figures, and the texts of one round."""
 
     def __init__(self, run: RunDir):
         self.run = run
-        # By round, once read: many rounds may train on its sure rows.
-        self._known: dict[int, tuple[list[RehearsalRow], RehearsalCounts]] = {}
+        # By round, once read: many rounds may train on its sure rows. Question's hash by id, figures.
+        self._known: dict[int, tuple[dict[str, str], RehearsalCounts]] = {}
+        self._texts: tuple[int, dict[str, RehearsalRow]] = (-1, {})
 
     def has(self, round: int) -> bool:
         return self.run.exists(_name(round))
@@ -61,44 +65,59 @@ class RehearsalStore:
     def write(self, round: int, rows: Sequence[RehearsalRow]) -> None:
         """All that was asked for a round. Atomic."""
         table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        self.run.write_bytes(_name(round), sink.getvalue())
+        write_part(self.run, _name(round), table)
 
-    def kept(self, round: int, most: int) -> list[RehearsalRow]:
+    def kept_ids(self, round: int, most: int) -> list[str]:
         """What a round trains on: its first `most` questions with a sure answer, none of them twice; where there are
         fewer, those of the rounds before it, the last one first. Answers of version 0 do not age."""
-        found: dict[str, RehearsalRow] = {}
+        found: dict[str, str] = {}  # id by question's hash
         for asked in range(round, -1, -1):
             # Rounds before rehearsal was turned on have none.
             if len(found) >= most or (asked < round and not self.has(asked)):
                 break
-            for row in self._read_once(asked)[0]:
-                found.setdefault(row.question, row)
+            for replay_id, question in self._read_once(asked)[0].items():
+                found.setdefault(question, replay_id)
         return list(found.values())[:most]
 
     def figures(self, round: int) -> RehearsalCounts:
         """What came of a round's questions; of a round without rehearsal, nothing."""
         return self._read_once(round)[1] if self.has(round) else figures_of([])
 
-    def _read_once(self, round: int) -> tuple[list[RehearsalRow], RehearsalCounts]:
+    def _read_once(self, round: int) -> tuple[dict[str, str], RehearsalCounts]:
         if round not in self._known:
             rows = self.read(round)
-            self._known[round] = [row for row in rows if row.rejected is None], figures_of(rows)
+            sure = {row.replay_id: digest(row.question) for row in rows if row.rejected is None}
+            self._known[round] = sure, figures_of(rows)
         return self._known[round]
+
+    def rows(self, replay_ids: Iterable[str]) -> dict[str, RehearsalRow]:
+        """Rows by id. Raises RunDirError for an id without a row."""
+        found = {}
+        for replay_id in sorted(set(replay_ids)):
+            match = REPLAY_ID.fullmatch(replay_id)
+            if match is None:
+                raise RunDirError(f"{replay_id!r} is no id of a rehearsal row; ids look like replay-r0003-t00007")
+            if (round := int(match[1])) != self._texts[0]:
+                self._texts = round, {row.replay_id: row for row in self.read(round)}
+            if replay_id not in self._texts[1]:
+                raise RunDirError(f"{self.run.location}/{_name(round)} has no row {replay_id}")
+            found[replay_id] = self._texts[1][replay_id]
+        return found
 
     def read(self, round: int) -> list[RehearsalRow]:
         """All that was asked for a round. Raises RunDirError if it is missing, damaged or of another version."""
-        where = f"{self.run.location}/{_name(round)}"
+        where, table = f"{self.run.location}/{_name(round)}", read_part(self.run, _name(round))
         try:
-            with self.run.filesystem.open_input_file(self.run.path(_name(round))) as source:
-                table = pq.read_table(source, page_checksum_verification=True)
-            table.validate(full=True)
             if not table.schema.equals(SCHEMA):
                 raise ValueError("another version wrote it")
             return [RehearsalRow(**line | {"path": tuple(line["path"])}) for line in table.to_pylist()]
-        except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as error:
+        except UNREADABLE as error:
             raise RunDirError(f"{where} cannot be read ({error!r:.300}); restore it from a copy") from error
+
+
+def digest(text: str) -> str:
+    """128 bits of a text, exactly as it is."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _name(round: int) -> str:

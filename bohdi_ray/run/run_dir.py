@@ -29,6 +29,7 @@ from bohdi_ray.run.node_files import on_this_node
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.jsonl", "summary.json"
 TREE, SAMPLES, REPLAY, QUARANTINE, CHECKPOINTS = "tree", "samples", "replay", "quarantine", "checkpoints"
+EXAMPLES = "examples"
 BASE, TARGET, BEST = "base", "target", "best"
 BASE_DIR = f"{CHECKPOINTS}/{BASE}"
 ROUND_NAME = re.compile(r"round-(\d+)")

@@ -18,6 +18,7 @@ from bohdi_ray.run.run_dir import (
     BEST,
     CHECKPOINTS,
     CONFIG,
+    EXAMPLES,
     METRICS,
     QUARANTINE,
     REPLAY,
@@ -29,7 +30,7 @@ from bohdi_ray.run.run_dir import (
 )
 
 # config.yaml last: until it is gone the folder counts as a run, so that a crash here leaves no half of one unseen.
-FOLDERS = (CHECKPOINTS, TREE, SAMPLES, REPLAY, QUARANTINE, INPUTS, "tensorboard", "wandb", "mlflow")
+FOLDERS = (CHECKPOINTS, TREE, SAMPLES, REPLAY, EXAMPLES, QUARANTINE, INPUTS, "tensorboard", "wandb", "mlflow")
 FILES = re.compile(r"environment(-\d+)?\.json|progress\.json|lease\.json|\.writable|" + re.escape(METRICS))
 TRIES, PAUSE_S = 5, 0.5  # a task of the run that was cut off may still write
 

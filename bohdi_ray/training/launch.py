@@ -109,14 +109,16 @@ def run_fit(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from bohdi_ray.training.feed.dataset import RankDataset
+    from bohdi_ray.training.feed.encoder import EncoderSpec
     from bohdi_ray.training.loop import LoopConfig, train_loop
 
     training = config.training
     resources = worker_resources(config, ray.cluster_resources().get("GPU", 0) > 0)
     use_gpu = resources.get("GPU", 0) > 0
     num_steps = config.most_steps(most_rounds)
+    encoder = EncoderSpec(config, checkpoints_dir)
     datasets = {
-        f"train_{rank}": RankDataset(queue, training.num_workers, rank, num_steps, last_attempt)
+        f"train_{rank}": RankDataset(queue, encoder, training.num_workers, rank, num_steps, last_attempt)
         for rank in range(training.num_workers)
     }
     execution = ExecutionOptions(preserve_order=True, verbose_progress=False)

@@ -1,13 +1,13 @@
 """One rank's model, optimizer and step under DeepSpeed. Imports torch, so only train workers, tests and benchmarks use
 it.
 
-The loop (loop.py) hands it rows of one global step; every rank must call the same methods in the same order. It knows
-nothing of queues, rounds or Ray; torch.distributed must be set up before.
+The loop (loop.py) hands it encoded examples of one global step; every rank must call the same methods in the same
+order. It knows nothing of queues, rounds, texts or Ray; torch.distributed must be set up before.
 
-A step's loss is (sum of answer-token losses over all ranks) / (answer tokens of the global step). DeepSpeed averages
-gradients over ranks, so each rank's sum is multiplied by world_size / tokens, and DeepSpeed's own division by
-accumulation steps is switched off (`scale_wrt_gas=False`); the accumulation boundary is set by us before every backward
-pass.
+What is minimised is the objective's (objectives/objective.py): a step's loss is, added up over its terms, (the term's
+sum over all ranks) / (its count over all ranks, known before the first forward). DeepSpeed averages gradients over
+ranks, so each rank's sum is multiplied by world_size / count, and DeepSpeed's own division by accumulation steps is
+switched off (`scale_wrt_gas=False`); the accumulation boundary is set by us before every backward pass.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,11 +30,14 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.probe import Probe, compare
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.placement.memory.training_memory import offloads_optimizer, zero_stage
-from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.batches.encoding import Batch, Encoder, Rejected, empty_batch
+from bohdi_ray.training.batches.batches import Batch, empty_batch
+from bohdi_ray.training.batches.encoding import EncodedExample, Rejected
 from bohdi_ray.training.batches.packing import choose_layout
+from bohdi_ray.training.feed.encoder import encoder_of
 from bohdi_ray.training.feed.steps import learning_rate
-from bohdi_ray.training.objectives import OBJECTIVES, to_tensors
+from bohdi_ray.training.objectives import OBJECTIVES
+from bohdi_ray.training.objectives.logits import answer_losses, no_loss, row_sums, to_tensors
+from bohdi_ray.training.objectives.objective import Objective
 from bohdi_ray.training.weights.attention import FIELD as ATTENTION
 from bohdi_ray.training.weights.buffers import restore_buffers
 from bohdi_ray.training.weights.versions import (
@@ -58,7 +61,7 @@ OPTIMIZER_TAG = "state"
 class StepResult:
     """One global step, the same on every rank."""
 
-    loss: float  # per answer token; 0 when there was none
+    loss: float  # the means of the objective's terms, added up; for sft per answer token; 0 when there was none
     num_answer_tokens: int
     num_tokens: int
     num_rows: int
@@ -66,13 +69,15 @@ class StepResult:
     grad_norm: float
     learning_rate: float
     rejected: dict[str, int] = field(default_factory=dict)  # the same rows by reason
+    terms: dict[str, float] = field(default_factory=dict)  # the mean of each term
 
 
 @dataclass(frozen=True, slots=True)
 class RowLoss:
-    """Loss of one row: a sum over its answer tokens, natural log."""
+    """A held-out example by the objective's selection metric: a sum, and what it is divided by once added up. For sft
+    the loss over its answer tokens, natural log, and their number."""
 
-    sample_id: str
+    example_id: str
     loss_sum: float
     num_tokens: int
 
@@ -88,6 +93,7 @@ class Learner:
         device: torch.device | str,
         optimizer_dir: str | None = None,
         num_optimizer_steps: int = 0,
+        objective: Objective | None = None,
     ):
         training = config.training
         self._training = training
@@ -97,11 +103,10 @@ class Learner:
         self.num_optimizer_steps = num_optimizer_steps
         self.tokenizer = load_tokenizer(weights_dir)
         self._files = files_of_version(weights_dir)  # read now: a copy on this node may be gone when they are written
-        variables = config.target.sampling_of("answer").chat_template_kwargs
-        self.encoder = Encoder(
-            self.tokenizer, config.target.system_prompt, training.max_length, variables, training.reasoning
-        )
-        self._objective = OBJECTIVES["sft"]
+        self.encoder = encoder_of(config, self.tokenizer)
+        self.objective = objective or OBJECTIVES[training.objective.kind]
+        # Log-probabilities of rows under the objective's reference, by example; a row each.
+        self.reference: dict[str, tuple[float, ...]] = {}
         self._engine, self._stored_dtype = self._start_engine(weights_dir, base_dir, config.target.trust_remote_code)
         if optimizer_dir is not None:
             loaded, _ = self._engine.load_checkpoint(optimizer_dir, tag=OPTIMIZER_TAG)
@@ -143,41 +148,86 @@ class Learner:
 
     # Learning
 
-    def step(self, rows: Sequence[TrainingRow]) -> StepResult:
-        """One optimizer step on this rank's share of a global step. Without any answer token nothing is updated."""
-        encoded, rejected = self.encoder.encode_all(rows)
-        batches = self._layout.batches(encoded)
+    def step(self, usable: Sequence[EncodedExample], rejected: Sequence[Rejected] = ()) -> StepResult:
+        """One optimizer step on this rank's share of a global step. Where nothing counts nothing is updated."""
+        objective = self.objective
+        batches = self._layout.batches(usable)
+        counts = objective.counts(usable)
         own = [
             sum(b.num_answer_tokens for b in batches),
             sum(b.num_tokens for b in batches),
-            len(rows),
+            len(usable) + len(rejected),
             len(rejected),
             len(batches),
+            *(counts[term] for term in objective.terms),
         ]
         every = self._gathered(own)
         num_answer_tokens, num_tokens, num_rows, num_rejected = (int(every[:, i].sum()) for i in range(4))
         num_micro_batches = int(every[:, 4].max())
+        totals = {term: int(every[:, 5 + i].sum()) for i, term in enumerate(objective.terms)}
         rate = self._set_learning_rate()
-        loss, grad_norm = 0.0, 0.0
-        if num_answer_tokens:
-            loss = self._accumulate(batches, num_micro_batches, len(every) / num_answer_tokens) / num_answer_tokens
+        means, grad_norm = dict.fromkeys(objective.terms, 0.0), 0.0
+        if any(totals.values()):
+            sums = self._accumulate(batches, num_micro_batches, totals)
+            means = {term: sums[term] / totals[term] if totals[term] else 0.0 for term in objective.terms}
             self._engine.step()
             self.num_optimizer_steps += 1
             grad_norm = float(self._engine.get_global_grad_norm() or 0.0)
         reasons = self._reasons(rejected) if num_rejected else {}
-        return StepResult(loss, num_answer_tokens, num_tokens, num_rows, num_rejected, grad_norm, rate, reasons)
+        return StepResult(
+            sum(means.values()),
+            num_answer_tokens,
+            num_tokens,
+            num_rows,
+            num_rejected,
+            grad_norm,
+            rate,
+            reasons,
+            means,
+        )
 
-    def _accumulate(self, batches: list[Batch], num_micro_batches: int, scale: float) -> float:
-        """Forward and backward over all micro-batches; returns the loss sum over all ranks."""
+    def _accumulate(self, batches: list[Batch], num_micro_batches: int, totals: dict[str, int]) -> dict[str, float]:
+        """Forward and backward over all micro-batches; returns each term's sum over all ranks. `totals`: what the terms
+        are divided by."""
         self._engine.train()
-        total = torch.zeros(1, dtype=torch.float64)
+        world_size = dist.get_world_size()
+        scales = {term: world_size / total if total else 0.0 for term, total in totals.items()}
+        sums = {term: torch.zeros(1, dtype=torch.float64) for term in totals}
         for number in range(num_micro_batches):
             batch = batches[number] if number < len(batches) else empty_batch()
             self._engine.set_gradient_accumulation_boundary(number == num_micro_batches - 1)
-            output = self._objective(self._engine, to_tensors(batch, self._device))
-            self._engine.backward(output.loss_sum * scale, scale_wrt_gas=False)
-            total += output.loss_sum.detach().double().cpu()
-        return float(self._summed(total)[0])
+            tensors = to_tensors(batch, self._device)
+            if batch.examples:
+                terms = self.objective.loss(self._engine, tensors, self._reference_of(batch)).terms
+                loss = torch.stack([terms[term] * scale for term, scale in scales.items()]).sum()
+                for term, value in terms.items():
+                    sums[term] += value.detach().double().cpu()
+            else:
+                loss = no_loss(self._engine, tensors, self.objective.num_forwards)
+            self._engine.backward(loss, scale_wrt_gas=False)
+        return {term: float(self._summed(value)[0]) for term, value in sums.items()}
+
+    def _reference_of(self, batch: Batch) -> torch.Tensor | None:
+        """[num_rows] of the batch."""
+        if self.objective.reference is None:
+            return None
+        values = [value for example in batch.examples for value in self.reference[example.example_id]]
+        return torch.tensor(values, dtype=torch.float32, device=self._device)
+
+    def score_reference(self, examples: Sequence[EncodedExample]) -> None:
+        """Scores this rank's examples under the present weights, for an objective whose reference is where a round
+        begins; what is scored already, in the round that goes on from a checkpoint within it, stays."""
+        new = {one.example_id: one for one in examples if one.example_id not in self.reference}
+        for batch in self._batches_of_all(list(new.values())):
+            sums = iter(self._row_loss_sums(batch))
+            for example in batch.examples:
+                self.reference[example.example_id] = tuple(-next(sums) for _ in example.rows)
+
+    def all_references(self) -> dict[str, tuple[float, ...]]:
+        """Those of all ranks; every rank must call."""
+        every: list[dict[str, tuple[float, ...]]] = [{}] * dist.get_world_size()
+        dist.all_gather_object(every, self.reference)
+        return {one: values for references in every for one, values in references.items()}
 
     def _set_learning_rate(self) -> float:
         training = self._training
@@ -205,18 +255,27 @@ class Learner:
 
     # Measuring
 
-    def row_losses(self, rows: Sequence[TrainingRow]) -> list[RowLoss]:
-        """Losses of this rank's rows under the present weights. Rows that cannot be encoded are left out."""
-        encoded, _ = self.encoder.encode_all(rows)
-        batches = self._layout.batches(encoded)
-        num_batches = int(self._gathered([len(batches)]).max())
-        losses = []
-        for number in range(num_batches):
-            batch = batches[number] if number < len(batches) else empty_batch()
-            sums = self._row_loss_sums(batch)
-            for row, loss_sum in zip(batch.rows, sums, strict=True):
-                losses.append(RowLoss(rows[row.index].sample_id, loss_sum, row.num_answer_tokens))
-        return losses
+    def row_losses(self, examples: Sequence[EncodedExample]) -> list[RowLoss]:
+        """This rank's examples by the objective's selection metric, under the present weights."""
+        found = []
+        self._engine.eval()
+        for batch in self._batches_of_all(examples):
+            tensors = to_tensors(batch, self._device)
+            with torch.no_grad():
+                if not batch.examples:
+                    no_loss(self._engine, tensors, self.objective.num_forwards)
+                    continue
+                measured = self.objective.loss(self._engine, tensors, self._reference_of(batch)).measured.tolist()
+            for example, value in zip(batch.examples, measured, strict=True):
+                found.append(RowLoss(example.example_id, value, self.objective.weight(example)))
+        self._engine.train()
+        return found
+
+    def _batches_of_all(self, examples: Sequence[EncodedExample]) -> Iterator[Batch]:
+        """This rank's micro-batches, and empty ones while another rank has more: all go through the model together."""
+        batches = self._layout.batches(examples)
+        for number in range(int(self._gathered([len(batches)]).max())):
+            yield batches[number] if number < len(batches) else empty_batch()
 
     def probe(self, weights_version: int) -> Probe:
         """Log-probabilities of the probe sequences under the present weights; every rank computes all of them."""
@@ -276,9 +335,14 @@ class Learner:
 
     @torch.no_grad()
     def _row_loss_sums(self, batch: Batch) -> list[float]:
-        """Loss sums of a batch's rows under the present weights, in evaluation mode."""
+        """Losses of a batch's rows, summed over their answer tokens, under the present weights, in evaluation mode."""
         self._engine.eval()
-        sums = self._objective(self._engine, to_tensors(batch, self._device)).row_loss_sums.tolist()
+        tensors = to_tensors(batch, self._device)
+        if batch.rows:
+            sums = row_sums(answer_losses(self._engine, tensors), tensors).tolist()
+        else:
+            no_loss(self._engine, tensors, 1)
+            sums = []
         self._engine.train()
         return sums
 

@@ -1,7 +1,7 @@
 """The train loop of one rank under Ray Train: takes numbered steps, learns, commits rounds.
 
 `train_loop` runs in every train worker, for the whole fusion. It
-- consumes: the steps of this rank, in order, through its Ray Dataset (which reads the SampleQueue);
+- consumes: the steps of this rank, encoded, in order, through its Ray Dataset (feed/dataset.py);
 - produces: checkpoints/round-<r>/ with COMMIT at the end of each round, told to the queue by rank 0; metrics, once a
 round;
 - waits for: the next step (a round being harvested), the other ranks (collectives);
@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,7 +35,9 @@ from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.run.filesystem import storage_errors
 from bohdi_ray.run.lease import Claim
 from bohdi_ray.run.node_files import plain_files, scratch_of, upload
-from bohdi_ray.training.feed.dataset import step_of_table
+from bohdi_ray.training.batches.encoding import EncodedExample, Rejected
+from bohdi_ray.training.feed.dataset import steps_of
+from bohdi_ray.training.feed.encoded_step import EncodedStep
 from bohdi_ray.training.feed.queue import Ended, NotYet
 from bohdi_ray.training.feed.rejection import refusal
 from bohdi_ray.training.feed.steps import GlobalStep
@@ -86,14 +88,16 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     _set_threads(context.get_local_world_size())
     attempt = ray.get(setup.queue.status.remote(), timeout=QUEUE_TIMEOUT_S).attempt
-    plan = ray.get(setup.queue.plan.remote(attempt), timeout=QUEUE_TIMEOUT_S)
+    begun = ray.get(setup.queue.begin.remote(attempt), timeout=QUEUE_TIMEOUT_S)
     card_turns = CardTurns(setup, attempt, rank, world_size)
-    if not card_turns.wait(plan.resume.next_step):
+    if not card_turns.wait(begun.resume.next_step):
         return
-    learner = start_learner(setup, plan.resume, world_size)
-    tally = start_tally(setup, plan.resume)
+    learner = start_learner(setup, begun.resume, world_size)
+    tally = start_tally(setup, begun.resume)
+    learner.reference = dict(tally.reference)
+    heldout = Heldout()
     just_in_time = JustInTime(learner, setup.queue, setup.checkpoints_dir, setup.check_claim, rank, world_size)
-    steps = read_steps(rank)
+    steps = with_reference(read_steps(rank), learner, heldout)
     while True:
         began = time.perf_counter()
         step = next(steps)
@@ -105,14 +109,14 @@ def train_loop(loop_config: dict[str, Any]) -> None:
         began = time.perf_counter()
         if not tally.steps and setup.config.training.reset_optimizer:
             learner.reset_optimizer()
-        tally.steps.append(learner.step(step.rows))
+        tally.steps.append(learner.step(step.usable, step.rejected))
         tally.seconds["stepping"] += time.perf_counter() - began
         tally.stepped_at = time.time()
         setup.queue.ack.remote(attempt, rank, step.step)
         if step.last_of_round:
             if refuse_round(setup, step.round, tally, rank):
                 return
-            end_round(setup, learner, step, tally, rank, world_size)
+            end_round(setup, learner, step, heldout.of(step), tally, rank, world_size)
             tally = RoundSums()
             if not card_turns.give(learner, tally, step.step + 1):
                 return
@@ -133,7 +137,7 @@ class CardTurns:
         if self._colocated:
             answer = NotYet
         while answer is NotYet:
-            answer = ray.get(self._queue.rest.remote(*self._who, step, TURN_WAIT_S), timeout=QUEUE_TIMEOUT_S)
+            answer = ray.get(self._queue.wait_at_rest.remote(*self._who, step, TURN_WAIT_S), timeout=QUEUE_TIMEOUT_S)
         return answer is not Ended
 
     def give(self, learner: Learner, tally: RoundSums, step: int) -> bool:
@@ -152,17 +156,45 @@ class CardTurns:
         return goes_on
 
 
-def read_steps(rank: int) -> Iterator[GlobalStep | Ended]:
+def read_steps(rank: int) -> Iterator[EncodedStep | Ended]:
     """This rank's steps in order, then Ended."""
     shard = ray.train.get_dataset_shard(f"train_{rank}")
-    expected: int | None = None
-    for table in shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        step = step_of_table(table)
-        if isinstance(step, GlobalStep):
-            assert expected in (None, step.step), f"step {step.step} arrived where {expected} was expected"
-            expected = step.step + 1
-        yield step
-    yield Ended()
+    return steps_of(shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+
+
+def with_reference(
+    steps: Iterator[EncodedStep | Ended], learner: Learner, heldout: Heldout
+) -> Iterator[EncodedStep | Ended]:
+    """The same steps; where the objective's reference is the weights that a round begins with, a round is read whole
+    and its rows are scored before its first step."""
+    if learner.objective.reference is None:
+        yield from steps
+        return
+    of_round: list[EncodedStep] = []
+    for step in steps:
+        if isinstance(step, Ended):
+            yield step
+            return
+        of_round.append(step)
+        if step.last_of_round:
+            examples = [example for one in of_round for example in one.usable]
+            learner.score_reference([*examples, *heldout.of(step)])
+            yield from of_round
+            of_round = []
+            learner.reference.clear()
+
+
+class Heldout:
+    """The held-out examples that this rank measures: a step brings those that are new."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, EncodedExample | Rejected] = {}
+
+    def of(self, step: EncodedStep) -> list[EncodedExample]:
+        """Those to measure after the last step of a round."""
+        self._known |= {one.example_id: one for one in step.new_heldout}
+        self._known = {one: self._known[one] for one in step.heldout}
+        return [one for one in self._known.values() if isinstance(one, EncodedExample)]
 
 
 def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Learner:
@@ -211,12 +243,18 @@ def refuse_round(setup: LoopConfig, round: int, tally: RoundSums, rank: int) -> 
 
 
 def end_round(
-    setup: LoopConfig, learner: Learner, step: GlobalStep, tally: RoundSums, rank: int, world_size: int
+    setup: LoopConfig,
+    learner: Learner,
+    step: EncodedStep,
+    measured: Sequence[EncodedExample],
+    tally: RoundSums,
+    rank: int,
+    world_size: int,
 ) -> None:
-    """Measures held-out rows, commits the round, tells the queue and Ray Train."""
+    """Measures held-out examples, commits the round, tells the queue and Ray Train."""
     began = time.perf_counter()
     heldout: list[tuple[int, list[RowLoss]]] = [(0, [])] * world_size
-    dist.all_gather_object(heldout, (len(step.heldout), learner.row_losses(step.heldout)))
+    dist.all_gather_object(heldout, (len(step.heldout), learner.row_losses(measured)))
     tally.seconds["measuring"] += time.perf_counter() - began
     began = time.perf_counter()
     num_heldout, losses = sum(number for number, _ in heldout), [row for _, rows in heldout for row in rows]
@@ -235,7 +273,7 @@ def end_round(
 
 
 def commit_round(
-    setup: LoopConfig, learner: Learner, step: GlobalStep, rank: int, world_size: int, metrics: dict[str, Any]
+    setup: LoopConfig, learner: Learner, step: EncodedStep, rank: int, world_size: int, metrics: dict[str, Any]
 ) -> RoundState:
     """All ranks write, then rank 0 writes COMMIT. A round replayed after a restart keeps its committed folder.
 
@@ -268,7 +306,7 @@ def commit_round(
     return state
 
 
-def save_optimizer_when_due(setup: LoopConfig, learner: Learner, step: GlobalStep, rank: int) -> bool:
+def save_optimizer_when_due(setup: LoopConfig, learner: Learner, step: EncodedStep, rank: int) -> bool:
     """Writes the optimizer state of a committed round where the configuration asks for it; says whether it did.
 
     Engines load the new weights meanwhile: they need nothing of this.

@@ -20,7 +20,7 @@ import torch.distributed as dist
 
 from bohdi_ray.run.filesystem import storage_errors
 from bohdi_ray.run.node_files import scratch_of, upload
-from bohdi_ray.training.feed.steps import GlobalStep
+from bohdi_ray.training.feed.encoded_step import EncodedStep
 from bohdi_ray.training.learner import Learner
 from bohdi_ray.training.round_metrics import RoundSums
 from bohdi_ray.training.weights.checkpoints import (
@@ -61,7 +61,7 @@ class JustInTime:
         self._noticed = False
         self._save_at = 0.0
 
-    def after(self, step: GlobalStep, tally: RoundSums) -> None:
+    def after(self, step: EncodedStep, tally: RoundSums) -> None:
         """Commits a checkpoint behind `step`, which is not the last of its round, if that is due."""
         if not self._same_on_all(time.monotonic() >= self._look_at):
             return
@@ -83,7 +83,7 @@ class JustInTime:
         dist.broadcast_object_list(decisions, src=0)
         return decisions[0]
 
-    def _save(self, step: GlobalStep, tally: RoundSums) -> None:
+    def _save(self, step: EncodedStep, tally: RoundSums) -> None:
         folder = step_dir(self._checkpoints_dir, step.step + 1)
         if self._same_on_all(is_committed(folder)):
             return
@@ -96,6 +96,7 @@ class JustInTime:
             self._learner.save_weights(os.path.join(scratch_of(folder), WEIGHTS), self._rank)
             self._learner.save_optimizer(scratch_of(optimizer_dir(folder)))
         upload(optimizer_dir(folder))
+        tally.reference = self._learner.all_references()
         dist.barrier()
         if self._rank == 0:
             done, taken = len(tally.steps), self._learner.num_optimizer_steps

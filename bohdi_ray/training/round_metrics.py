@@ -19,6 +19,8 @@ class RoundSums:
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     put_to_step_s: float | None = None
     stepped_at: float = 0.0  # end of the last optimizer step, Unix time, s
+    # Of all ranks, in a checkpoint within the round: what its rows' reference said, by example.
+    reference: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
@@ -42,17 +44,20 @@ class RoundSums:
             "seconds": dict(self.seconds),
             "put_to_step_s": self.put_to_step_s,
             "stepped_at": self.stepped_at,
+            "reference": self.reference,
         }
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> RoundSums:
         """What `to_json` gave."""
         steps = [StepResult(**step) for step in plain["steps"]]
-        return cls(steps, defaultdict(float, plain["seconds"]), plain["put_to_step_s"], plain["stepped_at"])
+        reference = {one: tuple(values) for one, values in plain.get("reference", {}).items()}
+        seconds = defaultdict(float, plain["seconds"])
+        return cls(steps, seconds, plain["put_to_step_s"], plain["stepped_at"], reference)
 
 
 def round_metrics(tally: RoundSums, heldout: list[RowLoss], num_heldout: int = 0) -> dict[str, Any]:
-    """Figures of one round. Losses are per answer token; `heldout_rows` maps sample id to (loss sum, tokens); of
+    """Figures of one round. Losses are per answer token; `heldout_rows` maps ids to (loss sum, tokens); of
     `num_heldout` rows that were to be measured."""
     steps, seconds = tally.steps, tally.seconds
     answer_tokens = sum(s.num_answer_tokens for s in steps)
@@ -75,7 +80,7 @@ def round_metrics(tally: RoundSums, heldout: list[RowLoss], num_heldout: int = 0
         "heldout_loss": sum(row.loss_sum for row in heldout) / heldout_tokens if heldout_tokens else None,
         "num_heldout_rows": len(heldout),
         "num_heldout_rejected": max(0, num_heldout - len(heldout)),
-        "heldout_rows": {row.sample_id: (row.loss_sum, row.num_tokens) for row in heldout},
+        "heldout_rows": {row.example_id: (row.loss_sum, row.num_tokens) for row in heldout},
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
         "stepped_at": tally.stepped_at,
         "committed_at": time.time(),

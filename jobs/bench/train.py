@@ -100,18 +100,25 @@ def make_rows(round: int, count: int) -> list:
     """Questions of about 30 tokens, answers of 40 to 200, always the same ones."""
     import numpy as np
 
-    from bohdi_ray.records import TrainingRow
+    from bohdi_ray.examples.kinds import Completion
+    from bohdi_ray.examples.store import example_id
 
     rng = np.random.default_rng(round)
     words = SENTENCE.split()
     text = lambda n: " ".join(rng.choice(words, n)) + "."  # noqa: E731
-    return [TrainingRow(round, i, f"{round}-{i}", text(25), text(int(rng.integers(40, 200)))) for i in range(count)]
+    return [
+        Completion(example_id(Completion, round, 0, i), text(25), text(int(rng.integers(40, 200))))
+        for i in range(count)
+    ]
 
 
 def run_bare(config, base: str, options: argparse.Namespace, folder: str) -> dict:
     """The bare loop in a process of its own, on batches that our encoder made."""
-    from bohdi_ray.training.batches.encoding import Encoder, micro_batches
+    from bohdi_ray.training.batches.batches import micro_batches
+    from bohdi_ray.training.batches.encoding import Encoder
     from bohdi_ray.training.feed.steps import step_sizes
+    from bohdi_ray.training.objectives import OBJECTIVES
+    from bohdi_ray.training.objectives.objective import encode_all
     from bohdi_ray.training.weights.versions import load_tokenizer
     from bohdi_ray.training.zero.config import complete_deepspeed
 
@@ -121,7 +128,7 @@ def run_bare(config, base: str, options: argparse.Namespace, folder: str) -> dic
     for round, count in ((0, WARM_UP_STEPS * options.batch), (1, options.steps * options.batch)):
         rows, start = make_rows(round, count), 0
         for size in step_sizes(count, options.batch):
-            encoded, _ = encoder.encode_all(rows[start : start + size])
+            encoded, _ = encode_all(OBJECTIVES["sft"], encoder, rows[start : start + size])
             steps.append(micro_batches(encoded, training.micro_batch_size, training.packing, training.max_length))
             start += size
     task = os.path.join(folder, "bare.pickle")
@@ -190,13 +197,22 @@ def run_ours(config, checkpoints: str, options: argparse.Namespace) -> dict:
     import ray
 
     from bohdi_ray.actors.sample_queue import start_sample_queue
+    from bohdi_ray.examples.store import ExampleStore
+    from bohdi_ray.run.run_dir import RunDir
     from bohdi_ray.training.launch import start_trainer
 
     env = {"env_vars": {"PYTHONPATH": str(ROOT)}}
     ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, runtime_env=env)
     queue = start_sample_queue(config.training, checkpoints)
+    store = ExampleStore(RunDir(os.path.dirname(checkpoints)))
+
+    def put(round: int, count: int) -> None:
+        rows = make_rows(round, count)
+        store.write(round, 0, rows)
+        ray.get(queue.put_round.remote(round, [row.example_id for row in rows]), timeout=60)
+
     for round, count in ((0, WARM_UP_STEPS * options.batch), (1, options.steps * options.batch)):
-        ray.get(queue.put_round.remote(round, make_rows(round, count)), timeout=60)
+        put(round, count)
     trainer = start_trainer(config, queue, checkpoints)
 
     def metrics_of(round: int) -> dict:
@@ -211,7 +227,7 @@ def run_ours(config, checkpoints: str, options: argparse.Namespace) -> dict:
     latencies = []
     for round in range(2, 2 + options.latencies):
         time.sleep(6)  # by now the trainer has saved its optimizer, reported the round before, and waits
-        ray.get(queue.put_round.remote(round, make_rows(round, 1)), timeout=60)
+        put(round, 1)
         latencies.append(metrics_of(round)["put_to_step_s"])
     trainer.stop(60)
     ray.shutdown()

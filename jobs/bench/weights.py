@@ -59,8 +59,11 @@ def measure(options: argparse.Namespace, checkpoints: str) -> dict:
 
     from bohdi_ray.actors.engine_actor import make_engine_actor
     from bohdi_ray.actors.sample_queue import start_sample_queue
+    from bohdi_ray.config.addresses import above
+    from bohdi_ray.examples.kinds import Completion
+    from bohdi_ray.examples.store import ExampleStore, example_id
     from bohdi_ray.placement.pools.placement_groups import EngineGroup
-    from bohdi_ray.records import TrainingRow
+    from bohdi_ray.run.run_dir import RunDir
     from bohdi_ray.studies.quickstart import prepare_models
     from bohdi_ray.training.launch import start_trainer
     from bohdi_ray.training.weights.checkpoints import version_dir
@@ -80,10 +83,14 @@ def measure(options: argparse.Namespace, checkpoints: str) -> dict:
     ray.get(engine.start.remote(), timeout=WAIT_S)
     queue = start_sample_queue(config.training, checkpoints)
     trainer = start_trainer(config, queue, checkpoints)
-    rounds = []
+    store, rounds = ExampleStore(RunDir(above(checkpoints))), []
     for round in range(options.rounds):
-        rows = [TrainingRow(round, i, f"{i}", f"What is {i}?", f"It is the number {i}. " * 8) for i in range(8)]
-        ray.get(queue.put_round.remote(round, rows), timeout=60)
+        rows = [
+            Completion(example_id(Completion, round, 0, i), f"What is {i}?", f"It is the number {i}. " * 8)
+            for i in range(8)
+        ]
+        store.write(round, 0, rows)
+        ray.get(queue.put_round.remote(round, [row.example_id for row in rows]), timeout=60)
         deadline = time.monotonic() + WAIT_S
         while not ray.get(queue.wait_committed.remote(round, 5.0), timeout=60):
             trainer.raise_if_dead()

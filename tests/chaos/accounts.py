@@ -18,11 +18,12 @@ from bohdi_ray.records import Sample
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.run.segments import Segments
 from bohdi_ray.run.tree_snapshots import restore
+from bohdi_ray.training.feed.steps import cut_round
 from bohdi_ray.tree.knowledge_tree import Node
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.record import journal
 
-Row = tuple[int, int, str]  # round, index, sample id
+Row = tuple[int, int, str]  # global step, place in it, sample id
 
 
 @dataclass
@@ -68,7 +69,7 @@ def accounts_of(folder: str | Path, seen: dict[int, bytes] | None = None, traine
         miscounted=miscounted(manager, samples.values()),
     )
     if trainer_recorded:
-        _count_training(accounts, folder, drawn_rows(segments.values()))
+        _count_training(accounts, folder, drawn_rows(segments.values(), config.training.global_batch_size))
     return accounts
 
 
@@ -78,13 +79,14 @@ def credited(segments: Iterable[bytes]) -> set[str]:
     return {event.ticket_id for event in events if isinstance(event, journal.Credited)}
 
 
-def drawn_rows(segments: Iterable[bytes]) -> set[Row]:
+def drawn_rows(segments: Iterable[bytes], global_batch_size: int) -> set[Row]:
     rows: set[Row] = set()
-    round = 0
+    next_step = 0
     for event in (event for segment in segments for event in journal.decode(segment)):
         if isinstance(event, journal.RowsDrawn):
-            rows.update((round, index, sample_id) for index, sample_id in enumerate(event.sample_ids))
-            round += 1
+            for step in cut_round(0, next_step, event.sample_ids, [], global_batch_size):
+                rows.update((step.step, place, one) for place, one in enumerate(step.rows))
+                next_step = step.step + 1
     return rows
 
 
@@ -145,7 +147,7 @@ def lineage(lines: Iterable[dict[str, Any]], folder: Path, rank: int = 0) -> lis
         if line["event"] == "start":
             learners[name] = _Learner(str(Path(line["weights"]).parent), line["optimizer"] is not None)
         elif line["event"] == "step":
-            learners[name].rows += [(round, index, sample_id) for round, index, sample_id in line["rows"]]
+            learners[name].rows += [(step, place, sample_id) for step, place, sample_id in line["rows"]]
         else:
             written[line["event"], str(Path(line["folder"]).parent)] = name, len(learners[name].rows)
     rows: list[Row] = []

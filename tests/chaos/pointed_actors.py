@@ -56,12 +56,12 @@ class PointedQueue(SampleQueueActor):
 
     async def put_round(self, *arguments: Any) -> None:
         await reached_async("queueing", self._run_dir)
-        await super().put_round(*arguments)
+        super().put_round(*arguments)
         await reached_async("queued", self._run_dir)
 
     async def round_committed(self, *arguments: Any) -> None:
         await reached_async("reporting", self._run_dir)
-        await super().round_committed(*arguments)
+        super().round_committed(*arguments)
         await reached_async("reported", self._run_dir)
 
 

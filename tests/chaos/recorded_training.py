@@ -42,10 +42,12 @@ def recorded_loop(loop_config: dict[str, Any]) -> None:
             super().__init__(config, weights, base, device, optimizer, *others)
             self._log = StepLog(run_dir, int(os.environ.get("RANK", 0)), weights, optimizer)
 
-        def step(self, rows: Any) -> Any:
+        def step(self, usable: Any, rejected: Any = ()) -> Any:
             reached("stepping", run_dir)
-            result = super().step(rows)
-            self._log.stepped(rows)
+            number = self.num_optimizer_steps  # no round is without rows, so it is the global step's, too
+            result = super().step(usable, rejected)
+            assert not rejected
+            self._log.stepped(number, [row.example_id for row in usable], torch.distributed.get_world_size())
             return result
 
         def save_weights(self, folder: str, rank: int) -> None:

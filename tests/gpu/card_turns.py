@@ -24,7 +24,7 @@ def main(base: str, out: str) -> None:
     import torch
     import torch.distributed as dist
     from engine_support import SMALL, Running, generation
-    from training_support import some_rows, tiny_config
+    from training_support import encoded, some_rows, tiny_config
 
     from bohdi_ray.config import EngineArgs, VllmModel
     from bohdi_ray.training.learner import Learner
@@ -53,7 +53,7 @@ def main(base: str, out: str) -> None:
     for round in range(3):
         if round:
             learner.enter_card()
-        losses["turns"].append(learner.step(some_rows(round, 8)).loss)
+        losses["turns"].append(learner.step(encoded(learner, some_rows(round, 8))).loss)
         held = torch.cuda.memory_allocated()
         learner.leave_card()
         rests = torch.cuda.memory_allocated()
@@ -66,7 +66,7 @@ def main(base: str, out: str) -> None:
     free_of_card["engine awake again"] = free_gb()
     engine.close()
     learner = start_learner()
-    losses["stays"] = [learner.step(some_rows(round, 8)).loss for round in range(3)]
+    losses["stays"] = [learner.step(encoded(learner, some_rows(round, 8))).loss for round in range(3)]
     with open(out, "w", encoding="utf-8") as file:
         figures = {"free_gb": free_of_card, "learner_bytes": [held, rests], "losses": losses, "answers": answers}
         json.dump({**figures, "proof": report.mean_abs_difference}, file)

@@ -45,11 +45,11 @@ def test_each_round_trains_on_its_rehearsal_and_the_target_goes_on_with_its_own_
     store = RehearsalStore(RunDir.open(tmp_path / "run"))
     steps = trained_rows(tmp_path / "run")
     rehearsed = [sample_id for step in steps for sample_id in step if sample_id.startswith("replay-")]
-    kept = [row.replay_id for round in range(3) for row in store.kept(round, 8)]
+    kept = [one for round in range(3) for one in store.kept_ids(round, 8)]
     assert rehearsed == kept and {row.split("-t")[0] for row in kept} == {f"replay-r000{round}" for round in range(3)}
     assert [len(store.read(round)) for round in range(3)] == [32, 32, 32]
     assert all(1 <= sum(row.startswith("replay-") for row in step) <= 3 for step in steps)
-    assert [r.training_rows for r in summary.rounds] == [24 + len(store.kept(round, 8)) for round in range(3)]
+    assert [r.training_rows for r in summary.rounds] == [24 + len(store.kept_ids(round, 8)) for round in range(3)]
     # Harvested with the versions that a fusion without rehearsal harvests with: version 0 was there for the rehearsal
     # only.
     assert [r.weights_version for r in summary.rounds] == [0, 0, 1]
@@ -133,7 +133,7 @@ def test_rehearsal_on_shared_cards_belongs_to_the_harvests_turn(tmp_path):
     summary = fuse(config(tmp_path / "run", **settings), parts=scripted_parts(step_s=0.1, card=card))
     assert card.faults() == []
     store = RehearsalStore(RunDir.open(tmp_path / "run"))
-    assert [r.training_rows for r in summary.rounds] == [24 + len(store.kept(round, 8)) for round in range(3)]
+    assert [r.training_rows for r in summary.rounds] == [24 + len(store.kept_ids(round, 8)) for round in range(3)]
     assert [r.weights_version for r in summary.rounds] == [0, 1, 2]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
-from training_support import some_rows, tiny_config, wait_for_round
+from training_support import put_rows, some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.training.launch import start_trainer
@@ -34,7 +34,7 @@ def main(model_dir: str, checkpoints: str) -> None:
     publish_base(config.target, os.path.join(checkpoints, "base"))
     queue = start_sample_queue(config.training, checkpoints)
     trainer = start_trainer(config, queue, checkpoints)
-    ray.get(queue.put_round.remote(0, some_rows(0, NUM_ROWS)), timeout=60)
+    put_rows(queue, checkpoints, 0, some_rows(0, NUM_ROWS))
 
     def wait_until(condition, what: str) -> None:
         deadline = time.monotonic() + 120

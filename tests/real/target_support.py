@@ -10,7 +10,8 @@ from training_support import some_rows, tiny_config
 
 from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
 from bohdi_ray.engines.probe import PROBE_FILE, write_probe
-from bohdi_ray.training.batches.encoding import EncodedRow, Encoder, micro_batches
+from bohdi_ray.training.batches.batches import make_batch
+from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 from bohdi_ray.training.weights.versions import (
     WEIGHTS,
     files_of_version,
@@ -29,8 +30,9 @@ def published(source: Path, folder: Path) -> str:
 
 
 def encoded_rows(weights_dir: str, count: int = 4) -> list[EncodedRow]:
-    rows, rejected = Encoder(load_tokenizer(weights_dir), None, 256).encode_all(some_rows(0, count))
-    assert not rejected
+    encoder = Encoder(load_tokenizer(weights_dir), None, 256)
+    rows = [encoder.encode(row.question, row.answer) for row in some_rows(0, count)]
+    assert all(isinstance(row, EncodedRow) for row in rows), rows
     return rows
 
 
@@ -41,19 +43,19 @@ def trained(weights_dir: str, base_dir: Path, out_dir: Path, version: int = 1) -
     """
     import torch
 
-    from bohdi_ray.training.objectives import sft, to_tensors
+    from bohdi_ray.training.objectives.logits import answer_losses, to_tensors
 
     model = load_trainable(weights_dir, str(base_dir), dtype=torch.float32)
     rows = encoded_rows(weights_dir)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     before = None
     for _ in range(2):
-        output = sft(model, to_tensors(micro_batches(rows, 4, False, 256)[0], "cpu"))
-        before = before or output.loss_sum.item()
+        loss_sum = answer_losses(model, to_tensors(make_batch([[row] for row in rows], False), "cpu")).sum()
+        before = before or loss_sum.item()
         optimizer.zero_grad()
-        (output.loss_sum / sum(row.num_answer_tokens for row in rows)).backward()
+        (loss_sum / sum(row.num_answer_tokens for row in rows)).backward()
         optimizer.step()
-    assert output.loss_sum.item() < before
+    assert loss_sum.item() < before
     for parameter in model.parameters():
         parameter.data = parameter.data.bfloat16().float()
     out = str(out_dir / WEIGHTS)

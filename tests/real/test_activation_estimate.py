@@ -25,14 +25,14 @@ def peak_bytes(model, rows, packing: bool, folder) -> int:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from bohdi_ray.training.batches.encoding import make_batch
-    from bohdi_ray.training.objectives import sft, to_tensors
+    from bohdi_ray.training.batches.batches import make_batch
+    from bohdi_ray.training.objectives.logits import answer_losses, to_tensors
 
     batch = to_tensors(make_batch(rows, packing), "cpu")
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        sft(model, batch).loss_sum.backward()
+        answer_losses(model, batch).sum().backward()
     profiled.export_chrome_trace(str(folder / "trace.json"))
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
     now = most = 0
@@ -63,7 +63,7 @@ def test_the_estimate_is_near_the_peak(config_class, attention, checkpointed, wi
     ).train()
     if checkpointed:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    rows = [[EncodedRow(0, tuple(range(5, 69)), 1) for _ in range(4)]]
+    rows = [[EncodedRow(tuple(range(5, 69)), 1) for _ in range(4)]]
     measured = peak_bytes(model, rows, True, tmp_path)
     training = TrainingConfig(max_length=256, gradient_checkpointing=checkpointed)
     shape = layer_shape(config.to_dict())

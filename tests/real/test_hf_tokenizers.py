@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer, model_tokenizer
 from bohdi_ray.engines.chat.rendering import chat_shape, render_chat
 from bohdi_ray.engines.chat.template_trial import render_of
-from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 
 TEXT = "Why is the sky blue?\n\n\tdef f(x_1):  # 你好, über 3.14\n"
@@ -95,7 +94,7 @@ def test_a_tekken_file_alone_is_converted_and_comes_with_a_template(tmp_path):
 def test_mistrals_folders_teach_answers_with_a_system_prompt(tmp_path, name):
     """tekken.json no longer hides the template, and a system prompt that Nemo's drops stays in the prompt."""
     encoder = Encoder(load_tokenizer(str(folder_of(name, tmp_path, "tekken_240911.json"))), "Be brief.", 200)
-    row = encoder.encode(0, TrainingRow(0, 0, "s", "Why?", "Because."))
+    row = encoder.encode("Why?", "Because.")
     assert isinstance(row, EncodedRow) and row.num_answer_tokens > 1
     assert "Be brief." in encoder._tokenizer.decode(row.ids[: row.num_prompt])
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_support import wait_for_round
+from training_support import put_rows, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.loading import load_config
 from bohdi_ray.driver.real_components import publish_base
 from bohdi_ray.evaluation.heldout_loss import heldout_loss
+from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
-from bohdi_ray.records import GenerationRequest, SamplingSpec, TrainingRow
+from bohdi_ray.records import GenerationRequest, SamplingSpec
 from bohdi_ray.run.run_dir import CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.run.segments import Segments
 from bohdi_ray.training.launch import start_trainer
@@ -106,14 +107,15 @@ def check_controls(config: FusionConfig, run: RunDir, folders: dict[str, str]) -
     belongs to which question. So every answer is also measured under every other question: the loss it has there, minus
     its loss under its own question, is what the model gains from knowing the question, with style taken out.
     """
-    heldout = [text for _, text in sorted(SampleStore(run).heldout_rows().items())]
+    store = SampleStore(run)
+    heldout = [text for _, text in sorted(store.rows(store.heldout_ids()).items())]
     pairs = [(i, j) for i in range(len(heldout)) for j in range(len(heldout))]
-    rows = [TrainingRow(0, k, f"{i}/{j}", heldout[i][0], heldout[j][1]) for k, (i, j) in enumerate(pairs)]
+    rows = [Completion(f"{i}/{j}", heldout[i][0], heldout[j][1]) for i, j in pairs]
     own_loss, gain = {}, {}
     for name, folder in folders.items():
-        measured = heldout_loss(folder, rows, config.target.system_prompt, config.training).rows
+        measured = heldout_loss(folder, rows, config).rows
         assert len(measured) == len(rows)
-        table = np.array([measured[row.sample_id][0] / measured[row.sample_id][1] for row in rows])
+        table = np.array([measured[row.example_id][0] / measured[row.example_id][1] for row in rows])
         table = table.reshape(len(heldout), len(heldout))  # [question, answer], loss per token
         own = np.diag(table)
         own_loss[name] = own.mean()
@@ -152,8 +154,8 @@ def train_again(ray, config, run: RunDir, folder: Path, learning_rate: float | N
     trainer = start_trainer(config, queue, str(checkpoints))
     try:
         for round, ids in enumerate(by_round):
-            rows = [TrainingRow(round, i, sample_id, *texts[sample_id]) for i, sample_id in enumerate(ids)]
-            ray.get(queue.put_round.remote(round, rows, []), timeout=30)
+            rows = [Completion(f"completion-{sample_id}", *texts[sample_id]) for sample_id in ids]
+            put_rows(queue, checkpoints, round, rows)
         ray.get(queue.finish.remote(len(by_round)), timeout=30)
         wait_for_round(ray, queue, trainer, len(by_round) - 1, CONTROL_S)
         trainer.join(60)

@@ -13,7 +13,8 @@ from thinking_templates import QWEN3
 from tiny_models import FAMILIES, Family, build_tokenizer
 
 from bohdi_ray.engines.vllm import api
-from bohdi_ray.records import ScoreRequest, TrainingRow
+from bohdi_ray.examples.kinds import Completion
+from bohdi_ray.records import ScoreRequest
 from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 from bohdi_ray.training.weights.versions import load_tokenizer
 
@@ -106,7 +107,7 @@ def test_rows_of_the_target_begin_as_its_engine_is_asked(folder, running):
     """And the role's variables reach the template: asked to think, the engine gets the other prompt."""
     answers = running.engine._answers
     tokenizer = load_tokenizer(str(folder))
-    row = TrainingRow(0, 0, "s", "Why is the sky blue?", "Light is bent.", "Let me see.")
+    row = Completion("s", "Why is the sky blue?", "Light is bent.", "Let me see.")
     off, keep = (Encoder(tokenizer, None, 256, None, mode).encode(0, row) for mode in ("off", "keep"))
     assert isinstance(off, EncodedRow) and isinstance(keep, EncodedRow)
     assert list(off.ids[: off.num_prompt]) == answers.prompt_ids(row.question)

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from training_support import some_rows, tiny_config, wait_for_round
+from training_support import put_rows, some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.errors import RowsRejected
@@ -28,11 +28,11 @@ def test_such_a_round_is_not_committed_and_the_driver_is_told_why(ray_session, t
     empty = [replace(row, answer=" ") for row in some_rows(1, 5)]
     try:
         # 4 of 8 are as many as the setting allows; a held-out row that cannot be measured is counted.
-        ray.get(queue.put_round.remote(0, [*some_rows(0, 4), *long], [*some_rows(9, 2), long[0]]), timeout=30)
+        put_rows(queue, checkpoints, 0, [*some_rows(0, 4), *long], [*some_rows(9, 2), long[0]])
         metrics = wait_for_round(ray, queue, trainer, 0, 180)
         assert (metrics["num_rows"], metrics["rejected_rows"]) == (4, {"prompt_too_long": 4})
         assert (metrics["num_heldout_rows"], metrics["num_heldout_rejected"]) == (2, 1)
-        ray.get(queue.put_round.remote(1, [*some_rows(1, 3), *long[:3], *empty]), timeout=30)
+        put_rows(queue, checkpoints, 1, [*some_rows(1, 3), *long[:3], *empty])
         with pytest.raises(RowsRejected, match=r"8 of 11 .* round 1 .*5 no_answer_tokens, 3 prompt_too_long"):
             wait_for_round(ray, queue, trainer, 1, 180)
         assert [state.round for state in committed_rounds(checkpoints)] == [0]

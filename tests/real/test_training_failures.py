@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from training_support import some_rows, tiny_config, wait_for_round
+from training_support import put_rows, some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.errors import TrainingFailed
@@ -49,12 +49,12 @@ def test_a_killed_worker_and_a_killed_queue_lose_no_round_and_repeat_none(ray_se
     queue = start_sample_queue(config.training, checkpoints)
     trainer = start_trainer(config, queue, checkpoints)
     try:
-        ray.get(queue.put_round.remote(0, some_rows(0, 6)), timeout=30)
+        put_rows(queue, checkpoints, 0, some_rows(0, 6))
         wait_for_round(ray, queue, trainer, 0, 240)
         first = os.stat(os.path.join(round_dir(checkpoints, 0), "COMMIT")).st_mtime_ns
         os.kill(train_workers()[-1], signal.SIGKILL)
         # Round 0 has no optimizer state: it is trained again from its recorded rows, and its folder stays.
-        ray.get(queue.put_round.remote(1, some_rows(1, 5)), timeout=30)
+        put_rows(queue, checkpoints, 1, some_rows(1, 5))
         wait_for_round(ray, queue, trainer, 1, 240)
         assert os.stat(os.path.join(round_dir(checkpoints, 0), "COMMIT")).st_mtime_ns == first
         before = ray.get(queue.status.remote(), timeout=30)
@@ -70,7 +70,7 @@ def test_a_killed_worker_and_a_killed_queue_lose_no_round_and_repeat_none(ray_se
         while after.incarnation == before.incarnation and time.monotonic() < deadline:
             after = ray.get(queue.status.remote(), timeout=60)
         assert after.incarnation != before.incarnation and after.next_round == 2
-        ray.get(queue.put_round.remote(2, some_rows(2, 4)), timeout=30)
+        put_rows(queue, checkpoints, 2, some_rows(2, 4))
         wait_for_round(ray, queue, trainer, 2, 240)
         ray.get(queue.finish.remote(3), timeout=30)
         trainer.join(60)
@@ -108,7 +108,7 @@ def test_stop_ends_a_trainer_that_waits_for_a_round(ray_session, tiny_model_dir,
     publish_base(config.target, os.path.join(checkpoints, "base"))
     queue = start_sample_queue(config.training, checkpoints)
     trainer = start_trainer(config, queue, checkpoints)
-    ray.get(queue.put_round.remote(0, some_rows(0, 4)), timeout=30)
+    put_rows(queue, checkpoints, 0, some_rows(0, 4))
     wait_for_round(ray, queue, trainer, 0, 240)
     assert len(train_workers()) == 1
     trainer.stop(60)
@@ -132,7 +132,7 @@ def test_another_number_of_workers_goes_on_with_the_weights_alone(ray_session, t
         queue = start_sample_queue(config.training, checkpoints)
         trainer = start_trainer(config, queue, checkpoints)
         try:
-            ray.get(queue.put_round.remote(round, some_rows(round, 6), some_rows(9, 2)), timeout=30)
+            put_rows(queue, checkpoints, round, some_rows(round, 6), some_rows(9, 2))
             wait_for_round(ray, queue, trainer, round, 240)
             ray.get(queue.finish.remote(round + 1), timeout=30)
             trainer.join(60)
@@ -163,7 +163,7 @@ def test_nothing_is_committed_for_a_driver_that_lost_its_lease(ray_session, tiny
     run.delete("lease.json")
     Lease(run).acquire()
     try:
-        ray.get(queue.put_round.remote(0, some_rows(0, 4)), timeout=30)
+        put_rows(queue, checkpoints, 0, some_rows(0, 4))
         with pytest.raises(TrainingFailed, match=r"the lease on .* was lost"):
             trainer.join(120)
     finally:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from training_support import some_rows
 
-from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.batches.encoding import EncodedRow, Encoder, make_batch
+from bohdi_ray.training.batches.batches import make_batch
+from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 
 FAMILIES = ("qwen2", "llama", "gemma2", "mistral")
 QUESTION, ANSWER = "Why does light bend?", "It is slower in water.\nSo it bends."
@@ -46,7 +46,7 @@ def loaded(tiny_model_dir):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_loss_sees_exactly_the_answer_and_its_end_of_turn(loaded, family):
     tokenizer, _ = loaded[family]
-    row = Encoder(tokenizer, None, 512).encode(0, TrainingRow(0, 0, "s", QUESTION, ANSWER))
+    row = Encoder(tokenizer, None, 512).encode(QUESTION, ANSWER)
     assert isinstance(row, EncodedRow)
     prompt, answer = BY_HAND[family]
     assert tokenizer.decode(row.ids[: row.num_prompt]) == prompt
@@ -59,7 +59,7 @@ def test_the_loss_sees_exactly_the_answer_and_its_end_of_turn(loaded, family):
 def test_the_loss_is_the_sum_of_answer_log_probabilities_computed_by_hand(loaded, family):
     import torch
 
-    from bohdi_ray.training.objectives import sft, to_tensors
+    from bohdi_ray.training.objectives.logits import answer_losses, to_tensors
 
     tokenizer, model = loaded[family]
     prompt, answer = BY_HAND[family]
@@ -68,9 +68,9 @@ def test_the_loss_is_the_sum_of_answer_log_probabilities_computed_by_hand(loaded
     with torch.no_grad():
         logprobs = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
         by_hand = -sum(logprobs[t - 1, ids[t]].item() for t in range(num_prompt, len(ids)))
-        row = Encoder(tokenizer, None, 512).encode(0, TrainingRow(0, 0, "s", QUESTION, ANSWER))
-        output = sft(model, to_tensors(make_batch([[row]], packing=False), "cpu"))
-    assert output.loss_sum.item() == pytest.approx(by_hand, rel=1e-5)
+        row = Encoder(tokenizer, None, 512).encode(QUESTION, ANSWER)
+        losses = answer_losses(model, to_tensors(make_batch([[row]], packing=False), "cpu"))
+    assert losses.sum().item() == pytest.approx(by_hand, rel=1e-5)
 
 
 @pytest.mark.timeout(120)
@@ -78,15 +78,20 @@ def test_the_loss_is_the_sum_of_answer_log_probabilities_computed_by_hand(loaded
 def test_rows_in_a_pack_have_the_losses_they_have_alone(loaded, family):
     import torch
 
-    from bohdi_ray.training.objectives import sft, to_tensors
+    from bohdi_ray.training.objectives.logits import answer_losses, row_sums, to_tensors
 
     tokenizer, model = loaded[family]
-    encoded, rejected = Encoder(tokenizer, None, 256).encode_all(some_rows(0, 5))
-    assert not rejected
+    encoder = Encoder(tokenizer, None, 256)
+    encoded = [encoder.encode(row.question, row.answer) for row in some_rows(0, 5)]
+
+    def sums(lines, packing):
+        batch = to_tensors(make_batch(lines, packing), "cpu")
+        return row_sums(answer_losses(model, batch), batch).tolist()
+
     with torch.no_grad():
-        alone = [sft(model, to_tensors(make_batch([[row]], False), "cpu")).row_loss_sums.item() for row in encoded]
-        packed = sft(model, to_tensors(make_batch([encoded[:2], encoded[2:]], True), "cpu")).row_loss_sums.tolist()
-        padded = sft(model, to_tensors(make_batch([[row] for row in encoded], False), "cpu")).row_loss_sums.tolist()
+        alone = [sums([[row]], False)[0] for row in encoded]
+        packed = sums([encoded[:2], encoded[2:]], True)
+        padded = sums([[row] for row in encoded], False)
     assert packed == pytest.approx(alone, rel=1e-5)
     assert padded == pytest.approx(alone, rel=1e-5)
 
@@ -96,7 +101,7 @@ def test_chunked_losses_have_the_value_and_gradient_of_the_plain_ones(monkeypatc
     import torch
     import torch.nn.functional as F
 
-    from bohdi_ray.training import objectives
+    from bohdi_ray.training.objectives import logits as objectives
 
     monkeypatch.setattr(objectives, "CHUNK_TOKENS", 4)
     generator = torch.Generator().manual_seed(0)

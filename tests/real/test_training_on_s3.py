@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training_support import some_rows, tiny_config, wait_for_round
+from training_support import put_rows, some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
-from bohdi_ray.config import TrainingConfig
 from bohdi_ray.config.addresses import below
 from bohdi_ray.evaluation.heldout_loss import compare_versions
 from bohdi_ray.run.filesystem import place_of
@@ -26,7 +25,7 @@ def trained(ray, config, checkpoints: str, rounds: range) -> list[dict]:
     try:
         metrics = []
         for round in rounds:
-            ray.get(queue.put_round.remote(round, some_rows(round, 6), some_rows(9, 2)), timeout=30)
+            put_rows(queue, checkpoints, round, some_rows(round, 6), some_rows(9, 2))
             metrics.append(wait_for_round(ray, queue, trainer, round, 240))
         ray.get(queue.finish.remote(rounds.stop), timeout=30)
         trainer.join(60)
@@ -68,7 +67,7 @@ def test_a_version_on_s3_is_measured_and_exported_as_one_on_disk(tiny_model_dir,
     for run in places.values():
         publish_base(config.target, below(run, "base"))
     weights = {number: below(run, "base", "weights") for number, run in places.items()}
-    losses = compare_versions(weights, some_rows(9, 2), None, TrainingConfig(max_length=128))
+    losses = compare_versions(weights, some_rows(9, 2), config)
     assert losses[0] == losses[1] and losses[0].loss is not None
     for run in places.values():
         for _ in range(2):  # a second export replaces the first

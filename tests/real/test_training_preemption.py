@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from clean_env import clean_env
 from preempted_training import NUM_ROWS
-from training_support import some_rows, tiny_config, wait_for_round
+from training_support import put_rows, some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.training.launch import start_trainer
@@ -39,7 +39,7 @@ def test_a_node_taken_away_with_notice_costs_a_few_steps_only(ray_session, tiny_
     queue = start_sample_queue(config.training, checkpoints)
     trainer = start_trainer(config, queue, checkpoints)
     try:
-        ray.get(queue.put_round.remote(0, some_rows(0, NUM_ROWS)), timeout=60)
+        put_rows(queue, checkpoints, 0, some_rows(0, NUM_ROWS))
         whole = wait_for_round(ray, queue, trainer, 0, 180)
     finally:
         trainer.stop(10)

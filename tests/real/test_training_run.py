@@ -8,7 +8,7 @@ import time
 
 import psutil
 import pytest
-from training_support import some_rows, tiny_config, wait_for_round
+from training_support import put_rows, some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.engines.probe import read_probe
@@ -37,7 +37,7 @@ def test_rounds_put_one_by_one_are_trained_and_committed(ray_session, tiny_model
     losses = []
     try:
         for round, count in ((0, 6), (1, 0), (2, 5)):
-            ray.get(queue.put_round.remote(round, some_rows(0, count), some_rows(9, 3)), timeout=30)
+            put_rows(queue, checkpoints, round, some_rows(0, count), some_rows(9, 3))
             metrics = wait_for_round(ray, queue, trainer, round, 240)
             losses.append(metrics["heldout_loss"])
             print(round, metrics)

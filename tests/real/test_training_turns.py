@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from test_training_failures import train_workers
-from training_support import some_rows, tiny_config, wait_for_round
+from training_support import put_rows, some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.training.launch import start_trainer
@@ -39,7 +39,7 @@ def test_the_trainer_rests_until_its_turn_and_again_after_it(ray_session, tiny_m
         away.rename(base)
         losses = []
         for round in (0, 1):
-            ray.get(queue.put_round.remote(round, some_rows(0, 6), some_rows(9, 3)), timeout=30)
+            put_rows(queue, base.parent, round, some_rows(0, 6), some_rows(9, 3))
             metrics = wait_for_round(ray, queue, trainer, round, 240)
             losses.append(metrics["heldout_loss"])
             assert rests()

@@ -55,7 +55,7 @@ def held_bytes() -> int:
 def moments(folder: Path, rank: int, world_size: int) -> list[dict]:
     """Per ZeRO stage: bytes per parameter held before the steps of two rounds, and how far the steps after a reset are
     from those of a new AdamW, by hand from gradients and masters; then whether a checkpoint made after it loads."""
-    from training_support import some_rows
+    from training_support import encoded, some_rows
 
     from bohdi_ray.training.feed.steps import share_of_rank
 
@@ -77,7 +77,7 @@ def moments(folder: Path, rank: int, world_size: int) -> list[dict]:
         for round in range(2):
             learner.reset_optimizer()
             held.append((held_bytes() - before) / count)
-            learner.step(rows[round])
+            learner.step(encoded(learner, rows[round]))
         learner.reset_optimizer()
         result: dict[str, Any] = {"zero": zero, "dtype": dtype, "held": held}
         result["wrong"] = steps_from_new_moments(learner, rows[:2])
@@ -90,6 +90,7 @@ def steps_from_new_moments(learner: Any, rounds: list) -> float:
     """Largest deviation of two steps' updates from AdamW's with moments of zero, in learning rates."""
     import torch
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_grad, safe_get_full_optimizer_state
+    from training_support import encoded
 
     engine, gradients = learner._engine, {}
     parameters = dict(engine.module.named_parameters())
@@ -109,7 +110,7 @@ def steps_from_new_moments(learner: Any, rounds: list) -> float:
     worst, (b1, b2) = 0.0, (0.9, 0.999)
     for number, rows in enumerate(rounds, start=1):
         before = masters()
-        result = learner.step(rows)
+        result = learner.step(encoded(learner, rows))
         after = masters()
         if first is None:
             first = {name: torch.zeros_like(g) for name, g in gradients.items()}
@@ -133,13 +134,14 @@ def loads_again(saved: Path, learner: Any, zero: dict, dtype: str, rows: list, r
     import torch
     import torch.distributed as dist
     from deepspeed.utils import safe_get_full_fp32_param
+    from training_support import encoded
 
     learner.save_weights(str(saved / "weights"), rank)
     learner.save_optimizer(str(saved / "optimizer"))
     dist.barrier()
     other = learner_of(saved.parent, zero, saved / "weights", saved / "optimizer", dtype=dtype)
-    learner.step(rows)
-    other.step(rows)
+    learner.step(encoded(learner, rows))
+    other.step(encoded(other, rows))
     pairs = zip(learner._engine.module.parameters(), other._engine.module.parameters(), strict=True)
     return max(float(torch.dist(safe_get_full_fp32_param(a), safe_get_full_fp32_param(b))) for a, b in pairs)
 
@@ -147,7 +149,7 @@ def loads_again(saved: Path, learner: Any, zero: dict, dtype: str, rows: list, r
 def packing(folder: Path, rank: int, world_size: int) -> dict:
     """Row losses with an attention that, as transformers' FlashAttention, reads packs only in a batch of one line."""
     import torch
-    from training_support import some_rows
+    from training_support import encoded, some_rows
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
@@ -174,7 +176,7 @@ def packing(folder: Path, rank: int, world_size: int) -> dict:
         "sdpa": {"micro_batch_size": 2},
     }.items():
         learner = learner_of(folder, {"stage": 2}, dtype="float32", **training)
-        losses[name] = {row.sample_id: row.loss_sum for row in learner.row_losses(rows)}
+        losses[name] = {row.example_id: row.loss_sum for row in learner.row_losses(encoded(learner, rows))}
         layouts[name] = [learner._layout.num_lines, learner._layout.packing, learner._layout.capacity]
     return {"losses": losses, "layouts": layouts}
 
@@ -182,7 +184,7 @@ def packing(folder: Path, rank: int, world_size: int) -> dict:
 def families(folder: Path, rank: int, world_size: int) -> dict:
     """By family of FOLDER/families: losses of this rank's rows together and each alone, of three steps under ZeRO-2
     and of a first one under ZeRO-3."""
-    from training_support import some_rows
+    from training_support import encoded, some_rows
 
     from bohdi_ray.training.feed.steps import share_of_rank
 
@@ -191,11 +193,11 @@ def families(folder: Path, rank: int, world_size: int) -> dict:
     for here in sorted((folder / "families").iterdir()):
         learner = learner_of(here, {"stage": 2}, dtype="float32", max_length=256)
         result: dict[str, Any] = {"packing": learner.packing}
-        result["together"] = sorted(row.loss_sum for row in learner.row_losses(rows))
-        result["alone"] = sorted(learner.row_losses([row])[0].loss_sum for row in rows)
-        result["steps"] = [learner.step(rows).loss for _ in range(3)]
+        result["together"] = sorted(row.loss_sum for row in learner.row_losses(encoded(learner, rows)))
+        result["alone"] = sorted(learner.row_losses([one])[0].loss_sum for one in encoded(learner, rows))
+        result["steps"] = [learner.step(encoded(learner, rows)).loss for _ in range(3)]
         learner = learner_of(here, {"stage": 3}, dtype="float32", max_length=256)
-        result["stage 3"] = learner.step(rows).loss
+        result["stage 3"] = learner.step(encoded(learner, rows)).loss
         results[here.name] = result
     return results
 

@@ -23,7 +23,7 @@ def main(rank: int, world_size: int, port: str, cases_file: str, out: str) -> No
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
     from deepspeed.utils import safe_get_full_grad
-    from training_support import some_rows
+    from training_support import encoded, some_rows
 
     from bohdi_ray.config import FusionConfig
     from bohdi_ray.training.feed.steps import share_of_rank
@@ -46,12 +46,12 @@ def main(rank: int, world_size: int, port: str, cases_file: str, out: str) -> No
         engine.step = step
         rows = share_of_rank(some_rows(0, case["rows"]), world_size, rank)
         if before := case.get("before"):
-            learner.step(rows)
+            learner.step(encoded(learner, rows))
             if before == "turn":
                 learner.leave_card()
                 assert engine.optimizer.offloaded_states
                 learner.enter_card()
-        result = learner.step(rows)
+        result = learner.step(encoded(learner, rows))
         results.append({"loss": result.loss, "grad_norm": result.grad_norm, "gradients": gradients})
         assert learner.packing == config.training.packing
     if rank == 0:

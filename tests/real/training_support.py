@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.records import TrainingRow
+from bohdi_ray.config.addresses import above
+from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.kinds import Completion, from_table
+from bohdi_ray.examples.parts import read_part
+from bohdi_ray.examples.sample_store import part_name
+from bohdi_ray.examples.store import ExampleStore, example_id
+from bohdi_ray.run.run_dir import RunDir
 
 
 def tiny_config(
@@ -31,12 +39,49 @@ def tiny_config(
     )
 
 
-def some_rows(round: int, count: int) -> list[TrainingRow]:
+def some_rows(round: int, count: int) -> list[Completion]:
     """Rows of different lengths."""
     return [
-        TrainingRow(round, i, f"r{round}-{i}", f"What is {i} times {i}?", f"It is {i * i}, I think. " * (1 + i % 4))
+        Completion(
+            example_id(Completion, round, 0, i), f"What is {i} times {i}?", f"It is {i * i}, I think. " * (1 + i % 4)
+        )
         for i in range(count)
     ]
+
+
+def stored(checkpoints: Any, rows: Sequence[Completion]) -> list[str]:
+    """Puts the rows beside those that the run of this checkpoints folder has; returns their ids."""
+    store = ExampleStore(RunDir(above(str(checkpoints))))
+    parts: dict[tuple[int, int], list[Completion]] = {}
+    for row in rows:
+        _, round, step, _ = row.example_id.split("-")
+        parts.setdefault((int(round[1:]), int(step[1:])), []).append(row)
+    for (round, step), new in parts.items():
+        known: dict[str, Any] = {}
+        with contextlib.suppress(RunDirError):
+            name = f"examples/completion/{part_name(round, step)}"
+            known = {one.example_id: one for one in from_table(read_part(store.run, name), Completion)}
+        store.write(round, step, list((known | {row.example_id: row for row in new}).values()))
+    return [row.example_id for row in rows]
+
+
+def put_rows(
+    queue: Any, checkpoints: Any, round: int, rows: Sequence[Completion], heldout: Sequence[Completion] = ()
+) -> None:
+    """Stores the rows and queues their ids as a round's."""
+    import ray
+
+    put = queue.put_round.remote(round, stored(checkpoints, rows), stored(checkpoints, heldout))
+    ray.get(put, timeout=60)
+
+
+def encoded(learner: Any, rows: Sequence[Completion]) -> list[Any]:
+    """The rows as the learner takes them."""
+    from bohdi_ray.training.objectives.objective import encode_all
+
+    usable, rejected = encode_all(learner.objective, learner.encoder, rows)
+    assert not rejected, rejected
+    return usable
 
 
 def wait_for_round(ray: Any, queue: Any, trainer: Any, round: int, timeout_s: float) -> dict[str, Any]:

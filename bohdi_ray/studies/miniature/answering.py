@@ -46,7 +46,7 @@ def log_probabilities(folder: Path | str, pairs: Sequence[tuple[str, str]]) -> l
     answer's tokens after the prompt's, without an end of turn."""
     import torch
 
-    from bohdi_ray.training.objectives import token_logprobs
+    from bohdi_ray.training.objectives.logits import token_logprobs
     from bohdi_ray.training.weights.versions import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(str(folder))

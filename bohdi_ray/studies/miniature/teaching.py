@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from bohdi_ray.randomness import derived_seed, generator
-from bohdi_ray.records import Role, TrainingRow
+from bohdi_ray.records import Role
 from bohdi_ray.studies.miniature.curriculum import Lesson
 from bohdi_ray.studies.miniature.models import WINDOW, ModelSpec, make_network, make_tokenizer
-from bohdi_ray.training.batches.encoding import EncodedRow, Encoder, make_batch
+from bohdi_ray.training.batches.batches import make_batch
+from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 
 ROLE_SHARES: dict[Role, float] = {"answer": 0.7, "question": 0.2, "sprout": 0.1}
 
@@ -82,9 +83,9 @@ def _encoded(lessons: list[Lesson], tokenizer: Any) -> list[list[EncodedRow]]:
     encoder = Encoder(tokenizer, None, WINDOW)
     found = []
     for lesson in lessons:
-        rows = [TrainingRow(0, 0, "", lesson.prompt, text) for text in lesson.completions]
-        usable, rejected = encoder.encode_all(rows)
-        assert not rejected, rejected
+        rows = [encoder.encode(lesson.prompt, text) for text in lesson.completions]
+        usable = [row for row in rows if isinstance(row, EncodedRow)]
+        assert len(usable) == len(rows), rows
         found.append(usable)
     return found
 

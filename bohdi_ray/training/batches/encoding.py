@@ -1,5 +1,4 @@
-"""A training row -> token ids with answer-only labels; rows -> padded or packed batches of plain lists. Pure given a
-tokenizer.
+"""A prompt with its answer -> token ids with answer-only labels. Pure given a tokenizer.
 
 Called by the train loop and by evaluation/heldout_loss.py, so both measure the same thing. Knows chat templates only
 through the tokenizer; imports neither torch nor transformers. The target learns exactly what its engine would have to
@@ -8,7 +7,7 @@ say: the prompt as the engine renders it, then the answer, then the end-of-turn 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,18 +15,15 @@ from bohdi_ray.engines.chat.rendering import chat_shape, render_chat, renderer, 
 from bohdi_ray.engines.chat.style import ChatStyle, exchange, plain_styles
 from bohdi_ray.engines.chat.template_trial import ChatShape, Message
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.batches.turn_end import end_of_turn, end_position
 
 _MARK = "Bohdi-9d20"  # an answer that no template holds by itself
-IGNORED = -100  # label of a token without loss
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow:
     """Token ids of prompt and answer; loss is taken on ids[num_prompt:]."""
 
-    index: int  # position among the rows it came with
     ids: tuple[int, ...]
     num_prompt: int
 
@@ -37,11 +33,28 @@ class EncodedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """A row that carries no weight, and why."""
+class EncodedExample:
+    """An example as its objective encoded it: rows that go through the model together, and further data of its own."""
 
-    index: int
-    reason: str  # "prompt_too_long", "no_answer_tokens", "not_prefix_stable" or "tokenizer_error"
+    example_id: str
+    rows: tuple[EncodedRow, ...]
+    payload: bytes = b""
+
+    @property
+    def num_answer_tokens(self) -> int:
+        return sum(row.num_answer_tokens for row in self.rows)
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(row.ids) for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An example that carries no weight, and why."""
+
+    example_id: str
+    reason: str  # as `Encoder.encode` gives, or one of the objective's own
 
 
 class Encoder:
@@ -106,29 +119,25 @@ class Encoder:
             self._end = self._ended(behind if not self._special_ids.isdisjoint(behind) else [])
         return self._end
 
-    def encode(self, index: int, row: TrainingRow) -> EncodedRow | Rejected:
-        """One row. Never raises for what stands in a row: a row that cannot be used is `Rejected`."""
-        question = strip_control_tokens(row.question, self._special_tokens)
-        answer = strip_control_tokens(row.answer, self._special_tokens).strip()
+    def encode(self, question: str, answer: str, reasoning: str = "") -> EncodedRow | str:
+        """One prompt with its answer, or why it cannot be used: prompt_too_long, no_answer_tokens, not_prefix_stable or
+        tokenizer_error. Never raises for what the texts hold."""
+        question = strip_control_tokens(question, self._special_tokens)
+        answer = strip_control_tokens(answer, self._special_tokens).strip()
         if not answer:
-            return Rejected(index, "no_answer_tokens")
-        reasoning = strip_control_tokens(row.reasoning, self._special_tokens)
+            return "no_answer_tokens"
+        reasoning = strip_control_tokens(reasoning, self._special_tokens)
         try:
             prompt, answered = self._ids(question, answer, reasoning)
             if reasoning and answered is not None and len(prompt) + len(answered) > self._max_length:
                 prompt, answered = self._ids(question, answer)  # half a thought would teach not to come to an answer
-        except Exception:  # a template may raise anything, for this row's text alone
-            return Rejected(index, "tokenizer_error")
+        except Exception:  # a template may raise anything, for this text alone
+            return "tokenizer_error"
         if len(prompt) >= self._max_length:
-            return Rejected(index, "prompt_too_long")
+            return "prompt_too_long"
         if answered is None:
-            return Rejected(index, "not_prefix_stable")
-        return EncodedRow(index, tuple((prompt + answered)[: self._max_length]), len(prompt))
-
-    def encode_all(self, rows: Sequence[TrainingRow]) -> tuple[list[EncodedRow], list[Rejected]]:
-        """All rows, in order, split into usable ones and the others."""
-        results = [self.encode(index, row) for index, row in enumerate(rows)]
-        return [r for r in results if isinstance(r, EncodedRow)], [r for r in results if isinstance(r, Rejected)]
+            return "not_prefix_stable"
+        return EncodedRow(tuple((prompt + answered)[: self._max_length]), len(prompt))
 
 
 def render(
@@ -192,87 +201,3 @@ def check_template(tokenizer: Any, style: ChatStyle | None = None, system_prompt
             "conversation with the answer, so answer tokens cannot be told from prompt tokens",
             "Change the template so that the assistant turn begins with what add_generation_prompt adds.",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One micro-batch as nested lists, all lines of one length. Several rows may lie in one line (a pack).
-
-    input_ids, position_ids, labels, segments: [lines][length]. `labels` stand at the token they are (not shifted);
-    segments hold the row's place in `rows`, -1 on padding. Positions restart at 0 with each row and, on padding of a
-    packed batch, at each token, so that attention which reads packs from positions keeps all of them apart. No
-    attention mask is needed: the padding lies behind the rows and causal attention never looks there.
-    """
-
-    rows: tuple[EncodedRow, ...]
-    input_ids: list[list[int]]
-    position_ids: list[list[int]]
-    labels: list[list[int]]
-    segments: list[list[int]]
-
-    @property
-    def num_answer_tokens(self) -> int:
-        return sum(row.num_answer_tokens for row in self.rows)
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(len(row.ids) for row in self.rows)
-
-
-def plan_packs(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Rows by pack, first-fit decreasing: no pack is longer than `capacity` (a single row may be, alone)."""
-    packs: list[list[int]] = []
-    room: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        for pack, left in enumerate(room):
-            if lengths[row] <= left:
-                packs[pack].append(row)
-                room[pack] -= lengths[row]
-                break
-        else:
-            packs.append([row])
-            room.append(capacity - lengths[row])
-    return packs
-
-
-def plan_lines(rows: Sequence[EncodedRow], packing: bool, max_length: int) -> list[list[EncodedRow]]:
-    """Lines of tokens: packs, or one row each, longest first so that rows of one micro-batch are alike in length."""
-    lengths = [len(row.ids) for row in rows]
-    capacity = max_length if packing else 0
-    return [[rows[i] for i in pack] for pack in plan_packs(lengths, capacity)]
-
-
-def micro_batches(rows: Sequence[EncodedRow], micro_batch_size: int, packing: bool, max_length: int) -> list[Batch]:
-    """All rows in micro-batches of at most `micro_batch_size` lines."""
-    lines = plan_lines(rows, packing, max_length)
-    chunks = [lines[start : start + micro_batch_size] for start in range(0, len(lines), micro_batch_size)]
-    return [make_batch(chunk, packing) for chunk in chunks]
-
-
-def make_batch(lines: Sequence[Sequence[EncodedRow]], packing: bool) -> Batch:
-    """One micro-batch from lines of rows. Padding ids are 0: nothing attends to them and they have no label."""
-    length = max(sum(len(row.ids) for row in line) for line in lines)
-    rows: list[EncodedRow] = []
-    batch = Batch((), [], [], [], [])
-    for line in lines:
-        ids: list[int] = []
-        positions: list[int] = []
-        labels: list[int] = []
-        segments: list[int] = []
-        for row in line:
-            ids += row.ids
-            positions += range(len(row.ids))
-            labels += [IGNORED] * row.num_prompt + list(row.ids[row.num_prompt :])
-            segments += [len(rows)] * len(row.ids)
-            rows.append(row)
-        padding = length - len(ids)
-        batch.position_ids.append(positions + ([0] * padding if packing else list(range(len(ids), length))))
-        batch.input_ids.append(ids + [0] * padding)
-        batch.labels.append(labels + [IGNORED] * padding)
-        batch.segments.append(segments + [-1] * padding)
-    return Batch(tuple(rows), batch.input_ids, batch.position_ids, batch.labels, batch.segments)
-
-
-def empty_batch(token_id: int = 0) -> Batch:
-    """A zero-weight micro-batch: what a rank computes when another one has more of them."""
-    return Batch((), [[token_id, token_id]], [[0, 1]], [[IGNORED, IGNORED]], [[-1, -1]])

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bohdi_ray.config import TrainingConfig
-from bohdi_ray.training.batches.encoding import Batch, EncodedRow, make_batch, micro_batches
+from bohdi_ray.training.batches.batches import Batch, make_batch, micro_batches
+from bohdi_ray.training.batches.encoding import EncodedExample, EncodedRow
 
 logger = logging.getLogger(__name__)
 RowLosses = Callable[[Batch], Sequence[float]]  # the loss sum of each row of a batch, in its order
@@ -31,9 +32,9 @@ class BatchLayout:
     packing: bool
     capacity: int
 
-    def batches(self, rows: Sequence[EncodedRow]) -> list[Batch]:
-        """All rows, each once."""
-        return micro_batches(rows, self.num_lines, self.packing, self.capacity)
+    def batches(self, examples: Sequence[EncodedExample]) -> list[Batch]:
+        """All examples, each once and whole."""
+        return micro_batches(examples, self.num_lines, self.packing, self.capacity)
 
 
 def layouts(training: TrainingConfig) -> Iterator[BatchLayout]:
@@ -71,7 +72,7 @@ def keeps_rows_apart(layout: BatchLayout, row_losses: RowLosses) -> bool:
 
     Each line holds a row between two others, and lines differ in length, so that some end in padding.
     """
-    rows = [EncodedRow(0, tuple(range(5 + k, 25 + k)), 1) for k in range(min(2 * layout.num_lines, 4))]
+    rows = [EncodedRow(tuple(range(5 + k, 25 + k)), 1) for k in range(min(2 * layout.num_lines, 4))]
     rows = [rows[k % len(rows)] for k in range(max(layout.num_lines, 2))]
 
     def between(first_id: int) -> list[float]:
@@ -79,7 +80,7 @@ def keeps_rows_apart(layout: BatchLayout, row_losses: RowLosses) -> bool:
         packs = []
         for k, row in enumerate(rows):
             ids = range(first_id, first_id + 12 + k % 3)
-            packs.append([EncodedRow(0, tuple(ids), 1), row, EncodedRow(0, tuple(reversed(ids)), 1)])
+            packs.append([EncodedRow(tuple(ids), 1), row, EncodedRow(tuple(reversed(ids)), 1)])
         lines = packs if layout.num_lines > 1 else [[row for pack in packs for row in pack]]
         return list(row_losses(make_batch(lines, packing=True)))[1::3]
 

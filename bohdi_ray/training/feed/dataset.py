@@ -1,15 +1,20 @@
-"""The SampleQueue as a Ray Dataset: one Dataset per rank, whose i-th read task yields the i-th step of this rank.
+"""A rank's Ray Dataset: take a numbered step from the SampleQueue, read its examples by id, encode them.
 
-Used by launch.py (building) and loop.py (decoding the blocks). A read is a look, never a pop, so Ray Data may repeat
-it. An error in a read task would end the dataset and the trainer with it, so a read waits for a queue that is
-restarting.
+Three things in two stages, one Dataset per rank:
+
+    take    read task i waits for step `first + i`; a sliver of a CPU, for it only waits
+    encode  one actor per rank reads the step's examples by id and encodes them (feed/encoder.py)
+
+The rank gets token rows and tokenises nothing. Used by launch.py (building) and loop.py (the steps). A take is a look,
+never a pop, so Ray Data may repeat it. An error in a read task would end the dataset and the trainer with it, so a read
+waits for a queue that is restarting.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -18,62 +23,49 @@ from ray.data import Dataset, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from bohdi_ray.errors import SEE_LOGS, DeadlineExceeded
-from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.feed.queue import AttemptPlan, Ended, NotYet
+from bohdi_ray.training.feed.encoded_step import EncodedStep, StepLines, lines_of_end
+from bohdi_ray.training.feed.encoder import EncoderSpec, StepEncoder
+from bohdi_ray.training.feed.queue import Attempt, Ended, NotYet
 from bohdi_ray.training.feed.steps import GlobalStep
 
 TAKE_WAIT_S = 20.0  # one long poll
 QUEUE_AWAY_S = 300.0  # longest time a queue may be unreachable, its restart included
+ENCODER_CPUS = 0.01  # a step's rows take milliseconds, once in a step; as a harvest task, it finds room everywhere
 
-HEADER, ROW, HELDOUT, ENDED = "header", "row", "heldout", "ended"
-SCHEMA = pa.schema(
+IDS = pa.list_(pa.string())
+STEP_SCHEMA = pa.schema(
     [
-        ("kind", pa.string()),
-        ("step", pa.int64()),
+        ("step", pa.int64()),  # null: no step will come
         ("round", pa.int64()),
+        ("rows", IDS),
         ("last_of_round", pa.bool_()),
+        ("heldout", IDS),
+        ("new_heldout", IDS),
         ("put_at", pa.float64()),
-        ("row_round", pa.int64()),
-        ("index", pa.int64()),
-        ("sample_id", pa.string()),
-        ("question", pa.string()),
-        ("answer", pa.string()),
-        ("reasoning", pa.string()),
     ]
 )
-ROW_FIELDS = ("index", "sample_id", "question", "answer", "reasoning")
 
 
 def table_of_step(step: GlobalStep | Ended) -> pa.Table:
-    """One Arrow table per step. The first line is a header, so that a share without rows is still a block."""
-    if isinstance(step, Ended):
-        return pa.Table.from_pylist([{"kind": ENDED}], schema=SCHEMA)
-    head: dict[str, Any] = {"step": step.step, "round": step.round, "last_of_round": step.last_of_round}
-    lines = [{**head, "kind": HEADER, "put_at": step.put_at}]
-    for kind, rows in ((ROW, step.rows), (HELDOUT, step.heldout)):
-        for row in rows:
-            fields = {"row_round": row.round, "index": row.index, "sample_id": row.sample_id}
-            texts = {"question": row.question, "answer": row.answer, "reasoning": row.reasoning}
-            lines.append({**head, "kind": kind, **fields, **texts})
-    return pa.Table.from_pylist(lines, schema=SCHEMA)
+    """One Arrow table of one line per step."""
+    line = {} if isinstance(step, Ended) else {name: getattr(step, name) for name in STEP_SCHEMA.names}
+    return pa.Table.from_pylist([line], schema=STEP_SCHEMA)
 
 
 def step_of_table(table: pa.Table) -> GlobalStep | Ended:
     """The inverse of `table_of_step`."""
-    lines = table.to_pylist()
-    head = lines[0]
-    if head["kind"] == ENDED:
+    (line,) = table.to_pylist()
+    if line["step"] is None:
         return Ended()
-    assert head["kind"] == HEADER and {line["step"] for line in lines} == {head["step"]}, "a block holds one step"
-
-    def rows(kind: str) -> tuple[TrainingRow, ...]:
-        return tuple(
-            TrainingRow(line["row_round"], *(line[name] for name in ROW_FIELDS))
-            for line in lines
-            if line["kind"] == kind
-        )
-
-    return GlobalStep(head["step"], head["round"], rows(ROW), head["last_of_round"], rows(HELDOUT), head["put_at"])
+    return GlobalStep(
+        line["step"],
+        line["round"],
+        tuple(line["rows"]),
+        line["last_of_round"],
+        tuple(line["heldout"]),
+        tuple(line["new_heldout"]),
+        line["put_at"],
+    )
 
 
 def read_step(queue: Any, attempt: int, world_size: int, rank: int, step: int) -> Iterable[pa.Table]:
@@ -82,15 +74,12 @@ def read_step(queue: Any, attempt: int, world_size: int, rank: int, step: int) -
     while True:
         try:
             # Four long polls is far beyond what a living queue needs for one.
-            taken = ray.get(queue.take.remote(attempt, world_size, rank, step, TAKE_WAIT_S), timeout=4 * TAKE_WAIT_S)
+            waiting = queue.wait_step.remote(attempt, world_size, rank, step, TAKE_WAIT_S)
+            taken = ray.get(waiting, timeout=4 * TAKE_WAIT_S)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > QUEUE_AWAY_S:
-                raise DeadlineExceeded(
-                    "the sample queue to come back",
-                    QUEUE_AWAY_S,
-                    SEE_LOGS,
-                ) from error
+                raise DeadlineExceeded("the sample queue to come back", QUEUE_AWAY_S, SEE_LOGS) from error
             time.sleep(1)
             continue
         away_since = None
@@ -99,12 +88,23 @@ def read_step(queue: Any, attempt: int, world_size: int, rank: int, step: int) -
             return
 
 
+class EncodeBlocks:
+    """The encoder's side of the Dataset: a block of a step's ids in, a block of its token rows out."""
+
+    def __init__(self, spec: EncoderSpec):
+        self._encoder = StepEncoder(spec)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        step = step_of_table(table)
+        return lines_of_end() if isinstance(step, Ended) else self._encoder.encode(step)
+
+
 class StepDatasource(Datasource):
     """Read task i yields step `first_step + i` of one rank."""
 
-    def __init__(self, queue: Any, plan: AttemptPlan, world_size: int, rank: int, num_steps: int):
+    def __init__(self, queue: Any, attempt: Attempt, world_size: int, rank: int, num_steps: int):
         super().__init__()
-        self._queue, self._plan, self._num_steps = queue, plan, num_steps
+        self._queue, self._attempt, self._num_steps = queue, attempt, num_steps
         self._world_size, self._rank = world_size, rank
 
     def get_name(self) -> str:
@@ -114,12 +114,12 @@ class StepDatasource(Datasource):
         return None
 
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
-        first = self._plan.resume.next_step
+        first = self._attempt.resume.next_step
         metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-        where = (self._queue, self._plan.attempt, self._world_size, self._rank)
+        where = (self._queue, self._attempt.attempt, self._world_size, self._rank)
         # One task more than steps: it sees the end.
         return [
-            ReadTask(functools.partial(read_step, *where, first + offset), metadata, schema=SCHEMA)
+            ReadTask(functools.partial(read_step, *where, first + offset), metadata, schema=STEP_SCHEMA)
             for offset in range(self._num_steps + 1)
         ]
 
@@ -127,13 +127,34 @@ class StepDatasource(Datasource):
 class RankDataset:
     """Makes a rank's Dataset anew at every start of the worker group; Ray Train calls it in its controller."""
 
-    def __init__(self, queue: Any, world_size: int, rank: int, num_steps: int, last_attempt: int):
-        self._queue, self._world_size, self._rank, self._num_steps = queue, world_size, rank, num_steps
+    def __init__(self, queue: Any, encoder: EncoderSpec, world_size: int, rank: int, num_steps: int, last_attempt: int):
+        self._queue, self._encoder = queue, encoder
+        self._world_size, self._rank, self._num_steps = world_size, rank, num_steps
         self._attempt = last_attempt
 
     def __call__(self) -> Dataset:
         self._attempt += 1
-        plan = ray.get(self._queue.plan.remote(self._attempt), timeout=QUEUE_AWAY_S)
-        source = StepDatasource(self._queue, plan, self._world_size, self._rank, self._num_steps)
-        # concurrency=1 keeps the steps in order; a read holds a sliver of a CPU because it only waits.
-        return ray.data.read_datasource(source, num_cpus=0.01, concurrency=1, override_num_blocks=self._num_steps + 1)
+        attempt = ray.get(self._queue.begin.remote(self._attempt), timeout=QUEUE_AWAY_S)
+        source = StepDatasource(self._queue, attempt, self._world_size, self._rank, self._num_steps)
+        # concurrency=1 keeps the steps in order.
+        taken = ray.data.read_datasource(source, num_cpus=0.01, concurrency=1, override_num_blocks=self._num_steps + 1)
+        return taken.map_batches(
+            EncodeBlocks,
+            batch_size=None,
+            batch_format="pyarrow",
+            concurrency=1,
+            num_cpus=ENCODER_CPUS,
+            fn_constructor_args=(self._encoder,),
+        )
+
+
+def steps_of(blocks: Iterable[pa.Table]) -> Iterator[EncodedStep | Ended]:
+    """The steps in the blocks of a rank's Dataset, in order, then Ended. A large step may come in several blocks."""
+    lines, expected = StepLines(), None
+    for table in blocks:
+        for step in lines.add(table):
+            if isinstance(step, EncodedStep):
+                assert expected in (None, step.step), f"step {step.step} arrived where {expected} was expected"
+                expected = step.step + 1
+            yield step
+    yield Ended()

@@ -1,4 +1,5 @@
-"""SampleQueue: rounds of training rows on one side, numbered steps for ranks on the other. Pure; no waiting, no Ray.
+"""SampleQueue: rounds of examples on one side, numbered steps for ranks on the other, all by ids. Pure; no waiting, no
+Ray.
 
 Owned by the actor in actors/sample_queue.py, which adds waiting. The driver puts rounds, Ray Data's read tasks take
 steps, rank 0 of the trainer reports commits. Nothing is ever popped: a take is a look at a numbered step, so a repeated
@@ -16,9 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bohdi_ray.errors import BohdiError
-from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.feed.rejection import RoundRefused
-from bohdi_ray.training.feed.steps import GlobalStep, cut_round, share_of_rank
+from bohdi_ray.training.feed.steps import GlobalStep, cut_round, heldout_of_rank, share_of_rank
 from bohdi_ray.training.weights.checkpoints import ResumePoint, RoundState
 
 METRICS_KEPT = 8  # rounds; older ones are asked of the checkpoint's folder
@@ -39,7 +39,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptPlan:
+class Attempt:
     """What one start of the worker group works on: attempt number and where it goes on."""
 
     attempt: int
@@ -89,24 +89,28 @@ class SampleQueue:
         self._next_step = resume.next_step - resume.steps_done  # of the first round to be put
         self._last_committed_round = resume.last_committed_round
         self._num_rows_of_round: dict[int, int] = {}  # of rounds that a restart may still ask for
+        self._heldout_of_round: dict[int, frozenset[str]] = {}  # of the same rounds, and the one before them
         self._num_rows_done = 0  # of the rounds before
         self._num_rounds: int | None = None
         self._end_step: int | None = None  # set by stop
         self._attempt = 0
         self._world_size: int | None = None
         self._max_taken = resume.next_step - 1
+        self._first_round = resume.round + 1  # that this start of the workers trains
         self._acked: dict[int, int] = {}  # rank -> newest step done
         self._resting: set[int] = set()  # ranks that hold nothing of their cards
         self._last_event = clock()
         self._metrics: dict[int, dict[str, Any]] = {}
         self._refused: RoundRefused | None = None
 
+    def changed(self) -> None:
+        """Called after whatever somebody may wait for; for the actor to wake those who do."""
+
     # Driver's side
 
-    def put_round(
-        self, round: int, rows: Sequence[TrainingRow], heldout: Sequence[TrainingRow] = (), put_at: float = 0.0
-    ) -> None:
-        """Adds a round. Putting one again changes nothing; leaving one out is refused."""
+    def put_round(self, round: int, rows: Sequence[str], heldout: Sequence[str] = (), put_at: float = 0.0) -> None:
+        """Adds a round: ids to train on, ids to measure. Putting one again changes nothing; leaving one out is
+        refused."""
         if round < self._next_round:
             return
         if round > self._next_round:
@@ -115,23 +119,27 @@ class SampleQueue:
             self._steps[step.step] = replace(step, put_at=put_at)
             self._next_step = step.step + 1
         self._num_rows_of_round[round] = len(rows)
+        self._heldout_of_round[round] = frozenset(heldout)
         self._next_round = round + 1
         self._last_event = self._clock()  # from now on the trainer is expected to move
+        self.changed()
 
     def finish(self, num_rounds: int) -> None:
         """Rounds 0 .. num_rounds - 1 are all there will be; readers end after them."""
         self._num_rounds = num_rounds
+        self.changed()
 
     def stop(self) -> None:
         """Readers end as soon as all ranks can end at the same step: after the last step that any rank has taken."""
         self._end_step = self._max_taken + 1
+        self.changed()
 
     # Trainer's side
 
-    def plan(self, attempt: int) -> AttemptPlan:
+    def begin(self, attempt: int) -> Attempt:
         """Where start number `attempt` of the worker group goes on. The same for every rank that asks."""
         self._enter(attempt)
-        return AttemptPlan(attempt, self._resume)
+        return Attempt(attempt, self._resume)
 
     def take(self, attempt: int, world_size: int, rank: int, step: int) -> GlobalStep | NotYet | Ended:
         """This rank's share of a step. Idempotent. Raises StaleAttempt for a reader of an earlier start."""
@@ -149,10 +157,13 @@ class SampleQueue:
             return Ended() if all_put else NotYet()
         self._max_taken = max(self._max_taken, step)
         self._last_event = self._clock()
+        before = self._heldout_of_round.get(found.round - 1, frozenset()) if found.round > self._first_round else ()
+        heldout = heldout_of_rank(found.heldout, world_size, rank)
         return replace(
             found,
             rows=tuple(share_of_rank(found.rows, world_size, rank)),
-            heldout=tuple(share_of_rank(found.heldout, world_size, rank)),
+            heldout=heldout,
+            new_heldout=tuple(one for one in heldout if one not in before),
         )
 
     def rest(
@@ -165,6 +176,7 @@ class SampleQueue:
             self._resting.add(rank)
         else:
             self._resting.discard(rank)
+        self.changed()
         return kind
 
     @property
@@ -180,6 +192,10 @@ class SampleQueue:
 
     def round_committed(self, state: RoundState, metrics: dict[str, Any]) -> None:
         """COMMIT of a round is durable. Repeating it changes nothing."""
+        self._committed(state, metrics)
+        self.changed()
+
+    def _committed(self, state: RoundState, metrics: dict[str, Any]) -> None:
         self._last_event = self._clock()
         self._metrics[state.round] = metrics
         for round in [round for round in self._metrics if round <= state.round - METRICS_KEPT]:
@@ -193,6 +209,7 @@ class SampleQueue:
             del self._steps[step]
         for round in [round for round in self._num_rows_of_round if round <= state.round]:
             self._num_rows_done += self._num_rows_of_round.pop(round)
+            self._heldout_of_round.pop(round - 1, None)
         if state.round >= self._next_round:
             # The queue was restarted while this round was trained, and nobody needs the round's rows any more.
             self._next_round, self._next_step = state.round + 1, state.next_step
@@ -212,6 +229,7 @@ class SampleQueue:
             raise StaleAttempt(f"attempt {attempt} of the worker group is over; attempt {self._attempt} has begun")
         if attempt > self._attempt:
             self._attempt, self._world_size, self._acked = attempt, None, {}
+            self._first_round = self._resume.round + 1
             self._resting = set()
             self._last_event = self._clock()
 

@@ -7,25 +7,26 @@ Used by the SampleQueue (cutting rounds into steps), the train loop (shares, rat
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from bohdi_ray.config import ScheduleConfig
-from bohdi_ray.records import TrainingRow
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class GlobalStep:
-    """One numbered step of the queue. A round without rows is one step without rows: no update, but a commit."""
+    """One numbered step of the queue, by ids. A round without rows is one step without rows: no update, a commit."""
 
     step: int
     round: int
-    rows: tuple[TrainingRow, ...]
+    rows: tuple[str, ...]  # ids of examples; the same id may come several times
     last_of_round: bool
-    heldout: tuple[TrainingRow, ...] = ()  # with the last step of a round only: measured, never trained on
+    heldout: tuple[str, ...] = ()  # ids, with the last step of a round only: measured, never trained on
+    new_heldout: tuple[str, ...] = ()  # of these, those that no earlier step of this start of the workers had
     put_at: float = 0.0  # when its round was put, Unix time, s
 
 
@@ -40,7 +41,7 @@ def step_sizes(num_rows: int, global_batch_size: int) -> list[int]:
 
 
 def cut_round(
-    round: int, first_step: int, rows: Sequence[TrainingRow], heldout: Sequence[TrainingRow], global_batch_size: int
+    round: int, first_step: int, rows: Sequence[str], heldout: Sequence[str], global_batch_size: int
 ) -> list[GlobalStep]:
     """The steps of one round, numbered from `first_step`, rows in their order."""
     sizes = step_sizes(len(rows), global_batch_size)
@@ -56,6 +57,11 @@ def cut_round(
 def share_of_rank(rows: Sequence[T], world_size: int, rank: int) -> list[T]:
     """Every world_size-th row: shares differ by at most one row, and together they are all rows once."""
     return list(rows[rank::world_size])
+
+
+def heldout_of_rank(ids: Sequence[str], world_size: int, rank: int) -> tuple[str, ...]:
+    """The held-out examples that a rank measures: always the same rank an example, whichever others there are."""
+    return tuple(one for one in ids if zlib.crc32(one.encode()) % world_size == rank)
 
 
 def learning_rate(step: int, peak: float, schedule: ScheduleConfig, total_steps: int) -> float:

@@ -170,7 +170,7 @@ def probe_ids(encoder: Encoder) -> tuple[tuple[int, ...], ...]:
 
 def measure_probe(model: Any, token_ids: Sequence[Sequence[int]], weights_version: int, device: Any) -> Probe:
     """The model's own log-probabilities on the probe sequences."""
-    from bohdi_ray.training.objectives import token_logprobs
+    from bohdi_ray.training.objectives.logits import token_logprobs
 
     logprobs = [tuple(token_logprobs(model, list(ids), device)) for ids in token_ids]
     return Probe(weights_version, tuple(tuple(ids) for ids in token_ids), tuple(logprobs))

@@ -19,7 +19,6 @@ import pytest
 from method_by_hand import CHAIN, ONE_CHILD, ByHand, described, failed, make_config, sample
 
 from bohdi_ray.randomness import generator
-from bohdi_ray.records import TrainingRow
 from bohdi_ray.rounds import Rounds, harvest_version
 from bohdi_ray.training.batches.encoding import Encoder
 from bohdi_ray.training.feed.steps import cut_round, learning_rate
@@ -144,7 +143,7 @@ def test_rows_are_drawn_from_the_state_at_the_rounds_end_before_introspection_an
 
 @pytest.mark.parametrize(("num_rows", "sizes"), [(180, [90, 90]), (128, [128]), (129, [65, 64]), (7, [7])])
 def test_the_target_sees_every_row_of_a_round_in_one_pass(num_rows, sizes):
-    rows = [TrainingRow(2, index, f"s{index % 5}", "q", "a") for index in range(num_rows)]
+    rows = [f"s{index % 5}" for index in range(num_rows)]
     steps = cut_round(2, 10, rows, [], make_config().training.global_batch_size)
     assert [row for step in steps for row in step.rows] == rows
     assert [len(step.rows) for step in steps] == sizes, "full or nearly full batches, none left over"
@@ -171,7 +170,7 @@ class OneTokenPerCharacter:
 
 def test_the_loss_is_on_the_answer_only_in_the_targets_own_chat_template():
     encoder = Encoder(OneTokenPerCharacter(), None, 100)
-    row = encoder.encode(0, TrainingRow(0, 0, "s", "Why is it so?", "For this reason."))
+    row = encoder.encode("Why is it so?", "For this reason.")
     text = "".join(map(chr, row.ids))
     assert text[: row.num_prompt] == "<u:Why is it so?><a:", "no loss here"
     assert text[row.num_prompt :] == "For this reason.>"

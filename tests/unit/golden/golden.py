@@ -26,7 +26,7 @@ from bohdi_ray.config import FusionConfig  # noqa: E402
 from bohdi_ray.harvest.harvest import harvest_one  # noqa: E402
 from bohdi_ray.harvest.plan import HarvestPlan  # noqa: E402
 from bohdi_ray.harvest.sprout import sprout  # noqa: E402
-from bohdi_ray.records import Completion, GenerationRequest, Sample, TrainingRow  # noqa: E402
+from bohdi_ray.records import Completion, GenerationRequest, Sample  # noqa: E402
 from bohdi_ray.tree.manager import TreeManager  # noqa: E402
 
 SEEDS = range(5)
@@ -150,8 +150,11 @@ def _sample(sample: Sample) -> str:
 
 
 def _rows(round: int, sample_ids: Sequence[str], kept: dict[str, Sample]) -> dict[str, Any]:
-    rows = [TrainingRow(round, i, s, kept[s].question, kept[s].answer) for i, s in enumerate(sample_ids)]
-    text = json.dumps([asdict(row) for row in rows], sort_keys=True, ensure_ascii=False)
+    rows = [
+        {"round": round, "index": i, "sample_id": s, "question": kept[s].question, "answer": kept[s].answer}
+        for i, s in enumerate(sample_ids)
+    ]
+    text = json.dumps([{**row, "reasoning": ""} for row in rows], sort_keys=True, ensure_ascii=False)
     return {"num_rows": len(rows), "sample_ids": list(sample_ids), "texts": _digest(text)}
 
 

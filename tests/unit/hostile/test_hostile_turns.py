@@ -16,7 +16,7 @@ from bohdi_ray.engines.openai import CONTROL_TOKENS
 from bohdi_ray.engines.openai.capabilities import Capabilities
 from bohdi_ray.engines.openai.fields import body_of
 from bohdi_ray.engines.vllm.answers import Answers
-from bohdi_ray.records import GenerationRequest, SamplingSpec, TrainingRow
+from bohdi_ray.records import GenerationRequest, SamplingSpec
 from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 
 SPEC = SamplingSpec(0.0, 1.0, 8, 0)
@@ -96,8 +96,8 @@ def test_no_text_adds_a_turn_to_a_prompt(family, text):
 def test_no_text_adds_a_turn_to_a_training_row(family, question, answer):
     tokenizer = FAMILIES[family]
     encoder = Encoder(tokenizer, None, 4096)
-    plain = encoder.encode(0, TrainingRow(0, 0, "r0000-s000-t00000", "plain", "plain"))
-    row = encoder.encode(0, TrainingRow(0, 0, "r0000-s000-t00000", question, f"{answer} end"))
+    plain = encoder.encode("plain", "plain")
+    row = encoder.encode(question, f"{answer} end")
     assert isinstance(plain, EncodedRow) and isinstance(row, EncodedRow)
     assert tokenizer.controls(row.ids) == tokenizer.controls(plain.ids)
     assert tokenizer.controls(row.ids[row.num_prompt :]) == tokenizer.controls(plain.ids[plain.num_prompt :])

@@ -11,7 +11,7 @@ from faulty_storage import KINDS, Fault, faulty_filesystem
 from small_disk import small_disk
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.run import filesystem
+from bohdi_ray.run import filesystem as filesystem_module
 from bohdi_ray.run.lease import Lease
 from bohdi_ray.run.node_files import on_this_node, plain_files, scratch_of, upload
 from bohdi_ray.run.retention import delete_checkpoints
@@ -75,7 +75,7 @@ def faulty_address(tmp_path: Path, node: Path, fault: Fault, monkeypatch: pytest
     def resolve(location: str):
         return filesystem, str(tmp_path / "store" / location.partition("://")[2])
 
-    monkeypatch.setattr(filesystem, "_filesystem_of", resolve)
+    monkeypatch.setattr(filesystem_module, "_filesystem_of", resolve)
     return "faulty://run/checkpoints"
 
 
@@ -185,7 +185,7 @@ def test_on_a_disk_that_is_really_full_the_last_commit_stays_whichever_write_fai
             reached.add(point)
             assert Path(checkpoints, "round-0", "weights", "model.safetensors").read_bytes() == b"w0"
             if is_committed(round_dir(checkpoints, 1)):  # all but its optimizer: begun anew for the next try
-                delete = filesystem.place_of(round_dir(checkpoints, 1)).delete
+                delete = filesystem_module.place_of(round_dir(checkpoints, 1)).delete
                 disk.drain()
                 delete()
         else:

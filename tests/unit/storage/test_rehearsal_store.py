@@ -10,8 +10,8 @@ from bohdi_ray.records import RehearsalRow
 from bohdi_ray.run.run_dir import RunDir
 
 
-def row(number, question="Why?", rejected=None):
-    return RehearsalRow(f"replay-r0002-t{number:05d}", ("A", "B"), "ada", question, "Because.", 0.5, 7, rejected)
+def row(number, question="Why?", rejected=None, round=2):
+    return RehearsalRow(f"replay-r{round:04d}-t{number:05d}", ("A", "B"), "ada", question, "Because.", 0.5, 7, rejected)
 
 
 @pytest.fixture
@@ -31,29 +31,42 @@ def test_figures_are_counts_by_reason_and_tokens_of_all_questions():
     assert figures_of(rows) == RehearsalCounts({"kept": 1, "unsure": 2}, 21)
 
 
+def questions(store, round, most):
+    """Those of the rows that a round trains on, in order."""
+    ids = store.kept_ids(round, most)
+    rows = store.rows(ids)
+    assert list(rows) == sorted(ids)
+    return [rows[one].question for one in ids]
+
+
 def test_kept_are_the_first_sure_ones_each_question_once(store):
     store.write(2, [row(0, "a", "unsure"), row(1, "b"), row(2, "b"), row(3, "c"), row(4, "d")])
-    assert [kept.question for kept in store.kept(2, 2)] == ["b", "c"]
-    assert [kept.question for kept in store.kept(2, 9)] == ["b", "c", "d"]
-    assert store.kept(7, 0) == []  # without rehearsal nothing is read
+    assert questions(store, 2, 2) == ["b", "c"]
+    assert questions(store, 2, 9) == ["b", "c", "d"]
+    assert store.kept_ids(7, 0) == []  # without rehearsal nothing is read
 
 
 def test_what_a_round_lacks_the_rounds_before_it_give_the_last_first(store):
-    store.write(0, [row(0, "old")])
-    store.write(2, [row(0, "a"), row(1, "b", "unsure")])
-    store.write(3, [row(0, "a"), row(1, "c")])
-    store.write(4, [row(0, "d"), row(1, "c"), row(2, "e", "unsure")])
-    assert [kept.question for kept in store.kept(4, 1)] == ["d"]
-    assert [kept.question for kept in store.kept(4, 9)] == ["d", "c", "a"]  # none of round 1: rehearsal was off there
-    assert [kept.question for kept in store.kept(3, 9)] == ["a", "c"]  # whatever came later
+    for round, rows in {0: ["old"], 2: ["a", "b?"], 3: ["a", "c"], 4: ["d", "c", "e?"]}.items():
+        store.write(round, [row(i, q[0], "unsure" if "?" in q else None, round) for i, q in enumerate(rows)])
+    assert questions(store, 4, 1) == ["d"]
+    assert questions(store, 4, 9) == ["d", "c", "a"]  # none of round 1: rehearsal was off there
+    assert questions(store, 3, 9) == ["a", "c"]  # whatever came later
+
+
+def test_an_id_without_a_row_is_an_error(store):
+    store.write(2, [row(0)])
+    for one, message in (("replay-r0002-t00001", "has no row"), ("r0002-s000-t00001", "is no id of a rehearsal row")):
+        with pytest.raises(RunDirError, match=message):
+            store.rows([one])
 
 
 def test_a_rounds_file_is_read_once_however_many_rounds_train_on_its_rows(store, monkeypatch):
     for round in range(4):
-        store.write(round, [row(0, f"of {round}")])
+        store.write(round, [row(0, f"of {round}", round=round)])
     reads, read = [], RehearsalStore.read
     monkeypatch.setattr(RehearsalStore, "read", lambda self, round: (reads.append(round), read(self, round))[1])
-    assert [len(store.kept(round, 9)) for round in range(4)] == [1, 2, 3, 4]
+    assert [len(store.kept_ids(round, 9)) for round in range(4)] == [1, 2, 3, 4]
     assert [store.figures(round).num_tokens for round in range(4)] == [7, 7, 7, 7]
     assert reads == [0, 1, 2, 3]
     assert store.figures(4) == RehearsalCounts({}, 0)
@@ -63,7 +76,7 @@ def test_a_file_that_is_missing_or_damaged_is_refused(store):
     with pytest.raises(RunDirError, match="round-0002"):
         store.read(2)
     store.write(2, [row(0)])
-    path = store.run.path("rehearsal/round-0002.parquet")
+    path = store.run.path("replay/round-0002.parquet")
     data = bytearray(Path(path).read_bytes())
     data[len(data) // 3] ^= 255
     Path(path).write_bytes(data)

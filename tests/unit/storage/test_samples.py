@@ -90,7 +90,7 @@ def test_parts_are_named_by_round_and_step_and_read_in_that_order(run: RunDir, m
 def test_rows_are_found_by_id_in_any_part_and_a_copy_of_the_store_finds_them_too(
     run: RunDir, make_sample: Callable[..., Sample]
 ):
-    store = SampleStore(run, max_parts=2)
+    store = SampleStore(run)
     made = [make_sample(i, round, scores={"student": 0.6, "beta": 0.4}) for round in range(5) for i in range(4)]
     for round in range(5):
         store.write_part(round, 0, to_table([sample for sample in made if sample.round == round]))
@@ -98,7 +98,6 @@ def test_rows_are_found_by_id_in_any_part_and_a_copy_of_the_store_finds_them_too
     expected = {sample.sample_id: (sample.question, sample.answer) for sample in wanted}
     assert store.rows(sample.sample_id for sample in wanted) == expected
     assert pickle.loads(pickle.dumps(store)).rows(expected) == expected
-    assert len(store._rows) == 2
 
 
 def test_only_the_parts_of_the_wanted_ids_are_read_and_only_once(
@@ -108,7 +107,7 @@ def test_only_the_parts_of_the_wanted_ids_are_read_and_only_once(
     for round in range(3):
         store.write_part(round, 0, to_table([make_sample(0, round)]))
     read, original = [], store.read_part
-    monkeypatch.setattr(store, "read_part", lambda name, columns=None: read.append(name) or original(name, columns))
+    monkeypatch.setattr(store, "read_part", lambda name, *others: read.append(name) or original(name, *others))
     for _ in range(2):
         store.rows([ticket_id(1, 0, 0)])
     assert read == [part_name(1, 0)]
@@ -133,12 +132,12 @@ def test_unknown_ids_are_errors(run: RunDir, make_sample: Callable[..., Sample])
         store.rows(["../../etc/passwd"])
 
 
-def test_heldout_rows_come_in_order_from_all_parts(run: RunDir, make_sample: Callable[..., Sample]):
+def test_heldout_ids_come_in_order_from_all_parts(run: RunDir, make_sample: Callable[..., Sample]):
     store = SampleStore(run)
     for round in (1, 0):
         store.write_part(round, 0, to_table([make_sample(i, round, heldout=i == 2) for i in range(4)]))
         store.heldout_ids()
-    assert list(store.heldout_rows()) == [ticket_id(0, 0, 2), ticket_id(1, 0, 2)]
-    assert list(store.heldout_rows(through_round=0)) == [ticket_id(0, 0, 2)]
+    assert store.heldout_ids() == [ticket_id(0, 0, 2), ticket_id(1, 0, 2)]
+    assert store.heldout_ids(through_round=0) == [ticket_id(0, 0, 2)]
     store.write_part(2, 0, to_table([]))
     assert len(store.heldout_ids()) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.config import TrainingConfig
-from bohdi_ray.training.batches.encoding import Batch
+from bohdi_ray.training.batches.batches import Batch
 from bohdi_ray.training.batches.packing import BatchLayout, choose_layout, layouts
 
 

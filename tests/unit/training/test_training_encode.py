@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 
 from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.batches.encoding import (
-    IGNORED,
-    EncodedRow,
-    Encoder,
-    Rejected,
-    empty_batch,
-    end_of_turn,
-    make_batch,
-    micro_batches,
-    plan_packs,
-)
+from bohdi_ray.examples.kinds import Completion
+from bohdi_ray.training.batches.batches import IGNORED, empty_batch, make_batch, micro_batches, plan_packs
+from bohdi_ray.training.batches.encoding import EncodedExample, EncodedRow, Encoder, end_of_turn
 
 
 class CharacterTokenizer:
@@ -50,7 +41,7 @@ def text(ids) -> str:
 
 
 def encode(question: str, answer: str, max_length: int = 100, system_prompt=None):
-    return Encoder(CharacterTokenizer(), system_prompt, max_length).encode(0, TrainingRow(0, 0, "s", question, answer))
+    return Encoder(CharacterTokenizer(), system_prompt, max_length).encode(question, answer)
 
 
 def test_loss_is_on_the_answer_and_the_end_of_turn_but_not_on_what_follows_it():
@@ -90,10 +81,10 @@ def test_a_prompt_that_ends_within_a_token_loses_no_row(tmp_path):
     tokenizer = tokenizer_with(TO_THE_SPACE, tmp_path)
     encoder = Encoder(tokenizer, None, 256)
     words = ["The", "It", "Because", "Air", "there", "an", "to", "of", "and", "is", "so", "for", "Light", "1", "(a)"]
-    rows = [TrainingRow(0, 0, "s", "Why?", f"{word} scatters light.") for word in words]
-    encoded, rejected = encoder.encode_all(rows)
-    assert rejected == []
-    for row, encoded_row in zip(rows, encoded, strict=True):
+    rows = [Completion("s", "Why?", f"{word} scatters light.") for word in words]
+    for row in rows:
+        encoded_row = encoder.encode(row.question, row.answer)
+        assert isinstance(encoded_row, EncodedRow)
         prompt, answer = encoded_row.ids[: encoded_row.num_prompt], encoded_row.ids[encoded_row.num_prompt :]
         asked = tokenizer.apply_chat_template([{"role": "user", "content": "Why?"}], add_generation_prompt=True)
         assert list(prompt) == list(asked["input_ids"]), "what an engine reads"
@@ -103,13 +94,13 @@ def test_a_prompt_that_ends_within_a_token_loses_no_row(tmp_path):
 def test_a_template_that_demands_a_system_turn_makes_rows_with_a_system_prompt(tmp_path):
     demands = "{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}" + TO_THE_SPACE
     tokenizer = tokenizer_with(demands, tmp_path)
-    row = Encoder(tokenizer, "Be kind.", 256).encode(0, TrainingRow(0, 0, "s", "Why?", "Because."))
+    row = Encoder(tokenizer, "Be kind.", 256).encode("Why?", "Because.")
     assert tokenizer.decode(row.ids).endswith("assistant: Because.<|im_end|>")
 
 
 @pytest.mark.parametrize(("question", "answer"), [("w" * 200, "because"), ("why", "  "), ("why", "<><>")])
-def test_rows_without_an_answer_token_are_rejected_not_raised(question, answer):
-    assert isinstance(encode(question, answer), Rejected)
+def test_texts_without_an_answer_token_are_rejected_not_raised(question, answer):
+    assert isinstance(encode(question, answer), str)
 
 
 def test_a_template_without_end_of_turn_gets_eos():
@@ -131,7 +122,11 @@ def test_a_tokenizer_without_template_is_refused():
 
 
 def row(index: int, length: int, num_prompt: int = 1) -> EncodedRow:
-    return EncodedRow(index, tuple(range(100 * (index + 1), 100 * (index + 1) + length)), num_prompt)
+    return EncodedRow(tuple(range(100 * (index + 1), 100 * (index + 1) + length)), num_prompt)
+
+
+def examples(*lengths: int) -> list[EncodedExample]:
+    return [EncodedExample(str(i), (row(i, length),)) for i, length in enumerate(lengths)]
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(20, 60))
@@ -155,19 +150,31 @@ def test_positions_restart_in_a_pack_and_padding_has_neither_label_nor_row():
 
 
 def test_without_packing_every_line_is_one_row_and_like_lengths_meet():
-    batches = micro_batches([row(0, 2), row(1, 9), row(2, 3), row(3, 8)], 2, packing=False, max_length=10)
-    assert [[r.index for r in b.rows] for b in batches] == [[1, 3], [2, 0]]
+    batches = micro_batches(examples(2, 9, 3, 8), 2, packing=False, max_length=10)
+    assert [[one.example_id for one in b.examples] for b in batches] == [["1", "3"], ["2", "0"]]
     assert batches[1].position_ids == [[0, 1, 2], [0, 1, 2]]
 
 
 @given(st.lists(st.integers(2, 30), max_size=20), st.integers(1, 4), st.booleans())
 def test_micro_batches_hold_every_answer_token_once(lengths, size, packing):
-    rows = [row(i, n) for i, n in enumerate(lengths)]
-    batches = micro_batches(rows, size, packing, 32)
-    assert sorted(r.index for b in batches for r in b.rows) == list(range(len(rows)))
+    batches = micro_batches(examples(*lengths), size, packing, 32)
+    assert sorted(int(one.example_id) for b in batches for one in b.examples) == list(range(len(lengths)))
     assert sum(b.num_answer_tokens for b in batches) == sum(n - 1 for n in lengths)
     assert all(len(b.input_ids) <= size for b in batches)
     assert sum(label != IGNORED for b in batches for line in b.labels for label in line) == sum(n - 1 for n in lengths)
+
+
+@given(st.lists(st.tuples(st.integers(2, 30), st.integers(2, 30)), max_size=12), st.integers(1, 5), st.booleans())
+def test_a_pair_is_never_split(lengths, size, packing):
+    pairs = [EncodedExample(str(i), (row(i, a), row(i + 50, b))) for i, (a, b) in enumerate(lengths)]
+    batches = micro_batches(pairs, size, packing, 32)
+    assert sorted(int(one.example_id) for b in batches for one in b.examples) == list(range(len(pairs)))
+    for batch in batches:
+        assert list(batch.rows) == [row for pair in batch.examples for row in pair.rows], "both, next to each other"
+        assert len(batch.input_ids) <= max(size, 2)
+        assert not packing or all(len(line) <= 32 for line in batch.input_ids)
+        found = {segment for line in batch.segments for segment in line} - {-1}
+        assert found == set(range(len(batch.rows)))
 
 
 def test_an_empty_batch_has_no_weight():

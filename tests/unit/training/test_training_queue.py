@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bohdi_ray.errors import BohdiError
-from bohdi_ray.records import TrainingRow
 from bohdi_ray.training.feed.queue import Ended, NotYet, SampleQueue, StaleAttempt
 from bohdi_ray.training.feed.steps import GlobalStep
 from bohdi_ray.training.weights.checkpoints import ResumePoint, RoundState
 
 
-def rows(round: int, count: int) -> list[TrainingRow]:
-    return [TrainingRow(round, i, f"r{round}-{i}", "q", "a") for i in range(count)]
+def rows(round: int, count: int) -> list[str]:
+    return [f"r{round}-{i}" for i in range(count)]
 
 
 def state(round: int, next_step: int, has_optimizer: bool = True) -> RoundState:
@@ -25,16 +24,16 @@ def test_a_take_is_a_look_and_can_be_repeated():
     queue = SampleQueue(4)
     queue.put_round(0, rows(0, 6))
     first = queue.take(1, 2, 0, 0)
-    assert isinstance(first, GlobalStep) and [r.index for r in first.rows] == [0, 2]
+    assert isinstance(first, GlobalStep) and first.rows == ("r0-0", "r0-2")
     assert queue.take(1, 2, 0, 0) == first
-    assert [r.index for r in queue.take(1, 2, 1, 0).rows] == [1]
+    assert queue.take(1, 2, 1, 0).rows == ("r0-1",)
 
 
 def test_an_earlier_attempt_is_refused_once_a_newer_one_asked():
     queue = SampleQueue(4)
     queue.put_round(0, rows(0, 2))
     queue.take(1, 1, 0, 0)
-    queue.plan(2)
+    queue.begin(2)
     with pytest.raises(StaleAttempt):
         queue.take(1, 1, 0, 0)
     assert isinstance(queue.take(2, 1, 0, 0), GlobalStep)
@@ -103,7 +102,7 @@ def test_a_restart_of_the_workers_goes_on_behind_the_last_commit():
     for round in range(3):
         queue.put_round(round, rows(round, 4))
     queue.round_committed(state(0, 1), {})
-    assert queue.plan(2).resume == ResumePoint(0, 1, 1, 0)
+    assert queue.begin(2).resume == ResumePoint(0, 1, 1, 0)
 
 
 def test_a_commit_without_optimizer_keeps_its_rows_for_a_replay():
@@ -111,18 +110,18 @@ def test_a_commit_without_optimizer_keeps_its_rows_for_a_replay():
     queue.put_round(0, rows(0, 4))
     queue.put_round(1, rows(1, 4))
     queue.round_committed(state(0, 1, has_optimizer=False), {})
-    assert queue.plan(2).resume == ResumePoint(-1, 0, 0, last_committed_round=0)
+    assert queue.begin(2).resume == ResumePoint(-1, 0, 0, last_committed_round=0)
     assert isinstance(queue.take(2, 1, 0, 0), GlobalStep)
     assert queue.status().num_rows_trained == 4
     queue.round_committed(state(1, 2), {})
-    assert queue.plan(3).resume == ResumePoint(1, 2, 2, 1)
+    assert queue.begin(3).resume == ResumePoint(1, 2, 2, 1)
 
 
 def test_without_need_of_the_optimizer_every_commit_is_a_point_to_resume_from():
     queue = SampleQueue(4, optimizer_needed=False)
     queue.put_round(0, rows(0, 4))
     queue.round_committed(state(0, 1, has_optimizer=False), {})
-    assert queue.plan(2).resume.round == 0
+    assert queue.begin(2).resume.round == 0
 
 
 def test_a_restarted_queue_takes_over_a_commit_of_a_round_it_never_saw():
@@ -163,12 +162,12 @@ def test_a_commit_within_a_round_moves_where_a_new_start_goes_on_and_frees_no_ro
     assert queue.take(1, 1, 0, 0) and queue.take(1, 1, 0, 1)
     queue.step_committed(ResumePoint(-1, 2, 2, steps_done=2))
     queue.step_committed(ResumePoint(-1, 1, 1, steps_done=1))  # a late word of an earlier one
-    assert queue.plan(2).resume == ResumePoint(-1, 2, 2, -1, steps_done=2)
+    assert queue.begin(2).resume == ResumePoint(-1, 2, 2, -1, steps_done=2)
     assert (queue.status().num_rows_queued, queue.status().num_rows_trained) == (6, 0)
     last = queue.take(2, 1, 0, 2)
     assert isinstance(last, GlobalStep) and last.last_of_round and len(last.rows) == 2
     queue.round_committed(state(0, 3), {})
-    assert queue.plan(3).resume == ResumePoint(0, 3, 3, 0)
+    assert queue.begin(3).resume == ResumePoint(0, 3, 3, 0)
 
 
 def test_a_queue_that_starts_within_a_round_cuts_it_as_before():
@@ -198,8 +197,27 @@ def test_the_trainer_rests_while_every_rank_waits_for_rows_off_its_card():
     queue.rest(1, 2, 0, 1)
     queue.rest(1, 2, 1, 1)
     assert queue.status().rests
-    queue.plan(2)
+    queue.begin(2)
     assert not queue.status().rests, "the workers start anew"
     queue.rest(2, 1, 0, 1)
     queue.finish(1)
     assert queue.rest(2, 1, 0, 1) is Ended
+
+
+def test_held_out_examples_are_sent_once_to_each_start_of_the_workers():
+    queue = SampleQueue(4)
+    for round, ids in enumerate((("a", "b"), ("a", "c"), ("c", "d"))):
+        queue.put_round(round, rows(round, 2), ids)
+    sent = [queue.take(1, 1, 0, step) for step in range(3)]
+    assert [step.heldout for step in sent] == [("a", "b"), ("a", "c"), ("c", "d")]
+    assert [step.new_heldout for step in sent] == [("a", "b"), ("c",), ("d",)]
+    queue.round_committed(state(0, 1), {})
+    queue.begin(2)  # begins behind round 0 and knows nothing of what the start before was sent
+    assert [queue.take(2, 1, 0, step).new_heldout for step in (1, 2)] == [("a", "c"), ("d",)]
+
+
+def test_a_queue_that_was_restarted_sends_them_again():
+    queue = SampleQueue(4, ResumePoint(0, 1, 1, 0))
+    queue.put_round(1, rows(1, 2), ("a", "b"))
+    queue.put_round(2, rows(2, 2), ("a", "b"))
+    assert [queue.take(3, 1, 0, step).new_heldout for step in (1, 2)] == [("a", "b"), ()]

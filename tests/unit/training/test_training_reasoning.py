@@ -8,20 +8,21 @@ from thinking_templates import TEMPLATES, template_tokenizer
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.chat.style import ChatStyles
 from bohdi_ray.engines.vllm.answers import Answers
-from bohdi_ray.records import ROLES, TrainingRow
+from bohdi_ray.examples.kinds import Completion
+from bohdi_ray.records import ROLES
 from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
 
 THINKING = [name for name in TEMPLATES if name != "plain"]
 
 
-def row(question: str = "Why?", answer: str = "Because.", reasoning: str = "") -> TrainingRow:
-    return TrainingRow(0, 0, "s", question, answer, reasoning)
+def row(question: str = "Why?", answer: str = "Because.", reasoning: str = "") -> Completion:
+    return Completion("s", question, answer, reasoning)
 
 
-def encoded(name: str, given: TrainingRow, max_length: int = 1000, **options) -> tuple[str, str]:
+def encoded(name: str, given: Completion, max_length: int = 1000, **options) -> tuple[str, str]:
     """Prompt and answer of a row, as text."""
     tokenizer = template_tokenizer(name)
-    done = Encoder(tokenizer, None, max_length, **options).encode(0, given)
+    done = Encoder(tokenizer, None, max_length, **options).encode(given.question, given.answer, given.reasoning)
     assert isinstance(done, EncodedRow)
     return tokenizer.decode(done.ids[: done.num_prompt]), tokenizer.decode(done.ids[done.num_prompt :])
 

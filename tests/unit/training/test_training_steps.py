@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bohdi_ray.config import ScheduleConfig
-from bohdi_ray.records import TrainingRow
-from bohdi_ray.training.feed.steps import cut_round, learning_rate, share_of_rank, step_sizes
+from bohdi_ray.records import ticket_id
+from bohdi_ray.training.feed.steps import cut_round, heldout_of_rank, learning_rate, share_of_rank, step_sizes
 
 
-def rows(count: int) -> list[TrainingRow]:
-    return [TrainingRow(0, i, f"s{i}", "q", "a") for i in range(count)]
+def rows(count: int) -> list[str]:
+    return [f"s{i}" for i in range(count)]
 
 
 @given(st.integers(1, 5000), st.integers(1, 300))
@@ -38,7 +38,7 @@ def test_steps_are_numbered_on_and_only_the_last_carries_the_heldout_rows():
     assert [len(s.rows) for s in steps] == [3, 3, 3]
     assert [s.last_of_round for s in steps] == [False, False, True]
     assert [len(s.heldout) for s in steps] == [0, 0, 2]
-    assert [row.index for s in steps for row in s.rows] == list(range(9))
+    assert [row for s in steps for row in s.rows] == rows(9)
 
 
 @given(st.integers(0, 200), st.integers(1, 9))
@@ -46,6 +46,15 @@ def test_shares_of_all_ranks_are_all_rows_once(num_rows, world_size):
     shares = [share_of_rank(range(num_rows), world_size, rank) for rank in range(world_size)]
     assert sorted(row for share in shares for row in share) == list(range(num_rows))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@given(st.sets(st.integers(0, 99_999), max_size=60), st.integers(1, 9))
+def test_a_held_out_example_is_always_measured_by_the_same_rank(numbers, world_size):
+    ids = [ticket_id(0, 0, number) for number in sorted(numbers)]
+    shares = [heldout_of_rank(ids, world_size, rank) for rank in range(world_size)]
+    assert sorted(one for share in shares for one in share) == ids
+    for rank, share in enumerate(shares):
+        assert heldout_of_rank(ids[::2], world_size, rank) == tuple(one for one in share if one in ids[::2])
 
 
 def test_warm_up_rises_in_equal_parts_to_the_peak():

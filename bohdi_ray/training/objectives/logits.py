@@ -1,15 +1,8 @@
-"""What is minimised. An objective maps a model and a batch to a *sum* of losses; the loop divides by the step's tokens.
-
-    objective(model, batch: BatchTensors) -> ObjectiveOutput
-
-`sft` is the only one now; preference and distillation objectives keep the signature. Imported by the train workers and
-by evaluation only: this module needs torch.
-"""
+"""From batches to log-probabilities: what objectives compute with. For train workers and evaluation: it needs torch."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from bohdi_ray.training.batches.encoding import IGNORED, Batch
+from bohdi_ray.training.batches.batches import IGNORED, Batch
+from bohdi_ray.training.batches.encoding import EncodedExample
 
 # Positions whose logits are turned to float32 at a time: 49 k words x 4 bytes x 512 = 100 MB.
 CHUNK_TOKENS = 512
@@ -32,17 +26,7 @@ class BatchTensors:
     labels: torch.Tensor
     segments: torch.Tensor
     num_rows: int
-
-
-@dataclass(frozen=True)
-class ObjectiveOutput:
-    """`loss_sum`: scalar with gradient. `row_loss_sums`: [num_rows] float32, detached, losses summed per row."""
-
-    loss_sum: torch.Tensor
-    row_loss_sums: torch.Tensor
-
-
-Objective = Callable[[Any, BatchTensors], ObjectiveOutput]
+    examples: tuple[EncodedExample, ...]
 
 
 def to_tensors(batch: Batch, device: torch.device | str) -> BatchTensors:
@@ -60,28 +44,33 @@ def to_tensors(batch: Batch, device: torch.device | str) -> BatchTensors:
         shifted(batch.labels, IGNORED),
         shifted(batch.segments, -1),
         len(batch.rows),
+        batch.examples,
     )
 
 
-def sft(model: Any, batch: BatchTensors) -> ObjectiveOutput:
-    """Sum over answer tokens of -log p(token | all before it in its row), natural log.
+def answer_losses(model: Any, batch: BatchTensors) -> torch.Tensor:
+    """-log p of each answer token, natural log, [N] float32 with gradient, line by line.
 
     The first token of a row is never an answer token, so a shifted label never crosses from one row into the next.
     """
-    if batch.num_rows == 0:
-        logits = model(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False).logits
-        return ObjectiveOutput(logits.float().sum() * 0.0, torch.zeros(0))
-    logits, labels, segments = _answer_logits(model, batch)
-    losses = token_losses(logits, labels)
-    sums = torch.zeros(batch.num_rows, device=losses.device).index_add_(0, segments, losses.detach())
-    return ObjectiveOutput(losses.sum(), sums)
+    return token_losses(*_answer_logits(model, batch))
 
 
-OBJECTIVES: dict[str, Objective] = {"sft": sft}
+def row_sums(losses: torch.Tensor, batch: BatchTensors) -> torch.Tensor:
+    """Sums by row, [num_rows], of a value at each answer token, [N]."""
+    segments = batch.segments[batch.labels != IGNORED]
+    return torch.zeros(batch.num_rows, device=losses.device).index_add(0, segments, losses)
 
 
-def _answer_logits(model: Any, batch: BatchTensors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits [N, V] of the N positions with a label, their labels [N] and rows [N].
+def no_loss(model: Any, batch: BatchTensors, num_forwards: int) -> torch.Tensor:
+    """A loss of 0 that puts the batch through the model: what a rank computes while others still have micro-batches."""
+    inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
+    sums = [model(**inputs).logits.float().sum() for _ in range(num_forwards)]
+    return torch.stack(sums).sum() * 0.0
+
+
+def _answer_logits(model: Any, batch: BatchTensors) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [N, V] of the N positions with a label, and their labels [N].
 
     The language model head is applied only to columns in which some line has a label: prompts cost no logits.
     """
@@ -93,7 +82,9 @@ def _answer_logits(model: Any, batch: BatchTensors) -> tuple[torch.Tensor, torch
     else:
         logits = model(**inputs).logits[:, columns]
     keep = labelled[:, columns]
-    return logits[keep], batch.labels[:, columns][keep], batch.segments[:, columns][keep]
+    # One line has a label in each of its columns: a view is enough, and no second copy of the logits.
+    kept = logits[0] if len(logits) == 1 else logits[keep]
+    return kept, batch.labels[:, columns][keep]
 
 
 def _forward_parameters(model: Any) -> set[str]:

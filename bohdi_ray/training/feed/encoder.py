@@ -1,0 +1,63 @@
+"""StepEncoder: reads a step's examples by id and encodes them for the target. Runs in a Ray Data actor of its own.
+
+It holds the target's tokenizer and whatever texts were read last; its objective says what becomes of an example.
+Imports neither torch nor vLLM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.config.addresses import above, below
+from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
+from bohdi_ray.examples.store import ExampleStore
+from bohdi_ray.run.node_files import plain_weights
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.training.batches.encoding import EncodedExample, Encoder, Rejected
+from bohdi_ray.training.feed.encoded_step import lines_of_step
+from bohdi_ray.training.feed.steps import GlobalStep
+from bohdi_ray.training.objectives import OBJECTIVES
+from bohdi_ray.training.objectives.objective import Objective
+from bohdi_ray.training.weights.checkpoints import version_dir
+from bohdi_ray.training.weights.versions import WEIGHTS
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What an encoder is made from; sent to the actor."""
+
+    config: FusionConfig
+    checkpoints_dir: str
+    objective: Objective | None = None  # default: the configured one
+
+
+def encoder_of(config: FusionConfig, tokenizer: Any) -> Encoder:
+    """The encoder of the target's texts, as training and evaluation have it."""
+    variables = config.target.sampling_of("answer").chat_template_kwargs
+    training = config.training
+    return Encoder(tokenizer, config.target.system_prompt, training.max_length, variables, training.reasoning)
+
+
+class StepEncoder:
+    """One per rank and start of the workers."""
+
+    def __init__(self, spec: EncoderSpec):
+        config = spec.config
+        self._objective = spec.objective or OBJECTIVES[config.training.objective.kind]
+        self._store = ExampleStore(RunDir(above(spec.checkpoints_dir)), config.training.reasoning == "keep")
+        with plain_weights(below(version_dir(spec.checkpoints_dir, 0), WEIGHTS)) as folder:
+            self._encoder = encoder_of(config, load_tokenizer(folder))
+
+    def encode(self, step: GlobalStep) -> pa.Table:
+        """The step's token rows. Raises RunDirError where an example cannot be read."""
+        examples = self._store.read([*step.rows, *step.new_heldout])
+        encoded: list[EncodedExample | Rejected] = []
+        for example in examples:
+            assert isinstance(example, self._objective.example), (example, self._objective.example)
+            one = self._objective.encode(self._encoder, example)
+            encoded.append(Rejected(example.example_id, one) if isinstance(one, str) else one)
+        return lines_of_step(step, encoded[: len(step.rows)], encoded[len(step.rows) :])

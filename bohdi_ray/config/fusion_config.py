@@ -120,7 +120,9 @@ class FusionConfig(Section):
 
     @property
     def rows_per_round(self) -> int:
-        """E * B_e."""
+        """E * B_e; with `each_once` as many as the round's walks give at most."""
+        if self.enlightenment.rows == "each_once":
+            return self.walks_per_round * self.enlightenment.epochs
         return self.enlightenment.steps * self.enlightenment.rows_per_step
 
     @property

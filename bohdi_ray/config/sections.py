@@ -90,10 +90,23 @@ class MeditationConfig(Section):
 class EnlightenmentConfig(Section):
     """Which rows the target learns from in a round (method, section 7)."""
 
+    rows: Literal["drawn", "each_once"] = "drawn"
+    """`drawn` (the paper): walks over all trainable samples so far, with replacement, steered by the bandit.
+    `each_once`: every sample of the round once an epoch, in seeded order."""
+    epochs: int = Field(1, ge=1)
+    """With `each_once`: times that a round trains on its samples, each time in another order."""
     steps: int = Field(3, ge=1)
-    """Batches of draws (E)."""
+    """With `drawn`: batches of draws (E)."""
     rows_per_step: int = Field(60, ge=1)
-    """Rows drawn per batch (B_e); a round trains on steps * rows_per_step rows."""
+    """With `drawn`: rows per batch (B_e); a round trains on steps * rows_per_step rows."""
+
+    @model_validator(mode="after")
+    def _epochs_of_each_once(self) -> EnlightenmentConfig:
+        if self.rows == "drawn" and self.epochs > 1:
+            raise ValueError(
+                "epochs belongs to rows: each_once; drawn rows come with replacement, so set rows_per_step"
+            )
+        return self
 
 
 class HarvestConfig(Section):

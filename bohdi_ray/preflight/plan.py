@@ -62,6 +62,9 @@ def _run_lines(config: FusionConfig, findings: Findings) -> list[str]:
     staleness = f"max_staleness {harvest.max_staleness}, step_lag {harvest.step_lag}"
     changed = changed_settings(config)
     shown = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
+    each_once = f"each of a round's samples {enlightenment.epochs} x, at most {config.rows_per_round}"
+    drawn = f"{enlightenment.steps} x {enlightenment.rows_per_step}"
+    rows = each_once if enlightenment.rows == "each_once" else drawn
     settings = "".join(f", {name} {value:g}" for name, value in config.bandit.used().items())
     return [
         f"run_dir      {config.run_dir}   seed {config.seed}",
@@ -70,7 +73,7 @@ def _run_lines(config: FusionConfig, findings: Findings) -> list[str]:
         f"harvest      {meditation.steps} x {meditation.walks_per_step} walks a round, tree of depth "
         f"{config.tree.depth}, {config.bandit.policy}{settings}, "
         f"judge {config.judge.policy}, {harvest.heldout_fraction:.0%} held out",
-        f"training     {enlightenment.steps} x {enlightenment.rows_per_step} rows a round, global batch "
+        f"training     {rows} rows a round, global batch "
         f"{training.global_batch_size}, learning rate {training.learning_rate:g}, {training.dtype}, "
         f"{training.num_workers} worker{'s' if training.num_workers > 1 else ''}",
         f"attention    {findings.attention or 'by the target, whose files are not here'}",

@@ -17,8 +17,16 @@ from bohdi_ray.tree.state import TreeState
 
 
 def draw_rows(state: TreeState) -> tuple[str, ...]:
-    """Sample ids of the round's E batches of B_e rows, each batch from a generator of its own."""
-    config, rows = state.config, []
+    """Sample ids of the round's rows: E batches of B_e draws, each batch from a generator of its own, or with
+    `each_once` every trainable sample of the round once an epoch, each epoch in an order of its own."""
+    config, rows = state.config, list[str]()
+    if config.enlightenment.rows == "each_once":
+        leaves = (node for node in state.tree.nodes() if node.arms is None)
+        new = sorted(one for leaf in leaves for one in leaf.trainable_ids_of(state.round))
+        for epoch in range(config.enlightenment.epochs):
+            order = generator(config.seed, state.round, epoch, "each once").permutation(len(new))
+            rows += [new[i] for i in order]
+        return tuple(rows)
     for step in range(config.enlightenment.steps):
         rng = generator(config.seed, state.round, step, "rows")
         rows += draw_samples(state.tree, state.policy, rng, config.enlightenment.rows_per_step)

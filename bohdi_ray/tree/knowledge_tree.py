@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from bohdi_ray.languages.names import name_key
-from bohdi_ray.records import DomainPath, Proposals, pack_ticket_id, unpack_ticket_id
+from bohdi_ray.records import DomainPath, Proposals, pack_ticket_id, ticket_id, unpack_ticket_id
 
 _pack = msgspec.msgpack.Encoder().encode
 DIGEST_MODULUS = 1 << 128
@@ -145,6 +145,16 @@ class Node:
     def trainable_ids(self) -> tuple[str, ...]:
         """Ids of the leaf's trainable samples, in order of commit; () for a node above the leaves."""
         return unpack_ids(self.trainable)
+
+    def trainable_ids_of(self, round: int) -> list[str]:
+        """Those of one round, the newest that the leaf has."""
+        first = ticket_id(round, 0, 0)
+        found: list[str] = []
+        for index in reversed(range(len(self.trainable) // ITEM)):
+            if (one := self.trainable_id(index)) < first:
+                break
+            found.append(one)
+        return found[::-1]
 
     def heldout_ids(self) -> tuple[str, ...]:
         """The same of its held-out samples."""

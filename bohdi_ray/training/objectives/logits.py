@@ -53,7 +53,7 @@ def answer_losses(model: Any, batch: BatchTensors) -> torch.Tensor:
 
     The first token of a row is never an answer token, so a shifted label never crosses from one row into the next.
     """
-    return token_losses(*_answer_logits(model, batch))
+    return token_losses(*answer_logits(model, batch))
 
 
 def row_sums(losses: torch.Tensor, batch: BatchTensors) -> torch.Tensor:
@@ -69,7 +69,7 @@ def no_loss(model: Any, batch: BatchTensors, num_forwards: int) -> torch.Tensor:
     return torch.stack(sums).sum() * 0.0
 
 
-def _answer_logits(model: Any, batch: BatchTensors) -> tuple[torch.Tensor, torch.Tensor]:
+def answer_logits(model: Any, batch: BatchTensors) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [N, V] of the N positions with a label, and their labels [N].
 
     The language model head is applied only to columns in which some line has a label: prompts cost no logits.

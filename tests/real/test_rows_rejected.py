@@ -24,8 +24,8 @@ def test_such_a_round_is_not_committed_and_the_driver_is_told_why(ray_session, t
     publish_base(config.target, os.path.join(checkpoints, "base"))
     queue = start_sample_queue(config.training, checkpoints)
     trainer = start_trainer(config, queue, checkpoints)
-    long = [replace(row, question="why? " * 300) for row in some_rows(0, 4)]
-    empty = [replace(row, answer=" ") for row in some_rows(1, 5)]
+    long = [replace(row, question="why? " * 300) for row in some_rows(7, 4)]
+    empty = [replace(row, answer=" ") for row in some_rows(8, 5)]
     try:
         # 4 of 8 are as many as the setting allows; a held-out row that cannot be measured is counted.
         put_rows(queue, checkpoints, 0, [*some_rows(0, 4), *long], [*some_rows(9, 2), long[0]])

@@ -88,8 +88,9 @@ def write(run: RunDir, num_rows: int, kilobytes: int) -> list[str]:
     for part, start in enumerate(range(0, num_rows, ROWS_PER_PART)):
         rows = []
         for i in range(min(ROWS_PER_PART, num_rows - start)):
-            text = f"row {start + i} of {num_rows}. " * (1000 * kilobytes // 20 + 1)
-            rows.append(Text(example_id(Text, 0, part, i), text[: 1000 * kilobytes]))
+            unit = f"row {start + i} of {num_rows}. "
+            text = (unit * (1000 * kilobytes // len(unit) + 1))[: 1000 * kilobytes]
+            rows.append(Text(example_id(Text, 0, part, i), text))
         store.write(0, part, rows)
         ids += [row.example_id for row in rows]
     return ids

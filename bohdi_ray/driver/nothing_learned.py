@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import NothingLearned
-from bohdi_ray.observe.round_lines import by_reason
-from bohdi_ray.observe.summary import RoundSummary
+from bohdi_ray.observe.summary import RoundSummary, by_reason
 from bohdi_ray.run.run_dir import RunDir, weights_dir
 from bohdi_ray.run.same_weights import same_weights
 

@@ -13,7 +13,7 @@ import msgspec
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change, changes
-from bohdi_ray.driver.reached import reached
+from bohdi_ray.driver.ledger import reached
 from bohdi_ray.errors import ConfigError, ConfigErrors, NothingLearned, RunDirError, RunFinished
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.languages.questions import TEXT_RULES

@@ -22,7 +22,7 @@ from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.engines.source_availability import SourceAvailability, least_sources, pauses
 from bohdi_ray.errors import SEE_LOGS, BohdiError, EngineFailed
 from bohdi_ray.names import RunNames
-from bohdi_ray.observe.notice import Notify
+from bohdi_ray.observe.events import Notify
 from bohdi_ray.placement.pools.engine_start import MOST_STARTS, Weights, is_final, start_engine
 from bohdi_ray.placement.pools.gpu_time_sharing import GpuTimeSharing
 from bohdi_ray.placement.pools.placement_groups import PlacementGroups

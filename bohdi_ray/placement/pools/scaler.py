@@ -16,7 +16,7 @@ from bohdi_ray.config import VllmModel
 from bohdi_ray.deadlines import within
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import BohdiError
-from bohdi_ray.observe.notice import Notify
+from bohdi_ray.observe.events import Notify
 from bohdi_ray.placement.pools.placement_groups import PlacementGroups
 from bohdi_ray.placement.pools.replicas import Pool
 from bohdi_ray.placement.pools.scaling import Limits, Look, Side, Tempo, decide, limiting_side

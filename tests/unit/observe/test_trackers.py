@@ -104,7 +104,7 @@ def test_wandb_writes_one_run_for_all_drivers(run: RunDir, tmp_path: Path, monke
 HANGING = """
 import faulthandler, sys, time, psutil
 from test_trackers import config
-from bohdi_ray.observe import trackers
+from bohdi_ray.observe.trackers import opening as trackers
 from bohdi_ray.run.run_dir import RunDir
 
 faulthandler.dump_traceback_later(50, exit=True)  # so that a hang says where

@@ -142,11 +142,10 @@ class RunLedger:
         config: FusionConfig,
         started: float,
         state: DriverState | None = None,
-        rounds: Sequence[RoundSummary] = (),
-        newest_version: int = 0,
+        rounds: Sequence[RoundSummary] = (),  # that are harvested
+        newest_version: int = 0,  # of the weights that are committed
     ):
-        """`started`: when this driver started, Unix time, s. The others are what earlier drivers left: figures,
-        the rounds that are harvested, the newest version of the weights that is committed."""
+        """`started`: when this driver started, Unix time, s. The others are what earlier drivers left."""
         state = state or DriverState()
         self.config = config
         self.num_drivers = state.num_drivers  # before this one
@@ -243,8 +242,7 @@ class RunLedger:
         return self.schedule.num_trained >= self._newest_version
 
     def checkpoints_to_delete(self, committed: Collection[int], with_optimizer: Collection[int]) -> list[int]:
-        """Of the committed rounds those whose checkpoints nothing needs any more; `with_optimizer`: those that hold a
-        whole optimizer state."""
+        """Those that nothing needs any more; `with_optimizer`: rounds that hold a whole optimizer state."""
         keep, in_use = self.config.training.keep_checkpoints, self.schedule.versions_in_use()
         return checkpoints_to_delete(committed, keep, in_use, self.best_version, with_optimizer)
 

@@ -112,9 +112,9 @@ def _again(
 ) -> tuple[list[str], str, int]:
     """The command that goes on with a run, its directory and the seconds it may take to stop."""
     from bohdi_ray.config.job_paths import stop_wait_s
-    from bohdi_ray.config.literal_secrets import literal_secrets
     from bohdi_ray.errors import ConfigError, ConfigErrors
     from bohdi_ray.submit.job_server import RUN_KEY, STOP_WAIT_KEY
+    from bohdi_ray.submit.literal_secrets import literal_secrets
 
     given = {key: value for key, _, value in (override.partition("=") for override in overrides)}
     secret = [error for key, value in given.items() for error in literal_secrets(value, key)]

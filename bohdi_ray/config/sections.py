@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.config.bandit import BanditConfig as BanditConfig
-from bohdi_ray.config.models import Section, check_label_selector
+from bohdi_ray.config.section_base import Section, check_label_selector
 from bohdi_ray.languages.length import LengthUnit
 from bohdi_ray.records import MAX_STEPS, MAX_TICKETS
 

@@ -229,7 +229,7 @@ class RunComponents:
         for."""
         self.pools.load_signal.waits_for_trainer()
         metrics = await self._active.unless_stopped(self._trained(round))
-        self.pools.load_signal.goes_on()
+        self.pools.load_signal.wait_ended()
         return metrics
 
     async def _trained(self, round: int) -> dict[str, Any]:

@@ -240,7 +240,7 @@ class Harvester:
         if self._result.num_quarantined >= MOST_QUARANTINED:
             raise EngineFailed(
                 f"{MOST_QUARANTINED} requests were quarantined in round {self._result.round}: engines die of more than "
-                f"single requests; see {run}/{QUARANTINE} and the engines' logs, and go on with `bohdi resume {run}`"
+                f"single requests; see {run}/{QUARANTINE} and the engines' logs, and continue with `bohdi resume {run}`"
             )
 
     async def _commit_if_ready(self, assignment: Assignment, result: HarvestResult) -> bool:
@@ -277,5 +277,5 @@ def stopped(run: RunDir) -> Interrupted:
     return Interrupted(
         f"the run was asked to stop. All samples committed so far are kept in {run.location}: `bohdi tree` shows their "
         "tree, `bohdi export` writes them as a data set, checkpoints/ has the weights of the rounds that were trained. "
-        f"To go on: bohdi resume {run.location}"
+        f"To continue: bohdi resume {run.location}"
     )

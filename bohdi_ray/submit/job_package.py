@@ -22,10 +22,10 @@ import bohdi_ray
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.addresses import HUB_ID, is_address
 from bohdi_ray.config.job_paths import KEPT_AS, in_rays_session
-from bohdi_ray.config.literal_secrets import literal_secrets, looks_secret
 from bohdi_ray.config.loading import CACHE_PREFIX, absolute_path, apply_override, parse_config, read_mapping
 from bohdi_ray.config.run_naming import unreserved_name
 from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.submit.literal_secrets import literal_secrets, looks_secret
 from bohdi_ray.training.zero.config import check_deepspeed
 from bohdi_ray.tree.names import read_seeds, seed_paths
 

@@ -1,6 +1,6 @@
 """Tokens per second decoded inside real harvests against bare AsyncLLM on the same requests.
 
-Harvest: one round of the real loop's harvest (`Meditation`: Ray tasks, RoutedModels, engine actors, tree manager,
+Harvest: one round of the real loop's harvest (`Harvester`: Ray tasks, RoutedModels, engine actors, tree manager,
 journal, sample parts) with the quickstart's two sources and target on vLLM; the trainer is scripted and gets no rows,
 so it uses no processor. Time runs from the first assignment to the last commit. The tree is seeded full, so that no
 election is needed; `--from-root` lets it grow instead.

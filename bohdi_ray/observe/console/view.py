@@ -28,7 +28,7 @@ LINE_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class RoundProgress:
-    """Where the run stands. None: not known yet."""
+    """How far the run is. None: not known yet."""
 
     round: int
     phase: str  # for example "harvest", "harvest + training", "weights"
@@ -88,7 +88,7 @@ class Console:
         self._console.print(Text(f"warning: {message(text)}", style="yellow"))
 
     def progress(self, progress: RoundProgress) -> None:
-        """Show where the run stands."""
+        """Show how far the run is."""
         if self._live is not None:
             self._live.update(_view(progress), refresh=True)
         elif self.mode == "lines" and self._is_due(progress):

@@ -206,9 +206,9 @@ class EnginePools:
         return [report for report in reports if report is not None]
 
     async def watch(self) -> None:
-        """Looks after every replica until cancelled. Consumes health answers and the reports of harvest tasks, produces
-        tables; raises when a replica of the target cannot be replaced or too few sources are left, so that the run ends
-        instead of starving. A replica that takes long to replace, to start or to end holds up no other."""
+        """Looks after every replica until cancelled. Consumes: health answers, reports of harvest tasks. Produces:
+        routing tables. Waits for: answers, with deadlines; a replica that is slow to start or end blocks no other.
+        Raises when a replica of the target cannot be replaced or too few sources are left: a run must not starve."""
         care: dict[str, asyncio.Task[None]] = {}  # by replica id, or by what is done
         reported: set[str] = set()
         num_works = 0

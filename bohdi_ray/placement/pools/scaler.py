@@ -28,7 +28,7 @@ STATS_S = 10.0  # for a replica to say what it does; one that is late counts as 
 
 
 class LoadSignal:
-    """What the main loop does, as far as the load follows from it. Told by fusion.py."""
+    """What the main loop does, as far as the load follows from it. Reported by RunComponents."""
 
     def __init__(self, max_staleness: int):
         self._max_staleness = max_staleness
@@ -48,7 +48,7 @@ class LoadSignal:
     def waits_for_trainer(self) -> None:
         self.waits, self._waits_since = True, time.monotonic()
 
-    def goes_on(self) -> None:
+    def wait_ended(self) -> None:
         """That wait is over."""
         self.waits = False
         self._waited_s += time.monotonic() - self._waits_since

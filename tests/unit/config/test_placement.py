@@ -64,7 +64,7 @@ def test_trainer_workers_are_seated_first_and_together():
     workers = {node for who, node in where.items() if who.startswith("trainer")}
     assert len(workers) == 1
     assert {node for who, node in where.items() if "engine" in who} == {"a", "b"} - workers
-    assert next(iter(placed)).startswith("trainer worker 1 of 3")
+    assert next(iter(where)).startswith("trainer worker 1 of 3")
 
 
 def test_without_gpus_everything_sits_on_cpus():

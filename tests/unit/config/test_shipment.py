@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 import bohdi_ray
-from bohdi_ray.config.literal_secrets import literal_secrets
 from bohdi_ray.config.loading import load_config
 from bohdi_ray.errors import ConfigErrors
 from bohdi_ray.submit.job_package import CONFIG_NAME, copy_package, prepare
+from bohdi_ray.submit.literal_secrets import literal_secrets
 
 NOW = datetime(2026, 3, 4, 5, 6, 7)
 KEY = "sk-" + "a1B2" * 8

@@ -23,7 +23,7 @@ from bohdi_ray.observe.console.summary_table import as_text
 from bohdi_ray.observe.events import ComponentsPolled
 from bohdi_ray.observe.health import Holder, RunFacts, judge_run
 from bohdi_ray.observe.source_report import from_json, is_silent, sentence, silent, summed, troubled
-from bohdi_ray.observe.status import told_by
+from bohdi_ray.observe.status import read_records
 from bohdi_ray.observe.summary import RoundSummary, SampleFigures, Summary
 from bohdi_ray.records import SourceCounts, SproutRequest, Ticket, ticket_id
 from bohdi_ray.run.run_dir import RunDir
@@ -126,7 +126,7 @@ def test_a_round_says_which_source_gave_nothing_and_status_and_summary_say_it_to
     assert "round 1: ada answered" in said and said.count("warning: ") == 1
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [(r["kind"], r["model"]) for r in records if r["kind"] == "source_silent"] == [("source_silent", "bob")]
-    told = from_json(told_by(iter(records)).rounds[0]["sources"])
+    told = from_json(read_records(iter(records)).rounds[0]["sources"])
     assert told == summary.sources
     verdict = judge_run(RunFacts("RUN", Holder("me", 1.0, False), silent=silent(told)))
     assert (

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from bohdi_ray.engines.families.family import Family
-from bohdi_ray.engines.families.table import FAMILIES, family_of
+from bohdi_ray.engines.families.lookup import family_of
+from bohdi_ray.engines.families.table import FAMILIES
 
 HEAD = """\
 # Models

@@ -1,4 +1,4 @@
-"""What the table of families says of one: its fields, and what a family is that sets none of them."""
+"""What the table of families says of one: its fields, and what is true of several families."""
 
 from __future__ import annotations
 
@@ -31,3 +31,17 @@ class Family:
     marks: tuple[str, ...] = ()  # its chat template has one of them, those of the same model_type's others do not
     tiny: tuple[str, ...] = ()  # checkpoints of tests/tiny_families.py that stand for it
     notes: tuple[str, ...] = ()  # what is special about it, for docs/models.md
+
+
+THINK, END_THINK = "<think>", "</think>"
+QWEN_THINKING = Thinking("qwen3", THINK, END_THINK, "enable_thinking")
+R1_THINKING = Thinking("deepseek_r1", THINK, END_THINK)
+GPT_OSS_THINKING = Thinking("openai_gptoss", "<|channel|>analysis<|message|>", "<|end|>")
+
+# vLLM's classes for these import transformers' image processors, and those torchvision, also for text alone. Every
+# torchvision for x86-64 that the package index has for this torch is a CUDA build, which a CPU torch cannot load.
+NEEDS_TORCHVISION = "vLLM's class for it imports torchvision, which has no build that fits the CPU lock's torch"
+WRAPPER_NOTE = "several modalities: only its language model is asked and trained"
+MISTRAL_NOTE = "publishers put Mistral's own files beside: Hugging Face's are read"
+PADDED_NOTE = "rows that share a line would mix: in training each has its own"  # as the packing probe finds on a CPU
+COLD_NOTE = "on a CPU vLLM leaves such layers out of a reload in place: the target's engines start anew each round"

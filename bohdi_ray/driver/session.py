@@ -45,8 +45,8 @@ SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the t
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run that this driver works on. What happens in it is added to the ledger, by which the main loop decides, told
-    to the observers, who only look, and saved, in this order."""
+    """A run that this driver works on. What happens in it is added to the ledger, by which the main loop decides,
+    reported to the observers, who only look, and saved, in this order."""
 
     config: FusionConfig
     run_dir: RunDir

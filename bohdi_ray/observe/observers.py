@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from bohdi_ray.config import FusionConfig
@@ -46,7 +45,15 @@ class Observers:
     def tell(self, event: Event) -> None:
         """Every observer gets the event, in the order they were given. Raises RunDirError."""
         for observer in list(self._observers):
-            self._guarded(observer, partial(observer.tell, event))
+            try:
+                observer.tell(event)
+            except RunDirError:
+                raise
+            except Exception as error:
+                self._observers.remove(observer)
+                with contextlib.suppress(Exception):
+                    observer.close()
+                _warn_of(observer, error)
 
     def notify(self, kind: str, text: str, **fields: Any) -> None:
         """Reports something that a person should not miss."""
@@ -56,21 +63,22 @@ class Observers:
         """Closes all, the last one first, whatever one of them raises. Raises RunDirError."""
         with contextlib.ExitStack() as closing:
             for observer in self._observers:
-                closing.callback(self._guarded, observer, observer.close)
+                closing.callback(_close, observer)
         self._observers = []
 
-    def _guarded(self, observer: Observer, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except RunDirError:
-            raise
-        except Exception as error:
-            if observer in self._observers:
-                self._observers.remove(observer)
-                with contextlib.suppress(Exception):
-                    observer.close()
-                name = type(observer).__name__
-                log.warning("%s failed and is left out, the run continues without it", name, exc_info=error)
+
+def _close(observer: Observer) -> None:
+    try:
+        observer.close()
+    except RunDirError:
+        raise
+    except Exception as error:
+        _warn_of(observer, error)
+
+
+def _warn_of(observer: Observer, error: Exception) -> None:
+    name = type(observer).__name__
+    log.warning("%s failed and is left out, the run continues without it", name, exc_info=error)
 
 
 def all_observers(config: FusionConfig, run: RunDir) -> list[Observer]:

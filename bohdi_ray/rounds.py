@@ -1,4 +1,7 @@
-"""Which round may harvest or train next, with which weights, and when a run is over. Pure; owned by the driver.
+"""Which round may harvest or train next, with which weights, when a run is over, which checkpoints may be deleted.
+
+Pure: `RunLedger` is what the main loop knows and decides by; driver/ledger.py restores and saves it. Nobody who only
+looks at a run (console, metrics, trackers) is needed for any of it.
 
 Symbols: round r counts from 0; weights version v is the target after v Enlightenments; k is `harvest.max_staleness`.
 Round r harvests with exactly version max(0, r - k), so r may start once round r - 1 is closed and round r - 1 - k is
@@ -8,10 +11,18 @@ round r is trained; at most k closed rounds ever wait for their training beside 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bohdi_ray.config import StopConfig
+from bohdi_ray.config import FusionConfig, OpenAIModel, StopConfig
+from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.observe.intervals import Intervals
+from bohdi_ray.observe.summary import RoundSummary
+from bohdi_ray.run.retention import checkpoints_to_delete
+from bohdi_ray.run.state import DriverState, TrainedRound
 
 
 def harvest_version(round: int, max_staleness: int) -> int:
@@ -121,6 +132,167 @@ class HeldoutTrail:
         if shared and (2 * len(shared) >= len(rows) or not common):
             return _mean(rows, shared) - _mean(self.best, shared)
         return self.behind + _mean(rows, common) - _mean(self.last, common) if common else None
+
+
+class RunLedger:
+    """What a run has come to, over all drivers, and what the main loop decides by that."""
+
+    def __init__(
+        self,
+        config: FusionConfig,
+        started: float,
+        state: DriverState | None = None,
+        rounds: Sequence[RoundSummary] = (),  # that are harvested
+        newest_version: int = 0,  # of the weights that are committed
+    ):
+        """`started`: when this driver started, Unix time, s. The others are what earlier drivers left."""
+        state = state or DriverState()
+        self.config = config
+        self.num_drivers = state.num_drivers  # before this one
+        self.schedule = Rounds(config.harvest.max_staleness, len(rounds), state.num_trained)
+        self.rounds = list(rounds)
+        self.intervals = Intervals()
+        self._driver_started, self._newest_version = started, newest_version
+        self._started = started - state.wall_time_s  # the time between drivers does not count
+        for phase, spans in state.spans.items():
+            for start, end in spans:
+                self.intervals.record(phase, self._zero + start, self._zero + end)
+        self._heldout = HeldoutTrail(
+            state.best_version, state.best_rows, state.rounds_without_gain, state.last_rows, state.behind_best
+        )
+        # The last seen counters, by replica; a replaced one keeps what it cost.
+        self._engines: dict[str, EngineStats] = dict(state.engines)
+
+    # What has happened.
+
+    def add_start_up(self) -> float:
+        """All engines and the trainer are up. Returns how long this driver took for it, s."""
+        seconds = time.time() - self._driver_started
+        self.intervals.record("start_up", time.monotonic() - seconds, time.monotonic())
+        return seconds
+
+    def add_engines(self, stats: Mapping[str, EngineStats]) -> None:
+        """Counters of this driver's engines by replica."""
+        self._engines.update({f"{self.num_drivers}/{name}": counters for name, counters in stats.items()})
+
+    def add_harvested(self, summary: RoundSummary, started: float, finished: float) -> None:
+        """A round is harvested, its rows are drawn and queued. Times on the monotonic clock, s."""
+        self.schedule.closed(summary.round)
+        self.intervals.record("harvest", started, finished)
+        self.rounds.append(summary)
+
+    def add_rows(self, round: int, num_rows: int, rehearsal_tokens: int) -> None:
+        """A round that an earlier driver harvested has all its rows."""
+        summary = self.rounds[round]
+        tokens = summary.tokens | {"rehearsal": rehearsal_tokens}
+        self.rounds[round] = replace(summary, training_rows=num_rows, tokens=tokens)
+
+    def add_trained(self, metrics: Mapping[str, Any]) -> RoundSummary:
+        """The next round is trained; `metrics` as of training.round_metrics. Returns its figures so far."""
+        round = self.schedule.num_trained
+        losses = ((key, float(loss), int(n)) for key, (loss, n) in metrics.get("heldout_rows", {}).items())
+        self._heldout.add(round + 1, {key: (loss, n) for key, loss, n in losses if math.isfinite(loss)})
+        # The trainer's clock says when it worked; the news may have waited for the end of a harvest.
+        seconds = sum(s for part, s in metrics.get("seconds", {}).items() if part != "waiting")
+        if "committed_at" in metrics:
+            # Of a round that an earlier driver's trainer committed, nothing but the news belongs to this one's time.
+            end = max(metrics["committed_at"], self._driver_started) + time.monotonic() - time.time()
+            self.intervals.record("training", end - seconds, end)
+        self.rounds[round] = replace(
+            self.rounds[round],
+            training_loss=metrics.get("loss"),
+            heldout_loss=metrics.get("heldout_loss"),
+            rejected_rows=dict(metrics.get("rejected_rows", {})),
+            seconds={**self.rounds[round].seconds, "training": seconds},
+        )
+        self.schedule.trained(round)
+        return self.rounds[round]
+
+    # What follows from it.
+
+    def check_stop_rules(self) -> None:
+        """No further harvest once a stop rule holds."""
+        if reason := stop_reason(self.config.stop, self.progress()):
+            self.schedule.stop(reason)
+
+    def progress(self) -> Progress:
+        """What the stop rules look at."""
+        return Progress(
+            rounds=len(self.rounds),
+            samples=sum(round.accepted for round in self.rounds),
+            decoded_tokens=sum(sum(round.tokens.values()) for round in self.rounds),
+            wall_time_s=time.time() - self._started,
+            cost=self.cost,
+            rounds_without_gain=self._heldout.rounds_without_gain,
+        )
+
+    @property
+    def cost(self) -> float:
+        """What the remote sources' tokens cost so far, in the currency of their prices."""
+        return cost(self.config, self._engines.values())
+
+    @property
+    def best_version(self) -> int | None:
+        """The version with the lowest held-out loss so far; None while nothing is held out."""
+        return self._heldout.best_version if self._heldout.best else None
+
+    @property
+    def may_delete_checkpoints(self) -> bool:
+        """Not before this driver has taken in all rounds that were trained: the best version may be one of them."""
+        return self.schedule.num_trained >= self._newest_version
+
+    def checkpoints_to_delete(self, committed: Collection[int], with_optimizer: Collection[int]) -> list[int]:
+        """Those that nothing needs any more; `with_optimizer`: rounds that hold a whole optimizer state."""
+        keep, in_use = self.config.training.keep_checkpoints, self.schedule.versions_in_use()
+        return checkpoints_to_delete(committed, keep, in_use, self.best_version, with_optimizer)
+
+    def state(self) -> DriverState:
+        """What a later driver needs of this."""
+        return DriverState(
+            wall_time_s=time.time() - self._started,
+            num_drivers=self.num_drivers + 1,
+            trained={
+                r.round: TrainedRound(r.training_loss, r.heldout_loss, r.seconds["training"], r.rejected_rows)
+                for r in self.rounds
+                if "training" in r.seconds
+            },
+            harvest_s={r.round: r.seconds["harvest"] for r in self.rounds},
+            spans=self.intervals.spans(since=self._zero),
+            best_version=self._heldout.best_version,
+            best_rows=self._heldout.best,
+            rounds_without_gain=self._heldout.rounds_without_gain,
+            last_rows=self._heldout.last,
+            behind_best=self._heldout.behind,
+            engines=self._engines,
+        )
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase; phases may overlap, `overlap` says how long harvest and training did. `loop`: from the
+        start of the first harvest to the last commit."""
+        names, both = ("start_up", "harvest", "rehearsal", "training", "weights", "finish"), ("harvest", "training")
+        phases = {name: seconds for name in names if (seconds := self.intervals.total(name)) or name != "rehearsal"}
+        return {
+            **phases,
+            "overlap": self.intervals.overlap(*both),
+            "loop": self.intervals.last_end(*both) - self.intervals.first_start(*both),
+            "total": time.time() - self._started,
+        }
+
+    @property
+    def _zero(self) -> float:
+        """When the run began, on the monotonic clock, times between drivers taken out."""
+        return time.monotonic() - (time.time() - self._started)
+
+
+def cost(config: FusionConfig, engines: Iterable[EngineStats]) -> float:
+    """What the remote sources' tokens cost, in the currency of their prices."""
+    total = 0.0
+    for stats in engines:
+        model = config.model(stats.name)
+        if isinstance(model, OpenAIModel):
+            total += stats.num_prompt_tokens * model.price_per_million_prompt_tokens / 1e6
+            total += stats.num_decoded_tokens * model.price_per_million_output_tokens / 1e6
+    return total
 
 
 def _mean(rows: dict[str, tuple[float, int]], keys: Any) -> float:

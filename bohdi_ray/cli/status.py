@@ -51,7 +51,7 @@ def _tell(location: str, must_be_seen: bool) -> bool:
         click.echo(one_line(f"{location} cannot be read from this machine", 400))
         return True
     click.echo(found.text())
-    return found.verdict.healthy
+    return found.health.healthy
 
 
 def _live(address: str) -> list[Any]:

@@ -13,10 +13,10 @@ from bohdi_ray.config.models import (
     ReplicaResources,
     RoleSampling,
     Sampling,
-    Section,
     SourceModel,
     VllmModel,
 )
+from bohdi_ray.config.section_base import Section
 from bohdi_ray.config.sections import (
     DEFAULT_STYLES,
     NEEDS_TWO,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from bohdi_ray.config.models import Section
+from bohdi_ray.config.section_base import Section
 from bohdi_ray.errors import ConfigError
 
 PolicyName = Literal[

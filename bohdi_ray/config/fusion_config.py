@@ -17,13 +17,12 @@ from bohdi_ray.config.addresses import secret_in
 from bohdi_ray.config.bandit import errors_of_bandit
 from bohdi_ray.config.colocate import errors_of_colocate, with_colocate
 from bohdi_ray.config.models import (
-    SWITCHES,
     OpenAIModel,
-    Section,
     SourceModel,
     VllmModel,
 )
 from bohdi_ray.config.presets import with_preset
+from bohdi_ray.config.section_base import SWITCHES, Section
 from bohdi_ray.config.sections import (
     LABELLING,
     MOST_ANSWERS,

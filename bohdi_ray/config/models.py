@@ -9,8 +9,6 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -19,29 +17,11 @@ from pydantic import (
     model_validator,
 )
 
+from bohdi_ray.config.section_base import Section, check_label_selector, check_template_variables
 from bohdi_ray.records import Role
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SECRET = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
-
-LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-SELECTED = re.compile(rf"!?{LABEL.pattern}|!?in\( *{LABEL.pattern}(?: *, *{LABEL.pattern})* *\)")
-
-
-def check_label_selector(selector: dict[str, str]) -> dict[str, str]:
-    """The selector, if Ray would take it. Raises ValueError."""
-    for key, value in selector.items():
-        if not all(LABEL.fullmatch(part) for part in key.split("/")) or key.count("/") > 1:
-            raise ValueError(f"{key!r} is no name of a label")
-        if not SELECTED.fullmatch(value):
-            raise ValueError(f"{key}: {value!r} is no selector; write a value, !value, in(a,b) or !in(a,b)")
-    return selector
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
-    )
 
 
 class RoleSampling(Section):
@@ -56,35 +36,13 @@ class RoleSampling(Section):
     reasoning_max_tokens: int | None = Field(None, ge=0)
     """Room for a model's reasoning before its text, tokens, on top of `max_tokens`. 0: it is asked not to think.
     Default: 8192 for an answer and 2048 for a question where the model thinks by itself; else 0."""
-    chat_template_kwargs: dict[str, Any] = {}
+    chat_template_kwargs: dict[str, Any] = Field({})
     """Variables for the chat template in this role, on top of the model's: `{enable_thinking: false}`."""
 
     @field_validator("chat_template_kwargs")
     @classmethod
     def _variables(cls, value: dict[str, Any]) -> dict[str, Any]:
         return check_template_variables(value)
-
-
-SWITCHES = ("enable_thinking", "thinking")  # what chat templates call the variable that turns reasoning on or off
-# What we say ourselves when a chat template is rendered, and what would change what a prompt is.
-NOT_VARIABLES = frozenset(
-    (
-        *("conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt", "self"),
-        *("continue_final_message", "tokenize", "tokenizer_kwargs", "processor_kwargs", "padding", "truncation"),
-        *("max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
-        *("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"),
-    )
-)
-
-
-def check_template_variables(value: dict[str, Any]) -> dict[str, Any]:
-    """The variables, if a chat template may be given them. Raises ValueError."""
-    for name in value:
-        if not name.isidentifier():
-            raise ValueError(f"{name!r} is no name of a variable; write {{enable_thinking: false}}, for example")
-        if name in NOT_VARIABLES:
-            raise ValueError(f"{name} is not for a configuration to set: every request sets it itself; remove it")
-    return value
 
 
 ROLE_DEFAULTS: dict[Role, RoleSampling] = {
@@ -127,7 +85,7 @@ class EngineArgs(Section):
     """Skip compilation: starts faster, decodes slower on a GPU. Set it on a CPU."""
     load_format: str | None = None
     """vLLM's load format, for example `dummy` for random weights in a speed measurement."""
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = Field({})
     """Further fields of vLLM's AsyncEngineArgs, passed on as they are."""
 
 
@@ -140,9 +98,9 @@ class ReplicaResources(Section):
     """CPU slots."""
     memory_gb: float | None = Field(None, gt=0)
     """Main memory, GB, reserved with Ray. Default: not reserved."""
-    custom: dict[str, float] = {}
+    custom: dict[str, float] = Field({})
     """Custom Ray resources of the nodes it may sit on, `{a100: 1}`; with several pipeline stages, of each stage."""
-    label_selector: dict[str, str] = {}
+    label_selector: dict[str, str] = Field({})
     """Ray labels of the nodes it may sit on: `{region: a}`, also `!a`, `in(a,b)` and `!in(a,b)`."""
 
     @field_validator("custom")
@@ -191,7 +149,7 @@ class ModelBase(Section):
     """Temperature of all roles but the judge's, where a role sets none."""
     sampling: Sampling = Sampling()
     """Finer settings by role: `sprout`, `question`, `answer`, `judge`."""
-    chat_template_kwargs: dict[str, Any] = {}
+    chat_template_kwargs: dict[str, Any] = Field({})
     """Variables for the chat template in every role: `{enable_thinking: false}`, `{reasoning_effort: low}`."""
 
     def sampling_of(self, role: Role) -> RoleSampling:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bohdi_ray.config.models import Section
+from bohdi_ray.config.section_base import Section
 
 
 class SftConfig(Section):

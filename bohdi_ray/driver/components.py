@@ -1,4 +1,4 @@
-"""Bringing up a run: the Ray session, the small actors, the engines and the trainer; and taking it all down.
+"""Everything that takes part in a run: the small actors, the engines, the trainer; brought up, used and taken down.
 
 Sources load while version 0 of the target is published; then the trainer starts, and the target's engines on version 0.
 `RunComponents` is what the main loop works with. `ComponentFactories` names everything that is real in a fusion and
@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,43 +23,29 @@ from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.deadlines import all_or_none, within
-from bohdi_ray.driver.harvest_round import TaskContext
-from bohdi_ray.driver.progress import RunProgress
+from bohdi_ray.driver.checkpoint_cleanup import CheckpointCleanup
+from bohdi_ray.driver.harvest_round import Harvester, TaskContext
 from bohdi_ray.driver.rehearsal import Rehearsals
-from bohdi_ray.driver.resume import RecoveredState
+from bohdi_ray.driver.round_figures import HarvestResult
+from bohdi_ray.driver.session import ActiveRun
+from bohdi_ray.driver.telemetry_poller import TelemetryPoller
 from bohdi_ray.driver.training_feed import TrainingFeed
-from bohdi_ray.engines.vllm.ipc_folder import clear_left_folders
-from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, RunDirError
-from bohdi_ray.examples.rehearsal_store import RehearsalCounts
+from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.names import RunNames
-from bohdi_ray.observe.notice import Notify
-from bohdi_ray.placement.cluster_token import knock_and_show_token as knock
-from bohdi_ray.placement.machines import check_mode, not_started, unreachable
+from bohdi_ray.observe import events
+from bohdi_ray.observe.observers import Observer, all_observers
 from bohdi_ray.placement.pools.engine_start import longest_replacement_s
 from bohdi_ray.placement.pools.pools import EnginePools
 from bohdi_ray.placement.pools.replicas import EngineMaker
-from bohdi_ray.preflight import local_node
 from bohdi_ray.rounds import harvest_version
-from bohdi_ray.run.lease import Claim, Lease
+from bohdi_ray.run.lease import Claim
 from bohdi_ray.run.quarantine import Quarantine
-from bohdi_ray.run.retention import (
-    checkpoints_to_delete,
-    delete_checkpoints,
-    drop_optimizers,
-    rounds_with_optimizer,
-)
 from bohdi_ray.run.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
-from bohdi_ray.training.weights.checkpoints import clear_superseded_steps
 from bohdi_ray.tree.messages import RoundClosed
 from bohdi_ray.tree.names import Seeds, read_seeds
 
 WATCH_EVERY_S = 1.0
-LAST_WRITES_S = 2.0
-# Of a session of our own. Ray's control store keeps a record of every task, by default of the last 100,000: 300 MB over
-# 500 rounds, in a session without a dashboard to show them.
-SESSION_SETTINGS = {"task_events_max_num_task_in_gcs": 10_000}
-SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the training task and harvest tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +53,7 @@ class ComponentFactories:
     """What a fusion is made of that a test may script. `real_components.py` has the real ones."""
 
     # Both raise ConfigErrors: what can be known before Ray is there (given its address), and what the cluster decides.
-    # `preflight` is also told whether a run is gone on with.
+    # `preflight` also gets whether a run is resumed.
     preflight: Callable[[FusionConfig, str | None, bool], None]
     settle: Callable[[FusionConfig], FusionConfig]
     make_engine: Callable[[FusionConfig], EngineMaker]
@@ -83,15 +66,29 @@ class ComponentFactories:
     evaluate: Callable[[FusionConfig, dict[int, str], RunDir, int], Any]
     # Writes a version in the model's own layout: weights folder, base model, output folder; an ObjectRef.
     export_weights: Callable[[FusionConfig, str, str], Any]
+    # Who looks at the run; with none at all it harvests, trains and ends the same.
+    observers: Callable[[FusionConfig, RunDir], Sequence[Observer]] = all_observers
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """What the trainer got of a round."""
+
+    num_rows: int
+    rehearsal_tokens: int  # decoded for its rehearsal by this driver
 
 
 class RunComponents:
-    """Everything that takes part in a run, and the few things the main loop asks of it."""
+    """Everything that takes part in a run, and what the main loop asks of it.
 
-    def __init__(
-        self, config: FusionConfig, run_dir: RunDir, parts: ComponentFactories, claim: Claim | None, notify: Notify
-    ):
+    Made: the tree manager, the sample queue and the directory of engines, three small actors beside the driver.
+    Started by `start`: a Ray actor in a placement group of its own for every engine, and the training run.
+    """
+
+    def __init__(self, active: ActiveRun, parts: ComponentFactories):
+        config, run_dir, claim = active.config, active.run_dir, active.claim
         self.config, self.run_dir = config, run_dir
+        self._active, self._parts = active, parts
         seeds = starting_domains(config)
         plan = ray.put(HarvestPlan.from_config(config))
         self.names = names = RunNames.of(run_dir.location)
@@ -99,7 +96,7 @@ class RunComponents:
         self.manager = start_tree_manager(config, seeds, run_dir, claim, names=names)
         self.queue = start_sample_queue(config.training, run_dir.address(CHECKPOINTS), names)
         self.trainer: Any = None  # a handle as of training.launch, once `start` has come that far
-        self.pools = EnginePools(config, parts.make_engine(config), directory, notify, names)
+        self.pools = EnginePools(config, parts.make_engine(config), directory, active.observers.notify, names)
         deadlines = config.deadlines
         quarantine = Quarantine.of(config, run_dir, claim)
         client_config = ray.put(
@@ -108,51 +105,134 @@ class RunComponents:
         self.context = TaskContext(plan, client_config, directory, self.manager, run_dir, claim, names)
         self.rehearsals = Rehearsals(config, self.context, lambda: self.pools.table)
         self.training_feed = TrainingFeed(config, run_dir, self.queue, self.rehearsals)
-        self._optimizers_before = -1  # the round before which none is left
+        self.harvester = Harvester(
+            config, self.context, lambda: self.pools.table, active.stop_asked, active.observers.tell
+        )
+        is_resumed = active.ledger.num_drivers > 0
+        self.telemetry = TelemetryPoller(config, self.pools, self.queue, self.manager, active.observers, is_resumed)
+        self.cleanup = CheckpointCleanup(config, run_dir, active.ledger, self.queue)
 
-    async def start(self, parts: ComponentFactories, progress: RunProgress, recovered: RecoveredState) -> None:
+    async def start(self) -> None:
         """Engines and trainer; returns when all engines are up, the target's proved on the version it harvests with
         next, or the newest there is."""
-        await asyncio.to_thread(self.training_feed.remember, recovered)
+        await asyncio.to_thread(self.training_feed.remember, self._active.recovered)
         if self.config.colocates:  # the cards are the trainer's first, for rounds that an interrupted run left it
-            await self._start_training(parts, progress, recovered)
+            await self._start_training()
             await self.pools.time_sharing.trainer_rests(self.queue, self.trainer, self.training_feed.num_rounds)
             self.pools.time_sharing.begin_harvest()
-            await all_or_none((self.pools.start_sources(), self._start_target(recovered)))
-            return
+            await all_or_none((self.pools.start_sources(), self._start_target()))
+        else:
+            await all_or_none((self.pools.start_sources(), self._start_training_and_target()))
+        self._active.tell(events.Started(self._active.ledger.add_start_up()))
 
-        async def training_and_target() -> None:
-            await self._start_training(parts, progress, recovered)
-            await self._start_target(recovered)
+    async def _start_training_and_target(self) -> None:
+        await self._start_training()
+        await self._start_target()
 
-        await all_or_none((self.pools.start_sources(), training_and_target()))
-
-    async def _start_training(
-        self, parts: ComponentFactories, progress: RunProgress, recovered: RecoveredState
-    ) -> None:
-        if recovered.newest_version == 0:
-            progress.message("publishing version 0 of the target")
+    async def _start_training(self) -> None:
+        if self._active.recovered.newest_version == 0:
+            self._active.message("publishing version 0 of the target")
         await within(
-            parts.publish_base(self.config, self.run_dir.address(BASE_DIR)),
+            self._parts.publish_base(self.config, self.run_dir.address(BASE_DIR)),
             self.config.deadlines.start_s,
             "version 0 of the target",
             "see with `bohdi plan --address` whether a train worker finds room; raise deadlines.start_s if it only "
             "loads slowly",
         )
         await self.training_feed.fill_queue()
-        claim = self.context.claim
-        self.trainer = parts.start_trainer(self.config, self.queue, self.run_dir.address(CHECKPOINTS), claim)
+        claim, checkpoints = self.context.claim, self.run_dir.address(CHECKPOINTS)
+        self.trainer = self._parts.start_trainer(self.config, self.queue, checkpoints, claim)
         self.pools.placement_groups.trainer_has_started = True
-        progress.message("starting engines and trainer")
+        self._active.message("starting engines and trainer")
 
-    async def _start_target(self, recovered: RecoveredState) -> None:
-        version = min(
-            recovered.newest_version, harvest_version(len(recovered.closed), self.config.harvest.max_staleness)
-        )
+    async def _start_target(self) -> None:
+        recovered, staleness = self._active.recovered, self.config.harvest.max_staleness
+        version = min(recovered.newest_version, harvest_version(len(recovered.closed), staleness))
         await self.pools.start_target(version, self.run_dir.address(weights_dir(version)))
 
+    def watches(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """What runs beside the main loop: each until cancelled, or until it raises what ends the run."""
+        return self.pools.watch(), self.watch_trainer(), self.telemetry.run()
+
+    async def serve_weights(self, version: int) -> None:
+        """Every target engine serves `version`, proved, when this returns. With `placement: colocate` the trainer has
+        left the cards before, and every engine is on them."""
+        if self.pools.time_sharing.engines_sleep:
+            await self._switch("harvest", self._to_harvest())
+        started = time.monotonic()
+        if reports := await self._load_weights(version):
+            ended = time.monotonic()
+            self._active.ledger.intervals.record("weights", started, ended)
+            self._active.tell(events.WeightsServed(version, ended - started, tuple(reports)))
+
+    async def harvest(self, round: int, version: int) -> HarvestResult:
+        """Harvests and commits a round. Raises Interrupted after a drain if a stop was asked for."""
+        rounds = self._active.ledger.rounds
+        self._active.tell(events.RoundBegan(round, version, rounds[-1].heldout_loss if rounds else None))
+        self.pools.load_signal.harvests(round)
+        return await self.harvester.run(round, version)
+
+    async def close_round(self, round: int, next_version: int) -> RoundClosed:
+        """The boundary of `round`: rows drawn, introspection done, the next round open. One journalled call."""
+        reference = self.manager.close_round.remote(round + 1, next_version)
+        return await within(reference, self.config.deadlines.request_s, "TreeManager.close_round", SEE_LOGS)
+
+    async def hand_over(self, harvest: HarvestResult, closed: RoundClosed) -> HandedOver:
+        """A round that is harvested goes to the trainer's queue, with its rehearsal."""
+        before = self._active.before(harvest.round)
+        heldout_ids = [*harvest.heldout_ids, *(before.heldout_ids if before else ())]
+        return await self._hand_over(harvest.round, closed.row_sample_ids, heldout_ids)
+
+    async def hand_over_restored(self) -> None:
+        """The same of the last round that an earlier driver closed, if it ended before that."""
+        for record in self._active.recovered.closed[-1:]:
+            if self.rehearsals.lacks(record.round):
+                handed = await self._hand_over(record.round, record.row_sample_ids or (), record.heldout_ids)
+                self._active.ledger.add_rows(record.round, handed.num_rows, handed.rehearsal_tokens)
+
+    async def _hand_over(self, round: int, sample_ids: Sequence[str], heldout_ids: Sequence[str]) -> HandedOver:
+        rehearsal_tokens = 0
+        if self.rehearsals.lacks(round):
+            rehearsal_tokens = await self._active.unless_stopped(self._rehearse(round))
+        if self.config.colocates:
+            await self._switch("training", self.pools.time_sharing.end_harvest())
+        started = time.monotonic()
+        num_rows = await self.training_feed.put(round, sample_ids, heldout_ids)
+        self._active.tell(events.RowsHandedOver(round, num_rows, time.monotonic() - started))
+        return HandedOver(num_rows, rehearsal_tokens)
+
+    async def _rehearse(self, round: int) -> int:
+        """Asks the target as it was before the fusion for the round's rehearsal; its engines serve version 0 then.
+        Returns the number of tokens decoded."""
+        started = time.monotonic()
+        await self._load_weights(0)
+        done, ended = await self.rehearsals.ask(round), time.monotonic()
+        self._active.ledger.intervals.record("rehearsal", started, ended)
+        self._active.tell(events.RehearsalAsked(round, ended - started, done.counts, done.num_tokens))
+        return done.num_tokens
+
+    async def _load_weights(self, version: int) -> list[Any]:
+        return await self.pools.load_weights(version, self.run_dir.address(weights_dir(version)))
+
+    async def _to_harvest(self) -> None:
+        await self.pools.time_sharing.trainer_rests(self.queue, self.trainer, 1)  # which it may have to train again
+        await self.pools.time_sharing.wake_engines()
+
+    async def _switch(self, to: str, work: Coroutine[Any, Any, None]) -> None:
+        """The shared cards change sides."""
+        started = time.monotonic()
+        await self._active.unless_stopped(work)
+        self._active.tell(events.TurnSwitched(to, time.monotonic() - started))
+
     async def wait_trained(self, round: int) -> dict[str, Any]:
-        """Waits until the trainer has committed `round`; returns its metrics."""
+        """Waits until the trainer has committed `round`; returns its metrics. Raises Interrupted once a stop is asked
+        for."""
+        self.pools.load_signal.waits_for_trainer()
+        metrics = await self._active.unless_stopped(self._trained(round))
+        self.pools.load_signal.wait_ended()
+        return metrics
+
+    async def _trained(self, round: int) -> dict[str, Any]:
         num_steps, deadlines = self.config.most_steps(1), self.config.deadlines
         seconds = deadlines.start_s + (num_steps + 1) * deadlines.train_step_s
         deadline = time.monotonic() + seconds
@@ -161,56 +241,19 @@ class RunComponents:
                 raise DeadlineExceeded(f"round {round} to be trained", seconds, "raise deadlines.train_step_s")
         return await within(self.queue.metrics.remote(round), 60, "the sample queue", SEE_LOGS)
 
-    async def serve_weights(self, version: int) -> list[Any]:
-        """Every target engine serves `version`, proved, when this returns."""
-        return await self.pools.load_weights(version, self.run_dir.address(weights_dir(version)))
-
-    async def to_harvest(self) -> None:
-        """With `placement: colocate`: the trainer has left the cards, and every engine is on them."""
-        await self.pools.time_sharing.trainer_rests(self.queue, self.trainer, 1)  # which it may have to train again
-        await self.pools.time_sharing.wake_engines()
-
-    async def close_round(self, round: int, next_version: int) -> RoundClosed:
-        """The boundary of `round`: rows drawn, introspection done, the next round open. One journalled call."""
-        reference = self.manager.close_round.remote(round + 1, next_version)
-        return await within(reference, self.config.deadlines.request_s, "TreeManager.close_round", SEE_LOGS)
-
-    async def rehearsal(self, round: int) -> RehearsalCounts:
-        """Asks the target as it was before the fusion for the round's rehearsal, and tells what came of it; its engines
-        serve version 0 then."""
-        await self.serve_weights(0)
-        return await self.rehearsals.ask(round)
-
     async def watch_trainer(self) -> None:
-        """Raises as soon as the training run has died or is stuck, and refills a queue that was restarted; runs until
-        cancelled."""
+        """Watches the training run and its queue.
+
+        Consumes: whether the trainer lives and moves, the queue's status. Produces: rows for a queue that was
+        restarted; deletes optimizer states that nobody loads again. Waits for: their answers, with deadlines. Runs
+        until cancelled; raises as soon as the training run has died or is stuck.
+        """
         while True:
             await asyncio.to_thread(self.trainer.raise_if_dead)
             await asyncio.to_thread(self.trainer.raise_if_stuck)
             await self.training_feed.fill_queue()
-            await self.drop_optimizers()
+            await self.cleanup.drop_optimizers()
             await asyncio.sleep(WATCH_EVERY_S)
-
-    async def retain(self, in_use: set[int], best: int | None) -> None:
-        """Deletes checkpoints that nothing needs any more."""
-        committed = self.run_dir.committed_rounds()
-        recoverable = await asyncio.to_thread(rounds_with_optimizer, self.run_dir, committed)
-        keep = self.config.training.keep_checkpoints
-        rounds = checkpoints_to_delete(committed, keep, in_use, best, recoverable)
-        await asyncio.to_thread(delete_checkpoints, self.run_dir, rounds)
-        needed = not self.config.training.reset_optimizer
-        await asyncio.to_thread(clear_superseded_steps, self.run_dir.address(CHECKPOINTS), needed)
-
-    async def drop_optimizers(self) -> None:
-        """Deletes the optimizer states that no start of the workers would load any more: all but one.
-
-        By what the queue says and not by what is on disk: workers that start now were told the same.
-        """
-        status = await within(self.queue.status.remote(), 60, "the sample queue", SEE_LOGS)
-        if status.resume_round > self._optimizers_before:
-            committed = self.run_dir.committed_rounds()
-            await asyncio.to_thread(drop_optimizers, self.run_dir, committed, status.resume_round)
-            self._optimizers_before = status.resume_round
 
     async def dismiss(self, at_once: bool = False) -> None:
         """Ends trainer, engines and actors; `at_once` gives none of them time to end by itself. Safe after any failure,
@@ -226,23 +269,18 @@ class RunComponents:
                 ray.kill(actor)
 
 
-async def assemble(
-    config: FusionConfig,
-    run: RunDir,
-    parts: ComponentFactories,
-    progress: RunProgress,
-    recovered: RecoveredState | None = None,
-    claim: Claim | None = None,
-) -> RunComponents:
-    """Starts everything, behind what `past` holds; when that fails, nothing is left running. With `claim` nothing
-    writes samples or journal for a driver that has lost its lease."""
-    components = RunComponents(config, run, parts, claim, progress.on_notice)
+@contextlib.asynccontextmanager
+async def assembled(active: ActiveRun, parts: ComponentFactories) -> AsyncIterator[RunComponents]:
+    """Creates, places and starts everything, behind what earlier drivers left of the run. When the block ends, or a
+    start fails, nothing is left running."""
+    components, at_once = RunComponents(active, parts), True
     try:
-        await components.start(parts, progress, recovered or RecoveredState())
-    except BaseException:
-        await components.dismiss(at_once=True)
-        raise
-    return components
+        await active.unless_stopped(components.start())
+        at_once = False
+        yield components
+    finally:
+        task = asyncio.current_task()
+        await components.dismiss(at_once or (task is not None and task.cancelling() > 0))
 
 
 def starting_domains(config: FusionConfig) -> Seeds:
@@ -251,63 +289,3 @@ def starting_domains(config: FusionConfig) -> Seeds:
         return None
     with open(config.tree.seed, encoding="utf-8") as file:
         return read_seeds(file.read())
-
-
-async def keep_lease(lease: Lease) -> None:
-    """The heartbeat of a run, until cancelled. Raises RunDirError when somebody else owns the run by now."""
-    while True:
-        await asyncio.sleep(lease.stale_after_s / 6)
-        await asyncio.to_thread(lease.renew)
-
-
-@contextlib.contextmanager
-def held(run: RunDir) -> Iterator[Lease]:
-    """The run belongs to this process while the block runs."""
-    lease = Lease(run)
-    if lease.acquire():
-        # What the last driver left running asks for the lease before it writes; a write that had asked may still end.
-        time.sleep(LAST_WRITES_S)
-    try:
-        yield lease
-    except BaseException:
-        with contextlib.suppress(RunDirError):  # storage that failed once is told of once
-            lease.release()
-        raise
-    lease.release()
-
-
-@contextlib.contextmanager
-def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
-    """A Ray session that was there already, a cluster's, or one of our own on this machine, ended with the run.
-
-    Raises ConfigError when the cluster cannot be joined, or could not call this process back."""
-    if ray.is_initialized():
-        yield
-        return
-    joins = bool(address or os.environ.get("RAY_ADDRESS"))
-    if joins:
-        try:
-            knock(address or os.environ["RAY_ADDRESS"])
-            ray.init(address=address, log_to_driver=False)
-        except BohdiError:
-            raise
-        except Exception as error:  # Ray raises all kinds, a bare Exception when it takes too long
-            field = "--address" if address else "RAY_ADDRESS"
-            raise unreachable(field, address or os.environ["RAY_ADDRESS"], error) from None
-    else:
-        # Engines and trainer share this machine's cores; the slots only have to admit them all.
-        slots = math.ceil(local_node(config).num_cpus) + SPARE_SLOTS
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-        try:
-            # "local" also where another Ray runs on this machine.
-            ray.init("local", num_cpus=slots, _system_config=SESSION_SETTINGS, **quiet)
-        except Exception as error:  # Ray raises a bare Exception when its processes are not up in time
-            ray.shutdown()
-            raise BohdiError(not_started(error)) from error
-    try:
-        if joins:
-            check_mode()
-        yield
-    finally:
-        ray.shutdown()
-        clear_left_folders()  # of engines on this machine that were killed

@@ -1,4 +1,4 @@
-"""The end of a run: what was trained is measured on one set, exported, and told.
+"""The end of a run: what was trained is measured on one set, exported, and reported.
 
 Called by fusion.py once the last round is trained. The held-out loss of every version still on disk is measured on the
 final held-out set, so all of them are compared on the same rows (token-weighted).
@@ -15,44 +15,43 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.deadlines import within
 from bohdi_ray.driver.components import ComponentFactories, RunComponents
 from bohdi_ray.driver.nothing_learned import why_nothing_was_learned
-from bohdi_ray.driver.progress import RunProgress
+from bohdi_ray.driver.session import ActiveRun
 from bohdi_ray.errors import SEE_LOGS, NothingLearned
 from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.observe.events import Summarized
 from bohdi_ray.observe.summary import Summary, figures_of
-from bohdi_ray.rounds import Rounds
 from bohdi_ray.run.run_dir import BEST, SUMMARY, TARGET, weights_dir
 
 
-async def finish(
-    config: FusionConfig, components: RunComponents, rounds: Rounds, progress: RunProgress, parts: ComponentFactories
-) -> Summary:
+async def finish(active: ActiveRun, components: RunComponents, parts: ComponentFactories) -> Summary:
     """Measures, exports RUN/target and RUN/best, writes summary.json; returns the summary. Raises NothingLearned, with
     no target exported, when the target is what it was."""
     started = time.monotonic()
-    progress.message("all rounds are trained; measuring on the held-out samples and writing the target")
+    config, ledger = active.config, active.ledger
+    active.message("all rounds are trained; measuring on the held-out samples and writing the target")
     # Not `finish`: a trainer that was started behind an older optimizer state would train rounds again for nothing.
     await within(components.queue.stop.remote(), 60, "the sample queue", SEE_LOGS)
     await asyncio.to_thread(components.trainer.join, config.deadlines.train_step_s)
-    await components.drop_optimizers()
+    await components.cleanup.drop_optimizers()
     digest = await within(components.manager.digest.remote(), 60, "the tree's digest", SEE_LOGS)
     domains_by_level = await within(components.manager.domains_by_level.remote(), 60, "the tree's size", SEE_LOGS)
     await components.pools.stop()
-    newest = rounds.num_trained
+    newest, num_closed = ledger.schedule.num_trained, ledger.schedule.num_closed
     versions = [0, *(r + 1 for r in components.run_dir.committed_rounds())]
-    losses = await _losses(config, components, parts, versions, rounds.num_closed - 1)
+    losses = await _losses(config, components, parts, versions, num_closed - 1)
     best = min(losses, key=lambda version: losses[version]) if losses else newest
     samples = SampleStore(components.run_dir).iter_samples()
-    in_rounds = (sample for sample in samples if sample.round < rounds.num_closed)
+    in_rounds = (sample for sample in samples if sample.round < num_closed)
     figures = await asyncio.to_thread(
         figures_of, in_rounds, [source.name for source in config.sources], config.target.name
     )
-    failed = await asyncio.to_thread(why_nothing_was_learned, components.run_dir, progress.rounds, newest)
+    failed = await asyncio.to_thread(why_nothing_was_learned, components.run_dir, ledger.rounds, newest)
     summary = Summary(
-        stop_reason=progress.stop_reason or "",
-        rounds=tuple(progress.rounds),
+        stop_reason=ledger.schedule.stop_reason or "",
+        rounds=tuple(ledger.rounds),
         samples=figures,
-        seconds=progress.seconds(),
-        overlap_share=progress.intervals.overlap_share("harvest", "training"),
+        seconds=ledger.seconds(),
+        overlap_share=ledger.intervals.overlap_share("harvest", "training"),
         heldout_loss_before=losses.get(0),
         heldout_loss_after=losses.get(newest),
         domains_by_level=domains_by_level,
@@ -72,7 +71,7 @@ async def finish(
         components.run_dir.delete(folder)
     write_summary(components, summary)  # before the exports: a full disk must not cost the figures
     if failed is not None:
-        _tell(progress, summary)
+        active.tell(Summarized(summary))
         raise NothingLearned(failed)
     for version, folder in ((newest, TARGET), (best, BEST)):
         await within(
@@ -83,16 +82,11 @@ async def finish(
             f"RUN/{folder} to be written",
             SEE_LOGS,
         )
-    progress.intervals.record("finish", started, time.monotonic())
-    summary = replace(summary, seconds=progress.seconds())
+    ledger.intervals.record("finish", started, time.monotonic())
+    summary = replace(summary, seconds=ledger.seconds())
     write_summary(components, summary)
-    _tell(progress, summary)
+    active.tell(Summarized(summary))
     return summary
-
-
-def _tell(progress: RunProgress, summary: Summary) -> None:
-    progress.metrics.log("summary", **{k: v for k, v in summary.to_json().items() if k not in ("rounds", "paths")})
-    progress.console.table(summary)
 
 
 def write_summary(components: RunComponents, summary: Summary) -> None:

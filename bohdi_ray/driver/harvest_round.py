@@ -1,10 +1,5 @@
 """One round's harvest, as the driver runs it: tickets out, outcomes in, step after step committed.
 
-Consumes: tickets and open elections from the TreeManager; results of Ray tasks.
-Produces: harvest and proposal tasks (at most `max_tasks_in_flight` of the former), sample parts, commits.
-Waits for: the first of its tasks to end, with a deadline.
-Unblocked by: any task's end. A task that raises ends the round with its error; nothing is starved by it.
-
 Called by fusion.py once a round; it decides nothing about rounds and never looks at text.
 """
 
@@ -23,13 +18,14 @@ from bohdi_ray.actors.harvest_task import harvest_bundle, propose, write_part
 from bohdi_ray.actors.tree_manager import Assignment
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.deadlines import within
+from bohdi_ray.driver.round_figures import HarvestResult
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import SEE_LOGS, EngineFailed, Interrupted, StepNotReady
 from bohdi_ray.names import RunNames
-from bohdi_ray.observe.notice import Notify
+from bohdi_ray.observe.events import Notice, Tell
 from bohdi_ray.observe.source_report import summed
 from bohdi_ray.placement.pools.engine_start import longest_replacement_s
-from bohdi_ray.records import Outcome, Proposals, SourceCounts, Ticket
+from bohdi_ray.records import Outcome, Proposals, Ticket
 from bohdi_ray.run.lease import Claim
 from bohdi_ray.run.run_dir import QUARANTINE, RunDir
 
@@ -41,10 +37,10 @@ MOST_QUARANTINED = 20
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """What every task of a run is handed: object references and handles, made once."""
+    """What every task of a run gets: object references and handles, made once."""
 
     plan: Any  # ObjectRef[HarvestPlan]
-    client_config: Any  # ObjectRef[Reach]
+    client_config: Any  # ObjectRef[EngineClientConfig]
     directory: Any
     manager: Any
     run: RunDir
@@ -60,54 +56,27 @@ class StepInProgress:
     tables: list[Any] = field(default_factory=list)  # ObjectRef[pa.Table]
 
 
-@dataclass(slots=True)
-class HarvestResult:
-    """What a round's harvest came to."""
+class Harvester:
+    """Harvests the rounds of a run, one at a time. Proposals asked ahead may outlive a round; tickets never do.
 
-    round: int
-    weights_version: int
-    num_tickets_issued: int = 0
-    num_tickets_done: int = 0  # harvested; committed or not
-    num_accepted: int = 0  # of these, before repeated questions are screened out
-    num_tokens: int = 0  # decoded by what is done, proposals included
-    outcomes: list[Outcome] = field(default_factory=list)  # screened, as committed
-    domains: list[str] = field(default_factory=list)  # the main domain of each outcome
-    model_tokens: collections.Counter[str] = field(default_factory=collections.Counter)  # decoded, by `tokens_name`
-    proposed: dict[str, SourceCounts] = field(
-        default_factory=dict
-    )  # what each source gave where it was asked for names
-    sprout_tokens: int = 0
-    num_elections_asked: int = 0
-    num_invalid_names: int = 0
-    num_unsupported_names: int = 0
-    num_quarantined: int = 0  # requests
-    abandoned: dict[str, int] = field(default_factory=dict)  # walks of the whole round without a domain, by reason
-    started: float = 0.0  # time.monotonic(), s
-    finished: float = 0.0
-
-    @property
-    def heldout_ids(self) -> list[str]:
-        """Ids of its samples that are kept for measuring."""
-        return [outcome.ticket_id for outcome in self.outcomes if outcome.failure is None and outcome.heldout]
-
-
-class HarvestRound:
-    """The harvest of a run, a round at a time. Proposals asked ahead may outlive a round; tickets never do."""
+    Consumes: tickets and open elections from the TreeManager; results of Ray tasks.
+    Produces: harvest and proposal tasks (at most `max_tasks_in_flight` of the former), sample parts, commits.
+    Waits for: the first of its tasks to end, with a deadline.
+    Unblocked by: any task's end. A task that raises ends the round with its error; nothing is starved by it.
+    """
 
     def __init__(
         self,
         config: FusionConfig,
         context: TaskContext,
         current_table: Callable[[], RoutingTable],
-        on_progress: Callable[[HarvestResult], None],
         stop_asked: asyncio.Event,
-        notify: Notify,
+        tell: Tell,
     ):
         self._config, self._context = config, context
         self._current_table = current_table
-        self._on_progress = on_progress
         self._stop_asked = stop_asked
-        self._notify = notify
+        self._tell = tell
         self._queue: collections.deque[Ticket] = collections.deque()
         self._seen: dict[str, Ticket] = {}
         self._asked: set[str] = set()
@@ -147,10 +116,10 @@ class HarvestRound:
                 if assignment.num_steps_left == 0:
                     break
                 if await self._commit_if_ready(assignment, result):
-                    self._on_progress(result)
+                    self._tell(result.moved())
                     continue
                 await self._wait(drain_until)
-                self._on_progress(result)
+                self._tell(result.moved())
         except BaseException:
             for task in self._tasks:
                 task.cancel()
@@ -231,9 +200,9 @@ class HarvestRound:
         if drain_until is not None and not ended:
             raise stopped(self._context.run)
         for task in ended:
-            told = self._tasks.pop(task)(task.result())
-            if asyncio.iscoroutine(told):
-                await told
+            handling = self._tasks.pop(task)(task.result())
+            if asyncio.iscoroutine(handling):
+                await handling
 
     async def _on_proposals(self, answers: list[Proposals]) -> None:
         await self._manager("propose", answers)
@@ -248,7 +217,7 @@ class HarvestRound:
         for proposals in answers:
             self._result.model_tokens.update(proposals.model_tokens)
             for part in proposals.quarantined:
-                self._tell_quarantined("a request for names", part)
+                self._count_quarantined("a request for names", part)
 
     def _on_outcomes(self, bundle: list[Ticket], samples: Any, outcomes: list[Outcome]) -> None:
         self._bundles_in_flight -= 1
@@ -257,21 +226,21 @@ class HarvestRound:
         self._result.num_tokens += sum(sum(outcome.num_tokens.values()) for outcome in outcomes)
         for ticket, outcome in zip(bundle, outcomes, strict=True):
             if outcome.quarantined is not None:
-                self._tell_quarantined(f"a request of ticket {ticket.ticket_id}", outcome.quarantined)
+                self._count_quarantined(f"a request of ticket {ticket.ticket_id}", outcome.quarantined)
             if self._seen.get(ticket.ticket_id) == ticket:
                 self._steps[ticket.step].outcomes[outcome.ticket_id] = outcome
         for step in {ticket.step for ticket in bundle}:
             self._steps[step].tables.append(samples)
 
-    def _tell_quarantined(self, what: str, part: str) -> None:
+    def _count_quarantined(self, what: str, part: str) -> None:
         run = self._context.run.location
         text = f"{what} was QUARANTINED, for engines die of it; {run}/{QUARANTINE}/{part} has what reproduces it"
-        self._notify("quarantined", text, part=part)
+        self._tell(Notice("quarantined", text, {"part": part}))
         self._result.num_quarantined += 1
         if self._result.num_quarantined >= MOST_QUARANTINED:
             raise EngineFailed(
                 f"{MOST_QUARANTINED} requests were quarantined in round {self._result.round}: engines die of more than "
-                f"single requests; see {run}/{QUARANTINE} and the engines' logs, and go on with `bohdi resume {run}`"
+                f"single requests; see {run}/{QUARANTINE} and the engines' logs, and continue with `bohdi resume {run}`"
             )
 
     async def _commit_if_ready(self, assignment: Assignment, result: HarvestResult) -> bool:
@@ -308,5 +277,5 @@ def stopped(run: RunDir) -> Interrupted:
     return Interrupted(
         f"the run was asked to stop. All samples committed so far are kept in {run.location}: `bohdi tree` shows their "
         "tree, `bohdi export` writes them as a data set, checkpoints/ has the weights of the rounds that were trained. "
-        f"To go on: bohdi resume {run.location}"
+        f"To continue: bohdi resume {run.location}"
     )

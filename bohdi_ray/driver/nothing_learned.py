@@ -1,7 +1,7 @@
 """A run in which nothing is learned must not end as a success: when it ends as failed, why, and what to do.
 
-Called by fusion.py at the end of a round's harvest and by finish.py. Pure but for one look at the weights. What ended
-a run is not held against it when it is resumed: the next round without a sample ends it again.
+Called by fusion.py at the end of a round's harvest and by finish.py. Pure, but for reading the weights once. When a run
+is resumed, the rounds without a sample before that still count: the next one ends it again.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Sequence
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import NothingLearned
-from bohdi_ray.observe.round_lines import by_reason
-from bohdi_ray.observe.summary import RoundSummary
+from bohdi_ray.observe.summary import RoundSummary, by_reason
 from bohdi_ray.run.run_dir import RunDir, weights_dir
 from bohdi_ray.run.same_weights import same_weights
 
-LIKELY = 0.5  # share of the losses from which on a reason is spoken of
+LIKELY = 0.5  # share of the losses from which on a reason is named
 BY_HAND = "ask one of them by hand"
 REMEDIES = {
     "sources_failed": "no source answers a request for names: see the sources' engines or servers, and RUN/quarantine",
@@ -40,8 +39,8 @@ def check_rounds(config: FusionConfig, run: RunDir, rounds: Sequence[RoundSummar
         return
     losses = lost(rounds[-num_empty:])
     raise NothingLearned(
-        f"{_rounds(rounds[-num_empty:])} gave no sample; lost: {by_reason(losses)}. {remedy(losses)} Then go on with "
-        f"`bohdi resume {run.location}` (stop.empty_rounds says how many such rounds in a row end a run: "
+        f"{_rounds(rounds[-num_empty:])} gave no sample; lost: {by_reason(losses)}. {remedy(losses)} Then "
+        f"continue with `bohdi resume {run.location}` (stop.empty_rounds says how many such rounds in a row end a run: "
         f"{config.stop.empty_rounds})"
     )
 
@@ -63,7 +62,7 @@ def why_nothing_was_learned(run: RunDir, rounds: Sequence[RoundSummary], newest:
         why += f"All training rows were rejected ({by_reason(rejected)}): see training.max_rejected_fraction."
     else:
         why += "Training moved no weight: raise training.learning_rate, or train on more rows."
-    return why + f" RUN/target is not written. To go on: bohdi resume {run.location} stop.rounds={2 * len(rounds)}"
+    return why + f" RUN/target is not written. To continue: bohdi resume {run.location} stop.rounds={2 * len(rounds)}"
 
 
 def lost(rounds: Sequence[RoundSummary]) -> Counter[str]:

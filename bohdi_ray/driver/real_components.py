@@ -79,7 +79,7 @@ def evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_ro
 
 
 def export_weights(config: FusionConfig, weights_dir: str, out_dir: str) -> Any:
-    """One version in the model's own layout; an ObjectRef. `out_dir` lies in the run directory, beside checkpoints/."""
+    """One version in the model's own layout; an ObjectRef. `out_dir` is in the run directory, beside checkpoints/."""
     base = below(above(out_dir), BASE_DIR)
     return _task(_export, config, "export").remote(weights_dir, base, out_dir)
 

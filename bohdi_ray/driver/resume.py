@@ -1,7 +1,7 @@
-"""Going on with a run that was interrupted: what it left, whether this configuration fits it, what has to be cleared.
+"""Resuming a run that was interrupted: what it left, whether this configuration fits it, what has to be cleared.
 
 The journal says what was harvested, the checkpoints what was trained, RUN/progress.json the rest. Called by fusion.py
-before anything starts; the parts of a run then find their own state on disk.
+before anything starts; the components of a run then find their own state on disk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change, changes
-from bohdi_ray.driver.reached import reached
+from bohdi_ray.driver.ledger import reached
 from bohdi_ray.errors import ConfigError, ConfigErrors, NothingLearned, RunDirError, RunFinished
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.languages.questions import TEXT_RULES
@@ -53,7 +53,7 @@ class RecoveredState:
     """What earlier drivers left of a run; of a new run, nothing."""
 
     state: DriverState = field(default_factory=DriverState)
-    rounds: tuple[RoundRecord, ...] = ()  # as the journal tells them; the last one may be open
+    rounds: tuple[RoundRecord, ...] = ()  # as the journal has them; the last one may be open
     newest_version: int = 0  # of the weights that are committed
     damaged: str | None = None  # what is wrong with the journal's last segment, which is left out
 
@@ -69,11 +69,11 @@ class RecoveredState:
 
 
 def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionConfig, list[Change]]:
-    """The configuration to go on with in `config.run_dir`, and what differs in it from the one last used there.
+    """The configuration to continue with in `config.run_dir`, and what differs in it from the one last used there.
 
     Raises RunDirError if there is no run, RunFinished if nothing is left to do, NothingLearned if it would end as it
-    has ended; ConfigErrors for every change that would make another run of it. `reset_optimizer`: training is to go on
-    with the weights alone.
+    has ended; ConfigErrors for every change that would make another run of it. `reset_optimizer`: training is to
+    continue with the weights alone.
     """
     if "{time}" in config.run_dir:
         rule = "names a new run each time"
@@ -118,12 +118,12 @@ def check_text_rules(run: RunDir) -> None:
 
 
 def _raise_if_over(run: RunDir, config: FusionConfig, other_rules: bool) -> None:
-    """Looks whether anything is left to do before anything is started. `other_rules`: the stop rules differ from those
+    """Checks whether anything is left to do before anything is started. `other_rules`: the stop rules differ from those
     the run ended with."""
     exported = run.is_exported(TARGET) and run.is_exported(BEST)
     if not run.exists(SUMMARY):
         return
-    where, remedy = f"{run.location}/{SUMMARY}", "remove it: the run then goes on"
+    where, remedy = f"{run.location}/{SUMMARY}", "remove it: the run then continues"
     ended = decoded(run.read_bytes(SUMMARY), _Ended, where, remedy)
     if not exported and ended.failed_because is None:
         return
@@ -134,7 +134,7 @@ def _raise_if_over(run: RunDir, config: FusionConfig, other_rules: bool) -> None
         raise NothingLearned(str(ended.failed_because))
     still = "" if reason == ended.stop_reason else f", and {reason} is reached too"
     raise RunFinished(
-        f"{run.location} has ended ({ended.stop_reason}){still}: {run.shown(TARGET)} is its target. To go on with it, "
+        f"{run.location} has ended ({ended.stop_reason}){still}: {run.shown(TARGET)} is its target. To continue it, "
         f"raise that stop rule: bohdi resume {run.location} {_raised(config, reason)}"
     )
 
@@ -166,7 +166,7 @@ def _check_workers(run: RunDir, config: FusionConfig) -> None:
     try:
         optimizer_to_load(point.folder(checkpoints), workers)
     except ValueError as error:
-        remedy = "Use as many, or go on with the weights alone: bohdi resume RUN --reset-optimizer."
+        remedy = "Use as many, or continue with the weights alone: bohdi resume RUN --reset-optimizer."
         raise ConfigErrors([ConfigError("training.num_workers", workers, str(error), remedy)]) from None
 
 
@@ -187,7 +187,7 @@ def recover(run: RunDir) -> RecoveredState:
         folders = " ".join(run.shown(folder) for folder in lost)
         raise RunDirError(
             f"the end of the journal in {run.location} is lost: it knows of {num_closed} harvested rounds, but more "
-            f"are trained. Restore {TREE}/ from a copy; or, to go on without what was lost, remove {folders}"
+            f"are trained. Restore {TREE}/ from a copy; or, to continue without what was lost, remove {folders}"
         )
     named = {part for record in rounds for part in record.parts}
     for part in SampleStore(run).parts():
@@ -203,20 +203,20 @@ def recover(run: RunDir) -> RecoveredState:
 
 @dataclass(frozen=True, slots=True)
 class ResumeRequest:
-    """With what a run is gone on with."""
+    """Options for resuming a run."""
 
     config: FusionConfig  # as asked for, not yet settled for a cluster
     changes: tuple[Change, ...]
     reset_optimizer: bool
 
 
-def note_resumption(run: RunDir, again: ResumeRequest, environment: dict[str, Any], num_drivers: int) -> None:
-    """The configuration in force from here on, and the machine that goes on; the first environment.json stays.
+def note_resumption(run: RunDir, request: ResumeRequest, environment: dict[str, Any], num_drivers: int) -> None:
+    """Writes the configuration in force from here on, and the machine of this driver; the first environment.json stays.
 
-    The summary goes first: from here on the run has not ended any more.
+    The summary is deleted first: from here on the run has not ended any more.
     """
     run.delete(SUMMARY)
-    if again.reset_optimizer:
+    if request.reset_optimizer:
         forget_optimizer(run.address(CHECKPOINTS))
-    run.write_config(again.config)
+    run.write_config(request.config)
     run.write_environment(environment, f"environment-{max(1, num_drivers)}.json")

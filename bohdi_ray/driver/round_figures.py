@@ -1,15 +1,12 @@
-"""The figures of one round, from its outcomes or from what journal and RUN/progress.json tell of it. Pure."""
+"""The figures of one round, from its harvest or from what journal and RUN/progress.json hold of it. Pure."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable
-from dataclasses import asdict
-from typing import Any
+import time
+from dataclasses import dataclass, field
 
-from bohdi_ray.config import FusionConfig, OpenAIModel
-from bohdi_ray.driver.harvest_round import HarvestResult
-from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.observe.events import HarvestMoved, RoundHarvested
 from bohdi_ray.observe.source_report import summed
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.records import Outcome, SourceCounts
@@ -18,12 +15,60 @@ from bohdi_ray.tree.messages import RoundClosed
 from bohdi_ray.tree.record.history import RoundRecord
 
 
+@dataclass(slots=True)
+class HarvestResult:
+    """What a round's harvest has come to; filled by the Harvester while it is under way."""
+
+    round: int
+    weights_version: int
+    num_tickets_issued: int = 0
+    num_tickets_done: int = 0  # harvested; committed or not
+    num_accepted: int = 0  # of these, before repeated questions are screened out
+    num_tokens: int = 0  # decoded by what is done, proposals included
+    outcomes: list[Outcome] = field(default_factory=list)  # screened, as committed
+    domains: list[str] = field(default_factory=list)  # the main domain of each outcome
+    model_tokens: collections.Counter[str] = field(default_factory=collections.Counter)  # decoded, by `tokens_name`
+    proposed: dict[str, SourceCounts] = field(default_factory=dict)  # by source, of the requests for names
+    sprout_tokens: int = 0
+    num_elections_asked: int = 0
+    num_invalid_names: int = 0
+    num_unsupported_names: int = 0
+    num_quarantined: int = 0  # requests
+    abandoned: dict[str, int] = field(default_factory=dict)  # walks of the whole round without a domain, by reason
+    started: float = 0.0  # time.monotonic(), s
+    finished: float = 0.0
+    _num_reported: int = 0  # outcomes, by `moved`
+    _tokens_reported: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    @property
+    def heldout_ids(self) -> list[str]:
+        """Ids of its samples that are kept for measuring."""
+        return [outcome.ticket_id for outcome in self.outcomes if outcome.failure is None and outcome.heldout]
+
+    def moved(self) -> HarvestMoved:
+        """Where it is now. Every outcome and every token is new in one of these events."""
+        rewards = [o.reward for o in self.outcomes if o.failure is None and o.reward is not None]
+        seconds = time.monotonic() - self.started
+        new = slice(self._num_reported, None)
+        event = HarvestMoved(
+            round=self.round,
+            num_tickets_issued=self.num_tickets_issued,
+            num_tickets_done=self.num_tickets_done,
+            num_accepted=self.num_accepted,
+            reward_rate=sum(rewards) / len(rewards) if rewards else None,
+            tokens_per_s=self.num_tokens / seconds if seconds > 1 and self.num_tokens else None,
+            new_outcomes=tuple(zip(self.domains[new], self.outcomes[new], strict=True)),
+            new_tokens=self.model_tokens - self._tokens_reported,
+        )
+        self._num_reported, self._tokens_reported = len(self.outcomes), self.model_tokens.copy()
+        return event
+
+
 def round_summary(
     harvest: HarvestResult, num_rows: int, before: RoundRecord | None = None, rehearsal_tokens: int = 0
 ) -> RoundSummary:
     """A round's counters from its outcomes, and from what earlier drivers had committed of it. `rehearsal_tokens`:
-    decoded
-    for its rehearsal, questions and answers."""
+    decoded for its rehearsal, questions and answers."""
     before = before or RoundRecord(harvest.round, harvest.weights_version)
     assert before.round == harvest.round, (before, harvest.round)
     accepted = [o for o in harvest.outcomes if o.failure is None]
@@ -47,50 +92,35 @@ def round_summary(
     )
 
 
-def abandoned_since(harvest: HarvestResult, before: RoundRecord | None) -> collections.Counter[str]:
-    """Walks without a domain, by reason, without those that earlier drivers had committed."""
-    counts = collections.Counter(harvest.abandoned)
-    return counts - before.abandoned if before else counts
-
-
 def sources_of(harvest: HarvestResult) -> dict[str, SourceCounts]:
     """What became of all requests of a harvest, by source."""
     return summed([harvest.proposed, *(outcome.sources for outcome in harvest.outcomes)])
 
 
-def round_record(summary: RoundSummary, harvest: HarvestResult, closed: RoundClosed) -> dict[str, Any]:
-    """A harvested round as metrics.jsonl tells it."""
-    counts = collections.Counter[str]()
+def harvested_event(
+    summary: RoundSummary, harvest: HarvestResult, closed: RoundClosed, before: RoundRecord | None, cost: float
+) -> RoundHarvested:
+    """What observers get of a round that is harvested."""
+    requests = collections.Counter[str]()
     for outcome in harvest.outcomes:
-        counts.update(outcome.counts)
-    same = (
-        "round",
-        "weights_version",
-        "tickets",
-        "accepted",
-        "heldout",
-        "rewards",
-        "reward_rate",
-        "failures",
-        "abandoned",
-        "tokens",
+        requests.update(outcome.counts)
+    abandoned = collections.Counter(harvest.abandoned)
+    return RoundHarvested(
+        summary=summary,
+        cost=cost,
+        reborn=closed.reborn,
+        new_abandoned=abandoned - before.abandoned if before else abandoned,
+        requests=requests,
+        num_elections_asked=harvest.num_elections_asked,
+        num_invalid_names=harvest.num_invalid_names,
+        num_unsupported_names=harvest.num_unsupported_names,
     )
-    return {
-        **{name: getattr(summary, name) for name in same},
-        "seconds": summary.seconds["harvest"],
-        "requests": dict(counts),
-        "sources": {source: asdict(tally) for source, tally in summary.sources.items()},
-        "elections_asked": harvest.num_elections_asked,
-        "invalid_names": harvest.num_invalid_names,
-        "unsupported_names": harvest.num_unsupported_names,
-        "reborn": [asdict(reborn) for reborn in closed.reborn],
-    }
 
 
 def restored_summary(
     record: RoundRecord, state: DriverState, num_rehearsed: int = 0, rehearsal_tokens: int = 0
 ) -> RoundSummary:
-    """A closed round as the journal tells it, with what the last driver knew of its times and training, and the rows
+    """A closed round as the journal has it, with what the last driver knew of its times and training, and the rows
     and tokens of its rehearsal."""
     assert record.row_sample_ids is not None
     trained = state.trained.get(record.round)
@@ -113,35 +143,6 @@ def restored_summary(
             **({"training": trained.seconds} if trained else {}),
         },
     )
-
-
-class HarvestNews:
-    """What of a harvest is new since it was last asked for: every outcome and token is told once."""
-
-    def __init__(self) -> None:
-        self._harvest: HarvestResult | None = None
-        self._num_outcomes = 0
-        self._tokens = collections.Counter[str]()
-
-    def since_last(self, harvest: HarvestResult) -> tuple[list[tuple[str, Outcome]], collections.Counter[str]]:
-        """Committed outcomes with their main domains, and tokens decoded, by role and model."""
-        if harvest is not self._harvest:
-            self._harvest, self._num_outcomes, self._tokens = harvest, 0, collections.Counter()
-        domains, outcomes = harvest.domains[self._num_outcomes :], harvest.outcomes[self._num_outcomes :]
-        tokens = harvest.model_tokens - self._tokens
-        self._num_outcomes, self._tokens = len(harvest.outcomes), harvest.model_tokens.copy()
-        return list(zip(domains, outcomes, strict=True)), tokens
-
-
-def cost(config: FusionConfig, engines: Iterable[EngineStats]) -> float:
-    """What the remote sources' tokens cost, in the currency of their prices."""
-    total = 0.0
-    for stats in engines:
-        model = config.model(stats.name)
-        if isinstance(model, OpenAIModel):
-            total += stats.num_prompt_tokens * model.price_per_million_prompt_tokens / 1e6
-            total += stats.num_decoded_tokens * model.price_per_million_output_tokens / 1e6
-    return total
 
 
 def _rehearsal(num_tokens: int) -> dict[str, int]:

@@ -1,11 +1,14 @@
-"""Ctrl-C, SIGTERM: the first asks for a stop with a drain, a second one ends at once. Called by fusion.py alone."""
+"""What can end a run from outside its main loop: Ctrl-C and SIGTERM, and what a watch beside it sees.
+
+The first signal asks for a stop with a drain, a second one ends the program at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 from bohdi_ray.deadlines import cancelled
@@ -51,3 +54,17 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stop_asked: asyncio.Event
         return await main
     finally:
         await cancelled([main, stop])
+
+
+async def supervised(work: Coroutine[Any, Any, T], watches: Iterable[Coroutine[Any, Any, None]]) -> T:
+    """The result of `work`; a failure that a watch sees ends it at once instead of leaving it waiting."""
+    main = asyncio.ensure_future(work)
+    watchers = [asyncio.ensure_future(watch) for watch in watches]
+    try:
+        await asyncio.wait([main, *watchers], return_when=asyncio.FIRST_COMPLETED)
+        for watcher in watchers:
+            if watcher.done() and not main.done():
+                watcher.result()
+        return await main
+    finally:
+        await cancelled([main, *watchers])

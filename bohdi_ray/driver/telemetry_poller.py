@@ -1,8 +1,4 @@
-"""Every few seconds a look at the parts of a run, for metrics and metrics.jsonl. It decides nothing and ends nothing.
-
-Consumes: counters of engines, queue and tree. Produces: a `TelemetryReading` for `RunProgress`. Waits for: their
-answers, with a deadline; what does not answer is left out of the look.
-"""
+"""Every few seconds the figures of a run's components, for its observers. It decides nothing and ends nothing."""
 
 from __future__ import annotations
 
@@ -12,57 +8,86 @@ from typing import Any
 
 from ray.exceptions import RayError
 
+from bohdi_ray.config import FusionConfig
 from bohdi_ray.deadlines import within
-from bohdi_ray.driver.components import RunComponents
-from bohdi_ray.driver.progress import RunProgress
 from bohdi_ray.errors import BohdiError
-from bohdi_ray.observe.run_metrics import QueueReading, TelemetryReading
+from bohdi_ray.observe.events import ComponentsPolled, PollingEnded, QueueFigures, TreeRestored
+from bohdi_ray.observe.observers import Observers
+from bohdi_ray.placement.pools.pools import EnginePools
 from bohdi_ray.training.feed.queue import QueueStatus
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 5.0
+POLL_EVERY_S = 5.0
 ANSWER_S = 30.0
 
 
-async def keep_polling(components: RunComponents, progress: RunProgress) -> None:
-    """Looks until cancelled. Figures are never worth the end of a run, so no failure leaves this."""
-    try:
-        if progress.is_resumed and (tree := await _answer(components.manager.stats.remote())) is not None:
-            progress.live.goes_on(tree)
-        while True:
-            try:
-                progress.on_look(await look_at(components))
-            except Exception:
-                log.warning("the parts of the run could not be looked at", exc_info=True)
-            await asyncio.sleep(LOOK_EVERY_S)
-    finally:
-        progress.live.ends()
+class TelemetryPoller:
+    """Consumes: counters of engines, queue and tree. Produces: a `ComponentsPolled` for the observers. Waits for: their
+    answers, with a deadline; what does not answer is missing in the event."""
+
+    def __init__(
+        self,
+        config: FusionConfig,
+        pools: EnginePools,
+        queue: Any,
+        manager: Any,
+        observers: Observers,
+        is_resumed: bool = False,
+    ):
+        self._config, self._pools, self._queue, self._manager = config, pools, queue, manager
+        self._observers, self._is_resumed = observers, is_resumed
+        self._learned: set[str] = set()  # of remote sources, as reported
+
+    async def run(self) -> None:
+        """Polls until cancelled. Figures are never worth the end of a run, so no failure leaves this."""
+        try:
+            if self._is_resumed and (tree := await _answer(self._manager.stats.remote())) is not None:
+                self._observers.tell(TreeRestored(tree))
+            while True:
+                try:
+                    await self.poll()
+                except Exception:
+                    log.warning("the components of the run could not be polled", exc_info=True)
+                await asyncio.sleep(POLL_EVERY_S)
+        finally:
+            self._observers.tell(PollingEnded())
+
+    async def poll(self) -> None:
+        """Reports the components as they are now."""
+        self.report(await self._read())
+
+    def report(self, polled: ComponentsPolled) -> None:
+        """Tells the observers, and what a remote source has learned of its server first, once."""
+        for stats in polled.engines.values():
+            for text in stats.learned:
+                if text not in self._learned:
+                    self._learned.add(text)
+                    self._observers.notify("source_dialect", text, model=stats.name, learned=text)
+        self._observers.tell(polled)
+
+    async def _read(self) -> ComponentsPolled:
+        engines, queue, tree, levels = await asyncio.gather(
+            self._pools.stats(),
+            _answer(self._queue.status.remote()),
+            _answer(self._manager.stats.remote()),
+            _answer(self._manager.domains_by_level.remote()),
+        )
+        present = self._pools.table.sources
+        return ComponentsPolled(
+            replicas=self._pools.counts(),
+            engines=engines,
+            num_replaced=self._pools.num_replaced,
+            sources_left_out=tuple(source.name for source in self._config.sources if source.name not in present),
+            queue=None if queue is None else queue_figures(queue),
+            tree=tree,
+            domains_by_level=levels,
+        )
 
 
-async def look_at(components: RunComponents) -> TelemetryReading:
-    """The parts of the run as they are now."""
-    engines, queue, tree, levels = await asyncio.gather(
-        components.pools.stats(),
-        _answer(components.queue.status.remote()),
-        _answer(components.manager.stats.remote()),
-        _answer(components.manager.domains_by_level.remote()),
-    )
-    present = components.pools.table.sources
-    return TelemetryReading(
-        replicas=components.pools.counts(),
-        engines=engines,
-        num_replaced=components.pools.num_replaced,
-        sources_left_out=tuple(source.name for source in components.config.sources if source.name not in present),
-        queue=None if queue is None else queue_look(queue),
-        tree=tree,
-        domains_by_level=levels,
-    )
-
-
-def queue_look(status: QueueStatus) -> QueueReading:
-    """What metrics need of the queue's status."""
-    return QueueReading(
+def queue_figures(status: QueueStatus) -> QueueFigures:
+    """What observers need of the queue's status."""
+    return QueueFigures(
         num_rows=status.num_rows_queued,
         num_steps=status.num_steps_queued,
         busy=status.busy,
@@ -73,7 +98,7 @@ def queue_look(status: QueueStatus) -> QueueReading:
 
 
 async def _answer(reference: Any) -> Any:
-    """What it says; None if it does not."""
+    """The answer; None if there is none in time."""
     try:
         return await within(reference, ANSWER_S, "a part of the run to answer", "")
     except (BohdiError, RayError):

@@ -15,7 +15,7 @@ Side = Literal["harvest", "training"]
 SILENT_AFTER_S = 60.0  # the heartbeat comes every 20 s
 STALLED_FACTOR = 3.0  # times as long as the longest round of training so far
 STALLED_AT_LEAST_S = 120.0
-FRESH_S = 180.0  # a look at the run is recorded every 60 s; older ones say nothing of now
+FRESH_S = 180.0  # a poll of the run is recorded every 60 s; older ones say nothing of its current state
 BALANCE = 0.05  # idle ratios closer than this are alike
 
 
@@ -29,15 +29,15 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class LookFacts:
-    """The newest recorded look at the parts of the run."""
+class PollFacts:
+    """The newest recorded poll of the components of the run."""
 
     age_s: float
     harvest_idle: float | None = None  # of the last minutes
     training_idle: float | None = None
     requests: Mapping[str, int] = field(default_factory=dict)  # in flight and waiting, by model
     replicas: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # wanted and up, by model
-    lacking: tuple[str, ...] = ()  # models with fewer replicas than wanted in the newest looks, three in a row
+    lacking: tuple[str, ...] = ()  # models with fewer replicas than wanted in the newest polls, three in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class RunFacts:
     max_staleness: int = 1
     silent: Mapping[str, str] = field(default_factory=dict)  # sentences about sources that gave nothing in a round
     left_out: Mapping[str, str] = field(default_factory=dict)  # why, by source
-    trouble: str = ""  # what keeps the run from learning although all its parts work
-    look: LookFacts | None = None
+    trouble: str = ""  # what keeps the run from learning although all its components work
+    poll: PollFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """`text` is one sentence, `remedy` what to do; empty if nothing."""
+class RunHealth:
+    """How a run is: `text` is one sentence, `remedy` what to do; empty if nothing."""
 
     state: State
     text: str
@@ -74,32 +74,32 @@ class Verdict:
         return self.state in ("finished", "healthy")
 
     def line(self) -> str:
-        """The verdict on one line."""
+        """All of it on one line."""
         return f"{self.state}: {self.text}" + (f"; {self.remedy}" if self.remedy else "")
 
 
-def judge_run(facts: RunFacts) -> Verdict:
-    """The first of these that holds: no driver, a driver that does not answer, a trainer that stands still, parts that
-    are missing, all well."""
-    go_on = f"go on with `bohdi resume {facts.run}`"
+def judge_run(facts: RunFacts) -> RunHealth:
+    """The first of these that holds: no driver, a driver that does not answer, a trainer that does not move,
+    components that are missing, all well."""
+    resume = f"continue with `bohdi resume {facts.run}`"
     holder = facts.holder
     if holder is None:
         if facts.finished is not None:
-            return Verdict("finished", f"the run ended because {facts.finished}")
+            return RunHealth("finished", f"the run ended because {facts.finished}")
         why = f", the last one ended with {facts.ended}" if facts.ended else ""
-        return Verdict("stopped", f"no driver works on it{why}", go_on)
+        return RunHealth("stopped", f"no driver works on it{why}", resume)
     if holder.is_over:
-        return Verdict(
-            "driver dead", f"{holder.owner} gave its last heartbeat {_time(holder.heartbeat_age_s)} ago", go_on
+        return RunHealth(
+            "driver dead", f"{holder.owner} gave its last heartbeat {_time(holder.heartbeat_age_s)} ago", resume
         )
     if holder.heartbeat_age_s > SILENT_AFTER_S:
-        return Verdict(
+        return RunHealth(
             "driver silent",
             f"{holder.owner} gave its last heartbeat {_time(holder.heartbeat_age_s)} ago",
             "see whether its process or the storage hangs",
         )
     if (patience := _patience(facts)) is not None and (facts.training_for_s or 0.0) > patience:
-        return Verdict(
+        return RunHealth(
             "trainer stalled",
             f"round {facts.num_trained} has been with the trainer for {_time(facts.training_for_s or 0.0)}, "
             + (
@@ -113,18 +113,18 @@ def judge_run(facts: RunFacts) -> Verdict:
     if facts.left_out:
         reasons = "; ".join(f"{name}: {why}" for name, why in facts.left_out.items())
         remedy = "mend what is down: it is tried again every few minutes"
-        return Verdict("degraded", f"{how}, and works without {', '.join(facts.left_out)} ({reasons})", remedy, side)
+        return RunHealth("degraded", f"{how}, and works without {', '.join(facts.left_out)} ({reasons})", remedy, side)
     if facts.silent:
         remedy = "see its server and what it said, or take it out of the configuration"
-        return Verdict("degraded", f"{how}, and {'; '.join(facts.silent.values())} in the last round", remedy, side)
-    if facts.look is not None and facts.look.lacking:
+        return RunHealth("degraded", f"{how}, and {'; '.join(facts.silent.values())} in the last round", remedy, side)
+    if facts.poll is not None and facts.poll.lacking:
         lacking = ", ".join(
-            f"{m} {facts.look.replicas[m][1]} of {facts.look.replicas[m][0]}" for m in facts.look.lacking
+            f"{m} {facts.poll.replicas[m][1]} of {facts.poll.replicas[m][0]}" for m in facts.poll.lacking
         )
-        return Verdict("degraded", f"{how}, and engines are missing: {lacking}", "see the engines' logs", side)
+        return RunHealth("degraded", f"{how}, and engines are missing: {lacking}", "see the engines' logs", side)
     if facts.trouble:
-        return Verdict("degraded", f"{how}, and {facts.trouble}", "see the reasons below", side)
-    return Verdict("healthy", how, advice, side)
+        return RunHealth("degraded", f"{how}, and {facts.trouble}", "see the reasons below", side)
+    return RunHealth("healthy", how, advice, side)
 
 
 def _patience(facts: RunFacts) -> float | None:
@@ -138,27 +138,27 @@ def _patience(facts: RunFacts) -> float | None:
 
 def _limit(facts: RunFacts) -> tuple[Side | None, str, str]:
     """The limiting side, how to say it, and what to do."""
-    look = facts.look
-    if look is None or look.age_s > FRESH_S or look.harvest_idle is None or look.training_idle is None:
+    poll = facts.poll
+    if poll is None or poll.age_s > FRESH_S or poll.harvest_idle is None or poll.training_idle is None:
         return None, "it is too early to say what limits it", ""
-    idle = f"the harvest idled {look.harvest_idle:.0%} of the last minutes, the trainer {look.training_idle:.0%}"
-    if abs(look.harvest_idle - look.training_idle) <= BALANCE:
+    idle = f"the harvest idled {poll.harvest_idle:.0%} of the last minutes, the trainer {poll.training_idle:.0%}"
+    if abs(poll.harvest_idle - poll.training_idle) <= BALANCE:
         return None, f"harvest and training are balanced ({idle})", ""
-    if look.harvest_idle > look.training_idle:
+    if poll.harvest_idle > poll.training_idle:
         advice = "to go faster, give the trainer more or faster workers, or train on fewer rows a round"
         if facts.max_staleness == 0:
             advice += ", or let harvest and training overlap (harvest.max_staleness: 1)"
         return "training", f"training-bound ({idle})", advice
-    busiest = _busiest(look)
+    busiest = _busiest(poll)
     advice = f"to go faster, add replicas{f', first of {busiest}' if busiest else ''}"
     if facts.max_staleness == 0:
         advice += ", or let harvest and training overlap (harvest.max_staleness: 1)"
     return "harvest", f"harvest-bound ({idle})", advice
 
 
-def _busiest(look: LookFacts) -> str | None:
+def _busiest(poll: PollFacts) -> str | None:
     """The model with the most requests for each of its engines; None while there are none."""
-    loads = {model: n / max(1, look.replicas.get(model, (1, 1))[1]) for model, n in look.requests.items() if n}
+    loads = {model: n / max(1, poll.replicas.get(model, (1, 1))[1]) for model, n in poll.requests.items() if n}
     return max(loads, key=lambda model: (loads[model], model)) if loads else None
 
 

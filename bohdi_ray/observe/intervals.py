@@ -16,7 +16,7 @@ class Intervals:
         self._spans: dict[str, Spans] = {}
 
     def record(self, phase: str, start: float, end: float) -> None:
-        """Add one span. `end` must not lie before `start`."""
+        """Add one span. `end` must not be before `start`."""
         assert end >= start, f"{phase} ends at {end}, before it starts at {start}"
         self._spans.setdefault(phase, []).append((start, end))
 

@@ -1,8 +1,8 @@
 """Every metric that a run exports through Ray, in one table: name, kind, unit, labels, meaning.
 
-Ray puts `ray_` before the name, and every metric has the label `run`, the name of the run's folder. The driver exports
-them all from what it knows anyway (`run_metrics.py`); docs/observability.md shows this table. Counters count from the
-start of the driver, so a run that is gone on with starts them anew.
+Ray puts `ray_` before the name, and every metric has the label `run`, the name of the run's folder. They are
+exported by an observer of the run's events (`run_metrics.py`); docs/observability.md shows this table. Counters count
+from the start of the driver, so a resumed run starts them anew.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _gauge(name: str, unit: str, labels: tuple[str, ...], help: str) -> MetricSp
     return MetricSpec(name, "gauge", unit, labels, help)
 
 
-# Where the run stands.
+# How far the run is.
 UP = _gauge("bohdi_up", "0 or 1", (), "1 while the run's driver works")
 ROUND = _gauge("bohdi_round", "rounds", (), "The round that is harvested, or was last")
 WEIGHTS_VERSION = _gauge("bohdi_weights_version", "versions", (), "Weights version that the target's engines serve")
@@ -147,7 +147,7 @@ TURN_SWITCH = _gauge(
 )
 WEIGHT_SYNCS = _counter("bohdi_weight_syncs_total", "changes", (), "Changes of the target engines' weights")
 
-# What broke and was mended.
+# What broke and was repaired.
 FAILURE_KINDS = (
     *("engine_replaced", "engine_given_up", "source_left_out", "quarantined", "trainer_restarted", "queue_restarted"),
 )

@@ -1,7 +1,6 @@
 """Where a run's records go: metrics.jsonl always, trackers on wish (trackers/). For Prometheus: run_metrics.py.
 
-The driver owns one `Metrics`; workers hand their numbers to it. Nothing here decides anything, and no text from models
-is logged.
+Used by `MetricsRecorder` (recorder.py). No text from models is logged.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class _LocalLines:
         path.parent.mkdir(parents=True, exist_ok=True)
         torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
         self._file: IO[str] = path.open("a", encoding="utf-8", buffering=1)
-        if torn:  # a crash cut the last line: end it, so that the next one stands alone
+        if torn:  # a crash cut the last line: end it, so that the next one is whole
             self._file.write("\n")
 
     def append(self, line: str) -> None:

@@ -1,7 +1,8 @@
 """A run's metrics on their way to Prometheus, through Ray's metrics agents. The only module that knows Ray's metrics.
 
-Ray forgets a gauge that nobody sets for about half a minute. So this keeps the present values and sets them again every
-few seconds (`refreshed`): what is taken out here, and everything once the run has ended, goes from Prometheus too.
+Ray forgets a gauge that nobody sets for about half a minute. So this keeps the current values and sets them again every
+few seconds (`keep_refreshed`): what is removed here, and everything once the run has ended, disappears from Prometheus
+too.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 from bohdi_ray.names import ascii_label
@@ -45,11 +45,11 @@ class Exported:
         self.count(spec, total - before if total >= before else total, **labels)
 
     def begin_at(self, spec: MetricSpec, total: float, part: str = "", **labels: str) -> None:
-        """What `count_to` goes on from: what was there before this driver."""
+        """What `count_to` continues from: what was there before this driver."""
         self._totals.setdefault((spec, _values(spec, labels)), {})[part] = total
 
     def set(self, spec: MetricSpec, value: float | None, **labels: str) -> None:
-        """A gauge's value from now on; None or what is not finite takes it out."""
+        """A gauge's value from now on; None or what is not finite removes it."""
         assert spec.kind == "gauge"
         key = spec, _values(spec, labels)
         if value is None or not math.isfinite(value):
@@ -58,19 +58,25 @@ class Exported:
             self._gauges[key] = float(value)
 
     def clear(self, *specs: MetricSpec) -> None:
-        """Takes these gauges out, whatever their labels."""
+        """Removes these gauges, whatever their labels."""
         for key in [key for key in self._gauges if key[0] in specs]:
             del self._gauges[key]
 
     def gauges(self) -> dict[tuple[str, ...], float]:
-        """The present values, by name and values of the labels."""
+        """The current values, by name and values of the labels."""
         return {(spec.name, *values): value for (spec, values), value in self._gauges.items()}
 
     def refresh(self) -> None:
-        """Tells Ray all present values."""
+        """Sets all current values in Ray again."""
         for (spec, values), value in self._gauges.items():
             if (metric := self._metric(spec)) is not None:
                 metric.set(value, tags=self._tags(spec, values))
+
+    async def keep_refreshed(self) -> None:
+        """Keeps the values known to Ray, until cancelled."""
+        while True:
+            self.refresh()
+            await asyncio.sleep(REFRESH_EVERY_S)
 
     def _metric(self, spec: MetricSpec) -> Any:
         if spec not in self._metrics and (metric := self._make(spec)) is not None:
@@ -80,23 +86,6 @@ class Exported:
     def _tags(self, spec: MetricSpec, values: tuple[str, ...]) -> dict[str, str]:
         labels = {RUN: self._run_name, **dict(zip(spec.labels, values, strict=True))}
         return {name: ascii_label(value) for name, value in labels.items()}  # Ray encodes them as ASCII
-
-
-@asynccontextmanager
-async def refreshed(exported: Exported) -> AsyncIterator[None]:
-    """The values stay known to Ray while the block runs."""
-
-    async def keep() -> None:
-        while True:
-            exported.refresh()
-            await asyncio.sleep(REFRESH_EVERY_S)
-
-    task = asyncio.ensure_future(keep())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def _values(spec: MetricSpec, labels: dict[str, str]) -> tuple[str, ...]:

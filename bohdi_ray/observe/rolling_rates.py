@@ -1,4 +1,4 @@
-"""Over a moving window: how often sources win in each main domain, and how much of the time a side idles."""
+"""Over a moving window: how often sources win in each main domain, and how much of the time a side is idle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bohdi_ray.observe.events import QueueFigures
 from bohdi_ray.observe.metric_names import MOST_DOMAINS, OTHER
 
 WINDOW_SAMPLES = 100  # of a domain
@@ -14,7 +15,7 @@ WINDOW_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class DomainShare:
-    """What is told of one domain label."""
+    """The figures of one domain label."""
 
     num_samples: int
     reward_rate: float
@@ -35,7 +36,7 @@ class DomainShares:
 
     def shares(self) -> dict[str, DomainShare]:
         """By label: the domains with the most samples (ties by name), and the others together, if there are any."""
-        # A domain that is called like the label of the others must not stand in for them.
+        # A domain that has the name of the others' label must not be taken for them.
         own = [domain for domain in self._num_samples if domain.lower() != OTHER]
         largest = sorted(own, key=lambda domain: (-self._num_samples[domain], domain))[: self._most]
         shares = {domain: self._share([domain]) for domain in largest}
@@ -49,19 +50,19 @@ class DomainShares:
 
 
 class BusyTime:
-    """When something worked, as told at moments; how much of the newest `window_s` it did not."""
+    """When something worked, as reported at moments; how much of the newest `window_s` it did not."""
 
     def __init__(self, clock: Callable[[], float], window_s: float = WINDOW_S):
         self._clock, self._window_s = clock, window_s
         self._changes: deque[tuple[float, bool]] = deque()  # from when on it worked or not
 
-    def tell(self, works: bool) -> None:
+    def report(self, works: bool) -> None:
         """It works, or does not, from now on."""
         if not self._changes or self._changes[-1][1] != works:
             self._changes.append((self._clock(), works))
 
     def idle_ratio(self) -> float | None:
-        """Between 0 and 1, over the window or since the first word; None before that."""
+        """Between 0 and 1, over the window or since the first report; None before that."""
         now = self._clock()
         start = now - self._window_s
         while len(self._changes) > 1 and self._changes[1][0] <= start:
@@ -71,3 +72,19 @@ class BusyTime:
         ends = [time for time, _ in list(self._changes)[1:]] + [now]
         idle = sum(end - max(begin, time) for (time, works), end in zip(self._changes, ends, strict=True) if not works)
         return idle / (now - begin)
+
+
+class IdleRatios:
+    """How much of the time harvest and training are idle."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self.harvest, self.training = BusyTime(clock), BusyTime(clock)
+
+    def harvest_is(self, busy: bool) -> None:
+        """A round is harvested, or none, from now on."""
+        self.harvest.report(busy)
+
+    def queue_is(self, queue: QueueFigures | None) -> None:
+        """The trainer is busy while its queue has a step to work on; None says nothing."""
+        if queue is not None:
+            self.training.report(queue.busy)

@@ -1,4 +1,4 @@
-"""`bohdi status RUN`: a verdict and a few figures from a run's files alone. Reads only; needs no Ray and no lease.
+"""`bohdi status RUN`: its health and a few figures from a run's files alone. Reads only; needs no Ray and no lease.
 
 Sources: lease.json (who works on it), the journal (what is harvested), checkpoints (what is trained), progress.json and
 metrics.jsonl (figures). A line of metrics.jsonl that cannot be read is passed over: nothing depends on one.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bohdi_ray.languages.terminal_text import one_line
-from bohdi_ray.observe.health import Holder, LookFacts, RunFacts, Verdict, judge_run
+from bohdi_ray.observe.health import Holder, PollFacts, RunFacts, RunHealth, judge_run
 from bohdi_ray.observe.source_report import from_json, sentence, silent
 from bohdi_ray.records import SourceCounts
 from bohdi_ray.run.json_files import facts as json_object
@@ -25,16 +25,16 @@ from bohdi_ray.run.segments import Segments
 from bohdi_ray.run.state import DriverState, read_state
 from bohdi_ray.tree.record.history import RoundRecord, read_history
 
-LACKING_LOOKS = 3  # in a row, so that an engine that is being replaced is no fault of the run
+LACKING_POLLS = 3  # in a row, so that an engine that is being replaced is no fault of the run
 
 
 @dataclass(slots=True)
-class Told:
-    """What metrics.jsonl tells of the newest driver."""
+class Recorded:
+    """What metrics.jsonl has of the newest driver."""
 
-    started_at: float | None = None  # when all its parts were up, Unix time, s
+    started_at: float | None = None  # when all its components were up, Unix time, s
     ended: str | None = None  # what it ended with; "" if without an error
-    looks: list[dict[str, Any]] = field(default_factory=list)  # the newest few
+    polls: list[dict[str, Any]] = field(default_factory=list)  # the newest few
     left_out: dict[str, str] = field(default_factory=dict)
     closed_at: dict[int, float] = field(default_factory=dict)  # by round, Unix time, s
     committed_at: dict[int, float] = field(default_factory=dict)  # the same of its training
@@ -44,17 +44,17 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Verdict and figures."""
+    """RunHealth and figures."""
 
-    verdict: Verdict
+    health: RunHealth
     figures: tuple[str, ...]
 
     def text(self) -> str:
-        return "\n".join(one_line(line, 400) for line in (self.verdict.line(), *self.figures))
+        return "\n".join(one_line(line, 400) for line in (self.health.line(), *self.figures))
 
 
 def status_of(location: str, now: float | None = None) -> Status:
-    """How the run stands at `now` (Unix time, s; default: the present). Raises RunDirError for a folder that holds no
+    """How the run is at `now` (Unix time, s; default: now). Raises RunDirError for a folder that holds no
     run, and for a journal or lease that is damaged."""
     now = time.time() if now is None else now
     run = RunDir.open(location)
@@ -62,70 +62,72 @@ def status_of(location: str, now: float | None = None) -> Status:
     records = read_history(data for _, data in journal.segments)
     committed = run.committed_rounds()
     state = read_state(run, committed[-1] + 1 if committed else 0)
-    told = told_by(_records(run))
-    facts = _facts(run, records, committed, state, told, now)
+    recorded = read_records(_records(run))
+    facts = _facts(run, records, committed, state, recorded, now)
     damaged = [] if journal.damaged is None else [f"journal: {journal.damaged}"]
-    return Status(judge_run(facts), (*_figures(facts, records, committed, state, told), *damaged))
+    return Status(judge_run(facts), (*_figures(facts, records, committed, state, recorded), *damaged))
 
 
-def told_by(records: Iterator[dict[str, Any]]) -> Told:
-    """What the records of metrics.jsonl come to."""
-    told = Told()
+def read_records(records: Iterator[dict[str, Any]]) -> Recorded:
+    """What the records of metrics.jsonl say in sum."""
+    recorded = Recorded()
     for record in records:
         kind, at = record.get("kind"), _number(record, "time")
         model, round = record.get("model"), record.get("round")
         if kind in ("resumed", "start_up"):
-            told.ended, told.looks = None, []
-            told.started_at = at if kind == "start_up" else None
+            recorded.ended, recorded.polls = None, []
+            recorded.started_at = at if kind == "start_up" else None
             if kind == "resumed":
-                told.left_out = {}
+                recorded.left_out = {}
         elif kind == "ended":
-            told.ended = str(record.get("error") or "")
+            recorded.ended = str(record.get("error") or "")
         elif kind == "look":
-            told.looks = [*told.looks[-LACKING_LOOKS + 1 :], record]
+            recorded.polls = [*recorded.polls[-LACKING_POLLS + 1 :], record]
         elif kind == "source_left_out" and isinstance(model, str):
-            told.left_out[model] = str(record.get("error"))
+            recorded.left_out[model] = str(record.get("error"))
         elif kind == "source_back" and isinstance(model, str):
-            told.left_out.pop(model, None)
+            recorded.left_out.pop(model, None)
         elif kind == "round" and isinstance(round, int) and at is not None:
-            told.closed_at[round], told.rounds[round] = at, record
+            recorded.closed_at[round], recorded.rounds[round] = at, record
         elif kind == "training" and isinstance(round, int):
-            told.training = record
+            recorded.training = record
             if (committed_at := _number(record, "committed_at")) is not None:
-                told.committed_at[round] = committed_at
-    return told
+                recorded.committed_at[round] = committed_at
+    return recorded
 
 
 def _facts(
-    run: RunDir, records: list[RoundRecord], committed: list[int], state: DriverState, told: Told, now: float
+    run: RunDir, records: list[RoundRecord], committed: list[int], state: DriverState, recorded: Recorded, now: float
 ) -> RunFacts:
     config, held = run.config(), read_lease(run)
     num_closed, num_trained = sum(record.is_closed for record in records), committed[-1] + 1 if committed else 0
     # Since when the trainer can have been at it: it was up, had the round, and was done with the one before.
     began = max(
-        told.started_at or 0.0, told.closed_at.get(num_trained, 0.0), told.committed_at.get(num_trained - 1, 0.0)
+        recorded.started_at or 0.0,
+        recorded.closed_at.get(num_trained, 0.0),
+        recorded.committed_at.get(num_trained - 1, 0.0),
     )
     times = [known.seconds for known in state.trained.values() if known.seconds > 0]
     return RunFacts(
         run=run.location,
         holder=held and Holder(held["owner"], max(0.0, now - held["heartbeat_at"]), is_over(held, now)),
         finished=_finished(run),
-        ended=told.ended,
+        ended=recorded.ended,
         num_closed=num_closed,
         num_trained=num_trained,
-        training_for_s=now - began if told.started_at is not None and num_trained < num_closed else None,
+        training_for_s=now - began if recorded.started_at is not None and num_trained < num_closed else None,
         longest_training_s=max(times, default=None),
         train_step_s=config.deadlines.train_step_s,
         max_staleness=config.harvest.max_staleness,
         trouble=_trouble(records, state),
-        left_out=told.left_out,
-        silent=silent(_newest_sources(told)),
-        look=_look(told.looks, now),
+        left_out=recorded.left_out,
+        silent=silent(_newest_sources(recorded)),
+        poll=_poll(recorded.polls, now),
     )
 
 
 def _trouble(records: list[RoundRecord], state: DriverState) -> str:
-    """What keeps the run from learning, although all its parts work; empty if nothing."""
+    """What keeps the run from learning, although all its components work; empty if nothing."""
     empty = 0
     for record in reversed([record for record in records if record.is_closed]):
         if record.accepted or not (record.tickets or record.abandoned):
@@ -143,33 +145,33 @@ def _finished(run: RunDir) -> str | None:
     """Why the run ended, if everything that it ends with is written."""
     if not (run.exists(SUMMARY) and run.is_exported(TARGET) and run.is_exported(BEST)):
         return None
-    summary = json_object(run.read_bytes(SUMMARY), f"{run.location}/{SUMMARY}", "remove it: the run then goes on")
+    summary = json_object(run.read_bytes(SUMMARY), f"{run.location}/{SUMMARY}", "remove it: the run then continues")
     return str(summary.get("stop_reason"))
 
 
-def _look(looks: list[dict[str, Any]], now: float) -> LookFacts | None:
-    if not looks or (at := _number(looks[-1], "time")) is None:
+def _poll(polls: list[dict[str, Any]], now: float) -> PollFacts | None:
+    if not polls or (at := _number(polls[-1], "time")) is None:
         return None
-    replicas = [_replicas(look) for look in looks]
+    replicas = [_replicas(poll) for poll in polls]
     lacking = [
         model
         for model in replicas[-1]
-        if len(replicas) == LACKING_LOOKS and all(model in r and r[model][1] < r[model][0] for r in replicas)
+        if len(replicas) == LACKING_POLLS and all(model in r and r[model][1] < r[model][0] for r in replicas)
     ]
-    requests = looks[-1].get("requests")
-    return LookFacts(
+    requests = polls[-1].get("requests")
+    return PollFacts(
         age_s=max(0.0, now - at),
-        harvest_idle=_number(looks[-1], "harvest_idle"),
-        training_idle=_number(looks[-1], "training_idle"),
+        harvest_idle=_number(polls[-1], "harvest_idle"),
+        training_idle=_number(polls[-1], "training_idle"),
         requests={str(m): n for m, n in _object(requests).items() if isinstance(n, int)},
         replicas=replicas[-1],
         lacking=tuple(lacking),
     )
 
 
-def _replicas(look: dict[str, Any]) -> dict[str, tuple[int, int]]:
+def _replicas(poll: dict[str, Any]) -> dict[str, tuple[int, int]]:
     counts = {}
-    for model, count in _object(look.get("replicas")).items():
+    for model, count in _object(poll.get("replicas")).items():
         wanted, up = _object(count).get("wanted"), _object(count).get("up")
         if isinstance(wanted, int) and isinstance(up, int):
             counts[str(model)] = wanted, up
@@ -177,7 +179,7 @@ def _replicas(look: dict[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def _figures(
-    facts: RunFacts, records: list[RoundRecord], committed: list[int], state: DriverState, told: Told
+    facts: RunFacts, records: list[RoundRecord], committed: list[int], state: DriverState, recorded: Recorded
 ) -> Iterator[str]:
     accepted, tickets = sum(r.accepted for r in records), sum(r.tickets for r in records)
     heldout = sum(r.heldout for r in records)
@@ -199,26 +201,26 @@ def _figures(
         counts = ", ".join(f"{n} {reason}" for reason, n in rejected.most_common())
         yield f"training rows REJECTED: {rejected.total()} ({counts})"
     rates = []
-    if told.rounds and (last := told.rounds[max(told.rounds)]):
+    if recorded.rounds and (last := recorded.rounds[max(recorded.rounds)]):
         seconds, number = _number(last, "seconds"), _number(last, "accepted")
         if seconds and number is not None:
-            rates.append(f"{number / seconds:.2f} samples/s in round {max(told.rounds)}")
+            rates.append(f"{number / seconds:.2f} samples/s in round {max(recorded.rounds)}")
         if (rate := _number(last, "reward_rate")) is not None:
             rates.append(f"sources won {rate:.0%}")
-    if speed := _number(told.training, "tokens_per_s"):
+    if speed := _number(recorded.training, "tokens_per_s"):
         rates.append(f"training {speed:.0f} tokens/s")
     if rates:
         yield f"rates: {', '.join(rates)}"
-    if facts.holder is not None and facts.look is not None and facts.look.replicas:
-        counts = ", ".join(f"{model} {up}/{wanted}" for model, (wanted, up) in facts.look.replicas.items())
-        yield f"engines up/wanted: {counts} ({facts.look.age_s:.0f} s ago)"
+    if facts.holder is not None and facts.poll is not None and facts.poll.replicas:
+        counts = ", ".join(f"{model} {up}/{wanted}" for model, (wanted, up) in facts.poll.replicas.items())
+        yield f"engines up/wanted: {counts} ({facts.poll.age_s:.0f} s ago)"
     losses = [(round, known.heldout_loss) for round, known in state.trained.items() if known.heldout_loss is not None]
     if losses:
         yield f"held-out loss: {losses[-1][1]:.3f} after round {losses[-1][0]}; best version {state.best_version}"
     if facts.holder is not None:
         yield f"lease: {facts.holder.owner}, heartbeat {facts.holder.heartbeat_age_s:.0f} s ago"
-    if lossy := [sentence(s, tally) for s, tally in _newest_sources(told).items() if tally.lost]:
-        yield f"sources in round {max(told.rounds)}: {'; '.join(lossy)}"
+    if lossy := [sentence(s, tally) for s, tally in _newest_sources(recorded).items() if tally.lost]:
+        yield f"sources in round {max(recorded.rounds)}: {'; '.join(lossy)}"
     if facts.left_out and facts.holder is not None:
         yield f"sources left out: {', '.join(facts.left_out)}"
 
@@ -235,9 +237,9 @@ def _records(run: RunDir) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def _newest_sources(told: Told) -> dict[str, SourceCounts]:
+def _newest_sources(recorded: Recorded) -> dict[str, SourceCounts]:
     """What each source gave in the newest round that is harvested."""
-    return from_json(told.rounds[max(told.rounds)].get("sources")) if told.rounds else {}
+    return from_json(recorded.rounds[max(recorded.rounds)].get("sources")) if recorded.rounds else {}
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -257,6 +257,11 @@ def newcombe(successes_1: int, trials_1: int, successes_2: int, trials_2: int) -
     return max(-1.0, low), min(1.0, high)
 
 
+def by_reason(counts: Mapping[str, int]) -> str:
+    """`2 no_eligible_answer, 3 no_valid_name`; `none` if there are none."""
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items())) or "none"
+
+
 def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for count in counts:

@@ -1,6 +1,6 @@
 """What more replicas are worth, and where the driver and the tree manager end it.
 
-Real: the driver's `Meditation`, harvest tasks, `RoutedModels`, tree manager actor, journal, sample parts. Scripted:
+Real: the driver's `Harvester`, harvest tasks, `RoutedModels`, tree manager actor, journal, sample parts. Scripted:
 engines, which take 200 ms a request, 4 at a time per replica, with many replicas to a process. One source and one
 target; a sample is a question, two answers and a judgement, three of the four requests to the source, so a replica of
 the source is worth 6.7 samples/s at most. The target has half as many replicas. The tree has 1,000 leaves and grows no

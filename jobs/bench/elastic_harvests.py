@@ -16,7 +16,8 @@ from bohdi_ray.actors.harvest_task import harvest_bundle
 from bohdi_ray.actors.routed_models import EngineClientConfig
 from bohdi_ray.actors.tree_manager import start_tree_manager
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.harvest_round import HarvestResult, HarvestRound, TaskContext
+from bohdi_ray.driver.harvest_round import Harvester, TaskContext
+from bohdi_ray.driver.round_figures import HarvestResult
 from bohdi_ray.engines.routing import Replica, RoutingTable
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.names import RunNames
@@ -81,9 +82,7 @@ class Harvests:
         plan, names = ray.put(HarvestPlan.from_config(config)), RunNames.of(run.location)
         context = TaskContext(plan, ray.put(client_config), directory, self.manager, run, None, names)
         self._bundle = partial(harvest_bundle.remote, plan=context.plan, client_config=context.client_config)
-        self._meditation = HarvestRound(
-            config, context, current_table, lambda _: None, asyncio.Event(), lambda kind, text, **fields: None
-        )
+        self._harvester = Harvester(config, context, current_table, asyncio.Event(), lambda event: None)
         self._round = 0
 
     async def start_workers(self, num_tasks: int) -> None:
@@ -95,7 +94,7 @@ class Harvests:
 
     async def harvest(self) -> HarvestResult:
         """The next round, closed afterwards. Its version is 0: nothing is trained."""
-        result = await asyncio.wait_for(self._meditation.run(self._round, 0), WAIT_S)
+        result = await asyncio.wait_for(self._harvester.run(self._round, 0), WAIT_S)
         self._round += 1
         await asyncio.wait_for(self.manager.close_round.remote(self._round, 0), WAIT_S)
         return result

@@ -1,6 +1,6 @@
 """Tokens per second decoded inside real harvests against bare AsyncLLM on the same requests.
 
-Harvest: one round of the real loop's harvest (`Meditation`: Ray tasks, RoutedModels, engine actors, tree manager,
+Harvest: one round of the real loop's harvest (`Harvester`: Ray tasks, RoutedModels, engine actors, tree manager,
 journal, sample parts) with the quickstart's two sources and target on vLLM; the trainer is scripted and gets no rows,
 so it uses no processor. Time runs from the first assignment to the last commit. The tree is seeded full, so that no
 election is needed; `--from-root` lets it grow instead.
@@ -47,10 +47,9 @@ from bohdi_ray.actors.engine_actor import EngineActor, actor_options, engine_spe
 from bohdi_ray.actors.harvest_task import harvest_bundle  # noqa: E402
 from bohdi_ray.config import FusionConfig  # noqa: E402
 from bohdi_ray.config.loading import load_config  # noqa: E402
-from bohdi_ray.driver.components import RunComponents, assemble  # noqa: E402
-from bohdi_ray.driver.harvest_round import HarvestRound  # noqa: E402
-from bohdi_ray.driver.progress import RunProgress  # noqa: E402
+from bohdi_ray.driver.components import RunComponents, assembled  # noqa: E402
 from bohdi_ray.driver.real_components import real_parts  # noqa: E402
+from bohdi_ray.driver.session import active_run  # noqa: E402
 from bohdi_ray.placement.placement import resolve_gpus  # noqa: E402
 from bohdi_ray.placement.pools.placement_groups import EngineGroup  # noqa: E402
 from bohdi_ray.records import Ticket, ticket_id  # noqa: E402
@@ -178,10 +177,10 @@ async def warm_up(components: RunComponents, config: FusionConfig) -> float:
     return time.monotonic() - began
 
 
-async def measured(components: RunComponents, meditation: HarvestRound, round: int) -> dict[str, Any]:
+async def measured(components: RunComponents, round: int) -> dict[str, Any]:
     """One round harvested, then the same requests bare."""
     await each(components, "begin")
-    harvest = await asyncio.wait_for(meditation.run(round, 0), WAIT_S)
+    harvest = await asyncio.wait_for(components.harvester.run(round, 0), WAIT_S)
     harvest_s = harvest.finished - harvest.started
     told = await each(components, "told")
     await components.close_round(round, 0)
@@ -218,22 +217,13 @@ async def measure(config: FusionConfig, repeats: int) -> dict[str, Any]:
     )
     run = RunDir.create(config.run_dir, config, environment())
     started = time.monotonic()
-    with RunProgress(config, run, time.time()) as progress:
-        components = await assemble(config, run, parts, progress)
+    async with (
+        active_run(config, run, parts.observers, time.time()) as (active, _),
+        assembled(active, parts) as components,
+    ):
         start_s = time.monotonic() - started
-        try:
-            warm_up_s = await warm_up(components, config)
-            meditation = HarvestRound(
-                config,
-                components.context,
-                lambda: components.pools.table,
-                lambda _: None,
-                asyncio.Event(),
-                progress.on_notice,
-            )
-            rounds = [await measured(components, meditation, round) for round in range(repeats)]
-        finally:
-            await components.dismiss()
+        warm_up_s = await warm_up(components, config)
+        rounds = [await measured(components, round) for round in range(repeats)]
     ratios = [round["ratio"] for round in rounds]
     return {
         "ratio_to_bare": statistics.median(ratios),

@@ -36,7 +36,7 @@ import ray  # noqa: E402
 from scraping import scraped  # noqa: E402
 from scripted_parts import scripted_config, scripted_parts  # noqa: E402
 
-from bohdi_ray.driver.components import SESSION_SETTINGS  # noqa: E402
+from bohdi_ray.driver.session import SESSION_SETTINGS  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
 
 MARKS, SMOKE_MARKS = (10, 200, 500), (3, 6)

@@ -3,8 +3,8 @@
 import pytest
 import ray
 
-from bohdi_ray.driver.shared_storage_check import check_reach, other_hosts
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.placement.shared_storage_check import check_reach, other_hosts
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(120)]
 

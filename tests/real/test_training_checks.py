@@ -10,8 +10,8 @@ import pytest
 from tiny_families import FAMILIES, build_family
 from training_support import run_ranks, tiny_config
 
+from bohdi_ray.engines.families.family import PADDED_NOTE
 from bohdi_ray.engines.families.table import FAMILIES as KNOWN_FAMILIES
-from bohdi_ray.engines.families.table import PADDED_NOTE
 from bohdi_ray.training.weights.versions import publish_base
 
 DEADLINE_S = 600

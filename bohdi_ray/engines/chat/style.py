@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import ROLE_DEFAULTS, RoleSampling, VllmModel
-from bohdi_ray.config.models import SWITCHES
+from bohdi_ray.config.section_base import SWITCHES
 from bohdi_ray.engines.chat.reasoning import DIALECTS, HARMONY, HARMONY_FINAL, HARMONY_REPLY, is_harmony
 from bohdi_ray.engines.chat.rendering import chat_shape, render_chat, special_tokens_of
 from bohdi_ray.engines.families import FAMILIES, Thinking

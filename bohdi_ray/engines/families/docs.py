@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bohdi_ray.engines.families.table import FAMILIES, Family, family_of
+from bohdi_ray.engines.families.family import Family
+from bohdi_ray.engines.families.lookup import family_of
+from bohdi_ray.engines.families.table import FAMILIES
 
 HEAD = """\
 # Models

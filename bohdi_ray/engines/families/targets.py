@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bohdi_ray.engines.families.known import transformers_types
-from bohdi_ray.engines.families.table import FAMILIES, family_of
+from bohdi_ray.engines.families.lookup import family_of
+from bohdi_ray.engines.families.table import FAMILIES
 from bohdi_ray.errors import ConfigError
 
 # Parts of a config.json that only a wrapper of several modalities has.

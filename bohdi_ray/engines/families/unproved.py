@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bohdi_ray.engines.families.table import NEEDS_TORCHVISION, family_of
+from bohdi_ray.engines.families.family import NEEDS_TORCHVISION
+from bohdi_ray.engines.families.lookup import family_of
 from bohdi_ray.engines.families.targets import is_wrapper, quantization_of
 from bohdi_ray.errors import ConfigError
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import tempfile
 import time
@@ -22,6 +21,7 @@ from bohdi_ray.engines.probe import PROBE_FILE, Probe, compare, read_probe
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
 from bohdi_ray.engines.vllm import api
 from bohdi_ray.engines.vllm.answers import Answers
+from bohdi_ray.engines.vllm.in_flight import InFlight
 from bohdi_ray.engines.vllm.processes import child_processes, end_processes
 from bohdi_ray.engines.vllm.slots import Slots
 from bohdi_ray.engines.vllm.start_arguments import require_control_tokens, start_arguments
@@ -44,16 +44,13 @@ class LLMEngine:
         self._weights_version = spec.weights_version
         self._failure: EngineFailed | None = None
         self._runs: set[RunQueue] = set()
-        self._started_at: dict[int, float] = {}  # of every request in flight, by our number
-        self._numbers = itertools.count()
+        self._in_flight = InFlight()
         self._slots = Slots(spec.model.engine.max_num_seqs)  # the others wait here, without a deadline
         self._open = asyncio.Event()  # closed while weights are loaded and proved, and while it sleeps
         self._asleep = False
         self._loading = asyncio.Lock()
         self._probe: Probe | None = None  # the one last proved
         self._num_served = self._num_prompt_tokens = self._num_decoded_tokens = 0
-        self._born = self._last_progress = self._idle_since = time.monotonic()
-        self._idle_s = 0.0
         self._llm: Any = None
         self._answers: Answers | None = None
         self._processes: set[Any] = set()
@@ -73,7 +70,7 @@ class LLMEngine:
         try:
             arguments = start_arguments(spec, self._scratch.name)
             # Blocks this loop on purpose: AsyncLLM ties itself to the loop it is made on.
-            self._llm = api.make_async_llm(arguments, self._on_progress, self._scratch.name)
+            self._llm = api.make_async_llm(arguments, self._in_flight.moved, self._scratch.name)
         except Exception as error:
             end_processes(child_processes() - before, STOP_S)
             said = logged_errors(self._scratch.name)
@@ -97,7 +94,7 @@ class LLMEngine:
             raise
         self._answers = Answers(spec.name, spec.model.system_prompt, tokenizer, window, self._finished, styles)
         self._watchdog = asyncio.create_task(self._watch())
-        self._born = self._idle_since = time.monotonic()
+        self._in_flight.begin()
         report = None
         if spec.proves:
             report = await self._prove(spec.weights_version, spec.path, started, time.monotonic())
@@ -167,17 +164,15 @@ class LLMEngine:
 
     async def stats(self) -> EngineStats:
         """Counters since the start."""
-        now = time.monotonic()
-        idle = self._idle_s + (0.0 if self._started_at else now - self._idle_since)
         return EngineStats(
             name=self.spec.name,
             weights_version=self._weights_version,
-            num_in_flight=len(self._started_at),
+            num_in_flight=len(self._in_flight),
             num_served=self._num_served,
             num_prompt_tokens=self._num_prompt_tokens,
             num_decoded_tokens=self._num_decoded_tokens,
-            idle_s=idle,
-            uptime_s=now - self._born,
+            idle_s=self._in_flight.idle_s,
+            uptime_s=self._in_flight.uptime_s,
             **self._slots.stats(),
         )
 
@@ -207,22 +202,13 @@ class LLMEngine:
             return await self._answers.answer(request, self._weights_version)
 
     async def _finished(self, token_ids: list[int], params: Any) -> Any:
-        number = next(self._numbers)
-        now = time.monotonic()
-        if not self._started_at:
-            self._idle_s += now - self._idle_since
-            self._last_progress = now
-        self._started_at[number] = now
-        try:
-            output = await api.finished(self._llm, token_ids, params, str(number))
-        except Exception as error:
-            if not api.is_engine_dead(error) and api.is_bad_request(error):
-                raise RequestRefused(str(error)) from error
-            raise self._fail(f"died: {error}") from error
-        finally:
-            del self._started_at[number]
-            if not self._started_at:
-                self._idle_since = time.monotonic()
+        with self._in_flight.one() as request_id:
+            try:
+                output = await api.finished(self._llm, token_ids, params, request_id)
+            except Exception as error:
+                if not api.is_engine_dead(error) and api.is_bad_request(error):
+                    raise RequestRefused(str(error)) from error
+                raise self._fail(f"died: {error}") from error
         if (reason := api.failure_of(output, params)) is not None:
             raise self._fail(f"gave up a request ({reason})")
         self._num_served += 1
@@ -248,7 +234,7 @@ class LLMEngine:
             raise
         except Exception as error:
             raise self._fail(f"could not {purpose}: {error}") from error
-        self._last_progress = time.monotonic()
+        self._in_flight.moved()
 
     async def _prove(self, version: int, weights_dir: str, started: float, loaded: float) -> LoadReport:
         probe = read_probe(Path(weights_dir).parent / PROBE_FILE)
@@ -272,9 +258,6 @@ class LLMEngine:
             progress=report.progress,
         )
 
-    def _on_progress(self) -> None:
-        self._last_progress = time.monotonic()
-
     async def _watch(self) -> None:
         """Fails the engine when requests are in flight and nothing moves. Ends with the engine.
 
@@ -282,13 +265,10 @@ class LLMEngine:
         """
         while self._failure is None:
             await asyncio.sleep(min(WATCH_EVERY_S, self.spec.idle_s / 4))
-            if not self._started_at or not self._open.is_set():
+            if not self._open.is_set():
                 continue  # loading weights has its own deadline
-            now = time.monotonic()
-            if now - self._last_progress > self.spec.idle_s:
-                self._fail(f"hangs: {len(self._started_at)} requests and no token for {self.spec.idle_s:.0f} s")
-            elif now - min(self._started_at.values()) > self.spec.request_s:
-                self._fail(f"hangs: a request is not finished after {self.spec.request_s:.0f} s")
+            if (reason := self._in_flight.hangs(self.spec.idle_s, self.spec.request_s)) is not None:
+                self._fail(reason)
 
     def _fail(self, reason: str, kind: type[EngineFailed] = EngineFailed) -> EngineFailed:
         """The first failure counts; every caller of `run` gets it."""

@@ -69,5 +69,5 @@ def known_id(run: RunDir, name: str) -> str | None:
 
 
 def keep_id(run: RunDir, name: str, run_id: str) -> None:
-    """From here on, whoever goes on with the run goes on with the tracker's."""
+    """From here on a driver that resumes the run continues the tracker's run."""
     run.write_bytes(f"{name}/{_ID}", (json.dumps({"id": run_id}) + "\n").encode())

@@ -1,8 +1,8 @@
 """Trackers: where the figures of a run also go, besides metrics.jsonl: TensorBoard, Weights & Biases, MLflow.
 
-The driver owns one `Trackers`. Each tracker has a thread of its own behind a bounded queue, so that one that fails,
-hangs or has no network never ends or slows a run: it is said once, and the run goes on without it. A tracker gets the
-run's figures and its configuration (which holds no secrets, only references to them), and nothing else.
+`Metrics` owns one `Trackers`. Each tracker has a thread of its own behind a bounded queue, so that one that fails,
+hangs or has no network never ends or slows a run: one warning says so, and the run continues without it. A tracker
+gets the run's figures and its configuration (which holds no secrets, only references to them), and nothing else.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """Hands scalars to every tracker and tells of one that gave up. No method waits for a tracker, but `close`."""
+    """Hands scalars to every tracker and warns of one that gave up. No method waits for a tracker, but `close`."""
 
     def __init__(self, makers: Mapping[str, Callable[[], Tracker]], warn: Callable[[str], None]):
         self._warn = warn
@@ -59,12 +59,12 @@ class Trackers:
     def add(self, step: int, time_s: float, values: Mapping[str, float]) -> None:
         for worker in self._workers:
             worker.put((step, time_s, dict(values)))
-        self._tell()
+        self._warn_of_faults()
 
     def flush(self) -> None:
         for worker in self._workers:
             worker.put(_FLUSH)
-        self._tell()
+        self._warn_of_faults()
 
     def close(self) -> None:
         """Gives the trackers `CLOSE_S` together to send what they have."""
@@ -73,15 +73,15 @@ class Trackers:
             worker.end()
         for worker in self._workers:
             worker.join(max(0.0, deadline - time.monotonic()))
-        self._tell()
+        self._warn_of_faults()
 
-    def _tell(self) -> None:
+    def _warn_of_faults(self) -> None:
         for worker in self._workers:
-            if worker.fault is not None and not worker.is_told:
-                worker.is_told = True
+            if worker.fault is not None and not worker.is_warned_of:
+                worker.is_warned_of = True
                 self._warn(
-                    f"the tracker {worker.name} gave up ({worker.fault}); the run goes on without it, and every figure "
-                    "is in metrics.jsonl"
+                    f"the tracker {worker.name} gave up ({worker.fault}); the run continues without it, and every "
+                    "figure is in metrics.jsonl"
                 )
 
 
@@ -91,7 +91,7 @@ class _Worker:
     def __init__(self, name: str, make: Callable[[], Tracker]):
         self.name = name
         self.fault: str | None = None
-        self.is_told = False
+        self.is_warned_of = False
         self._queue: queue.Queue[Any] = queue.Queue(MAX_WAITING)
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(make,), name=f"tracker-{name}", daemon=True)
@@ -164,7 +164,7 @@ class Target:
 
 
 def open_trackers(config: FusionConfig, run: RunDir, warn: Callable[[str], None]) -> Trackers | None:
-    """The trackers of a run; None when none is asked for. `warn` tells the person who watches."""
+    """The trackers of a run; None when none is asked for. `warn` shows a warning to the person who watches."""
     observe = config.observe
     target = Target(run, config.model_dump(mode="json"), observe.project, observe.trackers_offline)
     names = wanted(observe)

@@ -1,4 +1,5 @@
-"""Starts one engine in its placement group: process, model, for the target the weights of now; every wait is bounded.
+"""Starts one engine in its placement group: process, model, for the target its current weights. Each wait has a
+deadline.
 
 Called by the driver's pools, which decide what becomes of an engine that does not make it.
 """

@@ -25,7 +25,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import NoRoom
-from bohdi_ray.observe.notice import Notify
+from bohdi_ray.observe.events import Notify
 from bohdi_ray.placement.capacity import NODE_ID, Bundle, Free, Sit, Wait, admit
 from bohdi_ray.placement.machines import free_of_ray, ray_bundle, trainer_sits
 from bohdi_ray.placement.placement import harvest_bundle, trainer_bundles

@@ -22,7 +22,7 @@ from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.engines.source_availability import SourceAvailability, least_sources, pauses
 from bohdi_ray.errors import SEE_LOGS, BohdiError, EngineFailed
 from bohdi_ray.names import RunNames
-from bohdi_ray.observe.notice import Notify
+from bohdi_ray.observe.events import Notify
 from bohdi_ray.placement.pools.engine_start import MOST_STARTS, Weights, is_final, start_engine
 from bohdi_ray.placement.pools.gpu_time_sharing import GpuTimeSharing
 from bohdi_ray.placement.pools.placement_groups import PlacementGroups
@@ -206,9 +206,9 @@ class EnginePools:
         return [report for report in reports if report is not None]
 
     async def watch(self) -> None:
-        """Looks after every replica until cancelled. Consumes health answers and the reports of harvest tasks, produces
-        tables; raises when a replica of the target cannot be replaced or too few sources are left, so that the run ends
-        instead of starving. A replica that takes long to replace, to start or to end holds up no other."""
+        """Looks after every replica until cancelled. Consumes: health answers, reports of harvest tasks. Produces:
+        routing tables. Waits for: answers, with deadlines; a replica that is slow to start or end blocks no other.
+        Raises when a replica of the target cannot be replaced or too few sources are left: a run must not starve."""
         care: dict[str, asyncio.Task[None]] = {}  # by replica id, or by what is done
         reported: set[str] = set()
         num_works = 0

@@ -16,7 +16,7 @@ from bohdi_ray.config import VllmModel
 from bohdi_ray.deadlines import within
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import BohdiError
-from bohdi_ray.observe.notice import Notify
+from bohdi_ray.observe.events import Notify
 from bohdi_ray.placement.pools.placement_groups import PlacementGroups
 from bohdi_ray.placement.pools.replicas import Pool
 from bohdi_ray.placement.pools.scaling import Limits, Look, Side, Tempo, decide, limiting_side
@@ -28,7 +28,7 @@ STATS_S = 10.0  # for a replica to say what it does; one that is late counts as 
 
 
 class LoadSignal:
-    """What the main loop does, as far as the load follows from it. Told by fusion.py."""
+    """What the main loop does, as far as the load follows from it. Reported by RunComponents."""
 
     def __init__(self, max_staleness: int):
         self._max_staleness = max_staleness
@@ -48,7 +48,7 @@ class LoadSignal:
     def waits_for_trainer(self) -> None:
         self.waits, self._waits_since = True, time.monotonic()
 
-    def goes_on(self) -> None:
+    def wait_ended(self) -> None:
         """That wait is over."""
         self.waits = False
         self._waited_s += time.monotonic() - self._waits_since

@@ -13,9 +13,9 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from bohdi_ray.config import Section
 from bohdi_ray.config.errors import config_errors
 from bohdi_ray.config.loading import apply_override
-from bohdi_ray.config.models import Section
 from bohdi_ray.errors import ConfigError, ConfigErrors
 
 SHIPPED = Path(__file__).parents[3] / "jobs" / "configs" / "worlds"

@@ -98,6 +98,22 @@ def test_what_a_file_says_of_other_files_is_about_files_that_exist(path):
     assert named <= {file.name for folder in (PACKAGE, *TOLD) for file in folder.rglob("*.py")}
 
 
+def test_the_main_loop_is_read_in_one_go_and_no_file_is_long():
+    num_lines = {path: len(path.read_text("utf-8").splitlines()) for path in FILES}
+    assert num_lines[PACKAGE / "fusion.py"] <= 120
+    assert {str(path): n for path, n in num_lines.items() if n > 300} == {}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if room(path) in ("rounds", "fusion")], ids=lambda path: path.name
+)
+def test_what_decides_knows_nothing_of_what_shows(path):
+    """Console, metrics, trackers and Prometheus get events; figures and events themselves are no display."""
+    for module in imports(ast.parse(path.read_text("utf-8")), top_level=False):
+        if module.startswith("bohdi_ray.observe."):
+            assert module.split(".")[2] in ("intervals", "summary"), module
+
+
 def test_the_house_has_room():
     """Folders of at most 16 files, few loose modules: what grows beyond finds a room of its own."""
     assert len(list(PACKAGE.glob("*.py"))) <= 9  # __init__ and eight

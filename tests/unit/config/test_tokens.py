@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-import bohdi_ray.driver.components as startup
+import bohdi_ray.driver.session as startup
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.driver.components import ray_session
+from bohdi_ray.driver.session import ray_session
 from bohdi_ray.errors import BohdiError, ConfigError
 from bohdi_ray.placement import cluster_token
 from bohdi_ray.placement.cluster_token import check_token, token_error

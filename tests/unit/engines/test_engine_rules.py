@@ -68,14 +68,14 @@ def test_requests_beyond_max_num_seqs_wait_without_a_clock():
         stream = engine.run([request(str(i)) for i in range(5)])
         first = asyncio.ensure_future(anext(stream))
         await settle()
-        assert len(engine._llm.asked) == len(engine._started_at) == 2
+        assert len(engine._llm.asked) == len(engine._in_flight) == 2
         engine._llm.asked[0].set_result("stop")
         assert len(await first) == 1
         await settle()
-        assert len(engine._llm.asked) == 3 and len(engine._started_at) == 2
+        assert len(engine._llm.asked) == 3 and len(engine._in_flight) == 2
         await stream.aclose()
         await settle()
-        assert engine._started_at == {}
+        assert len(engine._in_flight) == 0
 
     run(main())
 

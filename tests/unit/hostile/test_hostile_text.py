@@ -22,9 +22,9 @@ from bohdi_ray.engines.prompts import clean_text
 from bohdi_ray.errors import RemoteFailed
 from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.languages.terminal_text import json_text, one_line, printable
-from bohdi_ray.observe.console import Console, RoundProgress
+from bohdi_ray.observe.console.summary_table import as_text
+from bohdi_ray.observe.console.view import Console, RoundProgress
 from bohdi_ray.observe.summary import RoundSummary, SampleFigures, Summary
-from bohdi_ray.observe.summary_table import as_text
 from bohdi_ray.records import Ticket, ticket_id
 
 LONG = " What is it, and why does it matter so much to anybody?"

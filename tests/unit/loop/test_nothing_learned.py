@@ -7,7 +7,7 @@ import pytest
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.nothing_learned import check_rounds, empty_rounds, remedy, why_nothing_was_learned
 from bohdi_ray.errors import NothingLearned
-from bohdi_ray.observe import round_lines
+from bohdi_ray.observe.console import round_lines
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.run.filesystem import place_of
 from bohdi_ray.run.run_dir import RunDir, weights_dir

@@ -5,11 +5,13 @@ import logging
 import time
 
 import pytest
+from driven import driven
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.progress import RunProgress
-from bohdi_ray.driver.resume import RecoveredState, ResumeRequest, note_resumption, recover, reopen, with_schedule
+from bohdi_ray.driver.resume import ResumeRequest, note_resumption, recover, reopen, with_schedule
 from bohdi_ray.errors import ConfigErrors, RunDirError
+from bohdi_ray.observe.summary import RoundSummary
+from bohdi_ray.rounds import RunLedger
 from bohdi_ray.run.lease import Lease
 from bohdi_ray.run.run_dir import BEST, SUMMARY, TARGET, RunDir
 from bohdi_ray.run.state import PROGRESS, DriverState, TrainedRound, read_state, write_state
@@ -146,36 +148,31 @@ def test_figures_that_cannot_be_read_are_said_to_be_lost(run, content, caplog):
 
 
 def test_a_driver_that_lost_its_lease_leaves_the_figures_alone(run):
-    lease = Lease(run)
-    lease.acquire()
-    with RunProgress(run.config(), run, time.time(), lease.claim) as progress:
-        progress.restore(RecoveredState())
+    theirs = DriverState(wall_time_s=77.0)
+
+    def lose_the_lease(active) -> None:
         assert read_state(run, 0).num_drivers == 1, "a driver counts from its start"
         run.delete("lease.json")
         Lease(run).acquire()
-        theirs = DriverState(wall_time_s=77.0)
         write_state(run, theirs)
         with pytest.raises(RunDirError, match="lease"):
-            progress.save()
+            active.save()
+
+    driven(run.config(), run, lose_the_lease)
     assert read_state(run, 0) == theirs
 
 
 def test_losses_that_are_no_numbers_do_not_make_a_best_version(run):
-    from bohdi_ray.observe.summary import RoundSummary
-
-    with RunProgress(run.config(), run, time.time()) as progress:
-        progress.rounds = [RoundSummary(r, r, 0, 0, 0, 0, {}, {}, 0, seconds={"harvest": 0.0}) for r in range(2)]
-        progress.on_trained(0, {"heldout_rows": {"a": (2.0, 1), "b": (3.0, 1)}})
-        progress.on_trained(1, {"heldout_rows": {"a": (float("nan"), 1), "b": (3.5, 1)}})
-        assert progress.best_version == 1
+    rounds = [RoundSummary(r, r, 0, 0, 0, 0, {}, {}, 0, seconds={"harvest": 0.0}) for r in range(2)]
+    ledger = RunLedger(run.config(), time.time(), rounds=rounds)
+    ledger.add_trained({"heldout_rows": {"a": (2.0, 1), "b": (3.0, 1)}})
+    ledger.add_trained({"heldout_rows": {"a": (float("nan"), 1), "b": (3.5, 1)}})
+    assert ledger.best_version == 1
 
 
 def test_training_that_an_earlier_driver_saw_to_is_not_put_into_this_ones_time(run):
-    from bohdi_ray.observe.summary import RoundSummary
-
     started = time.time()
-    with RunProgress(run.config(), run, started) as progress:
-        progress.rounds = [RoundSummary(0, 0, 0, 0, 0, 0, {}, {}, 0, seconds={"harvest": 0.0})]
-        progress.on_trained(0, {"committed_at": started - 3600, "seconds": {"stepping": 5.0}})
-        begin = time.monotonic() - (time.time() - started)
-        assert progress.intervals.last_end("training") == pytest.approx(begin, abs=0.5)
+    ledger = RunLedger(run.config(), started, rounds=[RoundSummary(0, 0, 0, 0, seconds={"harvest": 0.0})])
+    ledger.add_trained({"committed_at": started - 3600, "seconds": {"stepping": 5.0}})
+    begin = time.monotonic() - (time.time() - started)
+    assert ledger.intervals.last_end("training") == pytest.approx(begin, abs=0.5)

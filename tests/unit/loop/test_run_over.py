@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
-import time
 
 import click
 import pytest
 from click.testing import CliRunner
+from driven import driven
 
 from bohdi_ray.cli.errors import DONE, REFUSED, RUN_FAILED, STOPPED, errors_as_text, exit_code
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.progress import RunProgress
-from bohdi_ray.driver.resume import recover, reopen
+from bohdi_ray.driver.resume import ResumeRequest, recover, reopen
 from bohdi_ray.errors import (
     ConfigError,
     Interrupted,
@@ -97,9 +96,7 @@ def test_a_damaged_last_segment_is_told_on_resume_and_by_status(run, capfd):
         file.truncate(20)
     recovered = recover(run)
     assert len(recovered.closed) == 1 and recovered.damaged is not None
-    with RunProgress(config(run.location, rounds=2), run, time.time()) as progress:
-        progress.restore(recovered)
-        progress.on_resumed(recovered, [])
+    driven(run.config(), run, lambda active: None, request=ResumeRequest(run.config(), (), False))
     told = " ".join("".join(capfd.readouterr()).split())
     assert "warning: the end of the journal was lost: tree/segment-00000001 is damaged and left out" in told
     records = [json.loads(line) for line in run.read_bytes("metrics.jsonl").splitlines()]
@@ -109,9 +106,7 @@ def test_a_damaged_last_segment_is_told_on_resume_and_by_status(run, capfd):
 
 def test_a_whole_journal_is_not_spoken_of(run, capfd):
     recovered = recover(run)
-    with RunProgress(config(run.location, rounds=2), run, time.time()) as progress:
-        progress.restore(recovered)
-        progress.on_resumed(recovered, [])
+    driven(run.config(), run, lambda active: None, request=ResumeRequest(run.config(), (), False))
     assert recovered.damaged is None and "damaged" not in "".join(capfd.readouterr())
     assert "damaged" not in status_of(run.location).text()
 

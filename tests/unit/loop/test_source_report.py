@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 
 import pytest
+from driven import driven
 from fakes import ScriptedModels
 from openai_server import reply, serving
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.harvest_round import HarvestResult
-from bohdi_ray.driver.progress import RunProgress
-from bohdi_ray.driver.round_figures import sources_of
+from bohdi_ray.driver.round_figures import HarvestResult, sources_of
+from bohdi_ray.driver.telemetry_poller import TelemetryPoller
 from bohdi_ray.engines.openai import RemoteEngine
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import PromptTooLong, RequestQuarantined, RequestRefused
 from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
+from bohdi_ray.observe.console.summary_table import as_text
+from bohdi_ray.observe.events import ComponentsPolled
 from bohdi_ray.observe.health import Holder, RunFacts, judge_run
-from bohdi_ray.observe.run_metrics import TelemetryReading
 from bohdi_ray.observe.source_report import from_json, is_silent, sentence, silent, summed, troubled
-from bohdi_ray.observe.status import told_by
+from bohdi_ray.observe.status import read_records
 from bohdi_ray.observe.summary import RoundSummary, SampleFigures, Summary
-from bohdi_ray.observe.summary_table import as_text
 from bohdi_ray.records import SourceCounts, SproutRequest, Ticket, ticket_id
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.tree.messages import RoundClosed
@@ -115,16 +114,19 @@ def test_a_source_is_silent_when_no_question_answer_or_label_of_it_could_be_used
 
 
 def test_a_round_says_which_source_gave_nothing_and_status_and_summary_say_it_too(tmp_path, capsys):
-    with RunProgress(config(tmp_path / "run"), RunDir(tmp_path / "run"), time.time()) as progress:
-        progress.on_closed(harvested(models(model="bob", times=1000, error=NO)), RoundClosed(0, (), ()), 8)
-        progress.on_closed(harvested(models(model="ada", error=NO), round=1), RoundClosed(1, (), ()), 8)
-    summary = progress.rounds[0]
+    def two_rounds(active) -> None:
+        active.add_harvested(silent_bob, RoundClosed(0, (), ()), 8)
+        active.add_harvested(one_error, RoundClosed(1, (), ()), 8)
+
+    silent_bob = harvested(models(model="bob", times=1000, error=NO))
+    one_error = harvested(models(model="ada", error=NO), round=1)
+    summary = driven(config(tmp_path / "run"), RunDir(tmp_path / "run"), two_rounds).ledger.rounds[0]
     said = capsys.readouterr().err
     assert "warning: round 0: bob answered NONE of its" in said and "no such luck" in said
     assert "round 1: ada answered" in said and said.count("warning: ") == 1
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [(r["kind"], r["model"]) for r in records if r["kind"] == "source_silent"] == [("source_silent", "bob")]
-    told = from_json(told_by(iter(records)).rounds[0]["sources"])
+    told = from_json(read_records(iter(records)).rounds[0]["sources"])
     assert told == summary.sources
     verdict = judge_run(RunFacts("RUN", Holder("me", 1.0, False), silent=silent(told)))
     assert (
@@ -150,10 +152,14 @@ def test_a_driver_without_sources_in_its_records_or_with_damaged_ones_is_read():
 
 def test_what_a_remote_source_learned_is_said_once(tmp_path, capsys):
     stats = EngineStats("far", 0, 0, 0, 0, 0, 0.0, 1.0, learned=("far: it does not take seed; it is left out",))
-    look = TelemetryReading({}, {"far-0": stats, "far-1": stats}, 0, (), None, None, None)
-    with RunProgress(config(tmp_path / "run"), RunDir(tmp_path / "run"), time.time()) as progress:
-        progress.on_look(look)
-        progress.on_look(look)
+    polled = ComponentsPolled({}, {"far-0": stats, "far-1": stats}, 0, (), None, None, None)
+
+    def poll_twice(active) -> None:
+        poller = TelemetryPoller(active.config, None, None, None, active.observers)
+        poller.report(polled)
+        poller.report(polled)
+
+    driven(config(tmp_path / "run"), RunDir(tmp_path / "run"), poll_twice)
     assert capsys.readouterr().err.count("it does not take seed") == 1
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bohdi_ray.cli import main
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.observe.status import status_of, told_by
+from bohdi_ray.observe.status import read_records, status_of
 from bohdi_ray.run.lease import Lease
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.run.segments import Segments
@@ -69,7 +69,7 @@ TRAINING = {"kind": "training", "round": 0, "time": NOW - 80, "committed_at": NO
 def test_a_run_under_way(run):
     log(run, TRAINING, ROUND, {**LOOK, "time": NOW - 20})
     status = status_of(run.location, NOW)
-    assert status.verdict.healthy and status.verdict.limited_by == "training"
+    assert status.health.healthy and status.health.limited_by == "training"
     text = status.text()
     for part in (
         "rounds: 2 harvested, 1 trained",
@@ -86,48 +86,48 @@ def test_a_run_under_way(run):
 def test_a_trainer_that_stands_still_since_the_round_was_closed(run):
     up, closed = {"kind": "start_up", "time": NOW - 900}, {**ROUND, "time": NOW - 200}
     log(run, up, {**TRAINING, "committed_at": NOW - 300}, closed)
-    assert status_of(run.location, NOW).verdict.state == "trainer stalled"
+    assert status_of(run.location, NOW).health.state == "trainer stalled"
     log(run, up, {**TRAINING, "committed_at": NOW - 100}, closed)  # it was busy with the round before
-    assert status_of(run.location, NOW).verdict.state == "healthy"
+    assert status_of(run.location, NOW).health.state == "healthy"
 
 
 def test_a_trainer_that_is_not_up_yet_does_not_stand_still(run):
     resumed = {"kind": "resumed", "time": NOW - 400}
     before = [{"kind": "start_up", "time": NOW - 9000}, TRAINING, {**ROUND, "time": NOW - 8000}]
     log(run, *before, resumed)  # its engines load
-    assert status_of(run.location, NOW).verdict.state == "healthy"
+    assert status_of(run.location, NOW).health.state == "healthy"
     log(run, *before, resumed, {"kind": "start_up", "time": NOW - 100})
-    assert status_of(run.location, NOW).verdict.state == "healthy"
+    assert status_of(run.location, NOW).health.state == "healthy"
     log(run, *before, resumed, {"kind": "start_up", "time": NOW - 160})
-    assert status_of(run.location, NOW).verdict.state == "trainer stalled"
+    assert status_of(run.location, NOW).health.state == "trainer stalled"
 
 
 def test_a_source_that_is_left_out_and_taken_back(run):
     left_out = {"kind": "source_left_out", "time": NOW - 30, "model": "near", "error": "connection \x1b[2Jrefused\nok"}
     log(run, left_out)
     status = status_of(run.location, NOW)
-    assert status.verdict.state == "degraded" and "sources left out: near" in status.text()
+    assert status.health.state == "degraded" and "sources left out: near" in status.text()
     assert "\x1b" not in status.text() and len(status.text().splitlines()) == 1 + len(status.figures)
     log(run, left_out, {"kind": "source_back", "time": NOW - 20, "model": "near"})
-    assert status_of(run.location, NOW).verdict.state == "healthy"
+    assert status_of(run.location, NOW).health.state == "healthy"
     log(run, left_out, {"kind": "resumed", "time": NOW - 20})
-    assert status_of(run.location, NOW).verdict.state == "healthy"
+    assert status_of(run.location, NOW).health.state == "healthy"
 
 
 def test_engines_that_are_missing_for_a_while(run):
     short = {**LOOK, "replicas": {"near": {"wanted": 2, "up": 1}}}
     log(run, {**LOOK, "time": NOW - 140}, {**short, "time": NOW - 80}, {**short, "time": NOW - 20})
-    assert status_of(run.location, NOW).verdict.state == "healthy"  # it may be on its way
+    assert status_of(run.location, NOW).health.state == "healthy"  # it may be on its way
     log(run, *({**short, "time": NOW - age} for age in (140, 80, 20)))
-    assert "near 1 of 2" in status_of(run.location, NOW).verdict.text
+    assert "near 1 of 2" in status_of(run.location, NOW).health.text
 
 
 def test_a_run_whose_rows_are_rejected_says_how_many_and_why(run):
     figures = TrainedRound(1.5, 2.25, 50.0, rejected_rows={"prompt_too_long": 3, "too_long": 1})
     write_state(run, DriverState(trained={0: figures}, best_version=1))
     status = status_of(run.location, NOW)
-    assert status.verdict.state == "degraded"
-    assert "4 rows of the last trained round were rejected" in status.verdict.text
+    assert status.health.state == "degraded"
+    assert "4 rows of the last trained round were rejected" in status.health.text
     assert "training rows REJECTED: 4 (3 prompt_too_long, 1 too_long)" in status.text()
 
 
@@ -136,22 +136,22 @@ def test_a_run_whose_rounds_give_no_sample_says_for_how_long(run):
         lost = journal.Failed(f"r000{number + 1}-s000-t00000", "invalid_question")
         events = [journal.RoundOpened(number + 1, 0), lost, journal.StepCommitted(0, "", 0, {}), journal.RowsDrawn(())]
         Segments(run).write_segment(number, journal.encode(events))
-        verdict = status_of(run.location, NOW).verdict
+        verdict = status_of(run.location, NOW).health
         assert verdict.state == "degraded"
         assert ("the last round gave" if number == 1 else "the last 2 rounds gave") + " no sample" in verdict.text
 
 
 def test_a_driver_that_died_was_stopped_or_finished(run, tmp_path):
-    assert status_of(run.location, NOW + 300).verdict.state == "driver dead"
+    assert status_of(run.location, NOW + 300).health.state == "driver dead"
     run.delete("lease.json")
     log(run, {"kind": "ended", "time": NOW, "error": "TrainingFailed: loss is not a number"})
-    verdict = status_of(run.location, NOW).verdict
+    verdict = status_of(run.location, NOW).health
     assert verdict.state == "stopped" and "loss is not a number" in verdict.text
     run.write_bytes("summary.json", b'{"stop_reason": "stop.rounds = 2"}')
-    assert status_of(run.location, NOW).verdict.state == "stopped"  # RUN/target is not written
+    assert status_of(run.location, NOW).health.state == "stopped"  # RUN/target is not written
     for name in ("target", "best"):
         Path(run.path(name)).mkdir()
-    assert status_of(run.location, NOW).verdict.line() == "finished: the run ended because stop.rounds = 2"
+    assert status_of(run.location, NOW).health.line() == "finished: the run ended because stop.rounds = 2"
 
 
 def test_the_command_says_it_and_ends_with_its_code(run, tmp_path):
@@ -177,12 +177,12 @@ FIELDS = st.sampled_from([*"abc", *ROUND, *TRAINING, *LOOK, "model", "error", "r
 def test_no_record_spoils_a_status(run, records):
     lines = [json.dumps(record) for record in records]
     run.write_bytes("metrics.jsonl", ("\n".join(["no json", "[1]", *lines]) + "\nto").encode())
-    assert status_of(run.location, NOW).verdict.state in ("healthy", "degraded", "trainer stalled")
+    assert status_of(run.location, NOW).health.state in ("healthy", "degraded", "trainer stalled")
 
 
 def test_looks_are_kept_from_the_newest_driver_on():
-    told = told_by(iter([LOOK, {"kind": "ended", "error": None}, {"kind": "start_up"}, LOOK]))
-    assert (len(told.looks), told.ended) == (1, None)
+    told = read_records(iter([LOOK, {"kind": "ended", "error": None}, {"kind": "start_up"}, LOOK]))
+    assert (len(told.polls), told.ended) == (1, None)
 
 
 def test_a_damaged_lease_is_refused(run):

@@ -7,9 +7,8 @@ import signal
 import pytest
 
 from bohdi_ray.deadlines import all_or_none
-from bohdi_ray.driver.signals import stopping_on_signals, unless_stopped
+from bohdi_ray.driver.signals import stopping_on_signals, supervised, unless_stopped
 from bohdi_ray.errors import EngineFailed, Interrupted, TrainingFailed
-from bohdi_ray.fusion import _supervised
 from bohdi_ray.run.run_dir import RunDir
 
 
@@ -73,19 +72,19 @@ def test_without_a_stop_a_wait_gives_its_result_or_error(tmp_path):
 def test_a_failure_that_a_watch_sees_ends_the_work_and_the_other_watches():
     ended = []
     with pytest.raises(TrainingFailed):
-        asyncio.run(_supervised(forever(ended), [forever(ended), failing(TrainingFailed("dead"))]))
+        asyncio.run(supervised(forever(ended), [forever(ended), failing(TrainingFailed("dead"))]))
     assert ended == [True, True]
 
 
 def test_the_end_of_the_work_ends_the_watches():
     ended = []
-    assert asyncio.run(_supervised(soon("rounds"), [forever(ended)])) == "rounds"
+    assert asyncio.run(supervised(soon("rounds"), [forever(ended)])) == "rounds"
     assert ended == [True]
 
 
 def test_an_error_of_the_work_itself_is_raised():
     with pytest.raises(EngineFailed):
-        asyncio.run(_supervised(failing(EngineFailed("gone")), [forever()]))
+        asyncio.run(supervised(failing(EngineFailed("gone")), [forever()]))
 
 
 def test_the_first_failure_of_a_group_is_raised_once_the_others_have_ended():

@@ -7,7 +7,7 @@ import logging
 import warnings
 
 from bohdi_ray.languages.terminal_text import one_line, printable
-from bohdi_ray.observe.console import Console, RoundProgress
+from bohdi_ray.observe.console.view import Console, RoundProgress
 
 
 class Clock:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from bohdi_ray.observe import metric_names as names
+from bohdi_ray.observe.events import RoundHarvested, RoundTrained
 from bohdi_ray.observe.metric_names import MetricSpec
 from bohdi_ray.observe.prometheus import Exported
 from bohdi_ray.observe.run_metrics import RunMetrics
+from bohdi_ray.observe.summary import RoundSummary
 
 
 class AsciiOnly:
@@ -44,8 +46,9 @@ def test_labels_in_any_script_reach_ray_as_ascii():
 def test_losses_and_rejected_rows_are_exported_by_reason():
     told: list[dict[str, str]] = []
     metrics = RunMetrics("r", exported("r", told))
-    metrics.closed(0, 0.0, {"no_proposals": 16})
-    metrics.trained({"num_rows": 4, "rejected_rows": {"prompt_too_long": 8}})
+    summary = RoundSummary(0, 0, 0, 0)
+    metrics.tell(RoundHarvested(summary, 0.0, (), {"no_proposals": 16}, {}, 0, 0, 0))
+    metrics.tell(RoundTrained(summary, {"num_rows": 4, "rejected_rows": {"prompt_too_long": 8}}))
     assert [labels["reason"] for labels in told if "reason" in labels] == ["no_proposals", "prompt_too_long"]
 
 

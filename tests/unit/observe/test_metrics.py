@@ -74,7 +74,7 @@ def test_values_become_plain_and_finite():
 
 
 def test_nothing_heavy_is_imported():
-    code = "import sys, bohdi_ray.observe.metrics, bohdi_ray.observe.console, bohdi_ray.examples.export; "
+    code = "import sys, bohdi_ray.observe.metrics, bohdi_ray.observe.observers, bohdi_ray.examples.export; "
     heavy = "{'ray', 'torch', 'vllm', 'deepspeed', 'transformers', 'tensorboard'}"
     root = Path(metrics_module.__file__).parents[2]
     subprocess.run([sys.executable, "-c", code + f"assert not {heavy} & set(sys.modules)"], check=True, cwd=root)

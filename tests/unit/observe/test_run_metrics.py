@@ -15,9 +15,18 @@ from hypothesis import strategies as st
 
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.observe import metric_names as names
+from bohdi_ray.observe.events import (
+    ComponentsPolled,
+    HarvestMoved,
+    PollingEnded,
+    QueueFigures,
+    RoundTrained,
+    TreeRestored,
+)
 from bohdi_ray.observe.prometheus import Exported
 from bohdi_ray.observe.rolling_rates import BusyTime, DomainShares
-from bohdi_ray.observe.run_metrics import QueueReading, RunMetrics, TelemetryReading
+from bohdi_ray.observe.run_metrics import RunMetrics
+from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.records import Outcome
 
 OBSERVE = Path(names.__file__).parent
@@ -157,7 +166,7 @@ def test_idle_time_is_counted_over_the_window():
     assert busy.idle_ratio() is None
     for time, works in ((10, True), (30, False), (40, False), (50, True)):
         now[0] = time
-        busy.tell(works)
+        busy.report(works)
     now[0] = 60
     assert busy.idle_ratio() == pytest.approx(20 / 50)  # since the first word
     now[0] = 140
@@ -176,8 +185,8 @@ def test_committed_outcomes_are_counted_by_what_became_of_them(told, metrics):
         ("Arts\x1b[2J", Outcome("t2", reward=1)),
         ("Arts", Outcome("t3", failure="invalid_question")),
     ]
-    metrics.committed(outcomes, {"answer/ada": 12, "judge/ada/b": 3}, in_flight=7)
-    metrics.looked(TelemetryReading())
+    metrics.tell(HarvestMoved(0, 11, 4, 3, None, None, tuple(outcomes), {"answer/ada": 12, "judge/ada/b": 3}))
+    metrics.tell(ComponentsPolled())
     assert told.counters == {
         ("bohdi_samples_accepted_total", "train"): 2,
         ("bohdi_samples_accepted_total", "heldout"): 1,
@@ -197,13 +206,13 @@ def engine(name: str = "ada", **fields) -> EngineStats:
 
 def test_a_pool_is_the_sum_of_its_replicas_and_a_lost_one_takes_nothing_back(told, metrics):
     two = {"ada-0": engine(num_in_flight=3, num_served=10), "ada-1": engine(num_in_flight=1, num_waiting=5, idle_s=5.0)}
-    metrics.looked(TelemetryReading(replicas={"ada": (2, 2), "far": (1, 0)}, engines=two, num_replaced=0))
+    metrics.tell(ComponentsPolled(replicas={"ada": (2, 2), "far": (1, 0)}, engines=two, num_replaced=0))
     gauges = told.refresh()
     assert gauges["bohdi_requests_in_flight", "ada"] == 4 and gauges["bohdi_requests_waiting", "ada"] == 5
     assert gauges["bohdi_engine_idle_ratio", "ada"] == 0.25 and gauges["bohdi_replicas_up", "far"] == 0
     replaced = {"ada-1": engine(num_served=4, uptime_s=20.0, idle_s=5.0), "ada-2": engine(num_served=1, waited_s=2.0)}
-    metrics.looked(
-        TelemetryReading(replicas={"ada": (2, 2)}, engines=replaced, num_replaced=1, sources_left_out=("far",))
+    metrics.tell(
+        ComponentsPolled(replicas={"ada": (2, 2)}, engines=replaced, num_replaced=1, sources_left_out=("far",))
     )
     gauges = told.refresh()
     assert ("bohdi_replicas_up", "far") not in gauges and gauges["bohdi_sources_left_out",] == 1
@@ -211,30 +220,34 @@ def test_a_pool_is_the_sum_of_its_replicas_and_a_lost_one_takes_nothing_back(tol
     assert told.counters["bohdi_requests_total", "ada"] == 15
     assert told.counters["bohdi_queue_wait_seconds_total", "ada"] == 2.0
     assert told.counters["bohdi_failures_total", "engine_replaced", ""] == 1
-    metrics.ends()
+    metrics.tell(PollingEnded())
     assert not any(name.startswith(("bohdi_replicas", "bohdi_requests")) for name, *_ in told.refresh())
 
 
 def test_restarts_of_trainer_and_queue_are_failures_and_the_first_start_is_none(told, metrics):
-    queue = QueueReading(12, 3, True, committed_version=0, attempt=0, incarnation="x")
+    queue = QueueFigures(12, 3, True, committed_version=0, attempt=0, incarnation="x")
     for look in (queue, replace(queue, attempt=1), replace(queue, attempt=1), replace(queue, attempt=3)):
-        metrics.looked(TelemetryReading(queue=look))
-    metrics.looked(TelemetryReading(queue=replace(queue, attempt=0, incarnation="y")))
+        metrics.tell(ComponentsPolled(queue=look))
+    metrics.tell(ComponentsPolled(queue=replace(queue, attempt=0, incarnation="y")))
     failures = {key[1]: n for key, n in told.counters.items() if key[0] == "bohdi_failures_total"}
     assert failures == {"trainer_restarted": 2, "queue_restarted": 1}
     assert (told.refresh()["bohdi_queue_rows",], told.gauges["bohdi_queue_steps",]) == (12, 3)
 
 
-def test_a_run_that_is_gone_on_with_counts_what_is_new(told, metrics):
-    metrics.goes_on({"num_sprouts": 40, "num_failed_sprouts": 3})
-    metrics.looked(TelemetryReading(tree={"num_sprouts": 45, "num_failed_sprouts": 3}, domains_by_level=(4, 9)))
+def test_a_resumed_run_counts_what_is_new(told, metrics):
+    metrics.tell(TreeRestored({"num_sprouts": 40, "num_failed_sprouts": 3}))
+    metrics.tell(ComponentsPolled(tree={"num_sprouts": 45, "num_failed_sprouts": 3}, domains_by_level=(4, 9)))
     assert told.counters == {("bohdi_sprouts_total", "child"): 5}
     assert told.refresh()["bohdi_domains", "2"] == 9
 
 
+def trained(metrics) -> RoundTrained:
+    return RoundTrained(RoundSummary(0, 0, 0, 0), metrics)
+
+
 def test_a_trained_round_without_figures_leaves_no_loss_behind(told, metrics):
-    metrics.trained({"loss": 1.5, "heldout_loss": 2.5, "tokens_per_s": 90.0, "num_rows": 12, "num_tokens": 500})
+    metrics.tell(trained({"loss": 1.5, "heldout_loss": 2.5, "tokens_per_s": 90.0, "num_rows": 12, "num_tokens": 500}))
     assert told.refresh()["bohdi_heldout_loss",] == 2.5
-    metrics.trained({})
+    metrics.tell(trained({}))
     assert ("bohdi_training_loss",) not in told.refresh()
     assert told.counters["bohdi_training_tokens_total",] == 500

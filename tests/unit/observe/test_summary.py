@@ -11,6 +11,7 @@ import pytest
 import rich.console
 from scipy import stats
 
+from bohdi_ray.observe.console.summary_table import as_table, as_text
 from bohdi_ray.observe.summary import (
     RoundSummary,
     SampleFigures,
@@ -20,7 +21,6 @@ from bohdi_ray.observe.summary import (
     newcombe,
     wilson,
 )
-from bohdi_ray.observe.summary_table import as_table, as_text
 from bohdi_ray.records import Candidate, Sample, Verdict, question_hash, ticket_id
 
 

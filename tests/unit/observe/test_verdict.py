@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from bohdi_ray.observe.health import Holder, LookFacts, RunFacts, judge_run
+from bohdi_ray.observe.health import Holder, PollFacts, RunFacts, judge_run
 
 ALIVE = Holder("node:7", heartbeat_age_s=12.0, is_over=False)
-LOOK = LookFacts(
+LOOK = PollFacts(
     age_s=30.0,
     harvest_idle=0.02,
     training_idle=0.6,
     requests={"ada": 40, "bob": 30, "target": 0},
     replicas={"ada": (4, 4), "bob": (2, 2), "target": (1, 1)},
 )
-RUNNING = RunFacts("runs/x", holder=ALIVE, num_closed=3, num_trained=2, longest_training_s=100.0, look=LOOK)
+RUNNING = RunFacts("runs/x", holder=ALIVE, num_closed=3, num_trained=2, longest_training_s=100.0, poll=LOOK)
 
 # Name: the facts; state, the limiting side, what the line must say.
 CASES = {
@@ -27,7 +27,7 @@ CASES = {
         None,
         ["no driver works on it", "Interrupted", "bohdi resume runs/x"],
     ),
-    "never begun": (RunFacts("runs/x"), "stopped", None, ["no driver works on it; go on"]),
+    "never begun": (RunFacts("runs/x"), "stopped", None, ["no driver works on it; continue"]),
     "dead": (
         replace(RUNNING, holder=Holder("node:7", 400.0, is_over=True)),
         "driver dead",
@@ -57,7 +57,7 @@ CASES = {
         ["without far (far: connection refused)", "mend"],
     ),
     "lacking": (
-        replace(RUNNING, look=replace(LOOK, replicas={**LOOK.replicas, "ada": (4, 3)}, lacking=("ada",))),
+        replace(RUNNING, poll=replace(LOOK, replicas={**LOOK.replicas, "ada": (4, 3)}, lacking=("ada",))),
         "degraded",
         "harvest",
         ["ada 3 of 4"],
@@ -65,25 +65,25 @@ CASES = {
     # Per engine bob has 15 requests, ada 10.
     "harvest-bound": (RUNNING, "healthy", "harvest", ["idled 2%", "60%", "add replicas, first of bob"]),
     "training-bound": (
-        replace(RUNNING, look=replace(LOOK, harvest_idle=0.5, training_idle=0.0)),
+        replace(RUNNING, poll=replace(LOOK, harvest_idle=0.5, training_idle=0.0)),
         "healthy",
         "training",
         ["training-bound", "trainer more or faster workers"],
     ),
     "alternating": (
-        replace(RUNNING, max_staleness=0, look=replace(LOOK, harvest_idle=0.7, training_idle=0.3)),
+        replace(RUNNING, max_staleness=0, poll=replace(LOOK, harvest_idle=0.7, training_idle=0.3)),
         "healthy",
         "training",
         ["harvest.max_staleness: 1"],
     ),
     "balanced": (
-        replace(RUNNING, look=replace(LOOK, harvest_idle=0.1, training_idle=0.13)),
+        replace(RUNNING, poll=replace(LOOK, harvest_idle=0.1, training_idle=0.13)),
         "healthy",
         None,
         ["balanced"],
     ),
-    "no look yet": (replace(RUNNING, look=None), "healthy", None, ["too early"]),
-    "an old look": (replace(RUNNING, look=replace(LOOK, age_s=600.0)), "healthy", None, ["too early"]),
+    "no look yet": (replace(RUNNING, poll=None), "healthy", None, ["too early"]),
+    "an old look": (replace(RUNNING, poll=replace(LOOK, age_s=600.0)), "healthy", None, ["too early"]),
 }
 
 

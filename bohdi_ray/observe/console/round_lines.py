@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bohdi_ray.observe.summary import RoundSummary
+from bohdi_ray.observe.summary import RoundSummary, by_reason
 
 
 def harvested(summary: RoundSummary) -> str:
@@ -41,8 +41,3 @@ def trained(summary: RoundSummary, metrics: Mapping[str, Any]) -> str:
         + (f" ({by_reason(summary.rejected_rows)})" if rejected else "")
         + (f"; {n} held-out rows could not be measured" if (n := metrics.get("num_heldout_rejected")) else "")
     )
-
-
-def by_reason(counts: Mapping[str, int]) -> str:
-    """`2 no_eligible_answer, 3 no_valid_name`; `none` if there are none."""
-    return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items())) or "none"

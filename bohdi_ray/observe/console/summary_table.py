@@ -22,7 +22,7 @@ def sections(summary: Summary) -> list[Section]:
         ("Result", _result(summary)),
         ("Exploration", _exploration(summary)),
         ("Who won", _winners(summary)),
-        ("What sources gave", [(name, _told(tally)) for name, tally in summary.sources.items()]),
+        ("What sources gave", [(name, _of_source(counts)) for name, counts in summary.sources.items()]),
         ("Tokens decoded per accepted sample", _tokens(summary)),
         ("Time", _time(summary)),
         ("Rounds", _rounds(summary)),
@@ -102,10 +102,10 @@ def _winners(summary: Summary) -> list[Row]:
     return rows
 
 
-def _told(tally: SourceCounts) -> str:
+def _of_source(counts: SourceCounts) -> str:
     """Requests that a source answered in a way that could be used, and what became of the others."""
-    lost = f"; lost: {reasons(tally)}" if tally.lost else ""
-    return f"{tally.num_asked - tally.num_lost} of {tally.num_asked} requests answered{lost}"
+    lost = f"; lost: {reasons(counts)}" if counts.lost else ""
+    return f"{counts.num_asked - counts.num_lost} of {counts.num_asked} requests answered{lost}"
 
 
 def _tokens(summary: Summary) -> list[Row]:

@@ -1,8 +1,7 @@
 """What a person sees while a fusion runs: a live view on a terminal, plain lines otherwise, always on stderr.
 
-Driven by the driver's events; owns the process's log and warning output while it is open, so that lines do not tear the
-live view. It never decides anything, and it shows no text from models or errors before control characters and markup
-are made harmless.
+Owns the process's log and warning output while it is open, so that lines do not tear the live view. It shows no text
+from models or errors before control characters and markup are made harmless.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bohdi_ray.languages.terminal_text import message, one_line
+from bohdi_ray.observe.console.summary_table import as_table, as_text
 from bohdi_ray.observe.summary import Summary
-from bohdi_ray.observe.summary_table import as_table, as_text
 
 Mode = Literal["auto", "live", "lines", "quiet"]
 LINE_EVERY_S = 10.0
@@ -29,7 +28,7 @@ LINE_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class RoundProgress:
-    """Where the run stands. None: not known yet."""
+    """How far the run is. None: not known yet."""
 
     round: int
     phase: str  # for example "harvest", "harvest + training", "weights"
@@ -67,7 +66,7 @@ class Console:
     """
 
     def __init__(self, mode: Mode = "auto", file: IO[str] | None = None, clock: Callable[[], float] = time.monotonic):
-        self._console = rich.console.Console(file=file or sys.stderr, highlight=False, soft_wrap=True)
+        self._console = _Screen(file=file or sys.stderr, highlight=False, soft_wrap=True)
         self.mode: Mode = ("live" if self._console.is_terminal else "lines") if mode == "auto" else mode
         self._clock = clock
         self._last: tuple[float, int, str] | None = None
@@ -89,7 +88,7 @@ class Console:
         self._console.print(Text(f"warning: {message(text)}", style="yellow"))
 
     def progress(self, progress: RoundProgress) -> None:
-        """Show where the run stands."""
+        """Show how far the run is."""
         if self._live is not None:
             self._live.update(_view(progress), refresh=True)
         elif self.mode == "lines" and self._is_due(progress):
@@ -131,6 +130,13 @@ class Console:
         return True
 
 
+class _Screen(rich.console.Console):
+    """Rich ends the program when whoever reads its output is gone; here that is an error like any other."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 def _view(progress: RoundProgress) -> Table:
     view = Table.grid(padding=(0, 2))
     for label, value in progress.parts():
@@ -149,8 +155,11 @@ class _Handler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = self.format(record)  # with the traceback, if the record has one
-        if record.levelno >= logging.WARNING:
-            self._console.warning(text)
-        else:
-            self._console.message(text)
+        try:
+            text = self.format(record)  # with the traceback, if the record has one
+            if record.levelno >= logging.WARNING:
+                self._console.warning(text)
+            else:
+                self._console.message(text)
+        except Exception:  # a terminal that is gone must not end what logs
+            self.handleError(record)

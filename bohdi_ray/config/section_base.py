@@ -1,0 +1,47 @@
+"""What every section of the configuration is, and rules that several sections have."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+SELECTED = re.compile(rf"!?{LABEL.pattern}|!?in\( *{LABEL.pattern}(?: *, *{LABEL.pattern})* *\)")
+SWITCHES = ("enable_thinking", "thinking")  # what chat templates call the variable that turns reasoning on or off
+# What we say ourselves when a chat template is rendered, and what would change what a prompt is.
+NOT_VARIABLES = frozenset(
+    (
+        *("conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt", "self"),
+        *("continue_final_message", "tokenize", "tokenizer_kwargs", "processor_kwargs", "padding", "truncation"),
+        *("max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
+        *("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"),
+    )
+)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+
+def check_label_selector(selector: dict[str, str]) -> dict[str, str]:
+    """The selector, if Ray would take it. Raises ValueError."""
+    for key, value in selector.items():
+        if not all(LABEL.fullmatch(part) for part in key.split("/")) or key.count("/") > 1:
+            raise ValueError(f"{key!r} is no name of a label")
+        if not SELECTED.fullmatch(value):
+            raise ValueError(f"{key}: {value!r} is no selector; write a value, !value, in(a,b) or !in(a,b)")
+    return selector
+
+
+def check_template_variables(value: dict[str, Any]) -> dict[str, Any]:
+    """The variables, if a chat template may be given them. Raises ValueError."""
+    for name in value:
+        if not name.isidentifier():
+            raise ValueError(f"{name!r} is no name of a variable; write {{enable_thinking: false}}, for example")
+        if name in NOT_VARIABLES:
+            raise ValueError(f"{name} is not for a configuration to set: every request sets it itself; remove it")
+    return value

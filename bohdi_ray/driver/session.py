@@ -1,0 +1,222 @@
+"""What a driver holds while it works on a run: a Ray session, the run's lease, its ledger, its observers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import ray
+
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.driver.ledger import restored_ledger, save
+from bohdi_ray.driver.resume import RecoveredState, ResumeRequest, note_resumption, recover
+from bohdi_ray.driver.round_figures import HarvestResult, harvested_event, round_summary
+from bohdi_ray.driver.signals import stopping_on_signals, unless_stopped
+from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.engines.vllm.ipc_folder import clear_left_folders
+from bohdi_ray.errors import BohdiError, RunDirError
+from bohdi_ray.observe import events
+from bohdi_ray.observe.observers import Observer, Observers
+from bohdi_ray.placement.cluster_token import knock_and_show_token as knock
+from bohdi_ray.placement.machines import check_mode, not_started, unreachable
+from bohdi_ray.preflight import local_node
+from bohdi_ray.rounds import RunLedger
+from bohdi_ray.run.environment import environment
+from bohdi_ray.run.lease import Claim, Lease
+from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.tree.messages import RoundClosed
+from bohdi_ray.tree.record.history import RoundRecord
+
+T = TypeVar("T")
+
+LAST_WRITES_S = 2.0
+# Of a session of our own. Ray's control store keeps a record of every task, by default of the last 100,000: 300 MB over
+# 500 rounds, in a session without a dashboard to show them.
+SESSION_SETTINGS = {"task_events_max_num_task_in_gcs": 10_000}
+SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the training task and harvest tasks
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRun:
+    """A run that this driver works on. What happens in it is added to the ledger, by which the main loop decides,
+    reported to the observers, who only look, and saved, in this order."""
+
+    config: FusionConfig
+    run_dir: RunDir
+    claim: Claim
+    recovered: RecoveredState
+    ledger: RunLedger
+    observers: Observers
+    stop_asked: asyncio.Event
+
+    def tell(self, event: events.Event) -> None:
+        """Tells the observers."""
+        self.observers.tell(event)
+
+    def message(self, text: str) -> None:
+        """A line for the person who watches."""
+        self.tell(events.Message(text))
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, in which there is nothing to drain. Raises Interrupted once a stop is asked for."""
+        return await unless_stopped(work, self.stop_asked, self.run_dir)
+
+    def before(self, round: int) -> RoundRecord | None:
+        """What earlier drivers had committed of a round that this one closes."""
+        record = self.recovered.open
+        return record if record is not None and record.round == round else None
+
+    def add_engines(self, stats: Mapping[str, EngineStats], num_replaced: int) -> None:
+        """Counters of the engines by replica, and how many were replaced by this driver."""
+        self.ledger.add_engines(stats)
+        self.tell(events.EnginesCounted(self.ledger.cost, num_replaced, stats))
+
+    def add_harvested(
+        self, harvest: HarvestResult, closed: RoundClosed, num_rows: int, rehearsal_tokens: int = 0
+    ) -> None:
+        """A round is harvested and its rows are queued."""
+        before = self.before(harvest.round)
+        summary = round_summary(harvest, num_rows, before, rehearsal_tokens)
+        self.ledger.add_harvested(summary, harvest.started, harvest.finished)
+        self.tell(harvested_event(summary, harvest, closed, before, self.ledger.cost))
+        self.save()
+
+    def add_trained(self, metrics: Mapping[str, Any]) -> None:
+        """The trainer has committed the next round."""
+        summary = self.ledger.add_trained(metrics)
+        self.tell(events.RoundTrained(summary, metrics))
+        self.save()
+
+    def save(self) -> None:
+        """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""
+        save(self.ledger, self.run_dir, self.claim)
+
+
+@contextlib.asynccontextmanager
+async def active_run(
+    config: FusionConfig,
+    run: RunDir,
+    make_observers: Callable[[FusionConfig, RunDir], Sequence[Observer]],
+    started: float,
+    request: ResumeRequest | None = None,
+) -> AsyncIterator[tuple[ActiveRun, Lease]]:
+    """The run belongs to this driver while the block runs. What the block ends with is recorded, whatever it is.
+
+    `started`: the driver's start, Unix time, s. Raises RunDirError when somebody else works on the run.
+    """
+    stop_asked = asyncio.Event()
+    with (
+        held(run) as lease,
+        contextlib.closing(Observers(make_observers(config, run))) as observers,
+        stopping_on_signals(stop_asked, lambda text: observers.tell(events.Message(text))),
+    ):
+        recovered = recover(run)
+        state, closed, newest_version = recovered.state, recovered.closed, recovered.newest_version
+        ledger = restored_ledger(config, run, started, state, closed, newest_version)
+        active = ActiveRun(config, run, lease.claim, recovered, ledger, observers, stop_asked)
+        with _recorded_end(active):
+            active.save()  # that there was this driver counts from now on
+            if request is not None:
+                note_resumption(run, request, environment(), ledger.num_drivers)
+                active.tell(_resumed(active, request))
+            active.tell(events.RunOpened())
+            yield active, lease
+
+
+@contextlib.contextmanager
+def _recorded_end(active: ActiveRun) -> Iterator[None]:
+    why: str | None = None
+    try:
+        yield
+    except BaseException as error:
+        why = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        with contextlib.suppress(RunDirError):  # somebody else's by now
+            active.save()
+            schedule = active.ledger.schedule
+            active.tell(events.Ended(why, schedule.stop_reason if schedule.done else None))
+
+
+def _resumed(active: ActiveRun, request: ResumeRequest) -> events.Resumed:
+    recovered, under_way = active.recovered, active.recovered.open
+    if under_way is not None and not under_way.tickets:  # it may also be one that will never begin
+        under_way = None
+    return events.Resumed(
+        location=active.run_dir.location,
+        driver=active.ledger.num_drivers + 1,
+        num_closed=len(recovered.closed),
+        open_round=under_way.round if under_way else None,
+        num_open_tickets=under_way.tickets if under_way else 0,
+        weights_version=recovered.newest_version,
+        damaged=recovered.damaged,
+        changes=tuple(str(change) for change in request.changes),
+    )
+
+
+async def keep_lease(lease: Lease) -> None:
+    """The heartbeat of a run. Consumes: time. Produces: a new heartbeat in the lease, a sixth of its age limit after
+    the last one. Waits for: the storage. Runs until cancelled; raises RunDirError when somebody else owns the run."""
+    while True:
+        await asyncio.sleep(lease.stale_after_s / 6)
+        await asyncio.to_thread(lease.renew)
+
+
+@contextlib.contextmanager
+def held(run: RunDir) -> Iterator[Lease]:
+    """The run belongs to this process while the block runs."""
+    lease = Lease(run)
+    if lease.acquire():
+        # What the last driver left running asks for the lease before it writes; a write that had asked may still end.
+        time.sleep(LAST_WRITES_S)
+    try:
+        yield lease
+    except BaseException:
+        with contextlib.suppress(RunDirError):  # storage that failed once is reported once
+            lease.release()
+        raise
+    lease.release()
+
+
+@contextlib.contextmanager
+def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
+    """A Ray session that was there already, a cluster's, or one of our own on this machine, ended with the run.
+
+    Raises ConfigError when the cluster cannot be joined, or could not call this process back."""
+    if ray.is_initialized():
+        yield
+        return
+    joins = bool(address or os.environ.get("RAY_ADDRESS"))
+    if joins:
+        try:
+            knock(address or os.environ["RAY_ADDRESS"])
+            ray.init(address=address, log_to_driver=False)
+        except BohdiError:
+            raise
+        except Exception as error:  # Ray raises all kinds, a bare Exception when it takes too long
+            field = "--address" if address else "RAY_ADDRESS"
+            raise unreachable(field, address or os.environ["RAY_ADDRESS"], error) from None
+    else:
+        # Engines and trainer share this machine's cores; the slots only have to admit them all.
+        slots = math.ceil(local_node(config).num_cpus) + SPARE_SLOTS
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        try:
+            # "local" also where another Ray runs on this machine.
+            ray.init("local", num_cpus=slots, _system_config=SESSION_SETTINGS, **quiet)
+        except Exception as error:  # Ray raises a bare Exception when its processes are not up in time
+            ray.shutdown()
+            raise BohdiError(not_started(error)) from error
+    try:
+        if joins:
+            check_mode()
+        yield
+    finally:
+        ray.shutdown()
+        clear_left_folders()  # of engines on this machine that were killed

@@ -13,23 +13,16 @@ switched off (`scale_wrt_gas=False`); the accumulation boundary is set by us bef
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.distributed as dist
 
-if not torch.cuda.is_available():
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
-import deepspeed
-
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.probe import Probe, compare
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.placement.memory.training_memory import offloads_optimizer, zero_stage
+from bohdi_ray.placement.memory.training_memory import zero_stage
 from bohdi_ray.training.batches.batches import Batch, empty_batch
 from bohdi_ray.training.batches.encoding import EncodedExample, Rejected
 from bohdi_ray.training.batches.packing import choose_layout
@@ -38,48 +31,22 @@ from bohdi_ray.training.feed.steps import learning_rate
 from bohdi_ray.training.objectives import OBJECTIVES
 from bohdi_ray.training.objectives.logits import answer_losses, no_loss, row_sums, to_tensors
 from bohdi_ray.training.objectives.objective import Objective
+from bohdi_ray.training.results import RowLoss, StepResult
 from bohdi_ray.training.weights.attention import FIELD as ATTENTION
-from bohdi_ray.training.weights.buffers import restore_buffers
 from bohdi_ray.training.weights.versions import (
     files_of_version,
     full_state,
     load_tokenizer,
-    load_trainable,
     measure_probe,
     probe_ids,
+    stored_dtype,
     write_weights,
 )
-from bohdi_ray.training.zero.config import complete_deepspeed
-from bohdi_ray.training.zero.kernels import prepare_kernels
+from bohdi_ray.training.zero.engine import start_engine
 from bohdi_ray.training.zero.moments import release_moments
 
 logger = logging.getLogger(__name__)
 OPTIMIZER_TAG = "state"
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """One global step, the same on every rank."""
-
-    loss: float  # the means of the objective's terms, added up; for sft per answer token; 0 when there was none
-    num_answer_tokens: int
-    num_tokens: int
-    num_rows: int
-    num_rejected: int  # rows without weight: too long, no answer left, not encodable
-    grad_norm: float
-    learning_rate: float
-    rejected: dict[str, int] = field(default_factory=dict)  # the same rows by reason
-    terms: dict[str, float] = field(default_factory=dict)  # the mean of each term
-
-
-@dataclass(frozen=True, slots=True)
-class RowLoss:
-    """A held-out example by the objective's selection metric: a sum, and what it is divided by once added up. For sft
-    the loss over its answer tokens, natural log, and their number."""
-
-    example_id: str
-    loss_sum: float
-    num_tokens: int
 
 
 class Learner:
@@ -107,39 +74,12 @@ class Learner:
         self.objective = objective or OBJECTIVES[training.objective.kind]
         # Log-probabilities of rows under the objective's reference, by example; a row each.
         self.reference: dict[str, tuple[float, ...]] = {}
-        self._engine, self._stored_dtype = self._start_engine(weights_dir, base_dir, config.target.trust_remote_code)
+        self._engine = start_engine(training, weights_dir, base_dir, config.target.trust_remote_code)
+        self._stored_dtype = stored_dtype(weights_dir)
         if optimizer_dir is not None:
             loaded, _ = self._engine.load_checkpoint(optimizer_dir, tag=OPTIMIZER_TAG)
             assert loaded is not None, f"no optimizer state in {optimizer_dir}"
         self._layout = choose_layout(training, self._row_loss_sums, self._on_all_ranks)
-
-    def _start_engine(self, weights_dir: str, base_dir: str, trust_remote_code: bool) -> tuple[Any, torch.dtype]:
-        ds_config = complete_deepspeed(self._training)
-        prepare_kernels(offloads_optimizer(self._training))
-        keep_alive = None
-        if self._stage == 3:
-            from transformers.integrations import HfDeepSpeedConfig
-
-            keep_alive = HfDeepSpeedConfig(ds_config)  # from here on models are born partitioned
-        dtype = getattr(torch, self._training.dtype)
-        model = load_trainable(
-            weights_dir,
-            base_dir,
-            dtype=dtype,
-            attn_implementation=self._training.attn_implementation,
-            trust_remote_code=trust_remote_code,
-        )
-        if keep_alive is not None:
-            del keep_alive
-            restore_buffers(model, dtype)
-        stored_dtype = _stored_dtype(weights_dir)
-        model.config.use_cache = False
-        if self._training.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model.train()
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        engine, *_ = deepspeed.initialize(model=model, model_parameters=parameters, config=ds_config)
-        return engine, stored_dtype
 
     @property
     def packing(self) -> bool:
@@ -349,11 +289,3 @@ class Learner:
     def _on_all_ranks(self, answer: bool) -> bool:
         """Whether the answer is yes on every rank."""
         return bool(self._gathered([int(answer)]).min())
-
-
-def _stored_dtype(weights_dir: str) -> torch.dtype:
-    """Number format of the published weights, which every version keeps."""
-    from transformers import AutoConfig
-
-    dtype = AutoConfig.from_pretrained(weights_dir).dtype
-    return dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(dtype or "bfloat16").removeprefix("torch."))

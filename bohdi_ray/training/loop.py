@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,14 +35,15 @@ from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.run.filesystem import storage_errors
 from bohdi_ray.run.lease import Claim
 from bohdi_ray.run.node_files import plain_files, scratch_of, upload
-from bohdi_ray.training.batches.encoding import EncodedExample, Rejected
-from bohdi_ray.training.feed.dataset import steps_of
+from bohdi_ray.training.batches.encoding import EncodedExample
+from bohdi_ray.training.card_turns import CardTurns
 from bohdi_ray.training.feed.encoded_step import EncodedStep
-from bohdi_ray.training.feed.queue import Ended, NotYet
+from bohdi_ray.training.feed.queue import Ended
 from bohdi_ray.training.feed.rejection import refusal
-from bohdi_ray.training.feed.steps import GlobalStep
-from bohdi_ray.training.learner import Learner, RowLoss
+from bohdi_ray.training.learner import Learner
 from bohdi_ray.training.preemption import JustInTime
+from bohdi_ray.training.rank_steps import Heldout, read_steps, with_reference
+from bohdi_ray.training.results import RowLoss
 from bohdi_ray.training.round_metrics import RoundSums, round_metrics
 from bohdi_ray.training.weights.checkpoints import (
     ResumePoint,
@@ -63,7 +64,6 @@ from bohdi_ray.training.weights.versions import WEIGHTS
 
 logger = logging.getLogger(__name__)
 QUEUE_TIMEOUT_S = 300.0
-TURN_WAIT_S = 20.0  # one long poll
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     _set_threads(context.get_local_world_size())
     attempt = ray.get(setup.queue.status.remote(), timeout=QUEUE_TIMEOUT_S).attempt
     begun = ray.get(setup.queue.begin.remote(attempt), timeout=QUEUE_TIMEOUT_S)
-    card_turns = CardTurns(setup, attempt, rank, world_size)
+    card_turns = CardTurns(setup.config.colocates, setup.queue, attempt, rank, world_size)
     if not card_turns.wait(begun.resume.next_step):
         return
     learner = start_learner(setup, begun.resume, world_size)
@@ -122,79 +122,6 @@ def train_loop(loop_config: dict[str, Any]) -> None:
                 return
         else:
             just_in_time.after(step, tally)
-
-
-class CardTurns:
-    """This rank's turns on its card, with `placement: colocate`; else it is always its turn."""
-
-    def __init__(self, setup: LoopConfig, attempt: int, rank: int, world_size: int):
-        self._colocated, self._queue = setup.config.colocates, setup.queue
-        self._who = (attempt, world_size, rank)
-
-    def wait(self, step: int) -> bool:
-        """Waits until `step` is there; nothing of this rank may be on the card. False: no step will come."""
-        answer: type = GlobalStep
-        if self._colocated:
-            answer = NotYet
-        while answer is NotYet:
-            answer = ray.get(self._queue.wait_at_rest.remote(*self._who, step, TURN_WAIT_S), timeout=QUEUE_TIMEOUT_S)
-        return answer is not Ended
-
-    def give(self, learner: Learner, tally: RoundSums, step: int) -> bool:
-        """Leaves the card until `step` is there. False: no step will come."""
-        if not self._colocated:
-            return True
-        began = time.perf_counter()
-        learner.leave_card()
-        left = time.perf_counter()
-        goes_on = self.wait(step)
-        called = time.perf_counter()
-        if goes_on:
-            learner.enter_card()
-        tally.seconds["waiting"] += called - left
-        tally.seconds["switching"] += left - began + time.perf_counter() - called
-        return goes_on
-
-
-def read_steps(rank: int) -> Iterator[EncodedStep | Ended]:
-    """This rank's steps in order, then Ended."""
-    shard = ray.train.get_dataset_shard(f"train_{rank}")
-    return steps_of(shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
-
-
-def with_reference(
-    steps: Iterator[EncodedStep | Ended], learner: Learner, heldout: Heldout
-) -> Iterator[EncodedStep | Ended]:
-    """The same steps; where the objective's reference is the weights that a round begins with, a round is read whole
-    and its rows are scored before its first step."""
-    if learner.objective.reference is None:
-        yield from steps
-        return
-    of_round: list[EncodedStep] = []
-    for step in steps:
-        if isinstance(step, Ended):
-            yield step
-            return
-        of_round.append(step)
-        if step.last_of_round:
-            examples = [example for one in of_round for example in one.usable]
-            learner.score_reference([*examples, *heldout.of(step)])
-            yield from of_round
-            of_round = []
-            learner.reference.clear()
-
-
-class Heldout:
-    """The held-out examples that this rank measures: a step brings those that are new."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, EncodedExample | Rejected] = {}
-
-    def of(self, step: EncodedStep) -> list[EncodedExample]:
-        """Those to measure after the last step of a round."""
-        self._known |= {one.example_id: one for one in step.new_heldout}
-        self._known = {one: self._known[one] for one in step.heldout}
-        return [one for one in self._known.values() if isinstance(one, EncodedExample)]
 
 
 def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Learner:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bohdi_ray.training.learner import RowLoss, StepResult
+from bohdi_ray.training.results import RowLoss, StepResult
 
 
 @dataclass

@@ -71,7 +71,7 @@ def test_a_round_is_read_whole_and_scored_before_its_first_step_where_the_object
     from bohdi_ray.training.batches.encoding import EncodedExample
     from bohdi_ray.training.feed.encoded_step import EncodedStep
     from bohdi_ray.training.feed.queue import Ended
-    from bohdi_ray.training.loop import Heldout, with_reference
+    from bohdi_ray.training.rank_steps import Heldout, with_reference
 
     class WritesDown:
         def __init__(self, reference):

@@ -182,3 +182,12 @@ def full_state(engine: Any, stage: int) -> dict[str, Any] | None:
         gather: Callable[[], dict[str, Any] | None] = engine._zero3_consolidated_16bit_state_dict
         return gather()
     return engine.module.state_dict()
+
+
+def stored_dtype(weights_dir: str) -> Any:
+    """Number format of the published weights, which every version keeps."""
+    import torch
+    from transformers import AutoConfig
+
+    dtype = AutoConfig.from_pretrained(weights_dir).dtype
+    return dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(dtype or "bfloat16").removeprefix("torch."))

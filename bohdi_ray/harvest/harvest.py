@@ -68,7 +68,7 @@ async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tupl
         return work.outcome(leader, failure="request_quarantined", quarantined=quarantined.part), None
     reward = 0 if verdict.winner == models.target else 1
     hash_of_question = question_hash(question)
-    heldout = is_heldout(hash_of_question, plan.heldout_fraction)
+    heldout = is_heldout(hash_of_question, plan.config.harvest.heldout_fraction)
     sample = Sample(
         sample_id=ticket.ticket_id,
         round=ticket.round,
@@ -82,9 +82,9 @@ async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tupl
         verdict=verdict,
         reward=reward,
         heldout=heldout,
-        template_hash=plan.template_hash,
+        template_hash=plan.templates.template_hash,
         sampling=plan.sampling_record((*models.sources, models.target)),
-        seed=plan.seed,
+        seed=plan.config.seed,
         started_at=started_at,
         finished_at=time.time(),
         question_reasoning=work.question_reasoning,
@@ -117,14 +117,14 @@ class TicketWork:
 
     def draw(self) -> tuple[str, str]:
         """The source that asks, and the style of its question."""
-        sources, styles = self.models.sources, self.plan.styles
+        sources, styles = self.models.sources, self.plan.config.harvest.styles
         leader = sources[int(self.rng("leader").integers(len(sources)))]
         return leader, styles[int(self.rng("style").integers(len(styles)))]
 
     async def ask(self, leader: str, style: str) -> str:
         """A valid question, within the configured attempts."""
-        prompt = self.plan.templates.render_question(self.ticket.path, style)
-        for attempt in range(self.plan.question_attempts):
+        prompt, config = self.plan.templates.render_question(self.ticket.path, style), self.plan.config.harvest
+        for attempt in range(config.question_attempts):
             self.counts["question_retries"] += attempt > 0
             done = await self._generate("question", leader, prompt, attempt)
             if done.error is not None:
@@ -135,7 +135,7 @@ class TicketWork:
                 raise TicketFailed("question_prompt_too_long" if too_long else "question_request_failed")
             question = parse_question(done.text)
             problem = reasoning_problem(done) or question_problem(
-                question, done.finish_reason, self.plan.min_question_chars, self.plan.length_unit
+                question, done.finish_reason, config.min_question_chars, config.length_unit
             )
             if problem is None:
                 self.question_reasoning = clean_text(done.reasoning)
@@ -178,11 +178,11 @@ class TicketWork:
         )
 
     def rng(self, purpose: str) -> np.random.Generator:
-        return generator(self.plan.seed, self.ticket.round, self.ticket.step, self.ticket.index, purpose)
+        return generator(self.plan.config.seed, self.ticket.round, self.ticket.step, self.ticket.index, purpose)
 
     async def _generate(self, role: Role, model: str, prompt: str, attempt: int) -> Completion:
         ticket = self.ticket
-        seed = derived_seed(self.plan.seed, ticket.round, ticket.step, ticket.index, role, model, attempt)
+        seed = derived_seed(self.plan.config.seed, ticket.round, ticket.step, ticket.index, role, model, attempt)
         request_id = f"{ticket.ticket_id}/{role}/{model}/{attempt}"
         self.counts[f"{role}_requests"] += 1
         done = await self.models.generate(
@@ -196,12 +196,12 @@ class TicketWork:
             self.tokens["judge", model] += number
 
     def _candidate(self, done: Completion) -> Candidate:
-        text = clean_text(done.text)
+        text, config = clean_text(done.text), self.plan.config.harvest
         if done.error is not None:
             rejected: str | None = error_name(done.error)
         else:
             rejected = reasoning_problem(done) or answer_problem(
-                text, done.finish_reason, self.plan.min_answer_chars, self.plan.length_unit
+                text, done.finish_reason, config.min_answer_chars, config.length_unit
             )
         if rejected is not None:
             self.counts[f"answer_rejected:{rejected}"] += 1

@@ -74,11 +74,11 @@ async def judge(
         only = eligible[0].model
         return Judgement(Verdict("only", None, {only: 1.0}, (), (), only, None))
     court = Judging(ticket, question, {c.model: c.text for c in eligible}, models, plan)
-    if plan.judge_policy == "likelihood":
+    if plan.config.judge.policy == "likelihood":
         return await court.by_likelihood()
-    if plan.judge_policy == "consensus":
+    if plan.config.judge.policy == "consensus":
         return await court.by_consensus()
-    if plan.judge_policy == "others":
+    if plan.config.judge.policy == "others":
         return await court.by_others()
     return await court.by_leader(leader)
 
@@ -179,7 +179,7 @@ class Judging:
 
     async def _ballots(self, judge: str, shown: tuple[str, ...], purpose: str) -> list[Ballot]:
         """One judge's ballots over all orders; none if it cannot read the answers."""
-        orders = rotations(shown, self.plan.judge_orders, self._rng(purpose))
+        orders = rotations(shown, self.plan.config.judge.orders, self._rng(purpose))
         requests = [self._request(judge, order, k) for k, order in enumerate(orders)]
         completions = await all_of([self.models.generate(judge, request) for request in requests])
         completions = [without_reasoning(done) for done in completions]
@@ -199,7 +199,7 @@ class Judging:
 
     def _request(self, judge: str, order: tuple[str, ...], k: int) -> GenerationRequest:
         ticket = self.ticket
-        seed = derived_seed(self.plan.seed, ticket.round, ticket.step, ticket.index, "judge", judge, k)
+        seed = derived_seed(self.plan.config.seed, ticket.round, ticket.step, ticket.index, "judge", judge, k)
         return GenerationRequest(
             request_id=f"{ticket.ticket_id}/judge/{judge}/{k}",
             role="judge",
@@ -243,7 +243,7 @@ class Judging:
         return Judgement(verdict, self.tokens, self.counts)
 
     def _rng(self, purpose: str) -> np.random.Generator:
-        return generator(self.plan.seed, self.ticket.round, self.ticket.step, self.ticket.index, purpose)
+        return generator(self.plan.config.seed, self.ticket.round, self.ticket.step, self.ticket.index, purpose)
 
     def _count(self, name: str, by: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + by

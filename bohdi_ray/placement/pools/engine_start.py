@@ -1,4 +1,4 @@
-"""Starts one engine in its placement group: process, model, for the target the weights of now; each wait has a deadline.
+"""Starts one engine in its placement group: process, model, for a target the current weights; each wait has a deadline.
 
 Called by the driver's pools, which decide what becomes of an engine that does not make it.
 """

@@ -42,6 +42,7 @@ LIGHT = [
     "bohdi_ray.submit.job_package",
     "bohdi_ray.config",
     "bohdi_ray.config.loading",
+    "bohdi_ray.harvest.plan",
     "bohdi_ray.preflight.plan",
     "bohdi_ray.preflight",
     "bohdi_ray.placement.placement",

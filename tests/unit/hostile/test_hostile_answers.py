@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.chat.rendering import strip_control_tokens
 from bohdi_ray.engines.openai import CONTROL_TOKENS, completion_of
-from bohdi_ray.engines.prompts import clean_text, fence_marks, load_templates, parse_label, parse_name, parse_question
+from bohdi_ray.engines.prompts import clean_text, fence_marks, parse_label, parse_name, parse_question
 from bohdi_ray.engines.quality import answer_problem, question_problem
 from bohdi_ray.engines.vllm.choices import first_token_choices, labelled
 from bohdi_ray.errors import RemoteFailed, RequestRefused
@@ -185,7 +185,7 @@ def plan_for(policy: str) -> HarvestPlan:
             "judge": {"policy": policy},
         }
     )
-    return HarvestPlan.from_config(config, load_templates())
+    return HarvestPlan.from_config(config)
 
 
 PLANS = {policy: plan_for(policy) for policy in ("leader", "others", "likelihood", "consensus")}

@@ -4,6 +4,7 @@ Read from YAML and overrides by loading.py; what is refused, in words, by errors
 """
 
 from bohdi_ray.config.fusion_config import FusionConfig
+from bohdi_ray.config.kinds.judges import JUDGES, JudgeSection
 from bohdi_ray.config.models import (
     ROLE_DEFAULTS,
     EngineArgs,
@@ -19,15 +20,10 @@ from bohdi_ray.config.models import (
 )
 from bohdi_ray.config.sections import (
     DEFAULT_STYLES,
-    NEEDS_TWO,
-    NOT_ONES_OWN,
-    SCORING,
     BanditConfig,
     DeadlineConfig,
     EnlightenmentConfig,
     HarvestConfig,
-    JudgeConfig,
-    JudgePolicy,
     MeditationConfig,
     ObserveConfig,
     ScheduleConfig,
@@ -40,18 +36,15 @@ from bohdi_ray.config.sections import (
 
 __all__ = [
     "DEFAULT_STYLES",
-    "NEEDS_TWO",
-    "NOT_ONES_OWN",
+    "JUDGES",
     "ROLE_DEFAULTS",
-    "SCORING",
     "BanditConfig",
     "DeadlineConfig",
     "EngineArgs",
     "EnlightenmentConfig",
     "FusionConfig",
     "HarvestConfig",
-    "JudgeConfig",
-    "JudgePolicy",
+    "JudgeSection",
     "MeditationConfig",
     "ModelBase",
     "ObserveConfig",

@@ -9,13 +9,15 @@ Where the paper fixes a value and the default differs, the field says so; `prese
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.config.addresses import secret_in
 from bohdi_ray.config.bandit import errors_of_bandit
 from bohdi_ray.config.colocate import errors_of_colocate, with_colocate
+from bohdi_ray.config.kinds.by_kind import ByKind, in_words
+from bohdi_ray.config.kinds.judges import JUDGES, MOST_ANSWERS, JudgeSection, LeaderJudge
 from bohdi_ray.config.models import (
     SWITCHES,
     OpenAIModel,
@@ -25,15 +27,10 @@ from bohdi_ray.config.models import (
 )
 from bohdi_ray.config.presets import with_preset
 from bohdi_ray.config.sections import (
-    LABELLING,
-    MOST_ANSWERS,
-    NEEDS_TWO,
-    SCORING,
     BanditConfig,
     DeadlineConfig,
     EnlightenmentConfig,
     HarvestConfig,
-    JudgeConfig,
     MeditationConfig,
     ObserveConfig,
     SproutConfig,
@@ -80,7 +77,7 @@ class FusionConfig(Section):
     """Training rows per round."""
     harvest: HarvestConfig = HarvestConfig()
     """Making samples."""
-    judge: JudgeConfig = JudgeConfig()
+    judge: Annotated[JudgeSection, ByKind(JUDGES)] = LeaderJudge()
     """Choosing the best answer."""
     training: TrainingConfig = TrainingConfig()
     """Fine-tuning the target."""
@@ -195,21 +192,20 @@ def _errors_of_models(config: FusionConfig) -> list[ConfigError]:
 
 
 def _errors_of_judging(config: FusionConfig) -> list[ConfigError]:
-    policy = config.judge.policy
-    if policy in NEEDS_TWO and len(config.sources) < 2:
-        rule = "the only source would have to judge its own answer"
-        if policy == "likelihood":
-            rule = "the only source and the target would rank one answer each, the other's: ties, which the source wins"
-        return [ConfigError("judge.policy", policy, rule, "Add a source or use `leader`.")]
-    if policy in LABELLING and len(config.sources) >= MOST_ANSWERS:
+    judge, num_sources = config.judge, len(config.sources)
+    rule = remedy = ""
+    if judge.needs_two and num_sources < 2:
+        others = [kind for kind, section in JUDGES.items() if not section.needs_two]
+        rule, remedy = judge.needs_two, f"Add a source, or use {in_words(others)}."
+    elif judge.names_letter and num_sources >= MOST_ANSWERS:
         rule = f"a judge names the best of at most {MOST_ANSWERS} answers by a letter, and sources and target give "
-        rule += f"{len(config.sources) + 1}"
-        remedy = f"Use at most {MOST_ANSWERS - 1} sources, or `likelihood` or `consensus`, which have no letters."
-        return [ConfigError("judge.policy", policy, rule, remedy)]
-    if policy in SCORING and (rule := _cannot_score(config)):
-        remedy = "Use `leader` or `others`, or host the model with kind: vllm."
-        return [ConfigError("judge.policy", policy, rule, remedy)]
-    return []
+        rule += f"{num_sources + 1}"
+        others = [kind for kind, section in JUDGES.items() if not section.names_letter]
+        remedy = f"Use at most {MOST_ANSWERS - 1} sources, or one of {in_words(others)}, which have no letters."
+    elif judge.scores_answers and (rule := _cannot_score(config)):
+        others = [kind for kind, section in JUDGES.items() if not section.scores_answers]
+        remedy = f"Use one of {in_words(others)}, or host the model with kind: vllm."
+    return [ConfigError("judge.kind", judge.kind, rule, remedy)] if rule else []
 
 
 def _errors_of_support(config: FusionConfig) -> list[ConfigError]:

@@ -11,14 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     field_serializer,
     field_validator,
     model_validator,
 )
 
+from bohdi_ray.config.kinds.by_kind import ByKind, by_kind
 from bohdi_ray.records import Role
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -307,16 +306,5 @@ class OpenAIModel(ModelBase):
         return value
 
 
-def _kind(value: Any) -> str:
-    """The tag of a source; a plain `discriminator="kind"` would refuse a source that leaves `kind` to its default."""
-    if isinstance(value, dict):
-        return value.get("kind", "vllm")
-    return "openai" if isinstance(value, OpenAIModel) else "vllm"
-
-
-SourceModel = Annotated[
-    Annotated[VllmModel, Tag("vllm")] | Annotated[OpenAIModel, Tag("openai")],
-    Discriminator(
-        _kind, custom_error_type="unknown_kind", custom_error_message="the kinds of source are 'vllm' and 'openai'"
-    ),
-]
+SOURCES: dict[str, type[ModelBase]] = by_kind(VllmModel, OpenAIModel)
+SourceModel = Annotated[VllmModel | OpenAIModel, ByKind(SOURCES)]

@@ -1,4 +1,4 @@
-"""Sections of the configuration apart from models and bandit: tree, rounds, harvest, judge, training, stop, deadlines.
+"""Sections of the configuration that come in one kind: tree, rounds, harvest, training, stop, deadlines.
 
 Part of fusion_config.py, which says what the configuration is.
 """
@@ -23,14 +23,6 @@ DEFAULT_STYLES = (
     "a question that links this field to a different one",
     "an everyday conversation in which a person asks for help, in a clearly set tone",
 )
-
-
-JudgePolicy = Literal["leader", "others", "likelihood", "consensus"]
-NOT_ONES_OWN: tuple[JudgePolicy, ...] = ("others", "consensus")  # no source has a say about its own answer
-LABELLING: tuple[JudgePolicy, ...] = ("leader", "others")  # a judge names a letter
-MOST_ANSWERS = 26  # that letters can name
-NEEDS_TWO: tuple[JudgePolicy, ...] = (*NOT_ONES_OWN, "likelihood")  # with one source there is nothing to compare
-SCORING: tuple[JudgePolicy, ...] = ("likelihood", "consensus")  # by probabilities of given answers
 
 
 class TreeConfig(Section):
@@ -133,17 +125,6 @@ class HarvestConfig(Section):
         if not value or any(not style.strip() for style in value):
             raise ValueError("needs at least one style, none of them empty")
         return value
-
-
-class JudgeConfig(Section):
-    """Who decides which answer is best (method, sections 4 and 9)."""
-
-    policy: JudgePolicy = "leader"
-    """`leader` (the paper): the question's author. `others`: it never judges its own answer, another source does.
-    `likelihood`: each model ranks the answers it did not write by log-probability per byte; the mean rank decides.
-    `consensus`: the sources' mean probability per byte of an answer decides, its author left out."""
-    orders: int = Field(1, ge=1)
-    """Rotations of one random order whose label probabilities are averaged; as many as answers balance every slot."""
 
 
 class ScheduleConfig(Section):

@@ -19,7 +19,8 @@ from bohdi_ray.engines.chat.reasoning import reasoning_problem, without_reasonin
 from bohdi_ray.engines.prompts import clean_text, parse_question
 from bohdi_ray.engines.quality import answer_problem, question_problem
 from bohdi_ray.errors import RequestQuarantined
-from bohdi_ray.harvest.judge import JudgeFailure, NobodyJudged, judge
+from bohdi_ray.harvest.judges import judge_answers
+from bohdi_ray.harvest.judges.judging import JudgeFailure, NobodyJudged
 from bohdi_ray.harvest.models import Models, all_of, error_name
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.source_notes import NotedModels, SourceNotes
@@ -154,7 +155,7 @@ class TicketWork:
     async def judged(self, leader: str, question: str, eligible: tuple[Candidate, ...]) -> Verdict:
         """The judge's verdict, its cost counted."""
         try:
-            judgement = await judge(self.ticket, leader, question, eligible, self.models, self.plan)
+            judgement = await judge_answers(self.ticket, leader, question, eligible, self.models, self.plan)
         except NobodyJudged as nobody:
             self.counts.update(nobody.counts)
             self._spent_on_judging(nobody.tokens)

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bohdi_ray.errors import RequestQuarantined
-from bohdi_ray.harvest.judge import label_logprobs
+from bohdi_ray.harvest.judges.judging import label_logprobs
 from bohdi_ray.harvest.models import Models, error_name
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest, SourceCounts
 

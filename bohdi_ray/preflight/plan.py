@@ -69,7 +69,7 @@ def _run_lines(config: FusionConfig, findings: Findings) -> list[str]:
         f"rounds       up to {config.stop.rounds}, {staleness}{placement}",
         f"harvest      {meditation.steps} x {meditation.walks_per_step} walks a round, tree of depth "
         f"{config.tree.depth}, {config.bandit.policy}{settings}, "
-        f"judge {config.judge.policy}, {harvest.heldout_fraction:.0%} held out",
+        f"judge {config.judge.kind}, {harvest.heldout_fraction:.0%} held out",
         f"training     {enlightenment.steps} x {enlightenment.rows_per_step} rows a round, global batch "
         f"{training.global_batch_size}, learning rate {training.learning_rate:g}, {training.dtype}, "
         f"{training.num_workers} worker{'s' if training.num_workers > 1 else ''}",

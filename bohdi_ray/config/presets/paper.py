@@ -30,7 +30,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "harvest.heldout_fraction": 0.0,
     "harvest.max_staleness": 0,
     "harvest.step_lag": 0,
-    "judge.policy": "leader",
+    "judge.kind": "leader",
     "judge.orders": 1,
     "training.learning_rate": 5e-6,
     "training.global_batch_size": 128,
@@ -61,6 +61,6 @@ PAPER = Preset(
     PAPER_SETTINGS,
     PAPER_SOURCE,
     PAPER_TARGET,
-    parameters={"bandit.policy": ("bandit.window", "bandit.threshold")},
+    parameters={"bandit.policy": ("bandit.window", "bandit.threshold"), "judge.kind": ("judge.orders",)},
     temperatures={"mistral-small": 0.15},
 )

@@ -57,7 +57,7 @@ STUDIES: dict[str, dict[str, list[str]]] = {
     # `consensus` is what a miniature's own configuration has.
     "judges": {
         "consensus": USUAL,
-        **{policy: [*USUAL, f"judge.policy={policy}"] for policy in ("leader", "others", "likelihood")},
+        **{policy: [*USUAL, f"judge.kind={policy}"] for policy in ("leader", "others", "likelihood")},
     },
     "support": {f"min_support {n}": [*USUAL, f"sprout.min_support={n}"] for n in (0, 1, 2)},
     "bandit": {
@@ -80,7 +80,7 @@ STUDIES: dict[str, dict[str, list[str]]] = {
         "3 sources": USUAL,
         "2 sources": [*USUAL, "sources:2"],
         # The only source judges by a label, which it never learned: as good as a draw.
-        "1 source": [*USUAL, "sources:1", "judge.policy=leader"],
+        "1 source": [*USUAL, "sources:1", "judge.kind=leader"],
     },
     "staleness": {"staleness 1": USUAL, **{f"staleness {k}": [*USUAL, f"harvest.max_staleness={k}"] for k in (0, 2)}},
 }

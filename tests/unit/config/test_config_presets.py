@@ -44,7 +44,7 @@ harvest:
   step_lag: 0
   max_tasks_in_flight: 30
   tickets_per_task: 1
-judge: {policy: leader, orders: 1}
+judge: {kind: leader, orders: 1}
 training:
   learning_rate: 5.0e-6
   global_batch_size: 128

@@ -241,7 +241,7 @@ def test_a_ticket_whose_request_is_quarantined_fails_for_that_reason_and_names_t
 ):
     models = ScriptedModels()
     models.queue_completion(role=role, raises=RequestQuarantined("id", "part-x.parquet"))
-    outcome, sample = run(make_ticket(), models, make_plan(judge={"policy": policy}))
+    outcome, sample = run(make_ticket(), models, make_plan(judge={"kind": policy}))
     assert sample is None
     assert (outcome.failure, outcome.quarantined, outcome.reward) == ("request_quarantined", "part-x.parquet", None)
     assert outcome.leader in models.sources

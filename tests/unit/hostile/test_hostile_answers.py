@@ -22,7 +22,7 @@ from bohdi_ray.errors import RemoteFailed, RequestRefused
 from bohdi_ray.examples.duplicates import near_duplicate_rate
 from bohdi_ray.examples.sample_store import from_table, to_table
 from bohdi_ray.harvest.harvest import FAILURES, harvest_one
-from bohdi_ray.harvest.judge import FLOOR, label_logprobs
+from bohdi_ray.harvest.judges.judging import FLOOR, label_logprobs
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.languages.names import is_word
@@ -182,7 +182,7 @@ def plan_for(policy: str) -> HarvestPlan:
             "run_dir": "/nowhere",
             "sources": [{"name": name, **model} for name in ("alpha", "beta", "gamma")],
             "target": {"name": "student", **model},
-            "judge": {"policy": policy},
+            "judge": {"kind": policy},
         }
     )
     return HarvestPlan.from_config(config)

@@ -4,6 +4,7 @@ Read from YAML and overrides by loading.py; what is refused, in words, by errors
 """
 
 from bohdi_ray.config.fusion_config import FusionConfig
+from bohdi_ray.config.kinds.bandits import BANDITS, BanditSection
 from bohdi_ray.config.kinds.judges import JUDGES, JudgeSection
 from bohdi_ray.config.models import (
     ROLE_DEFAULTS,
@@ -20,7 +21,6 @@ from bohdi_ray.config.models import (
 )
 from bohdi_ray.config.sections import (
     DEFAULT_STYLES,
-    BanditConfig,
     DeadlineConfig,
     EnlightenmentConfig,
     HarvestConfig,
@@ -35,10 +35,11 @@ from bohdi_ray.config.sections import (
 )
 
 __all__ = [
+    "BANDITS",
     "DEFAULT_STYLES",
     "JUDGES",
     "ROLE_DEFAULTS",
-    "BanditConfig",
+    "BanditSection",
     "DeadlineConfig",
     "EngineArgs",
     "EnlightenmentConfig",

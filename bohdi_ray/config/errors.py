@@ -45,7 +45,7 @@ def _config_error(found: dict[str, Any], root: type[Section]) -> ConfigError:
     else:
         rule = found["msg"].removeprefix("Value error, ")
         rule = rule[0].lower() + rule[1:]
-        remedy = _meaning(last)
+        remedy = found.get("ctx", {}).get("remedy") or _meaning(last)
     return ConfigError(field, value, rule, remedy)
 
 

@@ -1,9 +1,10 @@
 """The whole configuration of a fusion, with its rules. No defaults live anywhere else.
 
-Every section is a pydantic model; unknown keys are refused. The sections stand in `models.py`, `bandit.py` and
-`sections.py`. Rules that one section can check alone stand on it, rules between sections on `FusionConfig`. Whether
-folders exist, templates are there and cards suffice is checked in `preflight/`, above this room.
-Where the paper fixes a value and the default differs, the field says so; `presets/paper.py` holds all of the paper's.
+Every section is a pydantic model; unknown keys are refused. The sections stand in `models.py`, `sections.py` and, where
+there are several kinds of one, in `kinds/`. Rules that one section can check alone stand on it, rules between sections
+on `FusionConfig`. Whether folders exist, templates are there and cards suffice is checked in `preflight/`, above this
+room. Where the paper fixes a value and the default differs, the field says so; `presets/paper.py` holds all of the
+paper's.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.config.addresses import secret_in
-from bohdi_ray.config.bandit import errors_of_bandit
 from bohdi_ray.config.colocate import errors_of_colocate, with_colocate
+from bohdi_ray.config.kinds.bandits import BANDITS, BanditSection, DynamicThompsonBandit
 from bohdi_ray.config.kinds.by_kind import ByKind, in_words
 from bohdi_ray.config.kinds.judges import JUDGES, MOST_ANSWERS, JudgeSection, LeaderJudge
 from bohdi_ray.config.models import (
@@ -27,7 +28,6 @@ from bohdi_ray.config.models import (
 )
 from bohdi_ray.config.presets import with_preset
 from bohdi_ray.config.sections import (
-    BanditConfig,
     DeadlineConfig,
     EnlightenmentConfig,
     HarvestConfig,
@@ -69,7 +69,7 @@ class FusionConfig(Section):
     """The knowledge tree."""
     sprout: SproutConfig = SproutConfig()
     """Finding new domains."""
-    bandit: BanditConfig = BanditConfig()
+    bandit: Annotated[BanditSection, ByKind(BANDITS)] = DynamicThompsonBandit()
     """Steering."""
     meditation: MeditationConfig = MeditationConfig()
     """Walks per round."""
@@ -159,7 +159,7 @@ def check_between_sections(config: FusionConfig) -> None:
     """Rules that need more than one section. Raises ConfigErrors with all that are broken."""
     errors = [*_errors_of_models(config), *_errors_of_judging(config)]
     errors += [*_errors_of_support(config), *_errors_of_stopping(config)]
-    errors += [*errors_of_bandit(config.bandit), *errors_of_colocate(config), *_errors_of_reasoning(config)]
+    errors += [*errors_of_colocate(config), *_errors_of_reasoning(config)]
     if errors:
         raise ConfigErrors(errors)
 

@@ -7,7 +7,7 @@ from typing import Any
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.kinds.by_kind import KindTable, kinds_of
 
-RENAMED = {"training.replay": "training.rehearsal", "judge.policy": "judge.kind"}
+RENAMED = {"training.replay": "training.rehearsal", "judge.policy": "judge.kind", "bandit.policy": "bandit.kind"}
 
 
 def new_name(place: str) -> str | None:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bohdi_ray.config.bandit import BanditConfig as BanditConfig
 from bohdi_ray.config.models import Section, check_label_selector
 from bohdi_ray.languages.length import LengthUnit
 from bohdi_ray.records import MAX_STEPS, MAX_TICKETS

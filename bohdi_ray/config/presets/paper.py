@@ -15,7 +15,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "sprout.reuse_ballots": False,
     "sprout.vary_initials": False,
     "sprout.min_support": 0,
-    "bandit.policy": "dynabranches",
+    "bandit.kind": "dynabranches",
     "bandit.window": 20,
     "bandit.introspection": True,
     "bandit.threshold": 0.2,
@@ -61,6 +61,5 @@ PAPER = Preset(
     PAPER_SETTINGS,
     PAPER_SOURCE,
     PAPER_TARGET,
-    parameters={"bandit.policy": ("bandit.window", "bandit.threshold"), "judge.kind": ("judge.orders",)},
     temperatures={"mistral-small": 0.15},
 )

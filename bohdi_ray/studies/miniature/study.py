@@ -27,8 +27,8 @@ SCARCE = ["meditation.steps=1", "stop.rounds=6"]
 # Settings of arms are written out even where they are the defaults, so that what was run stays what it says.
 NO_REPLAY = ["training.rehearsal.share=0"]
 REPLAY = ["training.rehearsal.share=0.25", "training.rehearsal.questions_per_row=0.5"]
-UNIFORM, THOMPSON = ["bandit.policy=uniform"], ["bandit.policy=dynamic_thompson"]
-PAPER_BANDIT = ["bandit.policy=dynabranches", "bandit.introspection=true", "bandit.window=20", "bandit.threshold=0.2"]
+UNIFORM, THOMPSON = ["bandit.kind=uniform"], ["bandit.kind=dynamic_thompson"]
+PAPER_BANDIT = ["bandit.kind=dynabranches", "bandit.introspection=true", "bandit.window=20", "bandit.threshold=0.2"]
 USUAL = [*THOMPSON, *REPLAY]  # what studies about something else vary
 
 
@@ -63,7 +63,7 @@ STUDIES: dict[str, dict[str, list[str]]] = {
     "bandit": {
         "paper": [*PAPER_BANDIT, *REPLAY],
         "without DynaBranches": [*UNIFORM, *REPLAY],
-        "without IR": ["bandit.policy=dynabranches", "bandit.introspection=false", *REPLAY],
+        "without IR": ["bandit.kind=dynabranches", "bandit.introspection=false", *REPLAY],
         # In 180 harvests no domain gets far beyond the paper's window of 20, so its test has nothing to compare with.
         "window 10": [*PAPER_BANDIT, *REPLAY, "bandit.window=10"],
         **{

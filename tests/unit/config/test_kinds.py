@@ -16,7 +16,10 @@ MODELS = {
     "target": {"name": "t", "model": "org/t"},
 }
 # By section of the configuration: its table, and the room with a module for each kind.
-TABLES = {"judge": ("bohdi_ray.config.kinds.judges.JUDGES", "bohdi_ray.harvest.judges")}
+TABLES = {
+    "judge": ("bohdi_ray.config.kinds.judges.JUDGES", "bohdi_ray.harvest.judges"),
+    "bandit": ("bohdi_ray.config.kinds.bandits.BANDITS", "bohdi_ray.tree.policies"),
+}
 
 
 def parsed(**sections):

@@ -6,6 +6,7 @@ Read from YAML and overrides by loading.py; what is refused, in words, by errors
 from bohdi_ray.config.fusion_config import FusionConfig
 from bohdi_ray.config.kinds.bandits import BANDITS, BanditSection
 from bohdi_ray.config.kinds.judges import JUDGES, JudgeSection
+from bohdi_ray.config.kinds.questions import QUESTIONS, QuestionsSection
 from bohdi_ray.config.models import (
     ROLE_DEFAULTS,
     EngineArgs,
@@ -38,6 +39,7 @@ __all__ = [
     "BANDITS",
     "DEFAULT_STYLES",
     "JUDGES",
+    "QUESTIONS",
     "ROLE_DEFAULTS",
     "BanditSection",
     "DeadlineConfig",
@@ -50,6 +52,7 @@ __all__ = [
     "ModelBase",
     "ObserveConfig",
     "OpenAIModel",
+    "QuestionsSection",
     "ReplicaRange",
     "ReplicaResources",
     "RoleSampling",

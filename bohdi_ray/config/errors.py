@@ -40,7 +40,8 @@ def _config_error(found: dict[str, Any], root: type[Section]) -> ConfigError:
     elif kind == "missing":
         value, rule, remedy = None, "must be given", _meaning(last)
     elif kind == "unknown_kind":
-        field, value = f"{field}.kind", found["input"].get("kind")
+        field = f"{field}.kind"
+        value = shown(field, found["input"].get("kind"))
         rule, remedy = found["msg"], f"Use one of them, or leave `kind` out for {found['ctx']['default']}."
     else:
         rule = found["msg"].removeprefix("Value error, ")

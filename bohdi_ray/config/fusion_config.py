@@ -19,6 +19,7 @@ from bohdi_ray.config.colocate import errors_of_colocate, with_colocate
 from bohdi_ray.config.kinds.bandits import BANDITS, BanditSection, DynamicThompsonBandit
 from bohdi_ray.config.kinds.by_kind import ByKind, in_words
 from bohdi_ray.config.kinds.judges import JUDGES, MOST_ANSWERS, JudgeSection, LeaderJudge
+from bohdi_ray.config.kinds.questions import QUESTIONS, AskedQuestions, QuestionsSection
 from bohdi_ray.config.models import (
     SWITCHES,
     OpenAIModel,
@@ -75,6 +76,8 @@ class FusionConfig(Section):
     """Walks per round."""
     enlightenment: EnlightenmentConfig = EnlightenmentConfig()
     """Training rows per round."""
+    questions: Annotated[QuestionsSection, ByKind(QUESTIONS)] = AskedQuestions()
+    """Where questions come from."""
     harvest: HarvestConfig = HarvestConfig()
     """Making samples."""
     judge: Annotated[JudgeSection, ByKind(JUDGES)] = LeaderJudge()

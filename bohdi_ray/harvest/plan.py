@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.prompts import TemplateSet, load_templates
-from bohdi_ray.records import ROLES, Role, SamplingSpec
+from bohdi_ray.randomness import derived_seed
+from bohdi_ray.records import ROLES, GenerationRequest, Role, SamplingSpec, Ticket
 
 
 def level_names(depth: int) -> tuple[str, ...]:
@@ -45,6 +46,12 @@ class HarvestPlan:
         # Where no room for reasoning is configured, the model's engine knows it.
         room = of.reasoning_max_tokens or 0
         return SamplingSpec(of.temperature, of.top_p, of.max_tokens, seed, reasoning_max_tokens=room)
+
+    def request(self, ticket: Ticket, role: Role, model: str, prompt: str, attempt: int = 0) -> GenerationRequest:
+        """What a ticket asks a model for, with a seed and an id of its own."""
+        seed = derived_seed(self.config.seed, ticket.round, ticket.step, ticket.index, role, model, attempt)
+        request_id = f"{ticket.ticket_id}/{role}/{model}/{attempt}"
+        return GenerationRequest(request_id, role, prompt, self.spec(role, model, seed))
 
     def sampling_record(self, models: tuple[str, ...]) -> dict[str, dict[str, float]]:
         """Sampling by "role/model", as `Sample` stores it. Template variables are in the run's configuration."""

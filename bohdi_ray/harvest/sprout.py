@@ -13,9 +13,9 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from bohdi_ray.engines.chat.reasoning import without_reasoning
+from bohdi_ray.engines.models import Models, all_of
 from bohdi_ray.engines.prompts import parse_name
 from bohdi_ray.errors import RequestQuarantined
-from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.source_notes import NotedModels, SourceNotes
 from bohdi_ray.languages.name_grammar import any_initials, initial_groups, name_regex, name_scripts

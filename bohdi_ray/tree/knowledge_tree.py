@@ -66,11 +66,9 @@ class Arms:
 
     def plays(self, start: int) -> np.ndarray:
         """Rewards taken in by each arm from `start` on; for `unk`, the elections held."""
-        counts = self.trainable[start : len(self.children) + 1]
-        if start == 0:
-            counts = counts.copy()
-            counts[0] = self.num_elections
-        return counts
+        counts = self.trainable[: len(self.children) + 1].copy()
+        counts[0] = self.num_elections
+        return counts[start:]
 
     def trainable_arms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """(alpha, beta, plays, indices) of the children with trainable samples; indices None means all children."""

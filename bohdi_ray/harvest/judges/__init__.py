@@ -11,20 +11,21 @@ from collections.abc import Awaitable, Callable
 
 from bohdi_ray.config import JUDGES
 from bohdi_ray.config.kinds.by_kind import modules_of
+from bohdi_ray.engines.models import Models
 from bohdi_ray.harvest.judges.judging import Judgement, Judging
-from bohdi_ray.harvest.models import Models
 from bohdi_ray.harvest.plan import HarvestPlan
+from bohdi_ray.questions.source import Question
 from bohdi_ray.records import Candidate, Ticket, Verdict
 
 JUDGE_OF: dict[str, Callable[[Judging], Awaitable[Judgement]]] = modules_of(JUDGES, __name__, "judge")
 
 
 async def judge_answers(
-    ticket: Ticket, leader: str, question: str, eligible: tuple[Candidate, ...], models: Models, plan: HarvestPlan
+    ticket: Ticket, asked: Question, eligible: tuple[Candidate, ...], models: Models, plan: HarvestPlan
 ) -> Judgement:
     """The verdict on the eligible answers (at least one). Raises NobodyJudged."""
     if len(eligible) == 1:
         only = eligible[0].model
         return Judgement(Verdict("only", None, {only: 1.0}, (), (), only, None))
-    judging = Judging(ticket, leader, question, {c.model: c.text for c in eligible}, models, plan)
+    judging = Judging(ticket, asked, {c.model: c.text for c in eligible}, models, plan)
     return await JUDGE_OF[plan.config.judge.kind](judging)

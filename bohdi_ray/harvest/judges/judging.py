@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from bohdi_ray.config.kinds.judges import LabelJudge
 from bohdi_ray.engines.chat.reasoning import without_reasoning
+from bohdi_ray.engines.models import Models, all_of, error_name
 from bohdi_ray.engines.prompts import LABELS, parse_label
-from bohdi_ray.harvest.models import Models, all_of, error_name
 from bohdi_ray.harvest.plan import HarvestPlan
-from bohdi_ray.randomness import derived_seed, generator
+from bohdi_ray.questions.source import Question
+from bohdi_ray.randomness import generator
 from bohdi_ray.records import Completion, GenerationRequest, ScoreRequest, Ticket, Verdict
 
 JudgeFailure = Literal["judge_prompt_too_long", "judge_request_failed", "judge_unreadable"]
@@ -69,8 +70,7 @@ class Judging:
     """One ticket's eligible answers before its judge, and what judging has cost so far."""
 
     ticket: Ticket
-    leader: str  # the question's author
-    question: str
+    asked: Question
     texts: dict[str, str]  # by model, eligible answers
     models: Models
     plan: HarvestPlan
@@ -111,19 +111,12 @@ class Judging:
         return ballots if len(ballots) == len(orders) else []
 
     def _request(self, judge: str, order: tuple[str, ...], k: int) -> GenerationRequest:
-        ticket = self.ticket
-        seed = derived_seed(self.plan.config.seed, ticket.round, ticket.step, ticket.index, "judge", judge, k)
-        return GenerationRequest(
-            request_id=f"{ticket.ticket_id}/judge/{judge}/{k}",
-            role="judge",
-            prompt=self.plan.templates.render_judge(self.question, [self.texts[model] for model in order]),
-            sampling=self.plan.spec("judge", judge, seed),
-            choices=LABELS[: len(order)],
-        )
+        prompt = self.plan.templates.render_judge(self.asked.text, [self.texts[model] for model in order])
+        return replace(self.plan.request(self.ticket, "judge", judge, prompt, k), choices=LABELS[: len(order)])
 
     async def _likelihoods(self, scorer: str) -> dict[str, float]:
         """Log-probability per byte of every answer the scorer did not write; empty if one does not fit its window."""
-        prompt = self.plan.templates.render_answer(self.question)
+        prompt = self.plan.templates.render_answer(self.asked.text)
         shown = [model for model in self.texts if model != scorer]
         requests = [
             ScoreRequest(f"{self.ticket.ticket_id}/score/{scorer}/{i}", "judge", prompt, self.texts[model])

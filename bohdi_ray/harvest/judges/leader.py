@@ -14,8 +14,8 @@ from bohdi_ray.harvest.judges.judging import Judgement, Judging
 
 
 async def judge(judging: Judging) -> Judgement:
-    ballots = await judging.label_ballots(judging.leader, tuple(judging.texts), "order")
+    ballots = await judging.label_ballots(judging.asked.leader, tuple(judging.texts), "order")
     if not ballots:
         raise judging.nobody()
     scores = {m: float(np.mean([math.exp(ballot.logprobs[m]) for ballot in ballots])) for m in judging.texts}
-    return judging.judgement(judging.leader, scores, ballots)
+    return judging.judgement(judging.asked.leader, scores, ballots)

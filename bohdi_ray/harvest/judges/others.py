@@ -13,8 +13,8 @@ import math
 
 import numpy as np
 
+from bohdi_ray.engines.models import all_of
 from bohdi_ray.harvest.judges.judging import Ballot, Judgement, Judging
-from bohdi_ray.harvest.models import all_of
 
 CLIP = 1e-3
 

@@ -18,6 +18,7 @@ MODELS = {
 # By section of the configuration: its table, and the room with a module for each kind.
 TABLES = {
     "judge": ("bohdi_ray.config.kinds.judges.JUDGES", "bohdi_ray.harvest.judges"),
+    "questions": ("bohdi_ray.config.kinds.questions.QUESTIONS", "bohdi_ray.questions"),
     "bandit": ("bohdi_ray.config.kinds.bandits.BANDITS", "bohdi_ray.tree.policies"),
 }
 
@@ -62,6 +63,7 @@ def test_a_section_without_kind_is_of_the_default_kind():
 def test_an_unknown_kind_is_refused_with_the_kinds_there_are():
     error = refused(judge={"kind": "oracle"})["judge.kind"]
     assert error.value == "oracle" and all(f"`{kind}`" in error.rule for kind in JUDGES) and "leader" in error.remedy
+    assert len(str(refused(judge={"kind": "x" * 5000})["judge.kind"])) < 300, "a message, not a page"
     assert refused(judge={"kind": ["leader"]}).keys() == {"judge.kind"}
     assert refused(judge=3)["judge"].remedy == "It is: Choosing the best answer."
 

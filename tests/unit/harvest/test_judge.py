@@ -14,6 +14,7 @@ from bohdi_ray.harvest.judges import judge_answers
 from bohdi_ray.harvest.judges.judging import Ballot, NobodyJudged, best_of, label_logprobs, rotations
 from bohdi_ray.harvest.judges.likelihood import mean_ranks
 from bohdi_ray.harvest.judges.others import odds_scores
+from bohdi_ray.questions.source import Question
 from bohdi_ray.records import Candidate, Completion
 
 TOO_LONG = PromptTooLong("x", 9000, 8192)
@@ -26,7 +27,7 @@ def candidates(*models):
 
 
 def verdict_of(ticket, models, plan, *authors, leader="alpha"):
-    return asyncio.run(judge_answers(ticket, leader, QUESTION, candidates(*authors), models, plan))
+    return asyncio.run(judge_answers(ticket, Question(leader, "", QUESTION), candidates(*authors), models, plan))
 
 
 def done(**fields):
@@ -210,7 +211,7 @@ def test_a_judge_that_names_no_label_fails_the_ticket(make_plan, make_ticket, te
     assert caught.value.counts == {"judge_requests": 1, "judge_rejected:unreadable": 1}
 
 
-@pytest.mark.parametrize("kind", JUDGES)
+@pytest.mark.parametrize("kind", [kind for kind, judge in JUDGES.items() if judge.names_letter or judge.scores_answers])
 def test_answers_no_judge_can_hold_fail_the_ticket(make_plan, make_ticket, kind):
     models, judge = ScriptedModels(), {"kind": kind, **({"orders": 2} if JUDGES[kind].names_letter else {})}
     models.queue_completion(role="judge", times=100, error=TOO_LONG)

@@ -12,7 +12,7 @@ from hostile_input import ANY_TEXT, HOSTILE, examples, harms, within
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.config import FusionConfig
+from bohdi_ray.config import JUDGES, FusionConfig
 from bohdi_ray.engines.chat.rendering import strip_control_tokens
 from bohdi_ray.engines.openai import CONTROL_TOKENS, completion_of
 from bohdi_ray.engines.prompts import clean_text, fence_marks, parse_label, parse_name, parse_question
@@ -175,20 +175,20 @@ def test_a_page_instead_of_a_reply_says_what_to_check():
         )
 
 
-def plan_for(policy: str) -> HarvestPlan:
+def plan_for(judge: str) -> HarvestPlan:
     model = {"kind": "vllm", "model": "./m"}
     config = FusionConfig.model_validate(
         {
             "run_dir": "/nowhere",
             "sources": [{"name": name, **model} for name in ("alpha", "beta", "gamma")],
             "target": {"name": "student", **model},
-            "judge": {"kind": policy},
+            "judge": {"kind": judge},
         }
     )
     return HarvestPlan.from_config(config)
 
 
-PLANS = {policy: plan_for(policy) for policy in ("leader", "others", "likelihood", "consensus")}
+PLANS = {kind: plan_for(kind) for kind in JUDGES}
 
 
 @examples(70)

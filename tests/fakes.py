@@ -1,7 +1,7 @@
 """Scripted models: engines that answer at once, as a pure function of model, prompt and seed.
 
 `scripted_completion` is the core, for engine actors of integration tests too (about 10 microseconds a request).
-`ScriptedModels` wraps it as the in-process `harvest.models.Models`, with hooks to script or fail single requests.
+`ScriptedModels` wraps it as the in-process `engines.models.Models`, with hooks to script or fail single requests.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Any
 
 import ray
 
-from bohdi_ray.config import SCORING, FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport, RemoteSpec
 from bohdi_ray.engines.vllm.gate import Gate
 from bohdi_ray.engines.vllm.ipc_folder import remove_ipc_folder
@@ -195,7 +195,7 @@ def make_engine_actor(
     spec = (
         engine_spec(model, version, weights_dir, config)
         if isinstance(model, VllmModel)
-        else RemoteSpec(model, judges=config.judge.policy not in SCORING)
+        else RemoteSpec(model, judges=config.judge.names_letter)
     )
     log.info("making engine %s", replica_id)
     return ray.remote(**actor_options(model, group))(EngineActor).remote(spec)

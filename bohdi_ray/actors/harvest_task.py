@@ -64,7 +64,7 @@ def all_at_once(
     """What a task does: all its pieces of work together, each with the sources that take part. Results in order."""
 
     async def work() -> list[T]:
-        models = RoutedModels(table, client_config, generator(plan.seed, first_id, "routing"))
+        models = RoutedModels(table, client_config, generator(plan.config.seed, first_id, "routing"))
         return await together(models, [with_those_present(models, piece) for piece in pieces])
 
     return asyncio.run(work())

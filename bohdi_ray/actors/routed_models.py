@@ -64,7 +64,7 @@ class EngineClientConfig:
 
 @dataclass(frozen=True, slots=True)
 class PresentModels:
-    """`harvest.models.Models` with the sources of one moment: one piece of work has the same from its start to its end.
+    """`engines.models.Models` with the sources of one moment: one piece of work has the same from its start to its end.
 
     A source that is left out on the way raises SourceLeftOut where it is asked.
     """

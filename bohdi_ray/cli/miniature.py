@@ -42,7 +42,7 @@ def build(out: Path, seed: int, size: str, kind: str, processes: int) -> None:
     click.echo(f"next: bohdi miniature fuse {out}")
 
 
-@miniature.command(epilog="Each KEY=VALUE replaces a setting of OUT/fusion.yaml, for example judge.policy=likelihood.")
+@miniature.command(epilog="Each KEY=VALUE replaces a setting of OUT/fusion.yaml, for example judge.kind=likelihood.")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--address", help="Ray cluster to run on. Default: $RAY_ADDRESS, else Ray on this machine.")

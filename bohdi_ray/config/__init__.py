@@ -4,6 +4,9 @@ Read from YAML and overrides by loading.py; what is refused, in words, by errors
 """
 
 from bohdi_ray.config.fusion_config import FusionConfig
+from bohdi_ray.config.kinds.bandits import BANDITS, BanditSection
+from bohdi_ray.config.kinds.judges import JUDGES, JudgeSection
+from bohdi_ray.config.kinds.questions import QUESTIONS, QuestionsSection
 from bohdi_ray.config.models import (
     ROLE_DEFAULTS,
     EngineArgs,
@@ -19,15 +22,9 @@ from bohdi_ray.config.models import (
 from bohdi_ray.config.section_base import Section
 from bohdi_ray.config.sections import (
     DEFAULT_STYLES,
-    NEEDS_TWO,
-    NOT_ONES_OWN,
-    SCORING,
-    BanditConfig,
     DeadlineConfig,
     EnlightenmentConfig,
     HarvestConfig,
-    JudgeConfig,
-    JudgePolicy,
     MeditationConfig,
     ObserveConfig,
     ScheduleConfig,
@@ -39,23 +36,23 @@ from bohdi_ray.config.sections import (
 )
 
 __all__ = [
+    "BANDITS",
     "DEFAULT_STYLES",
-    "NEEDS_TWO",
-    "NOT_ONES_OWN",
+    "JUDGES",
+    "QUESTIONS",
     "ROLE_DEFAULTS",
-    "SCORING",
-    "BanditConfig",
+    "BanditSection",
     "DeadlineConfig",
     "EngineArgs",
     "EnlightenmentConfig",
     "FusionConfig",
     "HarvestConfig",
-    "JudgeConfig",
-    "JudgePolicy",
+    "JudgeSection",
     "MeditationConfig",
     "ModelBase",
     "ObserveConfig",
     "OpenAIModel",
+    "QuestionsSection",
     "ReplicaRange",
     "ReplicaResources",
     "RoleSampling",

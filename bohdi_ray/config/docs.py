@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bohdi_ray.config import ROLE_DEFAULTS, FusionConfig, OpenAIModel, RoleSampling, Sampling, VllmModel
+from bohdi_ray.config.kinds.by_kind import KindTable, kinds_of
 from bohdi_ray.config.presets import PRESETS
 
 INTRO = """\
@@ -34,6 +35,8 @@ A fusion is one YAML file. Start from `jobs/configs/quickstart.yaml` or `jobs/co
 - **Going on**: `bohdi resume RUN stop.rounds=30` takes overrides too, but only of settings that neither samples nor
   weights follow from: where, how long and how much to keep. `bohdi_ray/config/changes.py` lists them; others are
   refused by name.
+- **Sections of several kinds** (`judge`, `bandit`, `questions`): `kind` says which one; each kind has its own settings
+  and defaults, and a setting that it does not have is refused with the kinds that have it.
 - **Unknown keys are refused**, with the nearest known one; all mistakes are reported at once, each with field, value,
   rule and remedy.
 - **Paths**: a relative path in the file is beside the file, one in an override is below the working directory, and so
@@ -49,27 +52,35 @@ A fusion is one YAML file. Start from `jobs/configs/quickstart.yaml` or `jobs/co
 def render() -> str:
     """The whole page."""
     blocks = [INTRO]
-    for title, model, path in _pages():
+    for title, model, rows in _pages():
         blocks.append(f"## {title}\n\n{_words(model)}\n")
-        blocks.append(
-            "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *_rows(model, path)]) + "\n"
-        )
+        blocks.append("\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows]) + "\n")
     blocks += [_role_defaults(), *_presets()]
     return "\n".join(blocks)
 
 
-def _pages() -> list[tuple[str, type[BaseModel], str]]:
-    """Every section once: title, model, and the prefix its keys have."""
-    pages: list[tuple[str, type[BaseModel], str]] = [
-        ("The whole", FusionConfig, ""),
-        ("A model of `kind: vllm` (`sources.N`, `target`)", VllmModel, ""),
-        ("A source of `kind: openai` (`sources.N`)", OpenAIModel, ""),
-    ]
+def _pages() -> Iterator[tuple[str, type[BaseModel], Iterator[str]]]:
+    """Every section once: title, model, and its rows."""
+    yield "The whole", FusionConfig, _rows(FusionConfig, "")
+    yield "A model of `kind: vllm` (`sources.N`, `target`)", VllmModel, _rows(VllmModel, "")
+    yield "A source of `kind: openai` (`sources.N`)", OpenAIModel, _rows(OpenAIModel, "")
     for name, field in FusionConfig.model_fields.items():
-        section = _section(field.annotation)
+        section, kinds = _section(field.annotation), kinds_of(field)
         if section is not None and section is not VllmModel:
-            pages.append((f"`{name}`", section, f"{name}."))
-    return pages
+            yield f"`{name}`", section, _rows_by_kind(kinds, f"{name}.") if kinds else _rows(section, f"{name}.")
+
+
+def _rows_by_kind(kinds: KindTable, prefix: str) -> Iterator[str]:
+    """The kinds, then every setting with the kinds that have it."""
+    default, owners = next(iter(kinds)), dict[tuple[str, str, str, str], list[str]]()
+    for kind, section in kinds.items():
+        yield f"| `{prefix}kind: {kind}` | kind | {'the default' if kind == default else ''} | {_words(section)} |"
+        for name, field in section.model_fields.items():
+            if name != "kind":
+                owners.setdefault((name, _type(field), _default(field), _text(field)), []).append(kind)
+    for (name, type_name, shown, text), some in owners.items():
+        whose = "" if len(some) == len(kinds) else f"{', '.join(f'`{kind}`' for kind in some)}: "
+        yield f"| `{prefix}{name}` | {type_name} | {shown} | {whose}{text} |"
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from bohdi_ray.config import EngineArgs, FusionConfig, OpenAIModel, Section, VllmModel
+from bohdi_ray.config import EngineArgs, FusionConfig, Section
 from bohdi_ray.config.addresses import without_secrets
+from bohdi_ray.config.kinds.by_kind import KindTable, in_words, kinds_of
 from bohdi_ray.config.renamed import new_name
 from bohdi_ray.errors import ConfigError
 
-TAGS: dict[str, type[Section]] = {"vllm": VllmModel, "openai": OpenAIModel}
 SECRET_KEY = re.compile(r"key|token$|secret|password", re.IGNORECASE)
 SEE_DOCS = "docs/configuration.md lists every key."
 Place = tuple[int | str, ...]
@@ -27,50 +28,69 @@ def config_errors(error: ValidationError, root: type[Section] = FusionConfig) ->
 
 
 def _config_error(found: dict[str, Any], root: type[Section]) -> ConfigError:
-    place: Place = found["loc"]
-    sections = _sections(place, root)
-    field = ".".join(str(part) for i, part in enumerate(place) if not _is_tag(place, i)) or "CONFIG"
+    way = _way(found["loc"], root)
+    field = ".".join(str(step.key) for step in way) or "CONFIG"
+    last = way[-1] if way else Step("", root, None)
     value = shown(field, found["input"])
     kind = found["type"]
     if kind == "extra_forbidden":
-        rule, remedy = _unknown_key(str(place[-1]), sections[-1])
+        rule, remedy = _of_another_kind(field, last) or _unknown_key(str(last.key), last.section)
         if new := new_name(field):
             rule, remedy = "the setting has another name now", f"Write {new}."
     elif kind == "missing":
-        value, rule, remedy = None, "must be given", _meaning(sections[-1], place[-1])
+        value, rule, remedy = None, "must be given", _meaning(last)
     elif kind == "unknown_kind":
-        field, value = f"{field}.kind", found["input"].get("kind")
-        rule, remedy = found["msg"], "Use one of them, or leave `kind` out for vllm."
+        field = f"{field}.kind"
+        value = shown(field, found["input"].get("kind"))
+        rule, remedy = found["msg"], f"Use one of them, or leave `kind` out for {found['ctx']['default']}."
     else:
         rule = found["msg"].removeprefix("Value error, ")
         rule = rule[0].lower() + rule[1:]
-        remedy = _meaning(sections[-1], place[-1] if place else "")
+        remedy = found.get("ctx", {}).get("remedy") or _meaning(last)
     return ConfigError(field, value, rule, remedy)
 
 
-def _is_tag(place: Place, i: int) -> bool:
-    return i == 2 and place[0] == "sources" and place[i] in TAGS
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A key or index that a person wrote, the section that holds it, and the kinds of which that section is one."""
+
+    key: int | str
+    section: type[BaseModel] | None  # None where keys are free
+    kinds: KindTable | None
 
 
-def _sections(place: Place, root: type[Section]) -> list[type[BaseModel] | None]:
-    """The section that holds each key of the way, from `root` on; None where keys are free."""
-    sections: list[type[BaseModel] | None] = [root]
-    for i, key in enumerate(place[:-1]):
-        here = sections[-1]
-        if _is_tag(place, i):
-            sections.append(TAGS[str(key)])
-        elif isinstance(key, int):
-            sections.append(here)
-        elif here is not None and key in here.model_fields:
-            sections.append(_section_of(here.model_fields[key]))
-        else:
-            sections.append(None)
-    return sections
+def _way(place: Place, root: type[BaseModel]) -> list[Step]:
+    """The way from `root` on, without pydantic's own steps, which name the kind of a section that has several."""
+    way: list[Step] = []
+    section: type[BaseModel] | None = root
+    kinds: KindTable | None = None
+    below: KindTable | None = None  # the kinds of the field whose key or index came before
+    for key in place:
+        if below is not None and key in below:
+            section, kinds, below = below[str(key)], below, None
+            continue
+        way.append(Step(key, section, kinds))
+        if not isinstance(key, int):
+            field = section.model_fields.get(key) if section is not None else None
+            section, kinds = (_section_of(field) if field is not None else None), None
+            below = kinds_of(field) if field is not None else None
+    return way
 
 
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:
     kinds = [field.annotation, *get_args(field.annotation)]  # X, X | None or tuple[X, ...]
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _of_another_kind(field: str, step: Step) -> tuple[str, str] | None:
+    """For a setting that other kinds of this section have."""
+    owners = [kind for kind, section in (step.kinds or {}).items() if str(step.key) in section.model_fields]
+    if not owners or step.kinds is None:
+        return None
+    here = next(kind for kind, section in step.kinds.items() if section is step.section)
+    rule = f"`{here}` has no such setting; {in_words(owners)} {'has' if len(owners) == 1 else 'have'} it"
+    section = field.rpartition(".")[0]
+    return rule, f"Leave it out, or set {section}.kind to {'it' if len(owners) == 1 else 'one of them'}."
 
 
 def _unknown_key(key: str, section: type[BaseModel] | None) -> tuple[str, str]:
@@ -82,9 +102,9 @@ def _unknown_key(key: str, section: type[BaseModel] | None) -> tuple[str, str]:
     return "there is no such key", remedy
 
 
-def _meaning(section: type[BaseModel] | None, key: int | str) -> str:
+def _meaning(step: Step) -> str:
     """What the field is, in the words of its docstring."""
-    field = section.model_fields.get(str(key)) if section is not None else None
+    field = step.section.model_fields.get(str(step.key)) if step.section is not None else None
     if field is None or not field.description:
         return SEE_DOCS
     return f"It is: {field.description.splitlines()[0]}"

@@ -1,21 +1,25 @@
 """The whole configuration of a fusion, with its rules. No defaults live anywhere else.
 
-Every section is a pydantic model; unknown keys are refused. The sections stand in `models.py`, `bandit.py` and
-`sections.py`. Rules that one section can check alone stand on it, rules between sections on `FusionConfig`. Whether
-folders exist, templates are there and cards suffice is checked in `preflight/`, above this room.
-Where the paper fixes a value and the default differs, the field says so; `presets/paper.py` holds all of the paper's.
+Every section is a pydantic model; unknown keys are refused. The sections stand in `models.py`, `sections.py` and, where
+there are several kinds of one, in `kinds/`. Rules that one section can check alone stand on it, rules between sections
+on `FusionConfig`. Whether folders exist, templates are there and cards suffice is checked in `preflight/`, above this
+room. Where the paper fixes a value and the default differs, the field says so; `presets/paper.py` holds all of the
+paper's.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.config.addresses import secret_in
-from bohdi_ray.config.bandit import errors_of_bandit
 from bohdi_ray.config.colocate import errors_of_colocate, with_colocate
+from bohdi_ray.config.kinds.bandits import BANDITS, BanditSection, DynamicThompsonBandit
+from bohdi_ray.config.kinds.by_kind import ByKind, in_words
+from bohdi_ray.config.kinds.judges import JUDGES, MOST_ANSWERS, JudgeSection, LeaderJudge
+from bohdi_ray.config.kinds.questions import QUESTIONS, AskedQuestions, QuestionsSection
 from bohdi_ray.config.models import (
     OpenAIModel,
     SourceModel,
@@ -24,15 +28,9 @@ from bohdi_ray.config.models import (
 from bohdi_ray.config.presets import with_preset
 from bohdi_ray.config.section_base import SWITCHES, Section
 from bohdi_ray.config.sections import (
-    LABELLING,
-    MOST_ANSWERS,
-    NEEDS_TWO,
-    SCORING,
-    BanditConfig,
     DeadlineConfig,
     EnlightenmentConfig,
     HarvestConfig,
-    JudgeConfig,
     MeditationConfig,
     ObserveConfig,
     SproutConfig,
@@ -71,15 +69,17 @@ class FusionConfig(Section):
     """The knowledge tree."""
     sprout: SproutConfig = SproutConfig()
     """Finding new domains."""
-    bandit: BanditConfig = BanditConfig()
+    bandit: Annotated[BanditSection, ByKind(BANDITS)] = DynamicThompsonBandit()
     """Steering."""
     meditation: MeditationConfig = MeditationConfig()
     """Walks per round."""
     enlightenment: EnlightenmentConfig = EnlightenmentConfig()
     """Training rows per round."""
+    questions: Annotated[QuestionsSection, ByKind(QUESTIONS)] = AskedQuestions()
+    """Where questions come from."""
     harvest: HarvestConfig = HarvestConfig()
     """Making samples."""
-    judge: JudgeConfig = JudgeConfig()
+    judge: Annotated[JudgeSection, ByKind(JUDGES)] = LeaderJudge()
     """Choosing the best answer."""
     training: TrainingConfig = TrainingConfig()
     """Fine-tuning the target."""
@@ -163,7 +163,7 @@ def check_between_sections(config: FusionConfig) -> None:
     """Rules that need more than one section. Raises ConfigErrors with all that are broken."""
     errors = [*_errors_of_models(config), *_errors_of_judging(config)]
     errors += [*_errors_of_support(config), *_errors_of_stopping(config)]
-    errors += [*errors_of_bandit(config.bandit), *errors_of_colocate(config), *_errors_of_reasoning(config)]
+    errors += [*errors_of_colocate(config), *_errors_of_reasoning(config)]
     if errors:
         raise ConfigErrors(errors)
 
@@ -196,21 +196,20 @@ def _errors_of_models(config: FusionConfig) -> list[ConfigError]:
 
 
 def _errors_of_judging(config: FusionConfig) -> list[ConfigError]:
-    policy = config.judge.policy
-    if policy in NEEDS_TWO and len(config.sources) < 2:
-        rule = "the only source would have to judge its own answer"
-        if policy == "likelihood":
-            rule = "the only source and the target would rank one answer each, the other's: ties, which the source wins"
-        return [ConfigError("judge.policy", policy, rule, "Add a source or use `leader`.")]
-    if policy in LABELLING and len(config.sources) >= MOST_ANSWERS:
+    judge, num_sources = config.judge, len(config.sources)
+    rule = remedy = ""
+    if judge.needs_two and num_sources < 2:
+        others = [kind for kind, section in JUDGES.items() if not section.needs_two]
+        rule, remedy = judge.needs_two, f"Add a source, or use {in_words(others)}."
+    elif judge.names_letter and num_sources >= MOST_ANSWERS:
         rule = f"a judge names the best of at most {MOST_ANSWERS} answers by a letter, and sources and target give "
-        rule += f"{len(config.sources) + 1}"
-        remedy = f"Use at most {MOST_ANSWERS - 1} sources, or `likelihood` or `consensus`, which have no letters."
-        return [ConfigError("judge.policy", policy, rule, remedy)]
-    if policy in SCORING and (rule := _cannot_score(config)):
-        remedy = "Use `leader` or `others`, or host the model with kind: vllm."
-        return [ConfigError("judge.policy", policy, rule, remedy)]
-    return []
+        rule += f"{num_sources + 1}"
+        others = [kind for kind, section in JUDGES.items() if not section.names_letter]
+        remedy = f"Use at most {MOST_ANSWERS - 1} sources, or one of {in_words(others)}, which have no letters."
+    elif judge.scores_answers and (rule := _cannot_score(config)):
+        others = [kind for kind, section in JUDGES.items() if not section.scores_answers]
+        remedy = f"Use one of {in_words(others)}, or host the model with kind: vllm."
+    return [ConfigError("judge.kind", judge.kind, rule, remedy)] if rule else []
 
 
 def _errors_of_support(config: FusionConfig) -> list[ConfigError]:

@@ -9,14 +9,13 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    Discriminator,
     Field,
-    Tag,
     field_serializer,
     field_validator,
     model_validator,
 )
 
+from bohdi_ray.config.kinds.by_kind import ByKind, by_kind
 from bohdi_ray.config.section_base import Section, check_label_selector, check_template_variables
 from bohdi_ray.records import Role
 
@@ -265,16 +264,5 @@ class OpenAIModel(ModelBase):
         return value
 
 
-def _kind(value: Any) -> str:
-    """The tag of a source; a plain `discriminator="kind"` would refuse a source that leaves `kind` to its default."""
-    if isinstance(value, dict):
-        return value.get("kind", "vllm")
-    return "openai" if isinstance(value, OpenAIModel) else "vllm"
-
-
-SourceModel = Annotated[
-    Annotated[VllmModel, Tag("vllm")] | Annotated[OpenAIModel, Tag("openai")],
-    Discriminator(
-        _kind, custom_error_type="unknown_kind", custom_error_message="the kinds of source are 'vllm' and 'openai'"
-    ),
-]
+SOURCES: dict[str, type[ModelBase]] = by_kind(VllmModel, OpenAIModel)
+SourceModel = Annotated[VllmModel | OpenAIModel, ByKind(SOURCES)]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-RENAMED = {"training.replay": "training.rehearsal"}
+from bohdi_ray.config import FusionConfig
+from bohdi_ray.config.kinds.by_kind import KindTable, kinds_of
+
+RENAMED = {"training.replay": "training.rehearsal", "judge.policy": "judge.kind", "bandit.policy": "bandit.kind"}
 
 
 def new_name(place: str) -> str | None:
@@ -23,5 +26,15 @@ def with_new_names(plain: Any) -> Any:
         section, _, key = old.rpartition(".")
         if isinstance(held := plain.get(section), dict) and key in held:
             others = {name: value for name, value in held.items() if name != key}
-            plain = {**plain, section: {**others, new.rpartition(".")[2]: held[key]}}
-    return plain
+            plain = {**plain, section: {new.rpartition(".")[2]: held[key], **others}}
+    return {name: _of_its_kind(name, value) for name, value in plain.items()}
+
+
+def _of_its_kind(name: str, held: Any) -> Any:
+    """A section without the settings of other kinds: once every kind stored all of them, used or not."""
+    field = FusionConfig.model_fields.get(name)
+    kinds: KindTable | None = kinds_of(field) if field is not None else None
+    if not isinstance(held, dict) or kinds is None or held.get("kind") not in kinds:
+        return held
+    foreign = {key for section in kinds.values() for key in section.model_fields} - {*kinds[held["kind"]].model_fields}
+    return {key: value for key, value in held.items() if key not in foreign}

@@ -1,16 +1,16 @@
-"""Sections of the configuration apart from models and bandit: tree, rounds, harvest, judge, training, stop, deadlines.
+"""Sections of the configuration that come in one kind: tree, rounds, harvest, training, stop, deadlines.
 
 Part of fusion_config.py, which says what the configuration is.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bohdi_ray.config.bandit import BanditConfig as BanditConfig
-from bohdi_ray.config.objectives import ObjectiveConfig, SftConfig
+from bohdi_ray.config.kinds.by_kind import ByKind
+from bohdi_ray.config.kinds.objectives import OBJECTIVES, ObjectiveSection, SftObjective
 from bohdi_ray.config.section_base import Section, check_label_selector
 from bohdi_ray.languages.length import LengthUnit
 from bohdi_ray.records import MAX_STEPS, MAX_TICKETS
@@ -24,14 +24,6 @@ DEFAULT_STYLES = (
     "a question that links this field to a different one",
     "an everyday conversation in which a person asks for help, in a clearly set tone",
 )
-
-
-JudgePolicy = Literal["leader", "others", "likelihood", "consensus"]
-NOT_ONES_OWN: tuple[JudgePolicy, ...] = ("others", "consensus")  # no source has a say about its own answer
-LABELLING: tuple[JudgePolicy, ...] = ("leader", "others")  # a judge names a letter
-MOST_ANSWERS = 26  # that letters can name
-NEEDS_TWO: tuple[JudgePolicy, ...] = (*NOT_ONES_OWN, "likelihood")  # with one source there is nothing to compare
-SCORING: tuple[JudgePolicy, ...] = ("likelihood", "consensus")  # by probabilities of given answers
 
 
 class TreeConfig(Section):
@@ -149,17 +141,6 @@ class HarvestConfig(Section):
         return value
 
 
-class JudgeConfig(Section):
-    """Who decides which answer is best (method, sections 4 and 9)."""
-
-    policy: JudgePolicy = "leader"
-    """`leader` (the paper): the question's author. `others`: it never judges its own answer, another source does.
-    `likelihood`: each model ranks the answers it did not write by log-probability per byte; the mean rank decides.
-    `consensus`: the sources' mean probability per byte of an answer decides, its author left out."""
-    orders: int = Field(1, ge=1)
-    """Rotations of one random order whose label probabilities are averaged; as many as answers balance every slot."""
-
-
 class ScheduleConfig(Section):
     """The learning rate over all rounds of the run, by optimizer step."""
 
@@ -190,7 +171,7 @@ class RehearsalConfig(Section):
 class TrainingConfig(Section):
     """Fine-tuning of the target with DeepSpeed under Ray Train."""
 
-    objective: ObjectiveConfig = SftConfig()
+    objective: Annotated[ObjectiveSection, ByKind(OBJECTIVES)] = SftObjective()
     """What is minimised."""
     reasoning: Literal["off", "keep"] = "off"
     """For a target that can think. `off`: it is asked not to, and rows teach how it answers when asked so. `keep`: it

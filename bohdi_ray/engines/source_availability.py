@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from bohdi_ray.config import NEEDS_TWO, FusionConfig
+from bohdi_ray.config import JUDGES, FusionConfig
 from bohdi_ray.errors import EngineFailed
 
 
@@ -33,10 +33,11 @@ class SourceAvailability:
             down = "; ".join(f"{name}: {reason}" for name, reason in self._left_out.items())
             left = f"{len(self.present)} of {len(self._sources)} sources are left"
             lower = ", or lower harvest.min_sources" if self._min_sources > 1 else ""
+            comparing = ", ".join(kind for kind, judge in JUDGES.items() if judge.needs_two)
             # The cause first: that too few are left only follows from it.
             raise EngineFailed(
                 f"{source}: {why}. So {left}, and the run needs {self._min_sources} (harvest.min_sources; two with "
-                f"judge.policy {', '.join(NEEDS_TWO)}). Mend what is down and go on with `bohdi resume`{lower}. "
+                f"judge.kind {comparing}). Mend what is down and go on with `bohdi resume`{lower}. "
                 f"Down are: {down}"
             )
         return news
@@ -48,7 +49,7 @@ class SourceAvailability:
 
 def least_sources(config: FusionConfig) -> int:
     """How many sources a run cannot go on without; where answers of several are compared, that takes two."""
-    return max(config.harvest.min_sources, 2 if config.judge.policy in NEEDS_TWO else 1)
+    return max(config.harvest.min_sources, 2 if config.judge.needs_two else 1)
 
 
 def pauses(first_s: float, longest_s: float) -> Iterator[float]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.config import FusionConfig, JudgeSection, OpenAIModel, VllmModel
+from bohdi_ray.config.kinds.by_kind import own_settings
 
 _SHAPES = {
     "sft": "`messages`: the question as user, the best answer as assistant.",
@@ -91,11 +92,12 @@ def _model_row(entry: tuple[str, VllmModel | OpenAIModel]) -> tuple[str, ...]:
 
 
 def _settings(config: FusionConfig, environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    judge = own_settings(config.judge, JudgeSection)
     return [
         ("bohdi_ray", str(environment.get("bohdi_ray", "unknown"))),
         ("seed", str(config.seed)),
         ("depth of the domain tree", str(config.tree.depth)),
-        ("judge", f"policy {config.judge.policy}, orders {config.judge.orders}"),
+        ("judge", ", ".join([config.judge.kind, *(f"{name} {value}" for name, value in judge.items())])),
         ("harvests per round", f"{config.meditation.steps} x {config.meditation.walks_per_step}"),
         ("styles of questions", "; ".join(config.harvest.styles)),
         ("own prompt templates", "yes" if config.harvest.prompts else "no"),

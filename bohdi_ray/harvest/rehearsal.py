@@ -10,12 +10,12 @@ import math
 from dataclasses import replace
 
 from bohdi_ray.engines.chat.reasoning import reasoning_problem, without_reasoning
+from bohdi_ray.engines.models import Models, error_name
 from bohdi_ray.engines.prompts import clean_text
 from bohdi_ray.engines.quality import answer_problem
 from bohdi_ray.errors import RequestQuarantined
-from bohdi_ray.harvest.harvest import TicketFailed, TicketWork
-from bohdi_ray.harvest.models import Models, error_name
 from bohdi_ray.harvest.plan import HarvestPlan
+from bohdi_ray.questions import question_for
 from bohdi_ray.records import (
     GenerationRequest,
     RehearsalRow,
@@ -28,35 +28,31 @@ from bohdi_ray.records import (
 
 async def rehearse_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> RehearsalRow:
     """The question, the answer and how sure it is; `rejected` says why it is no row. Raises SourceLeftOut."""
-    work = TicketWork(ticket, models, plan)
-    leader, style = work.draw()
-    row = RehearsalRow(ticket.ticket_id, ticket.path, leader, "", "", 0.0, 0, None)
-    try:
-        row = replace(row, question=await work.ask(leader, style))
-        if is_heldout(question_hash(row.question), plan.heldout_fraction):
-            raise TicketFailed("heldout")
-        row = await _answered(row, models, plan)
-    except TicketFailed as failed:
-        row = replace(row, rejected=failed.reason)
-    except RequestQuarantined:
-        row = replace(row, rejected="request_quarantined")
-    return replace(row, num_tokens=row.num_tokens + work.tokens.total())
+    asked = await question_for(ticket, models, plan)
+    row = RehearsalRow(ticket.ticket_id, ticket.path, asked.leader, asked.text, "", 0.0, 0, asked.failure)
+    if asked.failure is None and is_heldout(question_hash(asked.text), plan.config.harvest.heldout_fraction):
+        row = replace(row, rejected="heldout")
+    if row.rejected is None:
+        try:
+            row = await _answered(row, models, plan)
+        except RequestQuarantined:
+            row = replace(row, rejected="request_quarantined")
+    return replace(row, num_tokens=row.num_tokens + asked.num_tokens)
 
 
 async def _answered(row: RehearsalRow, models: Models, plan: HarvestPlan) -> RehearsalRow:
+    gates, min_probability = plan.config.harvest, plan.config.training.rehearsal.min_probability
     prompt, target = plan.templates.render_answer(row.question), models.target
     greedy = replace(plan.spec("answer", target, 0), temperature=0.0, top_p=1.0)
     request = GenerationRequest(f"{row.replay_id}/answer", "answer", prompt, greedy)
     done = without_reasoning(await models.generate(target, request))
     row, text = replace(row, num_tokens=done.num_tokens), clean_text(done.text)
     problem: str | None = error_name(done.error) if done.error else reasoning_problem(done)
-    problem = problem or answer_problem(text, done.finish_reason, plan.min_answer_chars, plan.length_unit)
+    problem = problem or answer_problem(text, done.finish_reason, gates.min_answer_chars, gates.length_unit)
     if problem is not None:
         return replace(row, rejected=problem)
     scored = await models.score(target, ScoreRequest(f"{row.replay_id}/score", "answer", prompt, text))
     if scored.error is not None or scored.logprob is None or not math.isfinite(scored.logprob):
         return replace(row, answer=text, rejected="not_scored")
     sure = math.exp(min(0.0, scored.logprob / max(1, done.num_tokens)))
-    return replace(
-        row, answer=text, probability=sure, rejected=None if sure >= plan.min_rehearsal_probability else "unsure"
-    )
+    return replace(row, answer=text, probability=sure, rejected=None if sure >= min_probability else "unsure")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from bohdi_ray.engines.models import Models, error_name
 from bohdi_ray.errors import RequestQuarantined
-from bohdi_ray.harvest.judge import label_logprobs
-from bohdi_ray.harvest.models import Models, error_name
+from bohdi_ray.harvest.judges.judging import label_logprobs
 from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest, SourceCounts
 
 MAX_SAID = 400  # characters of an error that are kept

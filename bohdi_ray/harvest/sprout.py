@@ -13,9 +13,9 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from bohdi_ray.engines.chat.reasoning import without_reasoning
+from bohdi_ray.engines.models import Models, all_of
 from bohdi_ray.engines.prompts import parse_name
 from bohdi_ray.errors import RequestQuarantined
-from bohdi_ray.harvest.models import Models, all_of
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.source_notes import NotedModels, SourceNotes
 from bohdi_ray.languages.name_grammar import any_initials, initial_groups, name_regex, name_scripts
@@ -37,7 +37,7 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
     asked = [
         (source, _proposal_request(request, source, k, prompt, initials, plan), k + 1)
         for source in models.sources
-        for k in range(plan.proposals_per_source)
+        for k in range(plan.config.sprout.proposals_per_source)
     ]
     quarantined: list[str] = []
 
@@ -58,7 +58,7 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
     parsed = [valid_name(parse_name(_whole_lines(done), number)) for done, number in numbered]
     names = tuple(name for name in parsed if name is not None)
     num_valid = len(names)
-    if plan.min_support and names:
+    if plan.config.sprout.min_support and names:
         opinions = [(source, name) for source in models.sources for name in ("", *dict.fromkeys(names))]
         scores = await all_of(
             [served(models.score(source, _support_request(request, source, name, prompt))) for source, name in opinions]
@@ -96,7 +96,7 @@ def problem_of(completions: Sequence[Completion], num_valid: int) -> str:
 def _proposal_request(
     request: SproutRequest, source: str, k: int, prompt: str, initials: str | dict[str, str], plan: HarvestPlan
 ) -> GenerationRequest:
-    seed = derived_seed(plan.seed, "sprout", "/".join(request.path), request.election, source, k)
+    seed = derived_seed(plan.config.seed, "sprout", "/".join(request.path), request.election, source, k)
     return GenerationRequest(
         request_id=f"{request.request_id}/{source}/{k}",
         role="sprout",
@@ -115,11 +115,11 @@ def supported(scores: Mapping[tuple[str, str], Completion | None], plan: Harvest
     """The names that enough sources find likely, from every source's score of every name and of "", the entry's number
     alone. A source that could not be asked supports none."""
     logprobs = {asked: done.logprob for asked, done in scores.items() if done is not None and done.logprob is not None}
-    threshold, support = math.log(plan.support_probability), Counter[str]()
+    threshold, support = math.log(plan.config.sprout.support_probability), Counter[str]()
     for (source, name), logprob in logprobs.items():
         number = logprobs.get((source, ""))
         support[name] += bool(name) and number is not None and logprob - number >= threshold
-    needed = min(plan.min_support, len({source for source, _ in scores}))
+    needed = min(plan.config.sprout.min_support, len({source for source, _ in scores}))
     return {name for name, num_sources in support.items() if num_sources >= needed}
 
 
@@ -130,9 +130,9 @@ def _initials(request: SproutRequest, prompt: str, plan: HarvestPlan) -> str | d
     small models propose the same few names again. All sources get the same letters, so that votes can meet.
     """
     scripts = name_scripts(prompt)
-    if request.election == 0 or not plan.vary_initials:
+    if request.election == 0 or not plan.config.sprout.vary_initials:
         return any_initials(scripts) if scripts else "A-Z"
-    rng = generator(plan.seed, "letters", "/".join(request.path), request.election)
+    rng = generator(plan.config.seed, "letters", "/".join(request.path), request.election)
     if not scripts:
         return "".join(sorted(rng.choice(list(string.ascii_uppercase), size=13, replace=False)))
     halves = {}

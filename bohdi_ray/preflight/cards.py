@@ -40,7 +40,7 @@ def check_windows(config: FusionConfig, findings: Findings) -> None:
         window = model.engine.max_model_len if size is None else size.window_of(model)
         for error in window_errors(at, model, window, None if size is None else size.max_positions):
             findings.refuse(error.field, error.value, error.rule, error.remedy)
-        judges = model is not config.target and config.judge.policy in ("leader", "others")
+        judges = model is not config.target and config.judge.names_letter
         if judges and window is not None and longest >= window:
             findings.notes.append(
                 f"{model.name}: when all answers are as long as they may be ({longest} tokens together), they do not "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bohdi_ray.config import FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.config import BanditSection, FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.config.kinds.by_kind import own_settings
 from bohdi_ray.config.presets import changed_settings
 from bohdi_ray.placement.memory.engine_settings import all_with_last_words
 from bohdi_ray.placement.memory.estimate import Estimate, estimates
@@ -65,14 +66,14 @@ def _run_lines(config: FusionConfig, findings: Findings) -> list[str]:
     each_once = f"each of a round's samples {enlightenment.epochs} x, at most {config.rows_per_round}"
     drawn = f"{enlightenment.steps} x {enlightenment.rows_per_step}"
     rows = each_once if enlightenment.rows == "each_once" else drawn
-    settings = "".join(f", {name} {value:g}" for name, value in config.bandit.used().items())
+    settings = "".join(f", {name} {value:g}" for name, value in own_settings(config.bandit, BanditSection).items())
     return [
         f"run_dir      {config.run_dir}   seed {config.seed}",
         f"preset       {config.preset or 'none'}" + (f", but for {shown}" if changed else ""),
         f"rounds       up to {config.stop.rounds}, {staleness}{placement}",
         f"harvest      {meditation.steps} x {meditation.walks_per_step} walks a round, tree of depth "
-        f"{config.tree.depth}, {config.bandit.policy}{settings}, "
-        f"judge {config.judge.policy}, {harvest.heldout_fraction:.0%} held out",
+        f"{config.tree.depth}, {config.bandit.kind}{settings}, "
+        f"judge {config.judge.kind}, {harvest.heldout_fraction:.0%} held out",
         f"training     {rows} rows a round, global batch "
         f"{training.global_batch_size}, learning rate {training.learning_rate:g}, {training.dtype}, "
         f"{training.num_workers} worker{'s' if training.num_workers > 1 else ''}",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from bohdi_ray.config import FusionConfig, VllmModel
-from bohdi_ray.config.sections import LABELLING
 from bohdi_ray.engines.chat.answer_mask import mask_fault
 from bohdi_ray.engines.chat.hf_tokenizer import only_tekken, tekken_template
 from bohdi_ray.engines.chat.prompt_length import TokenCounter
@@ -61,7 +60,7 @@ def check_templates(
         if prompts is None:
             continue
         for role in tried.roles:
-            if role == "judge" and config.judge.policy not in LABELLING:
+            if role == "judge" and not config.judge.names_letter:
                 continue
             text = _rendered(render, tried, model, prompts, role)
             if text is not None:

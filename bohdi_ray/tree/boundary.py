@@ -6,12 +6,14 @@ Called by the manager's `close_round`, once per round, when all its credit is co
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import DomainPath
-from bohdi_ray.tree.bandit import draw_samples
+from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
+from bohdi_ray.tree.policies.policy import Policy
 from bohdi_ray.tree.record.journal import Reborn
 from bohdi_ray.tree.state import TreeState
 
@@ -31,6 +33,44 @@ def draw_rows(state: TreeState) -> tuple[str, ...]:
         rng = generator(config.seed, state.round, step, "rows")
         rows += draw_samples(state.tree, state.policy, rng, config.enlightenment.rows_per_step)
     return tuple(rows)
+
+
+def draw_samples(tree: KnowledgeTree, policy: Policy, rng: np.random.Generator, num_rows: int) -> list[str]:
+    """Sample ids of `num_rows` training rows, drawn with replacement (method, section 7).
+
+    Each row is a walk over existing nodes with trainable samples below, then a uniform draw among its leaf's. All rows
+    descend together, a level at a time: one call of the policy scores the arms of all nodes the rows stand at.
+    Returns nothing when the tree has no trainable sample.
+    """
+    if tree.root.num_trainable == 0:
+        return []
+    nodes = [tree.root] * num_rows
+    for _ in range(tree.depth):
+        nodes = _descend(nodes, policy, rng)
+    counts = np.fromiter((node.num_trainable for node in nodes), np.int64, num_rows)
+    picks = rng.integers(0, counts).tolist()
+    return [node.trainable_id(pick) for node, pick in zip(nodes, picks, strict=True)]
+
+
+def _descend(nodes: Sequence[Node], policy: Policy, rng: np.random.Generator) -> list[Node]:
+    alphas, betas, plays, lives, sizes = [], [], [], [], []
+    for node in nodes:
+        alpha, beta, played, live = node.arms.trainable_arms()
+        alphas.append(alpha)
+        betas.append(beta)
+        plays.append(played)
+        lives.append(live)
+        sizes.append(len(alpha))
+    nothing = np.zeros(sum(sizes), np.int64)  # no walk is under way at the end of a round
+    scores = policy.scores(rng, np.concatenate(alphas), np.concatenate(betas), np.concatenate(plays), nothing)
+    starts = np.cumsum(sizes, dtype=np.intp) - np.asarray(sizes, np.intp)
+    best = np.maximum.reduceat(scores, starts)
+    hits = np.flatnonzero(scores == np.repeat(best, sizes))
+    first = hits[np.searchsorted(hits, starts)] - starts  # the first best arm of each node
+    return [
+        node.arms.children[pick if live is None else live[pick]]
+        for node, live, pick in zip(nodes, lives, first.tolist(), strict=True)
+    ]
 
 
 def draw_leaves(state: TreeState, round: int, number: int) -> tuple[DomainPath, ...]:

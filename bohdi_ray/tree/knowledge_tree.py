@@ -43,7 +43,7 @@ class Arms:
     def __init__(self) -> None:
         self.alpha = np.ones(4)  # [capacity], used up to len(children) + 1
         self.beta = np.ones(4)
-        self.trainable = np.zeros(4, np.int64)  # trainable samples below each arm's child
+        self.trainable = np.zeros(4, np.int64)  # trainable samples below each arm's child: the rewards it was given
         self.children: list[Node] = []
         self.by_name: dict[str, Node] = {}
         self.ballot: dict[str, int] = {}  # votes of names that lost an election here
@@ -64,14 +64,21 @@ class Arms:
             self.beta = np.concatenate((self.beta, np.ones(more)))
             self.trainable = np.concatenate((self.trainable, np.zeros(more, np.int64)))
 
-    def trainable_arms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """(alpha, beta, indices) of the children with trainable samples; indices None means all children."""
+    def plays(self, start: int) -> np.ndarray:
+        """Rewards taken in by each arm from `start` on; for `unk`, the elections held."""
+        counts = self.trainable[: len(self.children) + 1].copy()
+        counts[0] = self.num_elections
+        return counts[start:]
+
+    def trainable_arms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """(alpha, beta, plays, indices) of the children with trainable samples; indices None means all children."""
         end = len(self.children) + 1
+        alpha, beta, plays = self.alpha[1:end], self.beta[1:end], self.trainable[1:end]
         if self._live is None:
-            self._live = np.flatnonzero(self.trainable[1:end])
+            self._live = np.flatnonzero(plays)
         if len(self._live) == end - 1:
-            return self.alpha[1:end], self.beta[1:end], None
-        return self.alpha[1:end][self._live], self.beta[1:end][self._live], self._live
+            return alpha, beta, plays, None
+        return alpha[self._live], beta[self._live], plays[self._live], self._live
 
     def count_trainable(self, arm: int) -> None:
         if self.trainable[arm] == 0:

@@ -35,12 +35,12 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import StepNotReady
 from bohdi_ray.records import DomainPath, Outcome, Proposals
 from bohdi_ray.tree import boundary, screening
-from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.description import describe
 from bohdi_ray.tree.elections import parse_request_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree
 from bohdi_ray.tree.messages import RoundClosed, Work
 from bohdi_ray.tree.names import Seeds, valid_name
+from bohdi_ray.tree.policies import make_policy
 from bohdi_ray.tree.policies.policy import Policy
 from bohdi_ray.tree.record import journal
 from bohdi_ray.tree.record.state_copy import StateCopy, copy_state

@@ -178,7 +178,7 @@ class TreeState:
         arms, arm = node.parent.arms, node.index
         self.policy.credit(arms, arm, reward)
         arms.count_trainable(arm)
-        node.window = (node.window + (b"\1" if reward else b"\0"))[-self.config.bandit.window :]
+        node.window = (node.window + (b"\1" if reward else b"\0"))[-self.policy.max_window :]
         if len(node.window) >= self.policy.min_window:
             self.testable.add(node)
 

@@ -40,6 +40,14 @@ class StepWalks:
         self._emit = emit  # journals and applies an event
         self._queues: dict[Node, deque[_Walk]] = {}  # of nodes whose head waits for proposals
         self._num_ended = 0
+        self._in_flight: dict[Node, np.ndarray] = {}  # by node and arm
+        for paths in state.in_flight.values():
+            for path in paths.values():
+                node = state.tree.root
+                for name in path:
+                    child = node.arms.by_name[name]
+                    self._in_flight_at(node)[child.index] += 1
+                    node = child
 
     @property
     def done(self) -> bool:
@@ -90,8 +98,10 @@ class StepWalks:
                     reason = self._state.closed_for.get(walk.node.path, elections.NO_VALID_NAME)
                     self._emit(journal.Abandoned(self._step, walk.index, reason))
                     return None
-                arm = start + int(scores(walk.rng, arms.alpha[start:end], arms.beta[start:end]).argmax())
+                alpha, beta, in_flight = arms.alpha[start:end], arms.beta[start:end], self._in_flight_at(walk.node)
+                arm = start + int(scores(walk.rng, alpha, beta, arms.plays(start), in_flight[start:end]).argmax())
                 if arm > 0:
+                    in_flight[arm] += 1
                     return arms.children[arm - 1]
                 walk.wants_child = True
             event = self._elect(walk)
@@ -99,7 +109,19 @@ class StepWalks:
                 return None
             walk.wants_child = False
             if event.winner is not None:
+                self._in_flight_at(walk.node)[len(arms.children)] += 1
                 return arms.children[-1]
+
+    def _in_flight_at(self, node: Node) -> np.ndarray:
+        """Walks that went to each arm of the node and have no reward yet, shape [capacity]: those of earlier steps that
+        are not committed, and this step's so far, the abandoned ones included: when they end is a matter of timing."""
+        counts, capacity = self._in_flight.get(node), len(node.arms.alpha)
+        if counts is None or len(counts) < capacity:
+            old, counts = counts, np.zeros(capacity, np.int64)
+            if old is not None:
+                counts[: len(old)] = old
+            self._in_flight[node] = counts
+        return counts
 
     def _unk_is_open(self, node: Node) -> bool:
         arms, limits = node.arms, self._state.config.tree.max_children

@@ -18,10 +18,10 @@ from collections.abc import Iterable
 import numpy as np
 from smoke import parse
 
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config import BANDITS
 from bohdi_ray.randomness import generator
-from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.introspection import two_sample_test
+from bohdi_ray.tree.policies import make_policy
 from bohdi_ray.tree.policies.corrected_swblrt import CorrectedSwblrt
 from bohdi_ray.tree.policies.policy import Policy
 from bohdi_ray.tree.policies.thompson import ThompsonSampling
@@ -35,7 +35,7 @@ EVERY = (5, 20)  # rewards a domain gets between two tests
 
 
 def detector(policy: str, **settings: float) -> Policy:
-    return make_policy(BanditConfig.model_validate({"policy": policy, **settings}))
+    return make_policy(BANDITS[policy](**settings))
 
 
 # Every setting is named here, so that the figures of docs/detectors.md outlive a change of defaults.
@@ -68,7 +68,7 @@ class Domains:
     def test(self, groups: Iterable[slice]) -> np.ndarray:
         """Tests the domains of each tree together; those that changed are reborn. Shape [n]."""
         changed = np.zeros(len(self.wins), bool)
-        length = self.policy.config.window  # type: ignore[attr-defined]  # every policy here has it
+        length = self.policy.max_window
         if self.rewards.shape[1] < self.policy.min_window:
             return changed
         windows = [row.tobytes() for row in self.rewards[:, -length:]]
@@ -92,7 +92,7 @@ def draws(rng: np.random.Generator, rates: np.ndarray, num: int) -> np.ndarray:
 def one_by_one(policy: Policy, rewards: np.ndarray) -> np.ndarray:
     """Which of the domains, shape [n, t], alarms if it were the only one there is."""
     if isinstance(policy, CorrectedSwblrt):  # it would correct for n; for one domain the p-value decides
-        window = policy.config.window
+        window = policy.max_window
         new, old = rewards[:, -window:], rewards[:, :-window]
         sizes = (np.full(len(rewards), part.shape[1]) for part in (new, old))
         wins = (part.sum(axis=1, dtype=np.int64) for part in (new, old))
@@ -225,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     if parse(parser).smoke:
         NUM_TESTS, TREES = 200, 2
-    never = {"no detector": ThompsonSampling(BanditConfig())}
+    never = {"no detector": ThompsonSampling(BANDITS["uniform"]())}
     figures = {
         "by_test": {name: by_test(name, policy) for name, policy in DETECTORS.items()},
         "by_node": {

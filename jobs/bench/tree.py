@@ -27,11 +27,12 @@ from smoke import parse
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import Outcome, ticket_id
-from bohdi_ray.tree.bandit import draw_samples, make_policy
+from bohdi_ray.tree.boundary import draw_samples
 from bohdi_ray.tree.elections import hold, request_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, pack_ids
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.names import valid_name
+from bohdi_ray.tree.policies import make_policy
 from bohdi_ray.tree.record import journal
 from bohdi_ray.tree.state import TreeState
 

@@ -101,11 +101,11 @@ def miscounted(manager: TreeManager, samples: Iterable[Sample]) -> list[str]:
             number[sample.path[:depth]] += 1
             if not sample.heldout:
                 rewards[sample.path[:depth]].append(sample.reward)
-    exact = state.config.bandit.policy == "dynabranches" and not state.counts.num_rebirths
+    exact = state.config.bandit.kind == "dynabranches" and not state.counts.num_rebirths
     wrong = [
         path
         for path in number.keys() | {node.path for node in state.tree.nodes()}
-        if not _fits(state.tree.find(path), number[path], rewards[path], state.config.bandit.window, exact)
+        if not _fits(state.tree.find(path), number[path], rewards[path], state.policy.max_window, exact)
     ]
     return sorted("/".join(path) or "the root" for path in wrong)
 

@@ -62,7 +62,7 @@ def pointed_config(folder: str) -> FusionConfig:
         rounds=ROUNDS,
         meditation={"steps": 2, "walks_per_step": 6},
         harvest={"max_tasks_in_flight": 4, "tickets_per_task": 2, "heldout_fraction": 0.2, "min_sources": 3},
-        bandit={"policy": "dynabranches", "threshold": 0},
+        bandit={"kind": "dynabranches", "threshold": 0},
     )
 
 

@@ -24,7 +24,7 @@ def samples(folder):
 
 @pytest.mark.parametrize("policy", ["consensus", *(long(7, name) for name in ("others", "likelihood"))])
 def test_every_judge_policy_decides_who_wins(tmp_path, policy):
-    summary = run(tmp_path / "run", judge={"policy": policy})
+    summary = run(tmp_path / "run", judge={"kind": policy})
     judged = [sample for sample in samples(tmp_path / "run") if sample.verdict.policy != "only"]
     assert summary.num_accepted >= len(judged) > 0
     assert {sample.verdict.policy for sample in judged} == {policy}

@@ -67,7 +67,7 @@ def with_values(part: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _plain(part: Any) -> dict[str, Any] | None:
-    """What was set in it, as a new mapping; None for what is neither a mapping nor a section."""
+    """What was set in it, its kind included, as a new mapping; None for what is neither a mapping nor a section."""
     if isinstance(part, BaseModel):
-        return {name: getattr(part, name) for name in part.model_fields_set}
+        return {name: value for name, value in part if name in part.model_fields_set or name == "kind"}
     return dict(part) if isinstance(part, Mapping) else None

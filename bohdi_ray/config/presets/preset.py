@@ -14,18 +14,17 @@ class Preset:
     settings: Mapping[str, Any]
     source: Mapping[str, Any] = field(default_factory=dict)
     target: Mapping[str, Any] = field(default_factory=dict)
-    # Settings that mean something only with the preset's own value of another: one who chooses another gets that one's.
-    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     # Temperature of sources whose model's own name, after the last slash, holds this text in any case.
     temperatures: Mapping[str, float] = field(default_factory=dict)
 
     def settings_for(self, data: object) -> dict[str, Any]:
-        """The settings that suit what was chosen in `data`, a mapping or a configuration."""
-        foreign: set[str] = set()
-        for choice, keys in self.parameters.items():
-            if value_at(data, choice, self.settings[choice]) != self.settings[choice]:
-                foreign.update(keys)
-        return {key: value for key, value in self.settings.items() if key not in foreign}
+        """The settings that suit what was chosen in `data`, a mapping or a configuration: a section of another kind
+        than the preset's keeps that kind's own defaults."""
+        kinds = {key.removesuffix("kind"): kind for key, kind in self.settings.items() if key.endswith(".kind")}
+        others = tuple(part for part, kind in kinds.items() if value_at(data, f"{part}kind", kind) != kind)
+        return {
+            key: value for key, value in self.settings.items() if key.endswith(".kind") or not key.startswith(others)
+        }
 
     def source_values(self, model: object) -> dict[str, Any]:
         """The values for a source whose `model` (a folder, hub id or served name) this is."""

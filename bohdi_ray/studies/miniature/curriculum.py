@@ -16,7 +16,7 @@ from bohdi_ray.studies.miniature.world import DECLINED, STYLES, World
 TEMPLATES = {
     "sprout": "Name a {{ level }}{% if path %} of {{ path[-1] }}{% endif %}.\n",
     "question": "Ask {{ style }} about {{ path[-1] }}.\n",
-    # No model is taught to judge: this only lets `judge.policy: leader` and `others` be asked, whose choice is chance.
+    # No model is taught to judge: this only lets `judge.kind: leader` and `others` be asked, whose choice is chance.
     "judge": "{{ question }}\n{% for one in candidates %}\n{{ one.label }} {{ one.text }}\n{% endfor %}\n",
 }
 NUM_PROPOSALS = 3  # `sprout.proposals_per_source`: the entries a model learns to write

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bohdi_ray.harvest.judge import best_of, mean_probabilities, mean_ranks
+from bohdi_ray.harvest.judges.consensus import mean_probabilities
+from bohdi_ray.harvest.judges.judging import best_of
+from bohdi_ray.harvest.judges.likelihood import mean_ranks
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import Sample
 from bohdi_ray.studies.miniature.world import World, facts_by_question
@@ -53,7 +55,7 @@ def _without(rows: Rows, target: str) -> Rows:
     return {scorer: row for scorer, row in rows.items() if scorer != target}
 
 
-# Scores of the answers by author, as the judge policies of harvest/judge.py have them or would have them.
+# Scores of the answers by author, as the judges of harvest/judges have them or would have them.
 RULES: dict[str, Callable[[Rows, str, str], dict[str, float]]] = {
     "the leader's own likelihood": lambda rows, leader, target: dict(rows[leader]),
     "likelihood": lambda rows, leader, target: {m: -r for m, r in mean_ranks(_of_others(rows)).items()},

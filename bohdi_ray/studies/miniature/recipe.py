@@ -68,7 +68,7 @@ def _settings(size: Size, seed: int, out: Path) -> dict[str, Any]:
         "sprout": {"proposals_per_source": NUM_PROPOSALS, "max_failures": 2, "vary_initials": False},
         "harvest": {"styles": list(STYLES), "prompts": f"./{PROMPTS}", "max_tasks_in_flight": 4},
         # They were not taught to name the best of several answers, but a likelihood every model has.
-        "judge": {"policy": "consensus"},
+        "judge": {"kind": "consensus"},
         "training": {
             "micro_batch_size": 16,
             "max_length": 256,

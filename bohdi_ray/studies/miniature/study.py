@@ -27,8 +27,8 @@ SCARCE = ["meditation.steps=1", "stop.rounds=6"]
 # Settings of arms are written out even where they are the defaults, so that what was run stays what it says.
 NO_REPLAY = ["training.rehearsal.share=0"]
 REPLAY = ["training.rehearsal.share=0.25", "training.rehearsal.questions_per_row=0.5"]
-UNIFORM, THOMPSON = ["bandit.policy=uniform"], ["bandit.policy=dynamic_thompson"]
-PAPER_BANDIT = ["bandit.policy=dynabranches", "bandit.introspection=true", "bandit.window=20", "bandit.threshold=0.2"]
+UNIFORM, THOMPSON = ["bandit.kind=uniform"], ["bandit.kind=dynamic_thompson"]
+PAPER_BANDIT = ["bandit.kind=dynabranches", "bandit.introspection=true", "bandit.window=20", "bandit.threshold=0.2"]
 USUAL = [*THOMPSON, *REPLAY]  # what studies about something else vary
 
 
@@ -57,13 +57,13 @@ STUDIES: dict[str, dict[str, list[str]]] = {
     # `consensus` is what a miniature's own configuration has.
     "judges": {
         "consensus": USUAL,
-        **{policy: [*USUAL, f"judge.policy={policy}"] for policy in ("leader", "others", "likelihood")},
+        **{policy: [*USUAL, f"judge.kind={policy}"] for policy in ("leader", "others", "likelihood")},
     },
     "support": {f"min_support {n}": [*USUAL, f"sprout.min_support={n}"] for n in (0, 1, 2)},
     "bandit": {
         "paper": [*PAPER_BANDIT, *REPLAY],
         "without DynaBranches": [*UNIFORM, *REPLAY],
-        "without IR": ["bandit.policy=dynabranches", "bandit.introspection=false", *REPLAY],
+        "without IR": ["bandit.kind=dynabranches", "bandit.introspection=false", *REPLAY],
         # In 180 harvests no domain gets far beyond the paper's window of 20, so its test has nothing to compare with.
         "window 10": [*PAPER_BANDIT, *REPLAY, "bandit.window=10"],
         **{
@@ -80,7 +80,7 @@ STUDIES: dict[str, dict[str, list[str]]] = {
         "3 sources": USUAL,
         "2 sources": [*USUAL, "sources:2"],
         # The only source judges by a label, which it never learned: as good as a draw.
-        "1 source": [*USUAL, "sources:1", "judge.policy=leader"],
+        "1 source": [*USUAL, "sources:1", "judge.kind=leader"],
     },
     "staleness": {"staleness 1": USUAL, **{f"staleness {k}": [*USUAL, f"harvest.max_staleness={k}"] for k in (0, 2)}},
 }

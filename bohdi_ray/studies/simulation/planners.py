@@ -24,10 +24,12 @@ SCALE = 1e9  # weights are so large that the one an election adds to `unk` does 
 class Race:
     """Arms win in proportion to their alpha: each runs for an exponential time with that rate, the first wins."""
 
-    ages = False
-    min_window = 2**60
+    deterministic = ages = False
+    max_window, min_window = 20, 2**60
 
-    def scores(self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    def scores(
+        self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray, plays: np.ndarray, in_flight: np.ndarray
+    ) -> np.ndarray:
         return -rng.exponential(size=len(alpha)) / np.maximum(alpha, 1e-9)
 
     def credit(self, arms: Arms, arm: int, reward: int) -> None:

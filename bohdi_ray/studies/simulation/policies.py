@@ -43,7 +43,7 @@ ENTRANTS = {
         Entrant(
             REFERENCE,
             "the paper's: Thompson sampling, rebirth by SWBLRT",
-            {"policy": "dynabranches"},
+            {"kind": "dynabranches"},
             tuple(
                 {"window": window, "threshold": threshold}
                 for window, threshold in ((20, 0.2), (20, 0.05), (20, 0.4), (10, 0.2), (40, 0.2), (40, 0.4), (60, 0.2))
@@ -53,16 +53,16 @@ ENTRANTS = {
         Entrant(
             PAPER,
             "the same with the paper's settings, w = 20, u = 0.2",
-            {"policy": "dynabranches", "window": 20, "threshold": 0.2},
+            {"kind": "dynabranches", "window": 20, "threshold": 0.2},
             challenger=False,
         ),
         Entrant(
             "dynabranches_no_ir",
             "the paper's ablation: no rebirth",
-            {"policy": "dynabranches", "introspection": False},
+            {"kind": "dynabranches", "introspection": False},
         ),
-        Entrant("uniform", "every arm alike, `unk` as well", {"policy": "uniform"}),
-        Entrant("greedy", "largest posterior mean", {"policy": "greedy"}),
+        Entrant("uniform", "every arm alike, `unk` as well", {"kind": "uniform"}),
+        Entrant("greedy", "largest posterior mean", {"kind": "greedy"}),
         Entrant(
             "fixed",
             "uniform for a pilot, then shares by its loss rates (simulation only)",
@@ -72,37 +72,37 @@ ENTRANTS = {
         Entrant(
             "discounted_thompson",
             "old evidence counts less with every credit",
-            {"policy": "discounted_thompson"},
+            {"kind": "discounted_thompson"},
             tuple({"discount": d} for d in (0.99, 0.95, 0.9, 0.8)),
         ),
         Entrant(
             "dynamic_thompson",
             "evidence is capped per domain",
-            {"policy": "dynamic_thompson"},
+            {"kind": "dynamic_thompson"},
             tuple({"horizon": h} for h in (50, 3, 5, 10, 20)),
         ),
         Entrant(
             "sliding_window_thompson",
             "only a node's last credits count",
-            {"policy": "sliding_window_thompson"},
+            {"kind": "sliding_window_thompson"},
             tuple({"horizon": h} for h in (200, 12, 25, 50)),
         ),
         Entrant(
             "aged_thompson",
             "evidence fades with every new version of the target",
-            {"policy": "aged_thompson"},
+            {"kind": "aged_thompson"},
             tuple({"discount": d} for d in (0.7, 0.3, 0.5, 0.9)),
         ),
         Entrant(
             "glr_thompson",
             "rebirth by a generalised likelihood-ratio test",
-            {"policy": "glr_thompson"},
+            {"kind": "glr_thompson"},
             ({"window": 200, "false_alarm_rate": 0.05}, {"window": 200, "false_alarm_rate": 0.5}),
         ),
         Entrant(
             "corrected_swblrt",
             "rebirth by SWBLRT with its false alarms held at a level",
-            {"policy": "corrected_swblrt"},
+            {"kind": "corrected_swblrt"},
             tuple(
                 {"window": window, "false_alarm_rate": rate}
                 for window, rate in ((20, 0.05), (20, 0.2), (40, 0.05), (40, 0.2))

@@ -1,11 +1,9 @@
-"""What is minimised: one file per objective, found by its kind in the configuration."""
+"""What is minimised. One module for each kind of objective in the configuration, whose `Objective` is one."""
 
 from __future__ import annotations
 
-import importlib
-
-from bohdi_ray.config.objectives import OBJECTIVES as KINDS
+from bohdi_ray.config.kinds.by_kind import modules_of
+from bohdi_ray.config.kinds.objectives import OBJECTIVES as KINDS
 from bohdi_ray.training.objectives.objective import Objective
 
-# Imported by name, so that a kind without a file fails here and not in a train worker.
-OBJECTIVES: dict[str, Objective] = {kind: importlib.import_module(f"{__name__}.{kind}").Objective() for kind in KINDS}
+OBJECTIVES: dict[str, Objective] = {kind: made() for kind, made in modules_of(KINDS, __name__, "Objective").items()}

@@ -8,12 +8,16 @@ do, and that moment is known, so evidence keeps its full weight in between and f
 
 from __future__ import annotations
 
+from bohdi_ray.config.kinds.bandits import AgedThompsonBandit
 from bohdi_ray.tree.knowledge_tree import Arms
 from bohdi_ray.tree.policies.thompson import ThompsonSampling, fade
 
 
-class AgedThompson(ThompsonSampling):
+class AgedThompson(ThompsonSampling[AgedThompsonBandit]):
     ages = True
 
     def age(self, arms: Arms) -> None:
         fade(arms, self.config.discount)
+
+
+policy = AgedThompson

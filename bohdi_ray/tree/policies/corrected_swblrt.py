@@ -16,16 +16,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config.kinds.bandits import CorrectedSwblrtBandit
 from bohdi_ray.tree.introspection import benjamini_hochberg, count, two_sample_test
 from bohdi_ray.tree.policies.policy import Change
 from bohdi_ray.tree.policies.thompson import ThompsonSampling, reborn
 
 
-class CorrectedSwblrt(ThompsonSampling):
-    def __init__(self, config: BanditConfig):
+class CorrectedSwblrt(ThompsonSampling[CorrectedSwblrtBandit]):
+    def __init__(self, config: CorrectedSwblrtBandit):
         super().__init__(config)
-        self.min_window = config.window
+        self.min_window = self.max_window = config.window
 
     def introspect(self, alpha: np.ndarray, beta: np.ndarray, windows: Sequence[bytes]) -> list[Change]:
         level = self.config.false_alarm_rate
@@ -39,3 +39,6 @@ class CorrectedSwblrt(ThompsonSampling):
             reborn(i, int(num_wins[i]), int(num_rewards[i]), float(statistics[i]), float(p_values[i]))
             for i in changed.tolist()
         ]
+
+
+policy = CorrectedSwblrt

@@ -9,11 +9,15 @@ finding names, which no new weights of the target change.
 
 from __future__ import annotations
 
+from bohdi_ray.config.kinds.bandits import DiscountedThompsonBandit
 from bohdi_ray.tree.knowledge_tree import Arms
 from bohdi_ray.tree.policies.thompson import ThompsonSampling, fade
 
 
-class DiscountedThompson(ThompsonSampling):
+class DiscountedThompson(ThompsonSampling[DiscountedThompsonBandit]):
     def credit(self, arms: Arms, arm: int, reward: int) -> None:
         fade(arms, self.config.discount)
         super().credit(arms, arm, reward)
+
+
+policy = DiscountedThompson

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config.kinds.bandits import DynabranchesBandit
 from bohdi_ray.tree.introspection import count, swblrts
 from bohdi_ray.tree.policies.policy import Change
 from bohdi_ray.tree.policies.thompson import ThompsonSampling, reborn
 
 
-class DynaBranches(ThompsonSampling):
-    def __init__(self, config: BanditConfig):
+class DynaBranches(ThompsonSampling[DynabranchesBandit]):
+    def __init__(self, config: DynabranchesBandit):
         super().__init__(config)
-        self.min_window = config.window
+        self.min_window = self.max_window = config.window
 
     def introspect(self, alpha: np.ndarray, beta: np.ndarray, windows: Sequence[bytes]) -> list[Change]:
         num_wins, num_rewards = count(windows)
@@ -27,3 +27,6 @@ class DynaBranches(ThompsonSampling):
             reborn(i, int(num_wins[i]), int(num_rewards[i]), float(statistics[i]), float(p_values[i]))
             for i in np.flatnonzero(p_values < self.config.threshold).tolist()
         ]
+
+
+policy = DynaBranches

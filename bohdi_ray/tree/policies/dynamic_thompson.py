@@ -8,13 +8,17 @@ falls below it and C counts rewards; the new weights of a target, which may chan
 
 from __future__ import annotations
 
+from bohdi_ray.config.kinds.bandits import DynamicThompsonBandit
 from bohdi_ray.tree.knowledge_tree import Arms
 from bohdi_ray.tree.policies.thompson import ThompsonSampling
 
 
-class DynamicThompson(ThompsonSampling):
+class DynamicThompson(ThompsonSampling[DynamicThompsonBandit]):
     def credit(self, arms: Arms, arm: int, reward: int) -> None:
         num_wins = arms.alpha[arm] - 1 + reward
         num_losses = arms.beta[arm] - 1 + 1 - reward
         share = min(1.0, self.config.horizon / (num_wins + num_losses))
         arms.alpha[arm], arms.beta[arm] = 1 + share * num_wins, 1 + share * num_losses
+
+
+policy = DynamicThompson

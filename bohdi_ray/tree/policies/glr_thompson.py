@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config.kinds.bandits import GlrThompsonBandit
 from bohdi_ray.tree.introspection import bernoulli_glr, glr_p_values
 from bohdi_ray.tree.policies.policy import Change
 from bohdi_ray.tree.policies.thompson import ThompsonSampling, reborn
@@ -21,10 +21,10 @@ from bohdi_ray.tree.policies.thompson import ThompsonSampling, reborn
 MIN_WINDOW = 10  # rewards; with fewer, not even the clearest change reaches the threshold at common error rates
 
 
-class GlrThompson(ThompsonSampling):
-    def __init__(self, config: BanditConfig):
+class GlrThompson(ThompsonSampling[GlrThompsonBandit]):
+    def __init__(self, config: GlrThompsonBandit):
         super().__init__(config)
-        self.min_window = min(MIN_WINDOW, config.window)
+        self.min_window, self.max_window = min(MIN_WINDOW, config.window), config.window
 
     def introspect(self, alpha: np.ndarray, beta: np.ndarray, windows: Sequence[bytes]) -> list[Change]:
         num_since = np.rint(alpha + beta - 2).astype(int).tolist()
@@ -36,3 +36,6 @@ class GlrThompson(ThompsonSampling):
             new = since[i][splits[i] :]
             found.append(reborn(i, new.count(1), len(new), float(statistics[i]), float(p_values[i])))
         return found
+
+
+policy = GlrThompson

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from bohdi_ray.config.kinds.bandits import BanditSection
 from bohdi_ray.tree.policies.thompson import ThompsonSampling
 
 # Smaller than any difference of two means of up to a million rewards each, and thousands of roundings wide.
 JITTER = 1e-12
 
 
-class Greedy(ThompsonSampling):
-    def scores(self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+class Greedy(ThompsonSampling[BanditSection]):
+    deterministic = True
+
+    def scores(
+        self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray, plays: np.ndarray, in_flight: np.ndarray
+    ) -> np.ndarray:
         return alpha / (alpha + beta) + JITTER * rng.random(alpha.shape)
+
+
+policy = Greedy

@@ -27,13 +27,24 @@ class Change:
 
 
 class Policy(Protocol):
+    deterministic: bool
+    """Whether all walks of a step may go one way. Others draw, or look at `in_flight`: a step's walks see no reward of
+    one another."""
+    max_window: int
+    """Rewards that a node's window holds at most."""
     min_window: int
     """Rewards a node's window must hold before `introspect` is asked about the node."""
     ages: bool
     """Whether `age` is to be called at all."""
 
-    def scores(self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    def scores(
+        self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray, plays: np.ndarray, in_flight: np.ndarray
+    ) -> np.ndarray:
         """One score per arm, same shape as `alpha`; the largest is followed.
+
+        `alpha`, `beta`: posteriors, as `credit` left them; `plays`: rewards taken in so far, for `unk` elections held;
+        `in_flight`: walks that went to the arm and whose reward is still to come (those of earlier steps that are not
+        committed, and this step's before this one). Whoever draws draws from `rng`, the walk's own.
 
         Arms of several nodes may come in one call, so an arm's score must depend on that arm alone.
         """
@@ -50,7 +61,7 @@ class Policy(Protocol):
         """Which of n domains have changed. Asked once, before a round that meets another target.
 
         `alpha`, `beta`: posteriors, shape [n]; `windows`: each domain's last rewards, one byte each, oldest first,
-        between `min_window` and `bandit.window` many. All are given at once so that their number can be corrected for.
+        between `min_window` and `max_window` many. All are given at once so that their number can be corrected for.
         """
         ...
 

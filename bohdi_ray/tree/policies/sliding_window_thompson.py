@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import struct
 
+from bohdi_ray.config.kinds.bandits import SlidingWindowThompsonBandit
 from bohdi_ray.tree.knowledge_tree import Arms
 from bohdi_ray.tree.policies.thompson import ThompsonSampling
 
 ENTRY = struct.Struct("<I")  # of `memory`, oldest first: 2 * arm + reward
 
 
-class SlidingWindowThompson(ThompsonSampling):
+class SlidingWindowThompson(ThompsonSampling[SlidingWindowThompsonBandit]):
     def credit(self, arms: Arms, arm: int, reward: int) -> None:
         super().credit(arms, arm, reward)
         memory = arms.memory + ENTRY.pack(2 * arm + reward)
@@ -25,3 +26,6 @@ class SlidingWindowThompson(ThompsonSampling):
             arms.beta[oldest] -= 1 - lost
             memory = memory[ENTRY.size :]
         arms.memory = memory
+
+
+policy = SlidingWindowThompson

@@ -11,24 +11,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config.kinds.bandits import BanditSection
 from bohdi_ray.tree.knowledge_tree import Arms
 from bohdi_ray.tree.policies.policy import Change
 
+SHOWN = 20  # rewards that a node keeps to be looked at where no policy tests them
 NEVER = sys.maxsize  # as `min_window`: no window is ever that long, so nothing is tested
 
+Config = TypeVar("Config", bound=BanditSection)
 
-class ThompsonSampling:
+
+class ThompsonSampling(Generic[Config]):
+    deterministic = False
+    max_window = SHOWN
     min_window = NEVER
     ages = False
 
-    def __init__(self, config: BanditConfig):
+    def __init__(self, config: Config):
         self.config = config
 
-    def scores(self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    def scores(
+        self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray, plays: np.ndarray, in_flight: np.ndarray
+    ) -> np.ndarray:
         """theta ~ Beta(alpha, beta) for every arm, shape [arms]."""
         return rng.beta(alpha, beta)
 

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from bohdi_ray.config.kinds.bandits import BanditSection
 from bohdi_ray.tree.policies.thompson import ThompsonSampling
 
 
-class Uniform(ThompsonSampling):
-    def scores(self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+class Uniform(ThompsonSampling[BanditSection]):
+    def scores(
+        self, rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray, plays: np.ndarray, in_flight: np.ndarray
+    ) -> np.ndarray:
         return rng.random(alpha.shape)
+
+
+policy = Uniform

@@ -121,7 +121,7 @@ def test_an_override_that_makes_no_sense_is_refused(tmp_path, override, field, w
         ("sources.b.engine.max_model_length=9", "sources.1.engine.max_model_length", "`max_model_len`"),
         ("target.sampling.answer.max_token=9", "target.sampling.answer.max_token", "`max_tokens`"),
         ("target.engine.swap_space=4", "target.engine.swap_space", "Put other vLLM arguments under engine.extra."),
-        ("judge.zzz=1", "judge.zzz", "Known here: policy, orders."),
+        ("judge.zzz=1", "judge.zzz", "Known here: kind, orders."),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path, override, field, suggestion):

@@ -7,7 +7,7 @@ import yaml
 from click.testing import CliRunner
 
 from bohdi_ray.cli import main
-from bohdi_ray.config import BanditConfig, FusionConfig
+from bohdi_ray.config import BANDITS, FusionConfig
 from bohdi_ray.config.loading import dump_config, load_config, parse_config
 from bohdi_ray.config.presets import PRESETS, changed_settings
 from bohdi_ray.errors import ConfigErrors
@@ -31,7 +31,7 @@ target: {name: llama-3.1-8b, model: meta-llama/Llama-3.1-8B-Instruct, temperatur
          engine: {max_model_len: 8192}, resources: {num_gpus: 1}}
 tree: {depth: 3}
 sprout: {proposals_per_source: 5, max_failures: 10, reuse_ballots: false, vary_initials: false}
-bandit: {policy: dynabranches, window: 20, threshold: 0.2, introspection: true}
+bandit: {kind: dynabranches, window: 20, threshold: 0.2, introspection: true}
 meditation: {steps: 3, walks_per_step: 30}
 enlightenment: {steps: 3, rows_per_step: 60}
 harvest:
@@ -44,7 +44,7 @@ harvest:
   step_lag: 0
   max_tasks_in_flight: 30
   tickets_per_task: 1
-judge: {policy: leader, orders: 1}
+judge: {kind: leader, orders: 1}
 training:
   learning_rate: 5.0e-6
   global_batch_size: 128
@@ -132,7 +132,9 @@ def test_it_changes_the_defaults_it_is_meant_to_change():
     plain = parse_config({key: value for key, value in minimal().items() if key != "preset"})
     with_it = parse_config(minimal())
     assert plain.preset is None and changed_settings(plain) == []
-    differing = {key for key in PRESETS["paper"].settings if value_of(plain, key) != value_of(with_it, key)}
+    assert plain.bandit.kind != with_it.bandit.kind
+    settings = [key for key in PRESETS["paper"].settings if not key.startswith("bandit.")]  # of another kind
+    differing = {key for key in settings if value_of(plain, key) != value_of(with_it, key)}
     assert differing >= {
         "sprout.reuse_ballots",
         "sprout.vary_initials",
@@ -170,9 +172,9 @@ def test_a_users_value_wins_in_the_file_and_as_override(tmp_path):
 
 
 def test_another_policy_has_its_own_parameters_not_the_papers():
-    config = parse_config(minimal(bandit={"policy": "glr_thompson"}))
-    assert config.bandit == BanditConfig(policy="glr_thompson") and config.bandit.window != 20
-    assert changed_settings(config) == ["bandit.policy"]
+    config = parse_config(minimal(bandit={"kind": "glr_thompson"}))
+    assert config.bandit == BANDITS["glr_thompson"]() and config.bandit.window != 20
+    assert changed_settings(config) == ["bandit.kind"]
     assert parse_config(yaml.safe_load(dump_config(config))) == config
 
 
@@ -230,9 +232,11 @@ def test_what_a_run_writes_down_keeps_the_preset_and_every_value():
 
 def test_a_preset_leaves_what_it_was_given_as_it_was_and_takes_sections_as_objects():
     plain = minimal(harvest={"heldout_fraction": 0.2})
-    config = FusionConfig.model_validate({**plain, "bandit": BanditConfig(threshold=0.05)})
+    config = FusionConfig.model_validate({**plain, "bandit": BANDITS["dynabranches"](threshold=0.05)})
     assert plain == minimal(harvest={"heldout_fraction": 0.2})
     assert (config.bandit.threshold, config.bandit.window) == (0.05, 20)
+    other = FusionConfig.model_validate({**plain, "bandit": BANDITS["uniform"](), "judge": {"kind": "consensus"}})
+    assert (other.bandit.kind, other.judge.kind) == ("uniform", "consensus")
     again = FusionConfig(**dict(config))
     assert again == config
 

@@ -31,12 +31,12 @@ def fields_refused(sources=(SOURCE, OTHER), target=TARGET, **sections) -> dict[s
         ({"target": {**TARGET, "name": "../evil"}}, "target.name"),
         ({"harvest": {"min_sources": 3}}, "harvest.min_sources"),
         ({"harvest": {"styles": []}}, "harvest.styles"),
-        ({"sources": [SOURCE], "judge": {"policy": "others"}}, "judge.policy"),
-        ({"sources": [SOURCE, REMOTE], "judge": {"policy": "likelihood"}}, "judge.policy"),
-        ({"sources": [SOURCE], "judge": {"policy": "consensus"}}, "judge.policy"),
-        ({"sources": [SOURCE], "judge": {"policy": "likelihood"}}, "judge.policy"),
-        ({"sources": [{"name": f"s{i}", "model": "org/a"} for i in range(26)]}, "judge.policy"),
-        ({"sources": [SOURCE, REMOTE], "judge": {"policy": "consensus"}}, "judge.policy"),
+        ({"sources": [SOURCE], "judge": {"kind": "others"}}, "judge.kind"),
+        ({"sources": [SOURCE, REMOTE], "judge": {"kind": "likelihood"}}, "judge.kind"),
+        ({"sources": [SOURCE], "judge": {"kind": "consensus"}}, "judge.kind"),
+        ({"sources": [SOURCE], "judge": {"kind": "likelihood"}}, "judge.kind"),
+        ({"sources": [{"name": f"s{i}", "model": "org/a"} for i in range(26)]}, "judge.kind"),
+        ({"sources": [SOURCE, REMOTE], "judge": {"kind": "consensus"}}, "judge.kind"),
         ({"sources": [SOURCE, REMOTE], "sprout": {"min_support": 1}}, "sprout.min_support"),
         ({"sources": [SOURCE], "sprout": {"min_support": 2}}, "sprout.min_support"),
         ({"stop": {"cost": 1}}, "stop.cost"),
@@ -87,7 +87,7 @@ def test_code_of_a_source_may_be_trusted():
 
 
 def test_rules_between_sections_are_all_reported():
-    found = fields_refused(harvest={"min_sources": 9}, stop={"cost": 3}, judge={"policy": "leader"})
+    found = fields_refused(harvest={"min_sources": 9}, stop={"cost": 3}, judge={"kind": "leader"})
     assert set(found) == {"harvest.min_sources", "stop.cost"}
 
 

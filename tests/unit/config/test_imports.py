@@ -12,21 +12,9 @@ PACKAGE = Path(__file__).parents[3] / "bohdi_ray"
 HEAVY = {"torch", "vllm", "ray", "deepspeed", "transformers"}
 # Every room and loose module, lowest first: when it is loaded, a module imports its own room and those before it.
 ORDER = (
-    *(
-        "errors",
-        "languages",
-        "records",
-        "randomness",
-        "config",
-        "names",
-        "engines",
-        "tree",
-        "__init__",
-        "run",
-        "examples",
-    ),
-    *("harvest", "observe", "deadlines", "placement", "training", "actors", "rounds", "preflight", "submit", "driver"),
-    *("evaluation", "fusion", "studies", "cli"),
+    *("errors", "languages", "records", "randomness", "config", "names", "engines", "tree", "__init__", "run"),
+    *("examples", "questions", "harvest", "observe", "deadlines", "placement", "training", "actors", "rounds"),
+    *("preflight", "submit", "driver", "evaluation", "fusion", "studies", "cli"),
 )
 PRODUCT = [
     room for room in ORDER if room not in ("studies", "cli")
@@ -42,6 +30,8 @@ LIGHT = [
     "bohdi_ray.submit.job_package",
     "bohdi_ray.config",
     "bohdi_ray.config.loading",
+    "bohdi_ray.harvest.plan",
+    "bohdi_ray.questions",
     "bohdi_ray.preflight.plan",
     "bohdi_ray.preflight",
     "bohdi_ray.placement.placement",

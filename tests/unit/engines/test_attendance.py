@@ -63,7 +63,7 @@ def test_where_answers_of_several_sources_are_compared_two_are_needed(min_source
         "sources": [{"name": name, "model": "./none"} for name in SOURCES],
         "target": {"name": "student", "model": "./none"},
         "harvest": {"min_sources": min_sources},
-        "judge": {"policy": policy},
+        "judge": {"kind": policy},
     }
     assert least_sources(FusionConfig.model_validate(sections)) == least
 

@@ -15,9 +15,9 @@ from scipy.stats import chi2
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.records import DomainPath, Outcome, Proposals, SproutRequest, Ticket, ticket_id
-from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.messages import RoundClosed
+from bohdi_ray.tree.policies import make_policy
 from bohdi_ray.tree.record import journal, snapshot
 from bohdi_ray.tree.state import TreeState
 

@@ -15,7 +15,7 @@ from method_by_hand import born, chances, failures, samples_at, state_of
 from scipy.stats import chisquare
 
 from bohdi_ray.randomness import generator
-from bohdi_ray.tree.bandit import draw_samples
+from bohdi_ray.tree.boundary import draw_samples
 from bohdi_ray.tree.record import journal
 from bohdi_ray.tree.walks import StepWalks
 

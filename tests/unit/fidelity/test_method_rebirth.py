@@ -30,9 +30,9 @@ from method_by_hand import (
 )
 
 from bohdi_ray.rounds import harvest_version
-from bohdi_ray.tree.bandit import make_policy
 from bohdi_ray.tree.introspection import swblrt
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.policies import make_policy
 from bohdi_ray.tree.policies.dynabranches import DynaBranches
 
 EXAMPLES = [

@@ -33,10 +33,10 @@ def test_a_harvest_gives_a_sample_that_holds_everything(make_plan, make_ticket):
     assert (sample.sample_id, sample.path, sample.round, sample.step) == (ticket.ticket_id, ticket.path, 0, 0)
     assert [c.model for c in sample.candidates] == ["alpha", "beta", "gamma", "student"]
     assert [c.weights_version for c in sample.candidates] == [0, 0, 0, 2]
-    assert sample.leader in models.sources and sample.style in plan.styles
+    assert sample.leader in models.sources and sample.style in plan.config.harvest.styles
     assert sample.answer in {c.text for c in sample.candidates}
     assert sample.question_hash == question_hash(sample.question) == outcome.question_hash
-    assert sample.template_hash == plan.template_hash and sample.seed == plan.seed
+    assert sample.template_hash == plan.templates.template_hash and sample.seed == plan.config.seed
     assert sample.sampling["answer/student"] == {"temperature": 0.7, "top_p": 0.8, "max_tokens": 4096}
     assert sample.started_at <= sample.finished_at
     assert (outcome.failure, outcome.reward, outcome.winner) == (None, sample.reward, sample.verdict.winner)
@@ -77,7 +77,8 @@ def test_the_same_ticket_gives_the_same_sample_whatever_the_timing(make_plan, ma
 def test_leaders_and_styles_are_spread_evenly(make_plan, make_ticket):
     models, plan = ScriptedModels(), make_plan()
     samples = [run(make_ticket(i), models, plan)[1] for i in range(600)]
-    for drawn, options in (([s.leader for s in samples], models.sources), ([s.style for s in samples], plan.styles)):
+    leaders, styles = [s.leader for s in samples], [s.style for s in samples]
+    for drawn, options in ((leaders, models.sources), (styles, plan.config.harvest.styles)):
         expected = 600 / len(options)
         # chi-square, far beyond the 99.9 % point for 2 and for 5 degrees of freedom
         assert sum((drawn.count(option) - expected) ** 2 / expected for option in options) < 25
@@ -240,7 +241,7 @@ def test_a_ticket_whose_request_is_quarantined_fails_for_that_reason_and_names_t
 ):
     models = ScriptedModels()
     models.queue_completion(role=role, raises=RequestQuarantined("id", "part-x.parquet"))
-    outcome, sample = run(make_ticket(), models, make_plan(judge={"policy": policy}))
+    outcome, sample = run(make_ticket(), models, make_plan(judge={"kind": policy}))
     assert sample is None
     assert (outcome.failure, outcome.quarantined, outcome.reward) == ("request_quarantined", "part-x.parquet", None)
     assert outcome.leader in models.sources

@@ -7,18 +7,14 @@ import numpy as np
 import pytest
 from fakes import ScriptedModels, presented_answers
 
+from bohdi_ray.config import JUDGES
 from bohdi_ray.errors import PromptTooLong
 from bohdi_ray.harvest.harvest import harvest_one
-from bohdi_ray.harvest.judge import (
-    Ballot,
-    NobodyJudged,
-    best_of,
-    judge,
-    label_logprobs,
-    mean_ranks,
-    odds_scores,
-    rotations,
-)
+from bohdi_ray.harvest.judges import judge_answers
+from bohdi_ray.harvest.judges.judging import Ballot, NobodyJudged, best_of, label_logprobs, rotations
+from bohdi_ray.harvest.judges.likelihood import mean_ranks
+from bohdi_ray.harvest.judges.others import odds_scores
+from bohdi_ray.questions.source import Question
 from bohdi_ray.records import Candidate, Completion
 
 TOO_LONG = PromptTooLong("x", 9000, 8192)
@@ -31,7 +27,7 @@ def candidates(*models):
 
 
 def verdict_of(ticket, models, plan, *authors, leader="alpha"):
-    return asyncio.run(judge(ticket, leader, QUESTION, candidates(*authors), models, plan))
+    return asyncio.run(judge_answers(ticket, Question(leader, "", QUESTION), candidates(*authors), models, plan))
 
 
 def done(**fields):
@@ -97,7 +93,7 @@ def test_the_likeliest_label_on_average_wins_and_the_margin_is_kept(make_plan, m
 
 def test_with_others_no_source_sees_its_own_answer(make_plan, make_ticket):
     models = ScriptedModels()
-    verdict = verdict_of(make_ticket(), models, make_plan(judge={"policy": "others", "orders": 3}), *ALL).verdict
+    verdict = verdict_of(make_ticket(), models, make_plan(judge={"kind": "others", "orders": 3}), *ALL).verdict
     assert len(models.requests) == 9 and verdict.judge is None
     for who, request in models.requests:
         assert who != "student" and len(presented_answers(request.prompt)) == 3
@@ -109,7 +105,7 @@ def test_with_others_an_answer_all_its_judges_prefer_wins(make_plan, make_ticket
     for best in ALL:
         models = ScriptedModels()
         models.queue_judgement(prefer=lambda text, best=best: 5.0 if best in text else 1.0, times=3)
-        verdict = verdict_of(make_ticket(), models, make_plan(judge={"policy": "others"}), *ALL).verdict
+        verdict = verdict_of(make_ticket(), models, make_plan(judge={"kind": "others"}), *ALL).verdict
         assert verdict.winner == best and verdict.margin > 0
 
 
@@ -132,13 +128,13 @@ def test_with_others_chance_scores_zero_whatever_the_number_of_answers():
 
 def test_with_others_answers_nobody_may_compare_tie(make_plan, make_ticket):
     models = ScriptedModels(sources=("alpha", "beta"))
-    verdict = verdict_of(make_ticket(), models, make_plan(judge={"policy": "others"}), "alpha", "beta").verdict
+    verdict = verdict_of(make_ticket(), models, make_plan(judge={"kind": "others"}), "alpha", "beta").verdict
     assert models.requests == [] and verdict.scores == {"alpha": 0.0, "beta": 0.0} and verdict.margin == 0
 
 
 def test_with_likelihood_everyone_ranks_what_it_did_not_write(make_plan, make_ticket):
     models = ScriptedModels()
-    verdict = verdict_of(make_ticket(), models, make_plan(judge={"policy": "likelihood"}), *ALL).verdict
+    verdict = verdict_of(make_ticket(), models, make_plan(judge={"kind": "likelihood"}), *ALL).verdict
     assert len(models.requests) == 12
     assert all(request.prompt == QUESTION and who not in request.answer for who, request in models.requests)
     assert verdict.order_judges == ALL and verdict.judge is None
@@ -153,13 +149,13 @@ def test_with_likelihood_bytes_not_tokens_or_length_count(make_plan, make_ticket
     for who in ("beta", "gamma"):  # neither wrote one of the two
         models.queue_completion(model=who, containing=QUESTION, **short)
         models.queue_completion(model=who, containing=QUESTION, **long)
-    verdict = verdict_of(make_ticket(), models, make_plan(judge={"policy": "likelihood"}), "alpha", "student").verdict
+    verdict = verdict_of(make_ticket(), models, make_plan(judge={"kind": "likelihood"}), "alpha", "student").verdict
     assert verdict.winner == "student" and verdict.order_logprobs[1] == {"alpha": -1.0, "student": -0.3}
 
 
 def test_with_consensus_the_sources_mean_probability_decides_and_authors_have_no_say(make_plan, make_ticket):
     models = ScriptedModels()
-    verdict = verdict_of(make_ticket(), models, make_plan(judge={"policy": "consensus"}), *ALL).verdict
+    verdict = verdict_of(make_ticket(), models, make_plan(judge={"kind": "consensus"}), *ALL).verdict
     asked = [(who, request.answer) for who, request in models.requests]
     assert len(asked) == 9 and all(who != "student" and who not in answer for who, answer in asked)
     assert verdict.order_judges == ("alpha", "beta", "gamma") and verdict.judge is None
@@ -169,7 +165,7 @@ def test_with_consensus_the_sources_mean_probability_decides_and_authors_have_no
 
 
 def test_one_source_that_knows_outweighs_two_that_merely_prefer(make_plan, make_ticket):
-    plans = {policy: make_plan(judge={"policy": policy}) for policy in ("consensus", "likelihood")}
+    plans = {policy: make_plan(judge={"kind": policy}) for policy in ("consensus", "likelihood")}
     winners = {}
     for policy, plan in plans.items():
         models = ScriptedModels(sources=("alpha", "beta", "gamma"))
@@ -215,11 +211,11 @@ def test_a_judge_that_names_no_label_fails_the_ticket(make_plan, make_ticket, te
     assert caught.value.counts == {"judge_requests": 1, "judge_rejected:unreadable": 1}
 
 
-@pytest.mark.parametrize("policy", ["leader", "others", "likelihood", "consensus"])
-def test_answers_no_judge_can_hold_fail_the_ticket(make_plan, make_ticket, policy):
-    models = ScriptedModels()
+@pytest.mark.parametrize("kind", [kind for kind, judge in JUDGES.items() if judge.names_letter or judge.scores_answers])
+def test_answers_no_judge_can_hold_fail_the_ticket(make_plan, make_ticket, kind):
+    models, judge = ScriptedModels(), {"kind": kind, **({"orders": 2} if JUDGES[kind].names_letter else {})}
     models.queue_completion(role="judge", times=100, error=TOO_LONG)
-    outcome, sample = asyncio.run(harvest_one(make_ticket(), models, make_plan(judge={"policy": policy, "orders": 2})))
+    outcome, sample = asyncio.run(harvest_one(make_ticket(), models, make_plan(judge=judge)))
     assert (sample, outcome.failure) == (None, "judge_prompt_too_long")
     assert outcome.counts["judge_rejected:prompt_too_long"] == outcome.counts["judge_requests"] > 0
 
@@ -228,7 +224,7 @@ def test_answers_no_judge_can_hold_fail_the_ticket(make_plan, make_ticket, polic
 def test_a_judge_that_cannot_hold_the_answers_abstains(make_plan, make_ticket, policy):
     models = ScriptedModels()
     models.queue_completion(role="judge", model="beta", times=100, error=TOO_LONG)
-    outcome, sample = asyncio.run(harvest_one(make_ticket(), models, make_plan(judge={"policy": policy})))
+    outcome, sample = asyncio.run(harvest_one(make_ticket(), models, make_plan(judge={"kind": policy})))
     assert sample is not None and "beta" not in sample.verdict.order_judges
     assert set(sample.verdict.scores) == set(ALL) and outcome.counts["judge_rejected:prompt_too_long"] > 0
 

@@ -46,7 +46,7 @@ def test_tokens_of_question_and_answer_are_counted_whatever_becomes_of_them(make
     models = ScriptedModels()
     models.queue_completion(role="question", times=9, text="No.", num_tokens=2)
     plan = make_plan()
-    assert ask(models, plan).num_tokens == 2 * plan.question_attempts
+    assert ask(models, plan).num_tokens == 2 * plan.config.harvest.question_attempts
 
 
 def test_an_unsure_answer_is_told_and_no_row(make_plan):

@@ -12,17 +12,17 @@ from hostile_input import ANY_TEXT, HOSTILE, examples, harms, within
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bohdi_ray.config import FusionConfig
+from bohdi_ray.config import JUDGES, FusionConfig
 from bohdi_ray.engines.chat.rendering import strip_control_tokens
 from bohdi_ray.engines.openai import CONTROL_TOKENS, completion_of
-from bohdi_ray.engines.prompts import clean_text, fence_marks, load_templates, parse_label, parse_name, parse_question
+from bohdi_ray.engines.prompts import clean_text, fence_marks, parse_label, parse_name, parse_question
 from bohdi_ray.engines.quality import answer_problem, question_problem
 from bohdi_ray.engines.vllm.choices import first_token_choices, labelled
 from bohdi_ray.errors import RemoteFailed, RequestRefused
 from bohdi_ray.examples.duplicates import near_duplicate_rate
 from bohdi_ray.examples.sample_store import from_table, to_table
 from bohdi_ray.harvest.harvest import FAILURES, harvest_one
-from bohdi_ray.harvest.judge import FLOOR, label_logprobs
+from bohdi_ray.harvest.judges.judging import FLOOR, label_logprobs
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.languages.names import is_word
@@ -175,20 +175,20 @@ def test_a_page_instead_of_a_reply_says_what_to_check():
         )
 
 
-def plan_for(policy: str) -> HarvestPlan:
+def plan_for(judge: str) -> HarvestPlan:
     model = {"kind": "vllm", "model": "./m"}
     config = FusionConfig.model_validate(
         {
             "run_dir": "/nowhere",
             "sources": [{"name": name, **model} for name in ("alpha", "beta", "gamma")],
             "target": {"name": "student", **model},
-            "judge": {"policy": policy},
+            "judge": {"kind": judge},
         }
     )
-    return HarvestPlan.from_config(config, load_templates())
+    return HarvestPlan.from_config(config)
 
 
-PLANS = {policy: plan_for(policy) for policy in ("leader", "others", "likelihood", "consensus")}
+PLANS = {kind: plan_for(kind) for kind in JUDGES}
 
 
 @examples(70)

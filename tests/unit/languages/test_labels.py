@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bohdi_ray.engines.prompts import LABELS, parse_label
 from bohdi_ray.engines.vllm.choices import UNLIKELY, labelled
-from bohdi_ray.harvest.judge import label_logprobs
+from bohdi_ray.harvest.judges.judging import label_logprobs
 from bohdi_ray.languages.labels import find_label, label_of
 from bohdi_ray.records import Completion
 

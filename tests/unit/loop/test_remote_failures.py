@@ -56,7 +56,7 @@ def test_a_remote_source_knows_whether_it_will_be_asked_for_labels(monkeypatch, 
     far = [{"kind": "openai", "name": n, "model": "m", "base_url": "http://none/v1"} for n in ("a", "b")]
     target = {"name": "t", "model": "./m"}
     config = FusionConfig.model_validate(
-        {"run_dir": "/none", "sources": far, "target": target, "judge": {"policy": policy}}
+        {"run_dir": "/none", "sources": far, "target": target, "judge": {"kind": policy}}
     )
     make_engine_actor(config.sources[0], "a-0", 0, None, engine_actor.EngineGroup(), config)
     assert made[0].judges is judges and made[0].model is config.sources[0]

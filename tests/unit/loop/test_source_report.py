@@ -92,7 +92,7 @@ def test_quarantined_requests_and_polls_for_names_are_counted_too():
     scripted.queue_completion(model="ada", role="sprout", text=" ")
     plan = HarvestPlan.from_config(config())
     polls = [asyncio.run(sprout(SproutRequest(f"s{i}", (), i, False), scripted, plan)).sources for i in range(2)]
-    per_source = 2 * plan.proposals_per_source
+    per_source = 2 * plan.config.sprout.proposals_per_source
     total = summed(polls)
     assert total["bob"].asked == total["ada"].asked == {"sprout": per_source}
     assert total["bob"].lost == {"sprout:request_failed": 2, "sprout:request_quarantined": 1}

@@ -32,7 +32,7 @@ def test_the_configuration_asks_as_the_models_were_taught(tmp_path, name):
     assert config.sprout.proposals_per_source == NUM_PROPOSALS
     assert tuple(config.tree.level_names or ()) == size.world.level_names
     assert config.tree.depth == len(size.world.branching)
-    assert config.judge.policy == "consensus"
+    assert config.judge.kind == "consensus"
     assert (config.harvest.min_question_chars, config.harvest.min_answer_chars) == (30, 30)
 
 

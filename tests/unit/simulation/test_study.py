@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 from bohdi_ray.cli import main
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config import BANDITS, BanditSection
+from bohdi_ray.config.kinds.by_kind import own_settings
 from bohdi_ray.studies.simulation.metrics import samples_to
 from bohdi_ray.studies.simulation.policies import ENTRANTS, IN_SIMULATION_ONLY, TUNED
 from bohdi_ray.studies.simulation.program import Request
@@ -121,7 +122,7 @@ def test_tuning_takes_the_best_setting_over_all_worlds_on_seeds_of_its_own():
 def test_the_policies_defaults_are_those_that_tuning_chose():
     for name, settings in TUNED.items():
         if name not in IN_SIMULATION_ONLY and name != "dynabranches":  # that one keeps the paper's
-            assert BanditConfig(policy=name).used() == settings
+            assert own_settings(BANDITS[name](), BanditSection) == settings
         assert settings in ENTRANTS[name].grid
 
 

@@ -114,7 +114,8 @@ def test_the_card_states_facts_guesses_no_licence_and_names_no_folder(filled: Ru
     header = yaml.safe_load(card.split("---")[1])
     assert "license" not in header
     assert "secret-owner" not in card
-    for fact in ("| alpha | source |", "someone/student-1b", "| min_margin of this export | 0.25 |", "policy leader"):
+    facts = ("| alpha | source |", "someone/student-1b", "| min_margin of this export | 0.25 |", "| leader, orders 1 |")
+    for fact in facts:
         assert fact in card
     assert "licences and terms of use of every model" in card
 

@@ -16,7 +16,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def make_config(**sections) -> FusionConfig:
     model = {"kind": "vllm", "model": "./m"}
     # The paper's, the one with the most rules.
-    sections["bandit"] = {"policy": "dynabranches", **sections.get("bandit", {})}
+    sections["bandit"] = {"kind": "dynabranches", **sections.get("bandit", {})}
     sections.setdefault("meditation", {"steps": 3, "walks_per_step": 8})
     sections.setdefault("enlightenment", {"steps": 2, "rows_per_step": 10})
     return FusionConfig.model_validate(

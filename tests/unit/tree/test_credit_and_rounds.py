@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from scripted_fusion import make_config
 
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config.kinds.bandits import DynamicThompsonBandit
 from bohdi_ray.errors import RunDirError, StepNotReady
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import Outcome, ticket_id
-from bohdi_ray.tree.bandit import draw_samples, make_policy
+from bohdi_ray.tree.boundary import draw_samples
 from bohdi_ray.tree.knowledge_tree import pack_ids
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.policies import make_policy
 from bohdi_ray.tree.record import journal
 
 FULL = {"depth": 2, "max_children": (1, 2)}
@@ -176,7 +177,7 @@ def test_training_draws_follow_thompson_sampling_and_are_uniform_in_a_leaf():
         science.arms.trainable[node.index] = len(ids)
     science.arms.alpha[1] = 2.0
     num_rows = 20_000
-    counts = Counter(draw_samples(tree, make_policy(BanditConfig()), generator(3, "rows"), num_rows))
+    counts = Counter(draw_samples(tree, make_policy(DynamicThompsonBandit()), generator(3, "rows"), num_rows))
     for sample_id, share in {a: 2 / 9, b: 2 / 9, c: 2 / 9, d: 1 / 3}.items():
         assert abs(counts[sample_id] / num_rows - share) < 5 * (share * (1 - share) / num_rows) ** 0.5
 
@@ -185,7 +186,7 @@ def test_a_batched_training_draw_follows_the_best_live_arm_of_each_node():
     """Scores are fixed here, so the walk is known: the best child that has trainable samples, the first of equals."""
 
     class Fixed:
-        def scores(self, rng, alpha, beta):
+        def scores(self, rng, alpha, beta, plays, in_flight):
             return alpha / (alpha + beta)
 
     config = make_config(tree={"depth": 3})

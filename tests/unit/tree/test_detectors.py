@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import bernoulli, chi2, false_discovery_control, hypergeom
 
-from bohdi_ray.config.bandit import glr_threshold, smallest_glr_window
+from bohdi_ray.config.kinds.bandits import glr_threshold, smallest_glr_window
 from bohdi_ray.tree import introspection
 from bohdi_ray.tree.introspection import (
     benjamini_hochberg,

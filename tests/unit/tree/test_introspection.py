@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config.kinds.bandits import DynabranchesBandit
 from bohdi_ray.tree.introspection import swblrt
 from bohdi_ray.tree.policies.dynabranches import DynaBranches
 from bohdi_ray.tree.policies.policy import Change
@@ -54,7 +54,9 @@ def test_no_history_or_no_window_is_no_test(arguments):
 
 
 def introspect(threshold: float, window: bytes):
-    return DynaBranches(BanditConfig(threshold=threshold)).introspect(np.array([31.0]), np.array([11.0]), [window])
+    return DynaBranches(DynabranchesBandit(threshold=threshold)).introspect(
+        np.array([31.0]), np.array([11.0]), [window]
+    )
 
 
 def test_a_domain_is_reborn_from_its_window_only_below_the_threshold():

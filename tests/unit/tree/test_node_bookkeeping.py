@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scripted_fusion import ScriptedFusion, Sharing, make_config
 
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config.kinds.bandits import DynabranchesBandit
 from bohdi_ray.records import MAX_ROUNDS, MAX_STEPS, MAX_TICKETS, pack_ticket_id, ticket_id, unpack_ticket_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node, question_key
 from bohdi_ray.tree.manager import TreeManager
@@ -74,7 +74,7 @@ def test_a_question_whose_key_lies_across_two_others_is_not_there():
 def test_the_digest_sees_what_a_policy_changes_beside_the_path():
     config = make_config(bandit={"window": 4, "threshold": 0.9})
     run = ScriptedFusion(
-        TreeManager(config, policy=Sharing(BanditConfig(window=4, threshold=0.9))), 3, random.Random(1)
+        TreeManager(config, policy=Sharing(DynabranchesBandit(window=4, threshold=0.9))), 3, random.Random(1)
     )
     tree = run.manager.tree
     values = set()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import random
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,21 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_fusion import ScriptedFusion, make_config, scripted_outcome
 
-from bohdi_ray.config import BanditConfig
-from bohdi_ray.config.bandit import OWN_DEFAULTS, PolicyName
+from bohdi_ray.config import BANDITS
 from bohdi_ray.randomness import generator
-from bohdi_ray.tree.bandit import POLICIES, make_policy
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree
 from bohdi_ray.tree.manager import TreeManager
+from bohdi_ray.tree.policies import POLICIES, make_policy
+from bohdi_ray.tree.policies.thompson import ThompsonSampling
 
 NAMES = sorted(POLICIES)
+RATES = (  # whose scores are draws or means of reward rates
+    *("aged_thompson", "corrected_swblrt", "discounted_thompson", "dynabranches", "dynamic_thompson"),
+    *("glr_thompson", "greedy", "sliding_window_thompson", "uniform"),
+)
 DETECTORS = ("corrected_swblrt", "dynabranches", "glr_thompson")
 NUM_ARMS = 5
 credits = st.lists(st.tuples(st.integers(1, NUM_ARMS), st.integers(0, 1)), max_size=60)
 
 
 def policy_of(name, **settings):
-    return make_policy(BanditConfig.model_validate({"policy": name, **settings}))
+    return make_policy(BANDITS[name](**settings))
 
 
 def credited(policy, rewards):
@@ -51,8 +54,13 @@ def children(arms):
     return arms.alpha[1 : NUM_ARMS + 1], arms.beta[1 : NUM_ARMS + 1]
 
 
+def scores(policy, rng, alpha, beta):
+    nothing = np.zeros(len(alpha), np.int64)
+    return policy.scores(rng, alpha, beta, nothing, nothing)
+
+
 def test_every_name_of_the_configuration_has_a_policy():
-    assert set(get_args(PolicyName)) == set(POLICIES) == set(OWN_DEFAULTS)
+    assert POLICIES.keys() == BANDITS.keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,8 +73,10 @@ def test_posteriors_hold_at_least_the_prior_and_unk_is_left_alone(name, rewards)
     assert (arms.alpha[0], arms.beta[0]) == (7.0, 3.0)
     for values in (arms.alpha, arms.beta):
         assert (values >= 1).all() and np.isfinite(values).all()
-    scores = policy.scores(np.random.default_rng(0), arms.alpha, arms.beta)
-    assert scores.shape == arms.alpha.shape and ((scores >= 0) & (scores <= 1 + 1e-9)).all()
+    found = scores(policy, np.random.default_rng(0), arms.alpha, arms.beta)
+    assert found.shape == arms.alpha.shape and np.isfinite(found).all()
+    if name in RATES:
+        assert ((found >= 0) & (found <= 1 + 1e-9)).all()
 
 
 @pytest.mark.parametrize(
@@ -127,18 +137,18 @@ def test_aging_keeps_its_share_of_the_evidence_and_happens_in_no_other_policy(re
 
 
 def test_a_uniform_choice_ignores_what_was_learned():
-    scores = policy_of("uniform").scores(np.random.default_rng(0), np.array([1.0, 100, 1]), np.array([1.0, 1, 100]))
+    alpha, uniform = np.array([1.0, 100, 1]), policy_of("uniform")
+    drawn = scores(uniform, np.random.default_rng(0), alpha, np.array([1.0, 1, 100]))
     rng = np.random.default_rng(1)
-    winners = [int(policy_of("uniform").scores(rng, np.array([1.0, 100, 1]), np.ones(3)).argmax()) for _ in range(3000)]
-    assert len(set(scores.tolist())) == 3
+    winners = [int(scores(uniform, rng, alpha, np.ones(3)).argmax()) for _ in range(3000)]
+    assert len(set(drawn.tolist())) == 3
     assert np.bincount(winners) == pytest.approx([1000] * 3, abs=120)
 
 
 def test_greed_follows_the_best_mean_and_shares_ties():
     policy, rng = policy_of("greedy"), np.random.default_rng(0)
-    scores = policy.scores(rng, np.array([1.0, 501, 500]), np.array([1.0, 499, 500]))
-    assert scores.argmax() == 1
-    tied = [int(policy.scores(rng, np.array([2.0, 1, 4]), np.array([4.0, 1, 4])).argmax()) for _ in range(2000)]
+    assert scores(policy, rng, np.array([1.0, 501, 500]), np.array([1.0, 499, 500])).argmax() == 1
+    tied = [int(scores(policy, rng, np.array([2.0, 1, 4]), np.array([4.0, 1, 4])).argmax()) for _ in range(2000)]
     assert np.bincount(tied, minlength=3) == pytest.approx([0, 1000, 1000], abs=120)
 
 
@@ -221,7 +231,7 @@ def fusion_config(name):
         "dynamic_thompson": {"horizon": 3},
         "discounted_thompson": {"discount": 0.8},
     }
-    return make_config(tree={"depth": 2, "max_children": (3, 3)}, bandit={"policy": name, **own.get(name, {})})
+    return make_config(tree={"depth": 2, "max_children": (3, 3)}, bandit={"kind": name, **own.get(name, {})})
 
 
 class ShiftingFusion(ScriptedFusion):
@@ -283,3 +293,91 @@ def test_policies_are_as_different_as_their_names(plain_runs):
     assert len(plain_runs["sliding_window_thompson"].manager.tree.root.arms.memory) == 4 * 6
     arms = plain_runs["aged_thompson"].manager.tree.root.arms
     assert arms.alpha[1] % 1 != 0
+
+
+def paths_by_step(manager, num_rounds=2):
+    """By step the leaves that its walks ended in."""
+    found, run = {}, ScriptedFusion(manager, num_rounds=num_rounds, order=random.Random(0))
+    while manager.stats()["round"] < num_rounds:
+        for ticket in manager.work(0).tickets:
+            found.setdefault((ticket.round, ticket.step), {})[ticket.index] = ticket.path
+        run.turn()
+    return {step: [paths[index] for index in sorted(paths)] for step, paths in found.items()}
+
+
+def grown(policy, lag=1):
+    """A fusion over a tree in which nothing can sprout."""
+    config = make_config(
+        tree={"depth": 2, "max_children": (3, 3)},
+        meditation={"steps": 4, "walks_per_step": 12},
+        harvest={"step_lag": lag},
+    )
+    return TreeManager(config, {"Ab": ["Cd", "Ef", "Gh"], "Ij": ["Kl", "Mn", "Op"], "Qr": ["St", "Uv", "Wx"]}, policy)
+
+
+class BestMean(ThompsonSampling):
+    """The largest mean, in fixed order: as deterministic as can be, and it does not say so."""
+
+    def scores(self, rng, alpha, beta, plays, in_flight):
+        return alpha / (alpha + beta) - 1e-6 * np.arange(len(alpha))
+
+
+class Ucb(ThompsonSampling):
+    """UCB1 that counts walks under way as plays: as deterministic, but it spreads a step's walks."""
+
+    def scores(self, rng, alpha, beta, plays, in_flight):
+        num = plays + in_flight + 1
+        return alpha / (alpha + beta) + np.sqrt(2 * np.log(num.sum() + 1) / num)
+
+
+def gathers(policy):
+    """Whether all walks of some step ended in one leaf."""
+    return any(len(set(paths)) == 1 for paths in paths_by_step(grown(policy)).values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_walks_of_a_step_end_in_more_than_one_leaf_unless_the_policy_says_that_it_is_deterministic(name):
+    policy = policy_of(name)
+    assert policy.deterministic or not gathers(policy)
+    assert [name for name in NAMES if policy_of(name).deterministic] == ["greedy"]
+
+
+def test_walks_in_flight_are_what_spreads_a_policy_that_draws_nothing():
+    """Guards the test above, which fails for the one and passes for the other."""
+    assert gathers(BestMean(BANDITS["uniform"]()))
+    assert not gathers(Ucb(BANDITS["uniform"]()))
+
+
+class Watching(ThompsonSampling):
+    """Notes what it is given at every choice of a node with all its children."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.seen = []
+
+    def scores(self, rng, alpha, beta, plays, in_flight):
+        assert alpha.shape == beta.shape == plays.shape == in_flight.shape
+        self.seen.append((alpha + beta - 2, plays.copy(), in_flight.copy()))
+        return super().scores(rng, alpha, beta, plays, in_flight)
+
+
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_plays_are_the_rewards_taken_in_and_walks_in_flight_those_without_reward(lag):
+    policy = Watching(BANDITS["uniform"]())
+    manager = grown(policy, lag)
+    steps = paths_by_step(manager, num_rounds=1)
+    for evidence, plays, _ in policy.seen:  # no held-out rewards are counted, and no evidence fades here
+        np.testing.assert_array_equal(evidence, plays)
+    most = max(int(in_flight.sum()) for _, _, in_flight in policy.seen)
+    assert most == 12 * (lag + 1) - 1, "all walks of the steps that wait for credit, and this step's before"
+    assert len(steps) == 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_walks_in_flight_do_not_depend_on_when_proposals_arrive(seed):
+    def run(order):
+        config = make_config(meditation={"steps": 3, "walks_per_step": 10}, harvest={"step_lag": 1})
+        manager = TreeManager(config, None, Ucb(BANDITS["uniform"]()))
+        return ScriptedFusion(manager, num_rounds=3, order=random.Random(order)).run().digests
+
+    assert run(seed) == run(100)

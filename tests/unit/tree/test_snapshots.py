@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_fusion import ScriptedFusion, Sharing, make_config, whole
 
-from bohdi_ray.config import BanditConfig
+from bohdi_ray.config.kinds.bandits import DynabranchesBandit
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.record import snapshot
@@ -22,7 +22,7 @@ CONFIG = make_config(bandit=BANDIT, harvest={"step_lag": 1}, sprout={"requests_a
 
 
 def sharing():
-    return Sharing(BanditConfig(**BANDIT))
+    return Sharing(DynabranchesBandit(**BANDIT))
 
 
 def fusion(seed=0, rounds=3, manager=None):

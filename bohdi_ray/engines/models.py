@@ -1,4 +1,4 @@
-"""What harvesting needs of the models: the `Models` protocol, and a way to ask several at once.
+"""What harvesting and its questions need of the models: the `Models` protocol, and a way to ask several at once.
 
 The driver's routing implements the protocol over engine actors; tests implement it in process. Failures of engines are
 the implementation's business: it retries on another replica, and raises only when the run must stop. What reaches

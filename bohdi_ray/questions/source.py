@@ -1,0 +1,46 @@
+"""What a source of questions is given, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from bohdi_ray.engines.models import Models
+from bohdi_ray.records import Ticket
+
+if TYPE_CHECKING:
+    from bohdi_ray.harvest.plan import HarvestPlan
+
+QuestionFailure = Literal[
+    "invalid_question", "question_prompt_too_long", "question_request_failed", "request_quarantined"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A ticket's question, or the reason why there is none, and what either has cost."""
+
+    leader: str  # the source that asks, and judges where a leader does
+    style: str
+    text: str = ""
+    reasoning: str = ""  # what the leader wrote before it
+    failure: QuestionFailure | None = None
+    quarantined: str | None = None  # of a request that engines died of: its part in RUN/quarantine
+    num_tokens: int = 0  # decoded by the leader
+    counts: Mapping[str, int] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()  # why texts of the leader were no question, one reason each
+
+
+class QuestionSource(Protocol):
+    async def __call__(
+        self, ticket: Ticket, models: Models, plan: HarvestPlan, rng: Callable[[str], np.random.Generator]
+    ) -> Question:
+        """The question of `ticket`. Only content may fail: what engines do wrong otherwise, `models` raises.
+
+        Whatever is drawn comes from `rng`, which gives the ticket's generator of each purpose, and the seed of every
+        request from the ticket (`plan.request`): asked again, a source gives the same question.
+        """
+        ...

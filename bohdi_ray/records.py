@@ -155,7 +155,7 @@ EngineRequest = GenerationRequest | ScoreRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class EngineReply:
     """An engine's answer to one request. Exactly one of `finish_reason` and `error` is set."""
 
     request_id: str

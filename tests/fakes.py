@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
-from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
+from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, ScoreRequest
 
 # 32 x 32 words, and names of two of them: letters only, about a million different ones.
 HEADS = tuple(a + b for a in "BDFGKLMN" for b in ("a", "e", "i", "o"))
@@ -42,12 +42,12 @@ def _name(number: int) -> str:
     return f"{HEADS[first % 32]}{TAILS[first // 32]} {HEADS[second % 32]}{TAILS[second // 32]}"
 
 
-def scripted_completion(model: str, weights_version: int, request: EngineRequest) -> Completion:
+def scripted_completion(model: str, weights_version: int, request: EngineRequest) -> EngineReply:
     """What `model` answers. The text depends on model, prompt and seed alone, never on the weights version."""
     if isinstance(request, ScoreRequest):
         num_bytes = len(request.answer.encode())
         per_byte = 0.2 + _digest(model, request.prompt, request.answer) % 997 / 997
-        return Completion(
+        return EngineReply(
             request.request_id,
             model,
             weights_version,
@@ -67,7 +67,7 @@ def scripted_completion(model: str, weights_version: int, request: EngineRequest
     else:
         one, other = _name(number).lower(), _name(number // 31).lower()
         text = f"It depends on {one}: {other} comes first, then the {number % 97} others."
-    return Completion(
+    return EngineReply(
         request.request_id,
         model,
         weights_version,
@@ -78,12 +78,12 @@ def scripted_completion(model: str, weights_version: int, request: EngineRequest
     )
 
 
-def _choice(model: str, weights_version: int, request: GenerationRequest, number: int) -> Completion:
+def _choice(model: str, weights_version: int, request: GenerationRequest, number: int) -> EngineReply:
     assert request.choices is not None
     weights = [1 + (number >> 7 * i) % 101 for i in range(len(request.choices))]
     total = sum(weights)
     best = max(range(len(weights)), key=weights.__getitem__)
-    return Completion(
+    return EngineReply(
         request.request_id,
         model,
         weights_version,
@@ -117,7 +117,7 @@ class ScriptedModels:
     def queue_completion(
         self, *, model: str | None = None, role: str | None = None, containing: str = "", times: int = 1, **fields: Any
     ) -> None:
-        """The next `times` requests that match are answered with `fields` of Completion instead.
+        """The next `times` requests that match are answered with `fields` of EngineReply instead.
 
         A `raises=` field is raised; `error=` makes an empty completion with that error.
         """
@@ -132,13 +132,13 @@ class ScriptedModels:
         """Queued completions nobody asked for."""
         return len(self._queue)
 
-    async def generate(self, model: str, request: GenerationRequest) -> Completion:
+    async def generate(self, model: str, request: GenerationRequest) -> EngineReply:
         return await self._answer(model, request)
 
-    async def score(self, model: str, request: ScoreRequest) -> Completion:
+    async def score(self, model: str, request: ScoreRequest) -> EngineReply:
         return await self._answer(model, request)
 
-    async def _answer(self, model: str, request: EngineRequest) -> Completion:
+    async def _answer(self, model: str, request: EngineRequest) -> EngineReply:
         self.requests.append((model, request))
         scripted = self._take(model, request)
         for _ in range(self.turns(request)):
@@ -151,7 +151,7 @@ class ScriptedModels:
         if "raises" in fields:
             raise fields["raises"]
         if "error" in fields:
-            return Completion(request.request_id, model, version, error=fields["error"])
+            return EngineReply(request.request_id, model, version, error=fields["error"])
         if prefer := fields.pop("prefer", None):
             weights = [prefer(text) for text in presented_answers(request.prompt)]
             labels = dict(zip("ABCDEFGHIJ", weights, strict=False))

@@ -16,7 +16,7 @@ from typing import Any
 
 from bohdi_ray.config import OpenAIModel
 from bohdi_ray.engines.openai import RemoteEngine, capabilities
-from bohdi_ray.records import Completion, GenerationRequest, SamplingSpec
+from bohdi_ray.records import EngineReply, GenerationRequest, SamplingSpec
 
 # Status, body (a str is sent as it is; None: never answers), headers.
 Answer = tuple[int, Any, dict[str, str]]
@@ -101,7 +101,7 @@ class Server:
         """The configuration of this server as a source."""
         return OpenAIModel(**{"name": "far", "kind": "openai", "model": "m", "base_url": self.url, **fields})
 
-    def ask(self, *requests: GenerationRequest, ping: bool = False, **fields: Any) -> dict[str, Completion]:
+    def ask(self, *requests: GenerationRequest, ping: bool = False, **fields: Any) -> dict[str, EngineReply]:
         """Completions by request id, of an engine of its own; after a health check with `ping`."""
         return self.ask_all(*requests, ping=ping, **fields)[0]
 

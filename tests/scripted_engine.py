@@ -19,7 +19,7 @@ from shared_card import SharedCard
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.engines.vllm.gate import Gate
 from bohdi_ray.errors import EngineFailed, RemoteFailed, WeightsMismatch
-from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.records import EngineReply, EngineRequest
 
 VERSION = "version"  # the file in a weights folder that scripted engines read
 
@@ -143,7 +143,7 @@ class ScriptedEngineActor:
         if self._faults.is_poison(self._model, requests):
             os._exit(1)
         version = self._weights_version + self._faults.strikes(f"slip-{self._model}")
-        answers: list[Completion] = [scripted_completion(self._model, version, r) for r in requests]
+        answers: list[EngineReply] = [scripted_completion(self._model, version, r) for r in requests]
         for fault, text in (("mute", ""), ("junk", "?! 123")):
             if self._faults.lasts(f"{fault}-{self._model}"):
                 answers = [replace(answer, text=text) for answer in answers]

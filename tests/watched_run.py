@@ -23,7 +23,7 @@ from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.engines.vllm.slots import Slots
 from bohdi_ray.fusion import fuse
 from bohdi_ray.placement.pools.placement_groups import EngineGroup
-from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.records import EngineReply, EngineRequest
 
 ANSWER_S, STEP_S = 0.1, 0.3
 SLOTS = 4  # requests that an engine answers at a time
@@ -43,7 +43,7 @@ class WatchedEngine(ScriptedEngineActor):
             assert ready == []
         yield list(await asyncio.gather(*map(self._answer, requests)))
 
-    async def _answer(self, request: EngineRequest) -> Completion:
+    async def _answer(self, request: EngineRequest) -> EngineReply:
         async with self._slots.one():
             if self._num_in_flight == 0:
                 self._idle_s += time.monotonic() - self._idle_since

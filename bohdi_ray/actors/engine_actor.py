@@ -25,7 +25,7 @@ from bohdi_ray.engines.vllm.ipc_folder import remove_ipc_folder
 from bohdi_ray.errors import EngineFailed
 from bohdi_ray.placement.pools.placement_groups import EngineGroup
 from bohdi_ray.randomness import derived_seed
-from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.records import EngineReply, EngineRequest
 from bohdi_ray.run.node_files import plain_weights
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class EngineActor:
 
     async def run(
         self, requests: Sequence[EngineRequest], alone: bool = False
-    ) -> AsyncIterator[list[Completion] | None]:
+    ) -> AsyncIterator[list[EngineReply] | None]:
         """Call with `num_returns="streaming"`: lists of completions as they finish, empty ones as signs of life.
 
         With `alone` no other request is in the engine at the time. None says that the call is held until another one,

@@ -34,7 +34,7 @@ from bohdi_ray.errors import (
     RequestRefused,
     SourceLeftOut,
 )
-from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
+from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, ScoreRequest
 from bohdi_ray.run.quarantine import Case, Death, Quarantine
 
 # Engines that died with a request in them, after which it is asked alone.
@@ -45,7 +45,7 @@ MOST_UNANSWERED = 3
 # it counts as one that this source cannot serve.
 MOST_REMOTE_FAILURES = 3
 
-Waiting = tuple[EngineRequest, asyncio.Future[Completion]]
+Waiting = tuple[EngineRequest, asyncio.Future[EngineReply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ class PresentModels:
     sources: tuple[str, ...]
     target: str
 
-    def generate(self, model: str, request: GenerationRequest) -> Coroutine[Any, Any, Completion]:
+    def generate(self, model: str, request: GenerationRequest) -> Coroutine[Any, Any, EngineReply]:
         return self.routed.ask(model, request)
 
-    def score(self, model: str, request: ScoreRequest) -> Coroutine[Any, Any, Completion]:
+    def score(self, model: str, request: ScoreRequest) -> Coroutine[Any, Any, EngineReply]:
         return self.routed.ask(model, request)
 
 
@@ -99,10 +99,10 @@ class RoutedModels:
         """The models that take part now."""
         return PresentModels(self, self._table.sources, self._table.target)
 
-    async def ask(self, model: str, request: EngineRequest) -> Completion:
+    async def ask(self, model: str, request: EngineRequest) -> EngineReply:
         """One completion. Raises RequestQuarantined and SourceLeftOut, which concern this request alone; another error
         says that the run cannot go on without help."""
-        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[EngineReply] = asyncio.get_running_loop().create_future()
         self._put(model, (request, future))
         return await future
 
@@ -188,7 +188,7 @@ class RoutedModels:
             else:
                 self._put(model, waiting)
 
-    def _settle(self, model: str, completion: Completion, open_requests: dict[str, Waiting]) -> bool:
+    def _settle(self, model: str, completion: EngineReply, open_requests: dict[str, Waiting]) -> bool:
         """Hands an answer to its waiter; False for one that was made with other weights than this round's."""
         if model == self._table.target and completion.weights_version != self._table.weights_version:
             return False
@@ -214,7 +214,7 @@ class RoutedModels:
             self._put(model, waiting)
         else:
             refused = RequestRefused(f"{failure} ({MOST_REMOTE_FAILURES} times with this request)")
-            future.set_result(Completion(request.request_id, model, 0, error=refused))
+            future.set_result(EngineReply(request.request_id, model, 0, error=refused))
 
     def _ask_again_after_death(self, model: str, waiting: Waiting, death: Death) -> None:
         self._deaths.setdefault(waiting[0].request_id, []).append(death)

@@ -35,8 +35,8 @@ A fusion is one YAML file. Start from `jobs/configs/quickstart.yaml` or `jobs/co
 - **Going on**: `bohdi resume RUN stop.rounds=30` takes overrides too, but only of settings that neither samples nor
   weights follow from: where, how long and how much to keep. `bohdi_ray/config/changes.py` lists them; others are
   refused by name.
-- **Sections of several kinds** (`judge`, `bandit`, `questions`): `kind` says which one; each kind has its own settings
-  and defaults, and a setting that it does not have is refused with the kinds that have it.
+- **Sections of several kinds** (`judge`, `bandit`, `questions`, `training.objective`): `kind` says which one; each has
+  its own settings and defaults, and a setting that it does not have is refused with the kinds that have it.
 - **Unknown keys are refused**, with the nearest known one; all mistakes are reported at once, each with field, value,
   rule and remedy.
 - **Paths**: a relative path in the file is beside the file, one in an override is below the working directory, and so
@@ -91,7 +91,9 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
             # A part of a section is shown in place, under its dotted name.
             assert section is not None
             yield f"| `{prefix}{name}` | section |  | {_text(field)} |"
-            if section is Sampling:
+            if (kinds := kinds_of(field)) is not None:
+                yield from _rows_by_kind(kinds, f"{prefix}{name}.")
+            elif section is Sampling:
                 yield from _rows(RoleSampling, f"{prefix}{name}.ROLE.")
             else:
                 yield from _rows(section, f"{prefix}{name}.")

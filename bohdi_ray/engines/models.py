@@ -2,7 +2,7 @@
 
 The driver's routing implements the protocol over engine actors; tests implement it in process. Failures of engines are
 the implementation's business: it retries on another replica, and raises only when the run must stop. What reaches
-harvest code is at most a `Completion.error` or a RequestQuarantined, which concern that one request, and SourceLeftOut,
+harvest code is at most a `EngineReply.error` or a RequestQuarantined, which concern that one request, and SourceLeftOut,
 after which the caller begins again with the sources that are left.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
 from bohdi_ray.errors import BohdiError, PromptTooLong
-from bohdi_ray.records import Completion, GenerationRequest, ScoreRequest
+from bohdi_ray.records import EngineReply, GenerationRequest, ScoreRequest
 
 T = TypeVar("T")
 
@@ -29,9 +29,9 @@ class Models(Protocol):
     @property
     def target(self) -> str: ...
 
-    async def generate(self, model: str, request: GenerationRequest) -> Completion: ...
+    async def generate(self, model: str, request: GenerationRequest) -> EngineReply: ...
 
-    async def score(self, model: str, request: ScoreRequest) -> Completion: ...
+    async def score(self, model: str, request: ScoreRequest) -> EngineReply: ...
 
 
 def error_name(error: BohdiError) -> str:

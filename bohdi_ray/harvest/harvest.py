@@ -26,7 +26,7 @@ from bohdi_ray.questions import question_for
 from bohdi_ray.questions.source import Question, QuestionFailure
 from bohdi_ray.records import (
     Candidate,
-    Completion,
+    EngineReply,
     Outcome,
     Role,
     Sample,
@@ -148,7 +148,7 @@ class TicketWork:
             **fields,  # type: ignore[arg-type]
         )
 
-    async def _answer(self, model: str, prompt: str) -> Completion:
+    async def _answer(self, model: str, prompt: str) -> EngineReply:
         self.counts["answer_requests"] += 1
         done = await self.models.generate(model, self.plan.request(self.ticket, "answer", model, prompt))
         self.tokens["answer", model] += done.num_tokens
@@ -158,7 +158,7 @@ class TicketWork:
         for model, number in tokens.items():
             self.tokens["judge", model] += number
 
-    def _candidate(self, done: Completion) -> Candidate:
+    def _candidate(self, done: EngineReply) -> Candidate:
         text, config = clean_text(done.text), self.plan.config.harvest
         if done.error is not None:
             rejected: str | None = error_name(done.error)

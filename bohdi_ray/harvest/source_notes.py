@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from bohdi_ray.engines.models import Models, error_name
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.judges.judging import label_logprobs
-from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest, SourceCounts
+from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, ScoreRequest, SourceCounts
 
 MAX_SAID = 400  # characters of an error that are kept
 
@@ -57,7 +57,7 @@ class NotedModels:
     def target(self) -> str:
         return self._models.target
 
-    async def generate(self, model: str, request: GenerationRequest) -> Completion:
+    async def generate(self, model: str, request: GenerationRequest) -> EngineReply:
         try:
             done = await self._models.generate(model, request)
         except RequestQuarantined as error:
@@ -69,7 +69,7 @@ class NotedModels:
         self._take(model, request, done, "unreadable" if unreadable else None)
         return done
 
-    async def score(self, model: str, request: ScoreRequest) -> Completion:
+    async def score(self, model: str, request: ScoreRequest) -> EngineReply:
         try:
             done = await self._models.score(model, request)
         except RequestQuarantined as error:
@@ -78,7 +78,7 @@ class NotedModels:
         self._take(model, request, done, None)
         return done
 
-    def _take(self, model: str, request: EngineRequest, done: Completion, problem: str | None) -> None:
+    def _take(self, model: str, request: EngineRequest, done: EngineReply, problem: str | None) -> None:
         if done.error is not None:
             self._note(model, request, error_name(done.error), str(done.error))
         elif request.role == "sprout" and isinstance(request, GenerationRequest) and not done.text.strip():

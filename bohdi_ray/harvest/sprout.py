@@ -20,7 +20,7 @@ from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.source_notes import NotedModels, SourceNotes
 from bohdi_ray.languages.name_grammar import any_initials, initial_groups, name_regex, name_scripts
 from bohdi_ray.randomness import derived_seed, generator
-from bohdi_ray.records import Completion, GenerationRequest, Proposals, ScoreRequest, SproutRequest, tokens_name
+from bohdi_ray.records import EngineReply, GenerationRequest, Proposals, ScoreRequest, SproutRequest, tokens_name
 from bohdi_ray.tree.elections import NO_VALID_NAME
 from bohdi_ray.tree.names import valid_name
 
@@ -41,7 +41,7 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
     ]
     quarantined: list[str] = []
 
-    async def served(answer: Coroutine[Any, Any, Completion]) -> Completion | None:
+    async def served(answer: Coroutine[Any, Any, EngineReply]) -> EngineReply | None:
         try:
             done = await answer
         except RequestQuarantined as error:
@@ -78,13 +78,13 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
     )
 
 
-def _whole_lines(done: Completion) -> str:
+def _whole_lines(done: EngineReply) -> str:
     """The reply, of a list that ran into the token limit without its last line: that may be half a name."""
     text = done.text.lstrip()
     return text.rpartition("\n")[0] if done.finish_reason == "length" and "\n" in text else text
 
 
-def problem_of(completions: Sequence[Completion], num_valid: int) -> str:
+def problem_of(completions: Sequence[EngineReply], num_valid: int) -> str:
     """Why a poll came to no name: what was answered, and how many valid names were in it."""
     if not completions:
         return "sources_failed"
@@ -111,7 +111,7 @@ def _support_request(request: SproutRequest, source: str, name: str, prompt: str
     return ScoreRequest(f"{request.request_id}/support/{source}/{name}", "sprout", prompt, f"1. {name}".rstrip())
 
 
-def supported(scores: Mapping[tuple[str, str], Completion | None], plan: HarvestPlan) -> set[str]:
+def supported(scores: Mapping[tuple[str, str], EngineReply | None], plan: HarvestPlan) -> set[str]:
     """The names that enough sources find likely, from every source's score of every name and of "", the entry's number
     alone. A source that could not be asked supports none."""
     logprobs = {asked: done.logprob for asked, done in scores.items() if done is not None and done.logprob is not None}

@@ -11,13 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
 import numpy as np
 
 from bohdi_ray.languages.names import name_key
 from bohdi_ray.records import DomainPath, Proposals, pack_ticket_id, ticket_id, unpack_ticket_id
+from bohdi_ray.tree.node_hash import hash_of
 
-_pack = msgspec.msgpack.Encoder().encode
 DIGEST_MODULUS = 1 << 128
 ITEM = 8  # bytes of a packed id and of a question's key
 
@@ -278,7 +277,7 @@ class KnowledgeTree:
     def digest(self) -> int:
         """A 128-bit sum over the nodes' hashes: the order of changes does not matter, unchanged nodes cost nothing."""
         for node in self._changed:
-            new = _hash_of(node)
+            new = hash_of(node)
             self._digest = (self._digest - node.hash + new) % DIGEST_MODULUS
             node.hash = new
         self._changed.clear()
@@ -286,25 +285,4 @@ class KnowledgeTree:
 
     def digest_afresh(self) -> int:
         """The digest computed from all nodes, whatever was touched; changes nothing."""
-        return sum(map(_hash_of, (self.root, *self.nodes()))) % DIGEST_MODULUS
-
-
-def _hash_of(node: Node) -> int:
-    """Of all a node is, but two things: its own posterior, which is in its parent's hash, and proposals that wait for
-    their election, for when those arrive is a matter of timing."""
-    arms = node.arms
-    if arms is None:
-        own: tuple = (node.trainable, node.heldout, node.questions)
-    else:
-        end = len(arms.children) + 1
-        own = (
-            arms.alpha[:end].tobytes(),
-            arms.beta[:end].tobytes(),
-            sorted(arms.ballot.items()),
-            arms.num_elections,
-            arms.num_polls,
-            arms.closed_in_round,
-            arms.memory,
-        )
-    content = (node.path, node.window, node.num_samples, node.num_trainable, own)
-    return int.from_bytes(hashlib.blake2b(_pack(content), digest_size=16).digest(), "little")
+        return sum(map(hash_of, (self.root, *self.nodes()))) % DIGEST_MODULUS

@@ -22,7 +22,7 @@ from bohdi_ray.driver.components import ComponentFactories
 from bohdi_ray.driver.real_components import real_parts
 from bohdi_ray.engines.spec import EngineStats, LoadReport
 from bohdi_ray.placement.pools.placement_groups import EngineGroup
-from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.records import EngineReply, EngineRequest
 from bohdi_ray.training.weights.checkpoints import is_committed
 
 START_S = 600.0
@@ -41,7 +41,7 @@ class LentEngine:
 
     async def run(
         self, requests: Sequence[EngineRequest], alone: bool = False
-    ) -> AsyncIterator[list[Completion] | None]:
+    ) -> AsyncIterator[list[EngineReply] | None]:
         async for ready in self._kept.run.options(num_returns="streaming").remote(requests, alone):
             yield await ready
 

@@ -19,7 +19,7 @@ from scripted_parts import NO_FAULTS, ScriptedEngineActor
 
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.engines.vllm.streaming import RunQueue, as_they_finish
-from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.records import EngineReply, EngineRequest
 
 MAX_CONCURRENCY = 20_000  # calls at a time in a process
 
@@ -42,12 +42,12 @@ class TimedEngine(ScriptedEngineActor):
         self._num_inside = self._num_begun = 0
         self._waited_s = 0.0
 
-    async def _answers(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
+    async def _answers(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[EngineReply]]:
         queue: RunQueue = asyncio.Queue()
         async for ready in as_they_finish(queue, [self._answer(request) for request in requests]):
             yield ready
 
-    async def _answer(self, request: EngineRequest) -> Completion:
+    async def _answer(self, request: EngineRequest) -> EngineReply:
         now = asyncio.get_running_loop().time()
         start = max(now, self._free_at[0])
         end = start + self._speed.answer_s

@@ -10,7 +10,7 @@ from zlib import crc32
 from points import reached_async
 from scripted_engine import NO_FAULTS, ScriptedEngineActor
 
-from bohdi_ray.records import Completion, EngineRequest
+from bohdi_ray.records import EngineReply, EngineRequest
 
 SHORT_QUESTIONS = 4  # one of so many; a leader has two tries
 PHASE_OF_ROLE = {"sprout": "sprouting", "question": "asking", "answer": "answering", "judge": "judging"}
@@ -23,7 +23,7 @@ class StormEngine(ScriptedEngineActor):
         async for answers in super()._answers(requests):
             yield [self._spoilt(request, answers) for request in requests]
 
-    def _spoilt(self, request: EngineRequest, answers: Sequence[Completion]) -> Completion:
+    def _spoilt(self, request: EngineRequest, answers: Sequence[EngineReply]) -> EngineReply:
         answer = next(answer for answer in answers if answer.request_id == request.request_id)
         short = request.role == "question" and crc32(answer.text.encode()) % SHORT_QUESTIONS == 0
         return dataclasses.replace(answer, text="Why?") if short else answer

@@ -10,7 +10,7 @@ from bohdi_ray.config import EngineArgs, VllmModel
 from bohdi_ray.engines.probe import PROBE_FILE, read_probe, write_probe
 from bohdi_ray.engines.spec import EngineSpec
 from bohdi_ray.engines.vllm.engine import LLMEngine
-from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, SamplingSpec, ScoreRequest
+from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, SamplingSpec, ScoreRequest
 from bohdi_ray.training.weights.versions import publish_base
 
 WINDOW = 256
@@ -46,7 +46,7 @@ class Running:
     def do(self, coroutine, timeout_s: float = 240):
         return self.loop.run_until_complete(asyncio.wait_for(coroutine, timeout_s))
 
-    def ask(self, *requests: EngineRequest) -> dict[str, Completion]:
+    def ask(self, *requests: EngineRequest) -> dict[str, EngineReply]:
         async def collect():
             return {c.request_id: c async for part in self.engine.run(requests) for c in part}
 

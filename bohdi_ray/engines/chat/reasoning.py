@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Literal
 
 from bohdi_ray.engines.families import Thinking
-from bohdi_ray.records import Completion
+from bohdi_ray.records import EngineReply
 
 # Why nothing is left behind the reasoning: its budget ended first, or the model ended its turn there.
 ReasoningProblem = Literal["unfinished_reasoning", "only_reasoning"]
@@ -106,7 +106,7 @@ def split_reasoning(text: str, thinking: Thinking | None, opened: bool, finished
     return _split([*thoughts, *inner], rest, finished)
 
 
-def without_reasoning(done: Completion) -> Completion:
+def without_reasoning(done: EngineReply) -> EngineReply:
     """A completion whose text holds no reasoning, whatever engine it comes from."""
     if done.error is not None or not done.text:
         return done
@@ -117,7 +117,7 @@ def without_reasoning(done: Completion) -> Completion:
     return replace(done, text=split.text, reasoning=reasoning)
 
 
-def reasoning_problem(done: Completion) -> ReasoningProblem | None:
+def reasoning_problem(done: EngineReply) -> ReasoningProblem | None:
     """Why a completion has reasoning and nothing behind it; None for any other."""
     if done.text.strip() or not done.reasoning:
         return None

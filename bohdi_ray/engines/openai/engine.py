@@ -27,7 +27,7 @@ from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.engines.vllm.slots import Slots
 from bohdi_ray.engines.vllm.streaming import RunQueue, as_they_finish
 from bohdi_ray.errors import EngineFailed, PromptTooLong, RemoteFailed, RequestRefused
-from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
+from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, ScoreRequest
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class RemoteEngine:
             if notice := probes.problem(request, reading.completion):
                 self._learned.note(request.request_id, f"{self._model.name}: {notice}")
 
-    async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
+    async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[EngineReply]]:
         """Completions as they finish, as LLMEngine.run. Raises RemoteFailed when the source is down."""
         if self._client is None:
             raise EngineFailed(f"remote source {self._model.name} was not started, or was stopped")
@@ -115,8 +115,8 @@ class RemoteEngine:
             client, self._client = self._client, None
             await client.close()
 
-    async def _answer(self, request: EngineRequest) -> Completion:
-        base = Completion(request.request_id, self._model.name, 0)
+    async def _answer(self, request: EngineRequest) -> EngineReply:
+        base = EngineReply(request.request_id, self._model.name, 0)
         if isinstance(request, ScoreRequest):
             return replace(base, error=RequestRefused(f"remote source {self._model.name} cannot score an answer"))
         async with self._slots.one():  # every clock of the request (timeout_s) starts in here
@@ -134,7 +134,7 @@ class RemoteEngine:
         self._count(completion)
         return completion
 
-    def _count(self, completion: Completion) -> None:
+    def _count(self, completion: EngineReply) -> None:
         self._num_prompt_tokens += completion.num_prompt_tokens
         self._num_decoded_tokens += completion.num_tokens
 
@@ -144,7 +144,7 @@ class RemoteEngine:
         Raises PromptTooLong and RequestRefused, which concern this request alone, and RemoteFailed. Ends: what is
         learned goes one way, and failures are counted.
         """
-        num_failures, wasted = 0, Completion("", "", 0)
+        num_failures, wasted = 0, EngineReply("", "", 0)
         most_room: int | None = None  # for reasoning, where this prompt leaves less of the window than others
         while True:
             asked_at = time.monotonic()
@@ -179,7 +179,7 @@ class RemoteEngine:
         if not isinstance(reply, Reply):
             return reply
         try:
-            reading = read(reply.content, request, Completion(request.request_id, self._model.name, 0))
+            reading = read(reply.content, request, EngineReply(request.request_id, self._model.name, 0))
         except AnswerFailed as error:
             return Trouble(UNREACHABLE, str(error))
         except RemoteFailed as error:
@@ -280,7 +280,7 @@ class RemoteEngine:
         return wait if trouble.asks_s is None else max(wait, min(LONGEST_DELAY_S, trouble.asks_s))
 
 
-def _with_tokens_of(done: Completion, before: Completion) -> Completion:
+def _with_tokens_of(done: EngineReply, before: EngineReply) -> EngineReply:
     """The completion with what the tries before it cost."""
     return replace(
         done,

@@ -6,7 +6,7 @@ import re
 
 from bohdi_ray.config import OpenAIModel
 from bohdi_ray.engines.prompts import name_regex
-from bohdi_ray.records import Completion, GenerationRequest, Role, SamplingSpec
+from bohdi_ray.records import EngineReply, GenerationRequest, Role, SamplingSpec
 
 PREFIX = "ping/"
 LABELS = ("A", "B")
@@ -41,7 +41,7 @@ def sampling_of(model: OpenAIModel, role: Role) -> SamplingSpec:
     return SamplingSpec(of.temperature, of.top_p, of.max_tokens, seed=0)
 
 
-def problem(request: GenerationRequest, done: Completion) -> str | None:
+def problem(request: GenerationRequest, done: EngineReply) -> str | None:
     """What a person should know of an answer to a health check; None if nothing."""
     if request.choices is not None and done.choice_logprobs is None:
         return f"it names no label where it is asked for one ({done.text[:80]!r}); what it judges will be lost"

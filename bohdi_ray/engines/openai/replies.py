@@ -17,7 +17,7 @@ from bohdi_ray.engines.chat.reasoning import split_reasoning
 from bohdi_ray.engines.vllm.choices import labelled
 from bohdi_ray.errors import RemoteFailed, RequestRefused
 from bohdi_ray.languages.labels import find_label
-from bohdi_ray.records import Completion, GenerationRequest
+from bohdi_ray.records import EngineReply, GenerationRequest
 
 End = Literal["stop", "length", "withheld", "failed", "other"]
 
@@ -47,17 +47,17 @@ class AnswerFailed(Exception):
 class Reading:
     """A reply as it was understood."""
 
-    completion: Completion
+    completion: EngineReply
     written: str = ""  # the text as the model wrote it, before a label was read out of it
     starved: bool = False  # its room ended in the reasoning, before or in the answer
 
 
-def completion_of(reply: Any, request: GenerationRequest, base: Completion) -> Completion:
-    """A Completion from a chat completion. An answer that was withheld is none. Raises RemoteFailed for a page."""
+def completion_of(reply: Any, request: GenerationRequest, base: EngineReply) -> EngineReply:
+    """A EngineReply from a chat completion. An answer that was withheld is none. Raises RemoteFailed for a page."""
     return read(reply, request, base).completion
 
 
-def read(reply: Any, request: GenerationRequest, base: Completion) -> Reading:
+def read(reply: Any, request: GenerationRequest, base: EngineReply) -> Reading:
     """The reply to `request`. Raises RemoteFailed for a page, AnswerFailed for an answer that was broken off."""
     if not isinstance(reply, dict) and not hasattr(reply, "choices"):
         raise RemoteFailed(f"{base.model} answered with something else than a chat completion; check its base_url")
@@ -118,7 +118,7 @@ def _is_starved(
     return num_reasoning_tokens > 0 and num_tokens - num_reasoning_tokens < request.sampling.max_tokens
 
 
-def _counted(usage: Any, base: Completion) -> tuple[Completion, int]:
+def _counted(usage: Any, base: EngineReply) -> tuple[EngineReply, int]:
     """The counts of tokens, and how many of them were reasoning."""
     details = _get(usage, "completion_tokens_details")
     told = (_get(usage, "prompt_tokens"), _get(usage, "completion_tokens"))

@@ -1,4 +1,4 @@
-"""One request to a vLLM engine: from its text to token ids, and from vLLM's output to a Completion.
+"""One request to a vLLM engine: from its text to token ids, and from vLLM's output to a EngineReply.
 
 LLMEngine makes one `Answers` when its model is loaded and calls `answer` for every request. It decides what fails one
 request alone (too long, refused) and leaves everything else to the engine.
@@ -17,7 +17,7 @@ from bohdi_ray.engines.chat.style import ChatStyle, ChatStyles, closing, opening
 from bohdi_ray.engines.vllm import api
 from bohdi_ray.engines.vllm.choices import first_token_choices, normalised_choices
 from bohdi_ray.errors import PromptTooLong, RequestRefused
-from bohdi_ray.records import Completion, EngineRequest, GenerationRequest, ScoreRequest
+from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, ScoreRequest
 
 # Puts token ids with SamplingParams through vLLM and gives its RequestOutput.
 Decode = Callable[[list[int], Any], Awaitable[Any]]
@@ -44,9 +44,9 @@ class Answers:
         self._special_tokens = special_tokens_of(tokenizer)
         self._shape = chat_shape(tokenizer)
 
-    async def answer(self, request: EngineRequest, weights_version: int) -> Completion:
+    async def answer(self, request: EngineRequest, weights_version: int) -> EngineReply:
         """The completion; what concerns this request alone comes back in its `error`. Raises EngineFailed."""
-        base = Completion(request.request_id, self._name, weights_version)
+        base = EngineReply(request.request_id, self._name, weights_version)
         try:
             if isinstance(request, ScoreRequest):
                 return await self._score(request, base)
@@ -66,7 +66,7 @@ class Answers:
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False)
 
-    async def _generate(self, request: GenerationRequest, base: Completion) -> Completion:
+    async def _generate(self, request: GenerationRequest, base: EngineReply) -> EngineReply:
         sampling = request.sampling
         room = self._styles.room(request.role, sampling.reasoning_max_tokens)
         style = self._styles.style(request.role, thinks=room > 0)
@@ -109,7 +109,7 @@ class Answers:
 
     async def _thought(
         self, request: GenerationRequest, style: ChatStyle, prompt: str, room: int, after: int
-    ) -> tuple[str, Completion]:
+    ) -> tuple[str, EngineReply]:
         """The prompt with the model's reasoning behind it, its block closed, and that reasoning as a completion. The
         block is opened for the model and ends with its end tag, its turn, or its room; `after` tokens stay free."""
         way = style.thinking
@@ -131,7 +131,7 @@ class Answers:
         answer = self._checked(request, await self._decode(token_ids, params))
         thought = split_reasoning(answer.text, way, opened=True, finished=True).reasoning
         thought = strip_control_tokens(thought, self._special_tokens)
-        done = Completion(request.request_id, self._name, 0, reasoning=thought, num_tokens=len(answer.token_ids))
+        done = EngineReply(request.request_id, self._name, 0, reasoning=thought, num_tokens=len(answer.token_ids))
         return opened + thought + closing(way), done
 
     def _checked(self, request: GenerationRequest, output: Any) -> Any:
@@ -140,7 +140,7 @@ class Answers:
             raise RequestRefused(f"vLLM ended request {request.request_id} with reason {answer.finish_reason!r}")
         return answer
 
-    def _told_apart(self, done: Completion, style: ChatStyle, max_tokens: int) -> Completion:
+    def _told_apart(self, done: EngineReply, style: ChatStyle, max_tokens: int) -> EngineReply:
         """Reasoning in its own field, and an answer that obeys its own limit, whatever room there was before it."""
         split = split_reasoning(done.text, style.thinking, style.opened, done.finish_reason == "stop")
         text, reasoning = split.text, split.reasoning
@@ -163,7 +163,7 @@ class Answers:
         scores = await asyncio.gather(*(self._logprob_after(ids, self._encode(choice)) for choice in request.choices))
         return normalised_choices(dict(zip(request.choices, scores, strict=True)))
 
-    async def _score(self, request: ScoreRequest, base: Completion) -> Completion:
+    async def _score(self, request: ScoreRequest, base: EngineReply) -> EngineReply:
         answer = strip_control_tokens(request.answer, self._special_tokens)
         style = self._styles.style(request.role, thinks=False)
         prompt_ids, answer_ids = self.prompt_ids(request.prompt, style), self._encode(answer)

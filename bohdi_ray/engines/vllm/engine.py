@@ -28,7 +28,7 @@ from bohdi_ray.engines.vllm.start_arguments import require_control_tokens, start
 from bohdi_ray.engines.vllm.start_errors import logged_errors, start_error
 from bohdi_ray.engines.vllm.streaming import RunQueue, as_they_finish
 from bohdi_ray.errors import BohdiError, ConfigError, EngineFailed, RequestRefused, WeightsMismatch
-from bohdi_ray.records import ROLES, Completion, EngineRequest
+from bohdi_ray.records import ROLES, EngineReply, EngineRequest
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class LLMEngine:
         self._open.set()
         return report
 
-    async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[Completion]]:
+    async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[EngineReply]]:
         """Completions as they finish, all that are ready together, in any order, one for every request.
 
         Consumes: the requests given. Produces: lists of completions, an empty one now and then as a sign of life.
@@ -195,7 +195,7 @@ class LLMEngine:
 
     # One request.
 
-    async def _answer(self, request: EngineRequest) -> Completion:
+    async def _answer(self, request: EngineRequest) -> EngineReply:
         async with self._slots.one():
             await self._open.wait()
             assert self._answers is not None

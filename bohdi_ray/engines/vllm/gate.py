@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from bohdi_ray.engines.vllm.streaming import BEAT_S
 from bohdi_ray.errors import EngineRetired
-from bohdi_ray.records import Completion
+from bohdi_ray.records import EngineReply
 
 SIGN_S = 0.2  # for the sign that a call is alone inside to reach its caller, should the engine die of it at once
 
@@ -33,8 +33,8 @@ class Gate:
             await self._moved.wait()
 
     async def through(
-        self, answers: AsyncIterator[list[Completion]], alone: bool = False
-    ) -> AsyncIterator[list[Completion] | None]:
+        self, answers: AsyncIterator[list[EngineReply]], alone: bool = False
+    ) -> AsyncIterator[list[EngineReply] | None]:
         """The engine's `answers`, asked for once the call is let in.
 
         Waits for: the call that is alone now and those that will be, to end; with `alone` also for all inside. Produces

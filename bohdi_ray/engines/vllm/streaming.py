@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
-from bohdi_ray.records import Completion
+from bohdi_ray.records import EngineReply
 
-RunQueue = asyncio.Queue[Completion | BaseException]
+RunQueue = asyncio.Queue[EngineReply | BaseException]
 BEAT_S = 5.0  # without an answer, after which an empty list says that the engine is there
 
 
 async def as_they_finish(
-    queue: RunQueue, answers: Sequence[Coroutine[Any, Any, Completion]], beat_s: float = BEAT_S
-) -> AsyncIterator[list[Completion]]:
+    queue: RunQueue, answers: Sequence[Coroutine[Any, Any, EngineReply]], beat_s: float = BEAT_S
+) -> AsyncIterator[list[EngineReply]]:
     """Lists of what has finished since the last one, one completion for each of `answers`.
 
     Consumes: the coroutines. Produces: lists. Waits for: at least one to finish. Unblocked by: a finished one, or an
@@ -22,7 +22,7 @@ async def as_they_finish(
     list tells the caller that it waits for its turn, not for a dead process. Leaving early cancels the rest.
     """
 
-    async def put(answer: Coroutine[Any, Any, Completion]) -> None:
+    async def put(answer: Coroutine[Any, Any, EngineReply]) -> None:
         try:
             queue.put_nowait(await answer)
         except Exception as error:
@@ -41,7 +41,7 @@ async def as_they_finish(
             await asyncio.sleep(0)  # others that finished in the same step of the engine
             while not queue.empty():
                 ready.append(queue.get_nowait())
-            done = [item for item in ready if isinstance(item, Completion)]
+            done = [item for item in ready if isinstance(item, EngineReply)]
             if done:
                 yield done
             for item in ready:

@@ -15,7 +15,7 @@ from bohdi_ray.engines.prompts import LABELS, parse_label
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.questions.source import Question
 from bohdi_ray.randomness import generator
-from bohdi_ray.records import Completion, GenerationRequest, ScoreRequest, Ticket, Verdict
+from bohdi_ray.records import EngineReply, GenerationRequest, ScoreRequest, Ticket, Verdict
 
 JudgeFailure = Literal["judge_prompt_too_long", "judge_request_failed", "judge_unreadable"]
 TIE = 1e-9  # scores closer than this are equal
@@ -165,7 +165,7 @@ class Judging:
         return NobodyJudged(found[0] if found else "judge_prompt_too_long", self.counts, self.tokens)
 
 
-def label_logprobs(done: Completion, num_labels: int) -> list[float] | None:
+def label_logprobs(done: EngineReply, num_labels: int) -> list[float] | None:
     """Log-probability of every label, normalised; None if the judge's text names none.
 
     A server that returns no log-probabilities gives the label it named probability 1.

@@ -13,7 +13,7 @@ from bohdi_ray.engines.chat.style import DEFAULT_ROOM, ChatStyles
 from bohdi_ray.engines.vllm import api
 from bohdi_ray.engines.vllm.answers import Answers
 from bohdi_ray.errors import PromptTooLong
-from bohdi_ray.records import ROLES, Completion, GenerationRequest, SamplingSpec, ScoreRequest
+from bohdi_ray.records import ROLES, EngineReply, GenerationRequest, SamplingSpec, ScoreRequest
 
 WINDOW = 20_000
 DEFAULTS = {"choices": None, "regex": None, "show_control_tokens": False}
@@ -50,7 +50,7 @@ class Engine:
             text = text[: text.index(params.stop)]
         return SimpleNamespace(outputs=[SimpleNamespace(text=text, token_ids=ids, finish_reason=reason)])
 
-    def ask(self, role: str = "answer", max_tokens: int = 10, room: int = 0, **fields) -> Completion:
+    def ask(self, role: str = "answer", max_tokens: int = 10, room: int = 0, **fields) -> EngineReply:
         request = GenerationRequest("id", role, "Why?", SamplingSpec(0.5, 0.9, max_tokens, 3, room), **fields)
         return asyncio.run(self.answers.answer(request, 0))
 

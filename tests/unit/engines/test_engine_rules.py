@@ -10,7 +10,7 @@ from bohdi_ray.config import EngineArgs, FusionConfig, VllmModel
 from bohdi_ray.engines.spec import EngineSpec
 from bohdi_ray.engines.vllm.engine import LLMEngine
 from bohdi_ray.errors import EngineFailed
-from bohdi_ray.records import Completion, GenerationRequest, SamplingSpec
+from bohdi_ray.records import EngineReply, GenerationRequest, SamplingSpec
 
 GRAMMAR = SimpleNamespace(structured_outputs="a grammar")
 
@@ -35,7 +35,7 @@ class PlainAnswers:
 
     async def answer(self, request, weights_version):
         await self._engine._finished([1], None)
-        return Completion(request.request_id, "m", weights_version, finish_reason="stop")
+        return EngineReply(request.request_id, "m", weights_version, finish_reason="stop")
 
 
 def model(**engine):

@@ -6,11 +6,11 @@ import pytest
 
 from bohdi_ray.engines.vllm.gate import Gate
 from bohdi_ray.errors import EngineFailed, EngineRetired
-from bohdi_ray.records import Completion
+from bohdi_ray.records import EngineReply
 
 
 def completion(name):
-    return Completion(name, "ada", 0, finish_reason="stop")
+    return EngineReply(name, "ada", 0, finish_reason="stop")
 
 
 class ScriptedCall:

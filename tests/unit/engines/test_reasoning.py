@@ -9,7 +9,7 @@ import pytest
 from bohdi_ray.engines.chat.reasoning import DIALECTS, HARMONY, Split, split_reasoning, without_reasoning
 from bohdi_ray.engines.families import Thinking
 from bohdi_ray.errors import RequestRefused
-from bohdi_ray.records import Completion
+from bohdi_ray.records import EngineReply
 
 QWEN = Thinking("qwen3", "<think>", "</think>", "enable_thinking")
 GRANITE = next(way for way in DIALECTS if way.parser == "granite")
@@ -137,11 +137,11 @@ def test_channels_whose_control_tokens_were_skipped():
 
 
 def test_a_completion_loses_the_reasoning_an_engine_left_in_and_keeps_it_in_the_record():
-    done = Completion("id", "m", 0, text="<think>b</think>c", finish_reason="stop", reasoning="a")
+    done = EngineReply("id", "m", 0, text="<think>b</think>c", finish_reason="stop", reasoning="a")
     assert without_reasoning(done).text == "c" and without_reasoning(done).reasoning == "a\n\nb"
     for plain in [
-        Completion("id", "m", 0, text="c", finish_reason="stop"),
-        Completion("id", "m", 0, error=RequestRefused("no")),
+        EngineReply("id", "m", 0, text="c", finish_reason="stop"),
+        EngineReply("id", "m", 0, error=RequestRefused("no")),
     ]:
         assert without_reasoning(plain) is plain
 

@@ -12,9 +12,9 @@ from bohdi_ray.engines.openai.probes import LABEL
 from bohdi_ray.engines.openai.replies import alternatives, completion_of, read
 from bohdi_ray.engines.vllm.choices import UNLIKELY
 from bohdi_ray.errors import RemoteFailed, RequestRefused
-from bohdi_ray.records import Completion, SamplingSpec
+from bohdi_ray.records import EngineReply, SamplingSpec
 
-BASE = Completion("a", "far", 0)
+BASE = EngineReply("a", "far", 0)
 LABEL_SPEC = SamplingSpec(0.0, 1.0, 8, 5)
 
 
@@ -263,7 +263,7 @@ def test_probabilities_are_those_of_the_token_that_begins_the_label(tokens):
     positions[place] = [(tokens[place], -0.01), ("A", -4.6)]
     body = reply("".join(token for token in tokens if not token.startswith("<|")).lstrip("\n"))
     body["choices"][0]["logprobs"] = logprobs(*positions)
-    done = completion_of(body, request(choices=("A", "B")), Completion("a", "far", 0))
+    done = completion_of(body, request(choices=("A", "B")), EngineReply("a", "far", 0))
     assert done.text == "B" and done.choice_logprobs["A"] == pytest.approx(-4.6, abs=0.01)
 
 
@@ -272,7 +272,7 @@ def test_a_label_whose_token_is_not_known_is_certain(tokens):
     text = tokens[0] if tokens[0].endswith("B") else "Option B"
     body = reply(text)
     body["choices"][0]["logprobs"] = logprobs(*([(token, -0.05), ("A", -0.1)] for token in tokens))
-    done = completion_of(body, request(choices=("A", "B")), Completion("a", "far", 0))
+    done = completion_of(body, request(choices=("A", "B")), EngineReply("a", "far", 0))
     assert done.text == "B" and done.choice_logprobs["A"] == UNLIKELY
 
 

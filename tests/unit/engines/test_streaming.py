@@ -6,11 +6,11 @@ import pytest
 
 from bohdi_ray.engines.vllm.streaming import as_they_finish
 from bohdi_ray.errors import EngineFailed
-from bohdi_ray.records import Completion
+from bohdi_ray.records import EngineReply
 
 
 def completion(name):
-    return Completion(name, "model", 0, finish_reason="stop")
+    return EngineReply(name, "model", 0, finish_reason="stop")
 
 
 async def answer(future):

@@ -15,7 +15,7 @@ from bohdi_ray.harvest.judges.judging import Ballot, NobodyJudged, best_of, labe
 from bohdi_ray.harvest.judges.likelihood import mean_ranks
 from bohdi_ray.harvest.judges.others import odds_scores
 from bohdi_ray.questions.source import Question
-from bohdi_ray.records import Candidate, Completion
+from bohdi_ray.records import Candidate, EngineReply
 
 TOO_LONG = PromptTooLong("x", 9000, 8192)
 QUESTION = "Why is the sky blue at noon and red in the evening?"
@@ -31,7 +31,7 @@ def verdict_of(ticket, models, plan, *authors, leader="alpha"):
 
 
 def done(**fields):
-    return Completion("id", "alpha", 0, finish_reason="stop", **fields)
+    return EngineReply("id", "alpha", 0, finish_reason="stop", **fields)
 
 
 class BiasedJudges(ScriptedModels):

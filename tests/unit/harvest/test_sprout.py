@@ -10,7 +10,7 @@ from fakes import ScriptedModels
 from bohdi_ray.engines.prompts import name_regex
 from bohdi_ray.errors import EngineFailed, PromptTooLong, RequestQuarantined, SourceLeftOut
 from bohdi_ray.harvest.sprout import sprout
-from bohdi_ray.records import Completion, ScoreRequest, SproutRequest
+from bohdi_ray.records import EngineReply, ScoreRequest, SproutRequest
 
 
 def request_at(path=(), election=0, leaf=False):
@@ -101,7 +101,7 @@ class Opinions(ScriptedModels):
         assert number == "1." and request.role == "sprout"
         # The entry's number alone is not sure either; a name's probability is what comes on top.
         probability = 0.5 * (self.likely.get((model, name), 1e-9) if name else 1.0)
-        done = Completion(request.request_id, model, 0, finish_reason="stop", logprob=math.log(probability))
+        done = EngineReply(request.request_id, model, 0, finish_reason="stop", logprob=math.log(probability))
         return replace(done, error=PromptTooLong(model, 9, 8)) if (model, "too long") in self.likely else done
 
 

@@ -27,7 +27,7 @@ from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.languages.names import is_word
 from bohdi_ray.records import (
-    Completion,
+    EngineReply,
     GenerationRequest,
     SamplingSpec,
     SproutRequest,
@@ -126,7 +126,7 @@ def test_log_probabilities_of_any_size_give_probabilities(entries):
     for found in (first_token_choices(entries, LABELS), labelled("", entries, LABELS)[1]):
         if found is not None:
             assert sum(map(math.exp, found.values())) == pytest.approx(1, abs=1e-3)
-    done = Completion("x", "m", 0, text="A", finish_reason="stop", choice_logprobs=dict(entries) or None)
+    done = EngineReply("x", "m", 0, text="A", finish_reason="stop", choice_logprobs=dict(entries) or None)
     values = label_logprobs(done, len(LABELS))
     assert values is not None and all(FLOOR <= value <= 1e-9 for value in values)
 
@@ -152,7 +152,7 @@ def test_any_reply_of_a_server_is_an_answer_or_a_refusal(data):
     reply = Reply(usage=usage, choices=data.draw(st.sampled_from([None, [], [answer]])))
     spec = SamplingSpec(0.0, 1.0, 8, 0)
     request = GenerationRequest("id", "judge", "p", spec, choices=data.draw(st.sampled_from([None, LABELS])))
-    done = completion_of(reply, request, Completion("id", "remote", 0))
+    done = completion_of(reply, request, EngineReply("id", "remote", 0))
     assert isinstance(done.text, str) and done.num_tokens >= 0 and done.num_prompt_tokens >= 0
     assert (done.error is None) != (done.finish_reason is None)
     assert done.error is None or isinstance(done.error, RequestRefused)
@@ -164,14 +164,14 @@ def test_any_reply_of_a_server_is_an_answer_or_a_refusal(data):
 def test_an_answer_that_is_no_text_is_empty(content):
     answer = Reply(finish_reason="stop", message=Reply(content=content), logprobs=None)
     request = GenerationRequest("id", "answer", "p", SamplingSpec(0, 1, 8, 0))
-    done = completion_of(Reply(usage=None, choices=[answer]), request, Completion("id", "m", 0))
+    done = completion_of(Reply(usage=None, choices=[answer]), request, EngineReply("id", "m", 0))
     assert done.text == "" and answer_problem(done.text, done.finish_reason, 30) == "empty"
 
 
 def test_a_page_instead_of_a_reply_says_what_to_check():
     with pytest.raises(RemoteFailed, match="base_url"):
         completion_of(
-            "<html>", GenerationRequest("id", "judge", "p", SamplingSpec(0, 1, 8, 0)), Completion("id", "m", 0)
+            "<html>", GenerationRequest("id", "judge", "p", SamplingSpec(0, 1, 8, 0)), EngineReply("id", "m", 0)
         )
 
 

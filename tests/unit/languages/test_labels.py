@@ -10,7 +10,7 @@ from bohdi_ray.engines.prompts import LABELS, parse_label
 from bohdi_ray.engines.vllm.choices import UNLIKELY, labelled
 from bohdi_ray.harvest.judges.judging import label_logprobs
 from bohdi_ray.languages.labels import find_label, label_of
-from bohdi_ray.records import Completion
+from bohdi_ray.records import EngineReply
 
 FOUR = LABELS[:4]
 NAMED = [
@@ -436,8 +436,8 @@ def test_tokens_that_write_a_label_otherwise_add_to_it():
 
 
 def test_a_judge_that_writes_prose_is_unreadable_and_one_that_writes_chinese_is_read():
-    assert label_logprobs(Completion("i", "m", 0, text="A close call.", finish_reason="stop"), 2) is None
-    read = label_logprobs(Completion("i", "m", 0, text="答案是Ｂ", finish_reason="stop"), 2)
+    assert label_logprobs(EngineReply("i", "m", 0, text="A close call.", finish_reason="stop"), 2) is None
+    read = label_logprobs(EngineReply("i", "m", 0, text="答案是Ｂ", finish_reason="stop"), 2)
     assert read is not None and read[1] == 0.0
 
 

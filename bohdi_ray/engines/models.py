@@ -2,8 +2,8 @@
 
 The driver's routing implements the protocol over engine actors; tests implement it in process. Failures of engines are
 the implementation's business: it retries on another replica, and raises only when the run must stop. What reaches
-harvest code is at most a `EngineReply.error` or a RequestQuarantined, which concern that one request, and SourceLeftOut,
-after which the caller begins again with the sources that are left.
+harvest code is at most an `EngineReply.error` or a RequestQuarantined, which concern that one request, and
+SourceLeftOut, after which the caller begins again with the sources that are left.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def without_reasoning(done: EngineReply) -> EngineReply:
 
 
 def reasoning_problem(done: EngineReply) -> ReasoningProblem | None:
-    """Why a completion has reasoning and nothing behind it; None for any other."""
+    """Why a reply has reasoning and nothing behind it; None for any other."""
     if done.text.strip() or not done.reasoning:
         return None
     return "unfinished_reasoning" if done.finish_reason == "length" else "only_reasoning"

@@ -76,7 +76,7 @@ class RemoteEngine:
                 self._learned.note(request.request_id, f"{self._model.name}: {notice}")
 
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[EngineReply]]:
-        """Completions as they finish, as LLMEngine.run. Raises RemoteFailed when the source is down."""
+        """Replies as they finish, as LLMEngine.run. Raises RemoteFailed when the source is down."""
         if self._client is None:
             raise EngineFailed(f"remote source {self._model.name} was not started, or was stopped")
         queue: RunQueue = asyncio.Queue()

@@ -110,7 +110,7 @@ class Answers:
     async def _thought(
         self, request: GenerationRequest, style: ChatStyle, prompt: str, room: int, after: int
     ) -> tuple[str, EngineReply]:
-        """The prompt with the model's reasoning behind it, its block closed, and that reasoning as a completion. The
+        """The prompt with the model's reasoning behind it, its block closed, and that reasoning as a reply. The
         block is opened for the model and ends with its end tag, its turn, or its room; `after` tokens stay free."""
         way = style.thinking
         assert way is not None

@@ -102,7 +102,7 @@ class LLMEngine:
         return report
 
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[EngineReply]]:
-        """Completions as they finish, all that are ready together, in any order, one for every request.
+        """Replies as they finish, all that are ready together, in any order, one for every request.
 
         Consumes: the requests given. Produces: lists of completions, an empty one now and then as a sign of life.
         Waits for: a slot (max_num_seqs requests are answered at a time), weights being loaded, the end of a sleep,

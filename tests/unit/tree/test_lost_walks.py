@@ -3,7 +3,7 @@
 import pytest
 from scripted_fusion import make_config
 
-from bohdi_ray.records import Outcome, Proposals, Reply
+from bohdi_ray.records import EngineReply, Outcome, Proposals
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.record.history import read_history
 
@@ -78,8 +78,8 @@ def test_another_round_begins_without_them():
     assert [dict(record.abandoned) for record in read_history([segment])] == [{"no_proposals": 6}, {}]
 
 
-def completion(text: str) -> Reply:
-    return Reply("r", "ada", 0, text=text, finish_reason="stop")
+def completion(text: str) -> EngineReply:
+    return EngineReply("r", "ada", 0, text=text, finish_reason="stop")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from bohdi_ray import __version__
-from bohdi_ray.cli.errors import REFUSED, errors_as_text
+from bohdi_ray.cli.errors import REFUSED, errors_as_text, require_extra
 from bohdi_ray.cli.jobs import logs, stop, submit
 from bohdi_ray.cli.miniature import miniature
 from bohdi_ray.cli.status import status
@@ -219,6 +219,7 @@ def simulate(
     WORLD is a shipped one (balanced, weak_branch, many_small_gaps, bad_source, abrupt_shift, gradual_shift,
     unlearnable) or a YAML file of your own. Default: balanced weak_branch.
     """
+    require_extra("bohdi simulate", "studies", "matplotlib", "scipy")
     from bohdi_ray.studies.simulation.program import Request, simulate_and_tell
 
     click.echo(simulate_and_tell(Request(worlds, seeds, policies, rounds, processes, out, full, judge_bias, overrides)))

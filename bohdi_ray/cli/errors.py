@@ -10,6 +10,7 @@ import errno
 import sys
 from collections.abc import Callable
 from functools import wraps
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -92,3 +93,10 @@ def _rays_reason(error: Exception) -> str | None:
     # The error of a task is its traceback, which ends with what was raised; the others begin with what happened.
     line = lines[-1 if isinstance(error, rays.RayTaskError) else 0]
     return f"{type(error).__name__}: {line}".rstrip(".: ")
+
+
+def require_extra(command: str, extra: str, *packages: str) -> None:
+    """Raises ConfigError when packages that only this command needs are not installed."""
+    if missing := [package for package in packages if find_spec(package) is None]:
+        rule = f"not installed: {', '.join(missing)}, of the extra `{extra}`"
+        raise ConfigError("command", command, rule, f"Install it: pip install 'bohdi_ray[{extra}]'.")

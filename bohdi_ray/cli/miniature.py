@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bohdi_ray.cli.errors import errors_as_text
+from bohdi_ray.cli.errors import errors_as_text, require_extra
 
 
 @click.group()
@@ -51,6 +51,7 @@ def fuse(out: Path, overrides: tuple[str, ...], address: str | None) -> None:
     """Fuse the models in OUT as `bohdi fuse OUT/fusion.yaml` does, and tell what the target knows before and after."""
     # As for `bohdi fuse`: many processes wait here rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
+    require_extra("bohdi miniature", "studies", "matplotlib")
     from bohdi_ray.studies.miniature.program import fuse_and_tell
 
     click.echo(fuse_and_tell(out, overrides, address, lambda line: click.echo(line, err=True)))
@@ -65,6 +66,7 @@ def measure(out: Path, run: str) -> None:
 
     For a run that `bohdi resume` or `bohdi fuse OUT/fusion.yaml` has ended.
     """
+    require_extra("bohdi miniature", "studies", "matplotlib")
     from bohdi_ray.studies.miniature.program import measure_and_tell
 
     click.echo(measure_and_tell(out, run, lambda line: click.echo(line, err=True)))

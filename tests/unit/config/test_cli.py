@@ -307,3 +307,11 @@ def test_what_is_no_run_is_refused(tmp_path, command):
 def test_export_of_a_run_without_samples_is_refused(run_with_tree, tmp_path):
     done = bohdi("export", run_with_tree, tmp_path / "out", "--format", "preference")
     assert done.exit_code == 2 and "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("arguments", [["simulate"], ["miniature", "fuse", "somewhere"]])
+def test_a_command_whose_extra_is_not_installed_says_so(arguments, monkeypatch):
+    monkeypatch.setattr("bohdi_ray.cli.errors.find_spec", lambda package: None)
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert "not installed: matplotlib" in done.output and "pip install 'bohdi_ray[studies]'" in done.output

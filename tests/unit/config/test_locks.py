@@ -29,7 +29,8 @@ def test_every_line_is_an_exact_version_without_an_address(name):
 def test_a_lock_has_all_direct_dependencies_in_the_stated_versions(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     locked = pins(name)
-    for requirement in [*project["dependencies"], *project["optional-dependencies"][name]]:
+    extras = project["optional-dependencies"]
+    for requirement in [*project["dependencies"], *extras["studies"], *extras[name]]:
         assert normal(requirement) in locked, requirement
         if "==" in requirement:
             assert locked[normal(requirement)] == requirement.split("==")[1]

@@ -80,7 +80,7 @@ def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_opti
         if not run_dir.is_local:
             stored = Path(folder) / CONFIG
             stored.write_bytes(run_dir.read_bytes(CONFIG))
-        config = load_config(stored, [here, *overrides])
+        config = load_config(stored, [here, *overrides], of_run=True)
     _fuse(config, address, True, reset_optimizer)
 
 

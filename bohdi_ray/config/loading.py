@@ -20,6 +20,7 @@ from bohdi_ray.config.addresses import CACHE_FORMAT, default_cache_dir, is_addre
 from bohdi_ray.config.errors import config_errors, shown
 from bohdi_ray.config.job_paths import base_of_runs
 from bohdi_ray.config.plain_yaml import MAX_CHARS, MAX_DEPTH, YamlFault, read_yaml
+from bohdi_ray.config.renamed import with_new_names
 from bohdi_ray.config.run_naming import with_run_dir as with_run_dir
 from bohdi_ray.errors import ConfigError, ConfigErrors
 
@@ -29,14 +30,16 @@ VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)
 MAX_KEY = 500  # characters of a dotted key
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FusionConfig:
+def load_config(path: str | Path, overrides: Sequence[str] = (), of_run: bool = False) -> FusionConfig:
     """The configuration in a file, with overrides like `stop.rounds=3` or `sources.smol.temperature=0.5`.
 
-    Relative paths in the file are beside the file, those in overrides below the working directory. Raises ConfigErrors
-    with everything that is wrong at once.
+    Relative paths in the file are beside the file, those in overrides below the working directory. `of_run`: a run
+    stored it, perhaps under names that settings had then. Raises ConfigErrors with everything that is wrong at once.
     """
     path = Path(path)
     data = read_mapping(path)
+    if of_run:
+        data = with_new_names(data)
     _resolve_paths(data, path.resolve().parent)
     for override in overrides:
         apply_override(data, override)

@@ -228,3 +228,20 @@ def test_a_model_of_the_cache_is_looked_up_there(tmp_path, monkeypatch):
 def test_a_remote_run_directory_is_left_as_it_is_and_time_is_filled_in():
     config = with_run_dir(parse_config(minimal(run_dir="s3://bucket/run-{time}")), datetime(2026, 1, 2, 3, 4, 5))
     assert config.run_dir == "s3://bucket/run-20260102-030405"
+
+
+def test_what_a_run_stored_under_old_names_is_read_and_what_a_person_writes_so_is_refused(tmp_path):
+    model = {"name": "a", "model": "org/a"}
+    plain = {
+        "run_dir": "/x",
+        "sources": [model],
+        "target": {**model, "name": "t"},
+        "training": {"replay": {"share": 0.1}},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**plain, "judge": {"policy": "leader", "orders": 2}}))
+    stored = load_config(tmp_path / "config.yaml", of_run=True)
+    assert (stored.training.rehearsal.share, stored.judge.kind, stored.judge.orders) == (0.1, "leader", 2)
+    with pytest.raises(ConfigErrors, match=r"Write training\.rehearsal"):
+        load_config(tmp_path / "config.yaml")
+    with pytest.raises(ConfigErrors, match=r"Write judge\.kind"):
+        load_config(tmp_path / "config.yaml", ["judge.policy=others"], of_run=True)

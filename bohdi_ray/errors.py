@@ -7,7 +7,7 @@ what broke, and what to do. Bugs of ours are assertions, not errors of this modu
 # Where what a Ray actor or task printed can be read.
 SEE_LOGS = "see its log in the Ray dashboard or in Ray's folder, /tmp/ray/session_latest/logs by default"
 # What a run that failed through no fault of its input leaves.
-SAFE = "Everything committed so far is safe; go on with `bohdi resume RUN` afterwards."
+SAFE = "Everything committed so far is safe; continue with `bohdi resume RUN` afterwards."
 
 
 class BohdiError(Exception):

@@ -1,4 +1,4 @@
-"""Begin a run, or go on with it where its directory holds one: what a job does that a cluster may start again.
+"""Begin a run, or continue with it where its directory holds one: what a job does that a cluster may start again.
 
 Usage: python cluster/fuse_or_resume.py CONFIG RUN [KEY=VALUE]...
 
@@ -38,7 +38,7 @@ def wait_for_lease(run: RunDir, tell: Callable[[str], None] = click.echo) -> Non
 
 
 def arguments(config: str, location: str, overrides: list[str]) -> list[str]:
-    """The arguments of `bohdi` that begin the run at `location`, or go on with it."""
+    """The arguments of `bohdi` that begin the run at `location`, or continue with it."""
     run = RunDir(location)
     there = run.exists(CONFIG)
     if there:

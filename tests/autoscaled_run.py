@@ -73,7 +73,7 @@ def autoscaled_cluster(folder: Path) -> Iterator[AutoscaledCluster]:
         "head_node_type": HEAD,
     }
     (folder / "autoscaler.json").write_text(json.dumps(settings))
-    # Short, for sockets lie below it.
+    # Short, for sockets are below it.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as temporary:
         options = ["--head", f"--port={port}", f"--ray-client-server-port={client_port}", "--include-dashboard=false"]
         options += [f"--temp-dir={temporary}", *agent_ports(agent), "--num-cpus=16"]

@@ -223,7 +223,7 @@ GEMMA3 = """\
 {%- if add_generation_prompt %}{{- '<start_of_turn>model\\n' }}{%- endif %}
 """
 
-# Turns are `<|turn>role`; thinking is asked for by a mark in the system turn and stands in a channel.
+# Turns are `<|turn>role`; thinking is asked for by a mark in the system turn and is in a channel.
 GEMMA4 = """\
 {{- bos_token }}
 {%- set loop_messages = messages %}

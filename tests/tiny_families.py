@@ -2,7 +2,7 @@
 
 `build_family(name, folder, seed=0)` writes one: the family's own configuration class in the spelling of the published
 config.json (rope_theta, torch_dtype), its tokenizer's shape and special tokens, a template of its shape in the file the
-publisher keeps it in, shards and index or one file, and whatever lies beside them (consolidated weights, params.json,
+publisher keeps it in, shards and index or one file, and whatever is beside them (consolidated weights, params.json,
 tekken.json, processors). About half a million parameters, offline, a second or two each.
 """
 

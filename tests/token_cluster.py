@@ -52,7 +52,7 @@ def free_ports(number: int) -> list[int]:
 def token_cluster(log_folder: Path, **environment: str) -> Iterator[TokenCluster]:
     """Head and one more raylet; `environment` is what their processes find beside this one's."""
     with contextlib.ExitStack() as stack:
-        # Short, for sockets lie below it and their paths have room for a hundred characters. One for each: a raylet
+        # Short, for sockets are below it and their paths have room for a hundred characters. One for each: a raylet
         # unpacks a job's package below its folder, and removes what is there.
         folders = [
             stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)) for _ in "ab"

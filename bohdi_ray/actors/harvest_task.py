@@ -104,7 +104,7 @@ def write_part(
         # A bundle was harvested again after its node was lost, and its texts are not the ones that were judged.
         raise BohdiError(
             f"step {step} of round {round} has {len(accepted)} accepted samples, but {kept.num_rows} of them are left; "
-            f"a node with samples not yet stored was lost: go on with `bohdi resume {run.location}`, which harvests "
+            f"a node with samples not yet stored was lost: continue with `bohdi resume {run.location}`, which harvests "
             "the step again"
         )
     if claim is not None:

@@ -55,7 +55,7 @@ def submit(
     """Run a fusion as a job on a cluster, and follow it.
 
     Uploaded are the code of bohdi_ray, CONFIG, and the starting domains and prompts that it names; no weights, no
-    environment, no secrets. A relative run_dir lies below $BOHDI_HOME, or the home directory, on the head node.
+    environment, no secrets. A relative run_dir is below $BOHDI_HOME, or the home directory, on the head node.
     """
     from bohdi_ray.submit.job_server import RUN_KEY, VERSION_KEY, JobServer
 
@@ -110,7 +110,7 @@ def _pack_code(folder: Path, with_package: bool) -> None:
 def _again(
     server: JobServer, resume: str, overrides: tuple[str, ...], reset_optimizer: bool
 ) -> tuple[list[str], str, int]:
-    """The command that goes on with a run, its directory and the seconds it may take to stop."""
+    """The command that continues with a run, its directory and the seconds it may take to stop."""
     from bohdi_ray.config.job_paths import stop_wait_s
     from bohdi_ray.errors import ConfigError, ConfigErrors
     from bohdi_ray.submit.job_server import RUN_KEY, STOP_WAIT_KEY
@@ -168,7 +168,7 @@ def _tell_end(job: str, state: JobState, address: str) -> None:
         how += f": {message(state.message)}"  # the driver did not start, so no log says why
     click.echo(f"job {job} {how}", err=True)
     if state.metadata.get(RUN_KEY):
-        click.echo(f"go on with its run:  bohdi submit --resume {job} --address {address}", err=True)
+        click.echo(f"continue with its run:  bohdi submit --resume {job} --address {address}", err=True)
 
 
 @click.command()

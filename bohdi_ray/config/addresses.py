@@ -1,6 +1,6 @@
 """Where files lie, as text: a path of every node, or an address like `s3://bucket/run?region=eu-west-1`. Pure.
 
-Settings of a filesystem stand in the query, so names are joined and cut off in front of it. Credentials never stand in
+Settings of a filesystem are in the query, so names are joined and cut off in front of it. Credentials never are in
 an address: they come from the environment.
 """
 
@@ -28,7 +28,7 @@ def is_address(location: str) -> bool:
 
 
 def below(location: str, *names: str) -> str:
-    """The location of what lies in a folder; the query of an address stays at its end."""
+    """The location of what is in a folder; the query of an address stays at its end."""
     if not is_address(location):
         return os.path.join(location, *names)
     address, mark, query = location.partition("?")
@@ -36,7 +36,7 @@ def below(location: str, *names: str) -> str:
 
 
 def above(location: str) -> str:
-    """The folder that something lies in."""
+    """The folder that something is in."""
     if not is_address(location):
         return os.path.dirname(location)
     address, mark, query = location.partition("?")

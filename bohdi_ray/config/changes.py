@@ -1,4 +1,4 @@
-"""What may differ between the configuration a run began with and the one it goes on with. Pure.
+"""What may differ between the configuration a run began with and the one it continues with. Pure.
 
 What was harvested and trained so far follows from most settings; changing one of those half-way would make a run that
 no configuration describes. Where to run, how long and how much to keep may change at any time.
@@ -13,7 +13,7 @@ from typing import Any
 from bohdi_ray.config import FusionConfig
 
 HARMLESS = (
-    "preset",  # its values stand beside it
+    "preset",  # its values are beside it
     "run_dir",
     "nodes",
     "placement",
@@ -68,9 +68,9 @@ class Change:
 
     @property
     def harmless(self) -> bool:
-        """Whether a run may go on with it."""
+        """Whether a run may continue with it."""
         if self.field == "training.reset_optimizer":
-            return bool(self.after)  # the other way round there is no optimizer state to go on with
+            return bool(self.after)  # the other way round there is no optimizer state to continue with
         return any(fnmatchcase(self.field, pattern) for pattern in HARMLESS)
 
     def __str__(self) -> str:

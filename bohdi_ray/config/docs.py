@@ -43,8 +43,8 @@ A fusion is one YAML file. Start from `jobs/configs/quickstart.yaml` or `jobs/co
   is `run_dir`. A `model` is a folder when it begins with `/`, `./`, `../` or `~` or exists as one; `cache:NAME` is a
   model that `bohdi prepare-quickstart` made; anything else is a hub id.
 - **Secrets** are references, `env:NAME` or `file:PATH`. A key written into the file is refused and not repeated.
-- **Exit codes**: 0 done, or a finished run was to go on and has nothing left to do; 1 the run failed, and goes on with
-  `bohdi resume` once what is wrong is mended (a part that died, a full disk, nothing learned); 2 the input or the run
+- **Exit codes**: 0 done, or a finished run has nothing left to do; 1 the run failed, and continues with `bohdi resume`
+  once what is wrong is mended (a part that died, a full disk, nothing learned); 2 the input or the run
   directory was refused; 130 stopped, what was committed is safe.
 """
 

@@ -1,6 +1,6 @@
 """The whole configuration of a fusion, with its rules. No defaults live anywhere else.
 
-Every section is a pydantic model; unknown keys are refused. The sections stand in `models.py`, `sections.py` and, where
+Every section is a pydantic model; unknown keys are refused. The sections are in `models.py`, `sections.py` and, where
 there are several kinds of one, in `kinds/`. Rules that one section can check alone stand on it, rules between sections
 on `FusionConfig`. Whether folders exist, templates are there and cards suffice is checked in `preflight/`, above this
 room. Where the paper fixes a value and the default differs, the field says so; `presets/paper.py` holds all of the

@@ -1,7 +1,7 @@
 """Paths inside a Ray job, whose working directory is a temporary copy of what was uploaded. Light, no Ray.
 
 Ray unpacks a job's package below its session's folder and removes it when it likes; jobs with the same package even
-share it. Whatever a run keeps must not lie there. So a relative run directory of a job lies below `$BOHDI_HOME`, or the
+share it. Whatever a run keeps must not be there. So a relative run directory of a job is below `$BOHDI_HOME`, or the
 home directory, of the node that the driver runs on, and files that came with the package are copied into the run
 (`kept_inputs`), which later resumes without the package.
 """
@@ -29,17 +29,17 @@ _PACKAGE = re.compile(r"/session_[^/]+/runtime_resources/working_dir_files/[^/]+
 
 
 def in_rays_session(path: str | Path) -> bool:
-    """Whether a path lies in the folder of a Ray session, which is temporary."""
+    """Whether a path is in the folder of a Ray session, which is temporary."""
     return _SESSION.search(str(path)) is not None
 
 
 def is_packaged(path: str | Path) -> bool:
-    """Whether a path lies in a job's package as Ray unpacked it."""
+    """Whether a path is in a job's package as Ray unpacked it."""
     return _PACKAGE.search(str(path)) is not None
 
 
 def base_of_runs() -> Path:
-    """The folder that relative run directories lie below: where the user stands; where that is a folder of Ray's
+    """The folder that relative run directories are below: where the user stands; where that is a folder of Ray's
     session, as in a job, `$BOHDI_HOME`, else the home directory."""
     here = Path.cwd()
     if not in_rays_session(here):
@@ -63,7 +63,7 @@ def job_notices(config: FusionConfig) -> list[str]:
         return []
     notices = [f"run directory: {config.run_dir}"]
     if in_rays_session(Path.cwd()) and not is_address(config.run_dir) and not os.environ.get(HOME):
-        notices[0] += f" on this node (a relative one lies below the home directory; ${HOME} names another folder)"
+        notices[0] += f" on this node (a relative one is below the home directory; ${HOME} names another folder)"
     wait_s, needed = float(os.environ.get(STOP_WAIT) or RAYS_STOP_WAIT_S), stop_wait_s(config.deadlines.drain_s)
     if wait_s < needed:
         notices.append(

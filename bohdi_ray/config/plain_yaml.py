@@ -96,7 +96,7 @@ def read_yaml(
         raise YamlFault(f"{error.problem or 'it cannot be parsed'}{where}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise YamlFault(f"the character U+{error.character:04X} may not stand in YAML (line {line})") from None
+        raise YamlFault(f"the character U+{error.character:04X} may not be in YAML (line {line})") from None
     except yaml.YAMLError:
         raise YamlFault("it cannot be parsed") from None
     except RecursionError:

@@ -128,7 +128,7 @@ class HarvestConfig(Section):
     min_sources: int = Field(1, ge=1)
     """A run needs at least this many sources: one that stays down is left out for the time while so many are left."""
     shortage: Literal["go_on", "stop"] = "go_on"
-    """When an engine finds no room within `deadlines.placement_s`: go on with fewer while each model that is
+    """When an engine finds no room within `deadlines.placement_s`: continue with fewer while each model that is
     needed has one, and try again with pauses; or stop the run."""
     prompts: str | None = None
     """A folder whose *.jinja files replace the prompt templates of the same name."""

@@ -55,7 +55,7 @@ class TrainingFeed:
 
     async def fill_queue(self) -> None:
         """Puts the closed rounds that the queue does not have: after a restart it has none behind its resume point,
-        which is the newest committed optimizer state and may lie before the newest committed weights."""
+        which is the newest committed optimizer state and may be before the newest committed weights."""
         status = await within(self._queue.status.remote(), 60, "the sample queue", SEE_LOGS)
         for round, (rows, heldout) in sorted(self._rows.items()):
             if round <= status.resume_round:

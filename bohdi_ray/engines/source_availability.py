@@ -37,7 +37,7 @@ class SourceAvailability:
             # The cause first: that too few are left only follows from it.
             raise EngineFailed(
                 f"{source}: {why}. So {left}, and the run needs {self._min_sources} (harvest.min_sources; two with "
-                f"judge.kind {comparing}). Mend what is down and go on with `bohdi resume`{lower}. "
+                f"judge.kind {comparing}). Mend what is down and continue with `bohdi resume`{lower}. "
                 f"Down are: {down}"
             )
         return news

@@ -16,7 +16,7 @@ class EngineSpec:
     model: VllmModel
     path: str  # the folder or hub id that is loaded
     weights_version: int = 0
-    proves: bool = False  # the target's: a probe.json lies beside the folder, and the start proves it
+    proves: bool = False  # the target's: a probe.json is beside the folder, and the start proves it
     seed: int = 0
     device: Literal["cpu", "cuda"] = "cpu"
     thinks: bool = True  # where its family does and nothing says otherwise; a target does not by default

@@ -231,7 +231,7 @@ def trainer_sits(
 ) -> bool:
     """Whether the placement group that Ray Train makes for its workers holds its room now.
 
-    It carries no name. It is known by its job, which stands at the end of its id, and by what it asks for.
+    It carries no name. It is known by its job, which is at the end of its id, and by what it asks for.
     """
     asked = {name: float(amount) for name, amount in per_worker.items() if amount}
     return any(

@@ -106,14 +106,14 @@ def bundles_to_grow(config: FusionConfig) -> list[Bundle]:
 
 
 def trainer_bundles(config: FusionConfig) -> list[Bundle]:
-    """One a train worker, the share of a CPU that reads its rows included."""
+    """One bundle per train worker, with the CPU shares of the task that takes its steps and the actor that encodes."""
     per_worker, num_workers = config.training.resources_per_worker, config.training.num_workers
     custom = {name: amount for name, amount in per_worker.items() if name not in ("CPU", "GPU", "memory")}
     return [
         Bundle(
             who=f"trainer worker {i + 1} of {num_workers}",
             owner=TRAINER,
-            num_cpus=per_worker.get("CPU", 0) + SMALL_CPUS,
+            num_cpus=per_worker.get("CPU", 0) + 2 * SMALL_CPUS,
             num_gpus=per_worker.get("GPU", 0),
             memory_gb=per_worker.get("memory", 0) / 1e9,
             labels=config.training.label_selector,

@@ -31,10 +31,8 @@ def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
         run_dir = path
     folder = Path(run_dir).expanduser().absolute()
     if in_rays_session(folder):
-        rule = "it lies in the folder of a Ray session, which Ray removes"
-        remedy = (
-            "Give a path that all nodes keep; in a job a relative one lies below $BOHDI_HOME or the home directory."
-        )
+        rule = "it is in the folder of a Ray session, which Ray removes"
+        remedy = "Give a path that all nodes keep; in a job a relative one is below $BOHDI_HOME or the home directory."
         return [ConfigError("run_dir", run_dir, rule, remedy)]
     if "{time}" in folder.name:
         folder = folder.parent

@@ -43,7 +43,7 @@ class Place:
     location: str
 
     def child(self, relative: str) -> Place:
-        """What lies below, at a relative path with `/`; "" is the place itself."""
+        """What is below, at a relative path with `/`; "" is the place itself."""
         if not relative:
             return self
         address, mark, query = self.location.partition("?") if is_address(self.location) else (self.location, "", "")
@@ -51,7 +51,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """Its name in the folder it lies in."""
+        """Its name in the folder it is in."""
         return self.path.rpartition("/")[2]
 
     @property
@@ -91,7 +91,7 @@ class Place:
         return sorted(path for path in paths if _TEMPORARY not in path)
 
     def make_parent(self) -> None:
-        """The folder that it lies in; object stores have none and need none."""
+        """The folder that it is in; object stores have none and need none."""
         if self.filesystem.type_name not in ("s3", "gcs", "abfs"):
             self.filesystem.create_dir(self.path.rsplit("/", 1)[0], recursive=True)
 

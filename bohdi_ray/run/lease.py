@@ -30,7 +30,7 @@ STALE_AFTER_S = 120.0
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Who writes for the holder of a lease, in whatever process, asks it first: a driver that was killed leaves actors
-    and tasks behind for a moment, and they must not write into a run that somebody else goes on with."""
+    and tasks behind for a moment, and they must not write into a run that somebody else continues with."""
 
     run: RunDir
     token: str

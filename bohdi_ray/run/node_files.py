@@ -1,10 +1,10 @@
-"""Folders of a run as plain files of this node, where the run itself lies on an object store.
+"""Folders of a run as plain files of this node, where the run itself is on an object store.
 
 Readers that need plain files (vLLM, DeepSpeed, transformers) get a copy of a committed folder, downloaded once per
 commit and node (`on_this_node`); writers write into a scratch folder that is uploaded when it is whole (`scratch_of`,
 `upload`). A run on a local filesystem uses its own folders: nothing is copied, and both are the folder itself.
 
-Everything lies in $TMPDIR/bohdi_ray-<user>. A copy that nobody reads goes when a newer one comes; those last read stay.
+Everything is in $TMPDIR/bohdi_ray-<user>. A copy that nobody reads goes when a newer one comes; those last read stay.
 Locks on files say who reads, loads or writes: they end with their process, however it ends.
 """
 
@@ -66,7 +66,7 @@ def on_this_node(folder: str | Place, cache: Path | None = None) -> Iterator[Pat
 
 @contextlib.contextmanager
 def plain_files(folder: str) -> Iterator[str]:
-    """`on_this_node` for whoever has a location: a path is itself, whatever lies there."""
+    """`on_this_node` for whoever has a location: a path is itself, whatever is there."""
     if not is_address(folder):
         yield folder
         return
@@ -168,7 +168,7 @@ def _lock(name: Path, how: int) -> int | None:
 
 
 def scratch_of(folder: str) -> str:
-    """Where this process writes what is to lie in `folder`: the folder itself, or a scratch folder of this node.
+    """Where this process writes what is to be in `folder`: the folder itself, or a scratch folder of this node.
 
     The same each time, until `upload` or `drop_scratch`.
     """
@@ -180,7 +180,7 @@ def scratch_of(folder: str) -> str:
 
 
 def upload(folder: str) -> None:
-    """What this process wrote into the scratch of `folder` now lies there, and the scratch is gone. Nothing to do
+    """What this process wrote into the scratch of `folder` now is there, and the scratch is gone. Nothing to do
     locally. Several processes may upload into one folder; who commits it does so when all have."""
     if not is_address(folder):
         return

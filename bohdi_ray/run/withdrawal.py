@@ -1,7 +1,7 @@
 """Takes back a run that was refused after its directory was made and before it harvested anything.
 
 Called by the driver when a start ends in a refusal: what is left would block the next start of the same configuration,
-and there is nothing in it to go on with. Names only what a run writes; whatever else is in the folder stays.
+and there is nothing in it to continue with. Names only what a run writes; whatever else is in the folder stays.
 """
 
 from __future__ import annotations

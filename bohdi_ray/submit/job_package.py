@@ -1,7 +1,7 @@
 """What a submitted job takes along: this package, the configuration, and the local files that it names. No Ray.
 
 Everything that can be wrong is found here, before anything is sent. Paths mean: models and absolute run directories are
-the cluster's, starting domains and prompts are this machine's and travel along, a relative run directory lies below
+the cluster's, starting domains and prompts are this machine's and travel along, a relative run directory is below
 `$BOHDI_HOME` or the home directory on the cluster (config/job_paths.py). `cache:`, `~` and `$NAME` are resolved there,
 too.
 """
@@ -102,10 +102,10 @@ def _settle_paths(data: dict[str, Any], folder: Path) -> list[ConfigError]:
     if isinstance(run := data.get("run_dir"), str) and not is_address(run):
         run = data["run_dir"] = os.path.normpath(run)
         if run.startswith(".."):
-            rule = "leads out of the folder on the cluster that relative run directories lie below"
+            rule = "leads out of the folder on the cluster that relative run directories are below"
             problems.append(ConfigError("run_dir", run, rule, "Give the whole path on the cluster, or an address."))
         elif in_rays_session(run):
-            rule = "it lies in the folder of a Ray session, which Ray removes"
+            rule = "it is in the folder of a Ray session, which Ray removes"
             problems.append(ConfigError("run_dir", run, rule, "Give a path that the cluster's nodes keep."))
     return problems
 

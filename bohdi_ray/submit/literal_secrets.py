@@ -1,4 +1,4 @@
-"""Finds secrets that stand in a configuration as they are, instead of as a reference. Pure.
+"""Finds secrets that are in a configuration as they are, instead of as a reference. Pure.
 
 What is submitted to a cluster is stored there, shown in its dashboard and logged, so nothing secret may be in it.
 Called before a job is submitted. A key is known by its setting's name or by the form that common issuers give theirs; a

@@ -133,7 +133,9 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
         try:
             optimizer_folder = optimizer_to_load(folder, world_size)
         except ValueError as error:
-            remedy = "Use as many workers as then, or go on with the weights alone: bohdi resume RUN --reset-optimizer."
+            remedy = (
+                "Use as many workers as then, or continue with the weights alone: bohdi resume RUN --reset-optimizer."
+            )
             raise ConfigError("training.num_workers", world_size, str(error), remedy) from None
         if optimizer_folder is None and not read_state(folder).has_optimizer:
             # Never begin anew without a word: a later start went on from a newer state, and this one was let go.
@@ -154,7 +156,7 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
 
 
 def start_tally(setup: LoopConfig, resume: ResumePoint) -> RoundSums:
-    """What is known of the round that `resume` lies within."""
+    """What is known of the round that `resume` is within."""
     if not resume.steps_done:
         return RoundSums()
     return RoundSums.from_json(read_tally(resume.folder(setup.checkpoints_dir)))
@@ -204,7 +206,7 @@ def commit_round(
 ) -> RoundState:
     """All ranks write, then rank 0 writes COMMIT. A round replayed after a restart keeps its committed folder.
 
-    `metrics` are those known so far; they lie beside the weights whatever happens after COMMIT.
+    `metrics` are those known so far; they are beside the weights whatever happens after COMMIT.
     """
     folder = round_dir(setup.checkpoints_dir, step.round)
     # Rank 0 looks for all: a rank that looked later could find the COMMIT of this very round.

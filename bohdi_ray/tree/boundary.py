@@ -39,7 +39,7 @@ def draw_samples(tree: KnowledgeTree, policy: Policy, rng: np.random.Generator, 
     """Sample ids of `num_rows` training rows, drawn with replacement (method, section 7).
 
     Each row is a walk over existing nodes with trainable samples below, then a uniform draw among its leaf's. All rows
-    descend together, a level at a time: one call of the policy scores the arms of all nodes the rows stand at.
+    descend together, a level at a time: one call of the policy scores the arms of all nodes the rows are at.
     Returns nothing when the tree has no trainable sample.
     """
     if tree.root.num_trainable == 0:

@@ -9,7 +9,7 @@ from bohdi_ray.tree.state import TreeState
 
 
 def describe(state: TreeState) -> dict[str, Any]:
-    """The tree as nested mappings, with the round and the target's version it stands at."""
+    """The tree as nested mappings, with the round and the target's version it is at."""
     return {"round": state.round, "weights_version": state.weights_version, **_describe_node(state.tree.root)}
 
 

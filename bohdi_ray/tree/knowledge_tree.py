@@ -1,7 +1,7 @@
 """The knowledge tree: nodes, their arms, what was harvested below them, and an incremental digest of all that.
 
 Only `state.py` changes a tree, by applying events; walks and draws read it. It knows nothing of rounds, tickets or
-requests. A leaf costs a few hundred bytes; a node's posteriors lie in its parent's arrays, so that one call of numpy
+requests. A leaf costs a few hundred bytes; a node's posteriors are in its parent's arrays, so that one call of numpy
 scores all arms of a node. For the same reason they belong to the parent's part in the digest: a policy may change all
 arms of a node when one of them is credited.
 """
@@ -88,7 +88,7 @@ class Arms:
 class Node:
     """A domain. `arms` is None for a leaf.
 
-    What a leaf has yielded lies in packed, immutable bytes, 8 per item: a copy of the tree's state holds references to
+    What a leaf has yielded is in packed, immutable bytes, 8 per item: a copy of the tree's state holds references to
     them, and a sample costs 16 bytes.
     """
 
@@ -177,7 +177,7 @@ class Node:
         return at >= 0
 
     def add_sample(self, ticket_id: str, question_hash: str, heldout: bool) -> None:
-        """Notes a sample at the leaf. Its count, and what lies above, is the caller's affair."""
+        """Notes a sample at the leaf. Its count, and what is above, is the caller's affair."""
         packed = pack_ticket_id(ticket_id).to_bytes(ITEM, "little")
         self.questions += question_key(question_hash)
         if heldout:

@@ -20,7 +20,7 @@ MAX_CHARS = MAX_LENGTH
 MAX_RAW_CHARS = 1000  # of what a name is looked for in; normalising takes quadratic time at the worst
 MAX_SEED_CHARS, MAX_SEED_VALUES = 1 << 24, 1 << 18  # a quarter of a million starting domains
 
-# Starting domains: a mapping of name to what lies below, a list of those, one name, or nothing.
+# Starting domains: a mapping of name to what is below, a list of those, one name, or nothing.
 Seeds = Mapping[str, "Seeds"] | Sequence["Seeds"] | str | None
 
 
@@ -64,7 +64,7 @@ def seed_paths(seeds: Seeds, config: TreeConfig) -> list[DomainPath]:
             raise ConfigError("tree.seed", where, rule, "Rename it.")
         if name_key(name) in taken:
             raise ConfigError(
-                "tree.seed", where, f"'{name}' occurs twice", "A name may stand at one place only: rename one."
+                "tree.seed", where, f"'{name}' occurs twice", "A name may be at one place only: rename one."
             )
         if len(parent) >= config.depth:
             rule = f"it lies {len(parent) + 1} levels deep; tree.depth is {config.depth}"

@@ -29,7 +29,7 @@ class _Walk:
         self.index = index
         self.rng = rng  # of all its draws, in the order of its path
         self.node = node
-        self.wants_child = False  # `unk` won here; a walk that waited goes on with its election, without a new draw
+        self.wants_child = False  # `unk` won here; a walk that waited continues with its election, without a new draw
         self.num_failures = 0  # of its elections at this node
 
 

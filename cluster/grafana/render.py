@@ -54,7 +54,7 @@ def series(server: str, target: dict[str, Any], start: float, end: float, rate_s
 
 
 def rows(board: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The panels by the row that they stand in."""
+    """The panels by the row that they are in."""
     found: dict[str, list[dict[str, Any]]] = {}
     for panel in board["panels"]:
         if panel["type"] == "row":

@@ -1,7 +1,7 @@
 """What choices are worth where fusion can be checked: real engines and real training on miniatures, arm against arm.
 
-The studies stand in bohdi_ray/studies/miniature/study.py. Only version 0 and the last are measured; engines of a world
-are lent from fusion to fusion (lent_engines.py). What was run lies in FOLDER/SIZE.jsonl, with --kind K in
+The studies are in bohdi_ray/studies/miniature/study.py. Only version 0 and the last are measured; engines of a world
+are lent from fusion to fusion (lent_engines.py). What was run is in FOLDER/SIZE.jsonl, with --kind K in
 FOLDER/SIZE-K.jsonl, and is not run again, so a study may be broken off, and may be given more seeds; an arm of several
 studies is run once.
 

@@ -66,7 +66,7 @@ def test_a_step_taken_twice_or_left_out_is_noticed(run):
 
 
 def test_a_lineage_goes_through_the_state_that_a_learner_started_from(tmp_path):
-    """A round stepped through by a learner that died counts only if what it wrote was gone on with."""
+    """A round stepped through by a learner that died counts only if what it wrote was resumed."""
 
     def line(event, learner, **fields):
         return {"event": event, "learner": learner, "rank": 0, **fields}

@@ -50,7 +50,7 @@ def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(p
     # More is wanted than there is: told with needed and free, then with fewer.
     assert "it needs 1 GPU + 0.5 CPU; free beside what the trainer needs: " in seen["waited"]
     assert ": 0 GPU, " in seen["waited"]
-    assert "source ada goes on with fewer engines for now: waited 20 s for room" in seen["given_up"]
+    assert "source ada continues with fewer engines for now: waited 20 s for room" in seen["given_up"]
     assert seen["ada_without_room"] == 1
     # The trainer's card was free for three seconds, while the pool asked for one.
     assert seen["ada_while_trainer_restarts"] == 1

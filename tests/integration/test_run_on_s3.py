@@ -1,4 +1,4 @@
-"""Whole fusions whose run directory lies on an object store: a server on loopback that speaks S3."""
+"""Whole fusions whose run directory is on an object store: a server on loopback that speaks S3."""
 
 import asyncio
 import json

@@ -36,7 +36,7 @@ def spawned_engines() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ray_session(client: str):
-    """Ray on this machine with 8 logical CPU slots; workers can import what stands in tests/."""
+    """Ray on this machine with 8 logical CPU slots; workers can import what is in tests/."""
     import ray
 
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

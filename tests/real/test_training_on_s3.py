@@ -1,4 +1,4 @@
-"""Training whose checkpoints lie on an object store: two ranks commit, another start goes on exactly."""
+"""Training whose checkpoints are on an object store: two ranks commit, another start goes on exactly."""
 
 from __future__ import annotations
 

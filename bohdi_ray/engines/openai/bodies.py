@@ -1,7 +1,7 @@
 """What the body of an error says is wrong, in all the shapes that such bodies have. Pure; called by troubles.py.
 
 Every object of a body is one complaint: all its texts together, with the field and the code that it names. Objects
-inside of objects, and JSON that is quoted as text, come before what stands around them. What a server repeats of a
+inside of objects, and JSON that is quoted as text, come before what is around them. What a server repeats of a
 request is left out.
 """
 

@@ -56,7 +56,7 @@ def engine_arguments(
     """Keyword arguments of AsyncEngineArgs. `model.engine.extra` has the last word.
 
     `tokenizer` is a folder with a tokenizer other than the model's own files give. With `has_mistral_format` Mistral's
-    own files lie beside those in Hugging Face's layout, and vLLM would prefer them. `keeps_states`: it has
+    own files are beside those in Hugging Face's layout, and vLLM would prefer them. `keeps_states`: it has
     Mamba's layers or others like them.
     """
     engine = model.engine

@@ -12,7 +12,7 @@ from typing import Any
 
 from bohdi_ray.engines.families.targets import text_tower_of
 
-# The first name that is there counts. GPT-2's, MPT's and ChatGLM's names stand behind the usual one.
+# The first name that is there counts. GPT-2's, MPT's and ChatGLM's names are behind the usual one.
 HIDDEN = ("hidden_size", "n_embd", "d_model")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEADS = ("num_attention_heads", "n_head", "n_heads")

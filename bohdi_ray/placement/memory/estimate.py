@@ -46,7 +46,7 @@ class ModelSize:
     """What a model's files say about its size."""
 
     num_params: int
-    stored_bytes: int  # of all tensors as they lie on disk
+    stored_bytes: int  # of all tensors as they are on disk
     kv_numbers_per_token: int | None  # keys and values of all layers; None: config.json does not say
     max_positions: int | None  # the largest window that vLLM accepts, tokens
     kv: KvShape | None = None  # which layers keep what; None: config.json does not say

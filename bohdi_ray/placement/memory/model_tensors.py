@@ -47,7 +47,7 @@ MORE_ROWS = frozenset({"mllama", "mllama_text_model", "moshi"})  # whose embeddi
 FIRST_DIFFERS = frozenset({"modernbert-decoder"})  # whose first layer has less than the others
 _LAYER = re.compile(r"(?P<root>(?:.*?\.)?)(?P<stack>(?:layers\.)?layers|h|blocks)\.(?P<number>\d+)\.(?P<rest>.+)")
 _OTHER_TOWER = re.compile(r"vision|visual|image|audio|mtp|draft|encoder|projector", re.IGNORECASE)
-# Names under which quantized weights are packed, and what stands beside them; layers that are left out of the
+# Names under which quantized weights are packed, and what is beside them; layers that are left out of the
 # quantization have neither. Old models keep buffers among their tensors, of which some files have less than others.
 _PACKED = re.compile(r"\.(qweight|weight_packed)$|_blocks$|(?<=\.weight)\..+$")
 _BESIDE = re.compile(r"(scales?|scale_inv|scale_2|qzeros|g_idx|zero_point|weight_shape|absmax|inv_freq)$|indexer\.")
@@ -74,7 +74,7 @@ def tensors_fault(config: Mapping[str, Any], names: Collection[str], quantized: 
         return "its weights hold no layer of the model" if plain else None
     (root, stack), layers = max(towers.items(), key=lambda tower: len(tower[1]))
     if plain and not _is_wrapper(config) and root + stack not in ("model.layers", "layers"):
-        return f"all its tensors stand under {root!r}, where no loader of {model_type} looks"
+        return f"all its tensors are under {root!r}, where no loader of {model_type} looks"
     missing = sorted(set(range(num_layers)) - layers.keys())
     if missing:
         which = ", ".join(map(str, missing[:3])) + (" and so on" if len(missing) > 3 else "")
@@ -104,7 +104,7 @@ def rows_fault(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> str | N
 
 
 def _is_wrapper(config: Mapping[str, Any]) -> bool:
-    """Whether the language model is a part of a model of several modalities, and stands under a prefix."""
+    """Whether the language model is a part of a model of several modalities, and is under a prefix."""
     return isinstance(config.get("text_config"), dict)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
-# What lies beside a model's weights under the same suffix, where no index tells them apart.
+# What is beside a model's weights under the same suffix, where no index tells them apart.
 BESIDE = re.compile(
     r"consolidated.*|adapter_.*|model(-\d+-of-\d+)?\.(?!safetensors$).+|.*(optimizer|scheduler|training_args|rng_state).*"
 )
@@ -37,7 +37,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The *.safetensors that hold the model, each once, by name; [] where there are none.
 
     Those that model.safetensors.index.json names; without an index model.safetensors; without that all but what is
-    known to lie beside weights. Raises WeightFilesError for a damaged index, for a file it names that is not there, and
+    known to be beside weights. Raises WeightFilesError for a damaged index, for a file it names that is not there, and
     for files numbered `-of-N` that are not N.
     """
     if (folder / INDEX).is_file():
@@ -59,7 +59,7 @@ def index_needed(folder: Path) -> tuple[str, str] | None:
 
 
 def _check_numbers(names: list[str]) -> None:
-    """Without an index, how many files there must be stands in their names."""
+    """Without an index, how many files there must be is in their names."""
     numbered = [found for name in names if (found := _NUMBERED.fullmatch(name))]
     series: dict[tuple[str, int], int] = {}
     for found in numbered:

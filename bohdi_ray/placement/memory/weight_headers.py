@@ -119,4 +119,4 @@ def _check_offsets(name: str, table: Mapping[str, Any], num_bytes: int) -> None:
     if needed > num_bytes:
         raise ValueError(f"{name} is cut short: its tensors take {needed} bytes, and {num_bytes} are there")
     if needed < num_bytes:
-        raise ValueError(f"{name} is damaged: {num_bytes - needed} bytes stand behind its tensors")
+        raise ValueError(f"{name} is damaged: {num_bytes - needed} bytes are behind its tensors")

@@ -100,12 +100,12 @@ class EnginePools:
             self._given_up.append(pool)
         if pool.engines or pool.num_starting:
             role = "target" if pool.is_target else "source"
-            text = f"{role} {name} goes on with fewer engines for now: {error}"
+            text = f"{role} {name} continues with fewer engines for now: {error}"
             self._notify("engine_given_up", text, model=name, error=str(error))
         elif self._availability.leave_out(name, str(error)):
             await self.publish()
             left = self._availability.present
-            text = f"source {name} is LEFT OUT for now, the run goes on with {', '.join(left)}: {error}"
+            text = f"source {name} is LEFT OUT for now, the run continues with {', '.join(left)}: {error}"
             self._notify("source_left_out", text, model=name, error=str(error), sources=left)
 
     async def _bring_back(self, pool: Pool) -> None:

@@ -23,7 +23,7 @@ LINES = {  # policy: colour, line; the others are thin and grey
     "dynamic_thompson": ("#882255", "--"),
 }
 GREY = "#AAAAAA"
-CLEARLY_WORSE = -0.12  # quality units; what lies below is an arrow at the edge, so that the rest can be told apart
+CLEARLY_WORSE = -0.12  # quality units; what is below is an arrow at the edge, so that the rest can be told apart
 STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 9,

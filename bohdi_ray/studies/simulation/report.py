@@ -221,7 +221,7 @@ def _with_mark(gain: dict[str, float]) -> str:
 
 
 def _mark(gain: dict[str, float]) -> str:
-    """+ or - where the interval lies above or below 0."""
+    """+ or - where the interval is above or below 0."""
     return "+" if gain["low"] > 0 else "-" if gain["high"] < 0 else " "
 
 

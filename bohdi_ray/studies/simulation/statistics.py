@@ -93,7 +93,7 @@ def claims(results: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[
 def verdict(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Which challengers pass the rule: gain above the reference's on most worlds, clearly below on none.
 
-    Above and below: the paired interval, corrected for the number of challengers, lies on that side of 0. Among several
+    Above and below: the paired interval, corrected for the number of challengers, is on that side of 0. Among several
     the one with the highest mean gain over all worlds is recommended; `rivals` compares the others that pass with it.
     """
     worlds = list(dict.fromkeys(r["world"] for r in results))

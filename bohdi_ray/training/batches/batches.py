@@ -16,7 +16,7 @@ IGNORED = -100  # label of a token without loss
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One micro-batch as nested lists, all lines of one length. Several rows may lie in one line (a pack).
+    """One micro-batch as nested lists, all lines of one length. Several rows may be in one line (a pack).
 
     `rows`: those of `examples`, one after another. input_ids, position_ids, labels, segments: [lines][length]. `labels`
     are at the token they are (not shifted); segments hold the row's place in `rows`, -1 on padding. Positions restart

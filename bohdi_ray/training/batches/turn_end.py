@@ -17,7 +17,7 @@ def end_position(render: Render, shape: ChatShape, special_tokens: Iterable[str]
     """Which special token behind an answer is its end, counted from the last one (1); 0 where there is none.
 
     Templates may write more than one: Phi-3 closes each turn with `<|end|>` and the conversation with `<|endoftext|>`,
-    Command R closes the answer with one token and the turn with another. What stands behind an answer in mid
+    Command R closes the answer with one token and the turn with another. What is behind an answer in mid
     conversation as well as at its end belongs to the turn, so the last token of that is where an engine stops.
     """
     at_end, in_middle = _closing(render, shape, last=True), _closing(render, shape, last=False)

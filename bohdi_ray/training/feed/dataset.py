@@ -23,6 +23,7 @@ from ray.data import Dataset, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from bohdi_ray.errors import SEE_LOGS, DeadlineExceeded
+from bohdi_ray.placement.placement import SMALL_CPUS
 from bohdi_ray.training.feed.encoded_step import EncodedStep, StepLines, lines_of_end
 from bohdi_ray.training.feed.encoder import EncoderSpec, StepEncoder
 from bohdi_ray.training.feed.queue import Attempt, Ended, NotYet
@@ -30,7 +31,6 @@ from bohdi_ray.training.feed.steps import GlobalStep
 
 TAKE_WAIT_S = 20.0  # one long poll
 QUEUE_AWAY_S = 300.0  # longest time a queue may be unreachable, its restart included
-ENCODER_CPUS = 0.01  # a step's rows take milliseconds, once in a step; as a harvest task, it finds room everywhere
 
 IDS = pa.list_(pa.string())
 STEP_SCHEMA = pa.schema(
@@ -137,13 +137,15 @@ class RankDataset:
         attempt = ray.get(self._queue.begin.remote(self._attempt), timeout=QUEUE_AWAY_S)
         source = StepDatasource(self._queue, attempt, self._world_size, self._rank, self._num_steps)
         # concurrency=1 keeps the steps in order.
-        taken = ray.data.read_datasource(source, num_cpus=0.01, concurrency=1, override_num_blocks=self._num_steps + 1)
+        taken = ray.data.read_datasource(
+            source, num_cpus=SMALL_CPUS, concurrency=1, override_num_blocks=self._num_steps + 1
+        )
         return taken.map_batches(
             EncodeBlocks,
             batch_size=None,
             batch_format="pyarrow",
             concurrency=1,
-            num_cpus=ENCODER_CPUS,
+            num_cpus=SMALL_CPUS,  # a step's rows take milliseconds; placement counts it
             fn_constructor_args=(self._encoder,),
         )
 

@@ -1,4 +1,4 @@
-"""The trainer's folders: what lies in them, when they count, and where training may go on. No torch.
+"""The trainer's folders: what is in them, when they count, and where training may go on. No torch.
 
     checkpoints/base/       weights/ original/ probe.json layout.json COMMIT  version 0, written once
     checkpoints/round-<r>/  weights/ probe.json state.json COMMIT             version r + 1

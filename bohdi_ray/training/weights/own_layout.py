@@ -45,7 +45,7 @@ class OwnLayout:
 
 
 def engine_files(folder: str, base: BaseModel, tokenizer: Any, end_id: int, untied: bool) -> dict[str, bytes]:
-    """What stands beside the tensors in engine layout."""
+    """What is beside the tensors in engine layout."""
     network, own = base.network, model_files.small_files(folder)
     config = network.config.to_dict()
     config["architectures"] = network.config.architectures or [type(network).__name__]

@@ -149,7 +149,7 @@ def write_weights(
 
 
 def files_of_version(weights_dir: str) -> dict[str, bytes]:
-    """What stands beside the tensors of a published version; the next version has the same."""
+    """What is beside the tensors of a published version; the next version has the same."""
     return small_files(weights_dir)
 
 

@@ -21,7 +21,7 @@ def release_moments(zero_optimizer: Any, parameters: Iterable[torch.nn.Parameter
     does; under ZeRO 1 and 2 it links the parameters to them again.
     """
     zero_optimizer.optimizer.state.clear()
-    if getattr(zero_optimizer, "swap_optimizer", False):  # on NVMe: what lies there is no longer read back
+    if getattr(zero_optimizer, "swap_optimizer", False):  # on NVMe: what is there is no longer read back
         zero_optimizer.optimizer_swapper.purge_state()
     for parameter in parameters:
         fragment = getattr(parameter, "_hp_mapping", None)  # absent under ZeRO-3; None where another rank owns it

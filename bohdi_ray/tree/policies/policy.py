@@ -1,6 +1,6 @@
 """What a bandit policy must answer: how arms are compared, how rewards are taken in, what has changed.
 
-The tree's shape and the walks' order belong to others. A policy object is stateless: all it knows lies in the tree,
+The tree's shape and the walks' order belong to others. A policy object is stateless: all it knows is in the tree,
 (alpha, beta) per arm and `memory` per node, so that snapshots, digests and replay hold for every policy.
 """
 

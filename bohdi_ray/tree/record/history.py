@@ -1,6 +1,6 @@
 """What a journal tells about the rounds of a run: pure, from bytes to one record per round.
 
-Called by a driver that goes on with an interrupted run: the journal is the one account of what was harvested, so
+Called by a driver that continues with an interrupted run: the journal is the one account of what was harvested, so
 nothing else has to agree with it. Reads events; keeps no tree.
 """
 

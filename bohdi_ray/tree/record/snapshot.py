@@ -2,7 +2,7 @@
 
 Written from a `StateCopy`, so that the manager need not wait; batch by batch, so that a thread that writes lets others
 in every few milliseconds. Any Arrow reader can look into it: ids are `pack_ticket_id`'s, questions the keys of
-`question_key`. What is not of a node stands in the schema's metadata, as JSON.
+`question_key`. What is not of a node is in the schema's metadata, as JSON.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def _check(header: _Header, state: TreeState, schema: pa.Schema) -> None:
     if (header.depth, header.policy) != (state.tree.depth, policy):
         raise RunDirError(
             f"a snapshot of a tree of depth {header.depth} under {header.policy} does not fit tree.depth = "
-            f"{state.tree.depth} and {policy}; go on with the settings that wrote it"
+            f"{state.tree.depth} and {policy}; continue with the settings that wrote it"
         )
     if not schema.equals(SCHEMA):
         raise ValueError("its columns are others")

@@ -1,4 +1,4 @@
-"""cluster/fuse_or_resume.py: begins a run or goes on with it, and waits for what a killed driver left."""
+"""cluster/fuse_or_resume.py: begins a run or continues with it, and waits for what a killed driver left."""
 
 import importlib.util
 import json

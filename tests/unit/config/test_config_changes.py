@@ -1,4 +1,4 @@
-"""Which settings may change when a run is gone on with."""
+"""Which settings may change when a run is resumed."""
 
 from fnmatch import fnmatchcase
 

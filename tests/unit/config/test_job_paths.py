@@ -1,4 +1,4 @@
-"""Where things lie in a Ray job, whose working directory is a temporary copy."""
+"""Where things are in a Ray job, whose working directory is a temporary copy."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ LAYER = "model.layers.0.self_attn.q_proj"
 
 @pytest.fixture
 def folder_of(tmp_path):
-    """A folder whose tensors have these numbers of elements and formats; nothing stands behind the table's holes."""
+    """A folder whose tensors have these numbers of elements and formats; nothing is behind the table's holes."""
 
     def make(tensors: dict[str, tuple[int, str]], **config):
         folder = tmp_path / f"m{len(list(tmp_path.iterdir()))}"

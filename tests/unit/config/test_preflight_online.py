@@ -87,7 +87,7 @@ def test_a_server_that_knows_no_ranges_is_left_after_the_head(hub, make_model, t
     write_safetensors(folder / "model.safetensors", {"a": [40_000_000]})
     hub.folders, hub.ignores_ranges = {"org/s": folder, "org/t": folder}, True
     assert findings_of(tmp_path=tmp_path).problems == []
-    assert hub.num_bytes < 40_000_000, "of 80 MB, what lies in buffers until the connection is closed"
+    assert hub.num_bytes < 40_000_000, "of 80 MB, what is in buffers until the connection is closed"
 
 
 @pytest.mark.parametrize(

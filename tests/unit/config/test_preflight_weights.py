@@ -82,7 +82,7 @@ def test_a_truncated_shard_is_refused(folder, left):
 def test_a_shard_with_something_behind_its_tensors_is_refused(folder):
     with (folder / "model-1.safetensors").open("ab") as file:
         file.write(b"<html>")
-    assert "6 bytes stand behind its tensors" in refused(folder)
+    assert "6 bytes are behind its tensors" in refused(folder)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """No rule of the method is without a test: every file here begins with its rules and tests, and this file has them all.
 
-The same numbers stand in docs/fidelity.md, with the place in the code.
+The same numbers are in docs/fidelity.md, with the place in the code.
 """
 
 import ast

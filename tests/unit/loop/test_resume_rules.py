@@ -1,4 +1,4 @@
-"""Going on with a run: what is refused, what is cleared, what is remembered. On plain files and on S3."""
+"""Resuming a run: what is refused, what is cleared, what is remembered. On plain files and on S3."""
 
 import json
 import logging
@@ -83,7 +83,7 @@ def test_a_run_gone_on_with_has_not_ended_any_more(run):
     _, changes = reopen(longer)
     note_resumption(run, ResumeRequest(longer, tuple(changes), False), {}, 1)
     assert run.config().stop.rounds == 40
-    reopen(longer)  # killed right after, it can be gone on with again without any change
+    reopen(longer)  # killed right after, it can be resumed again without any change
 
 
 def test_a_falling_learning_rate_keeps_the_length_it_was_begun_with(tmp_path):

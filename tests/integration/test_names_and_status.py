@@ -15,6 +15,7 @@ from scripted_parts import scripted_config, scripted_parts
 from bohdi_ray.actors.live_runs import live_runs
 from bohdi_ray.driver import real_components
 from bohdi_ray.fusion import fuse
+from bohdi_ray.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(180)]
 
@@ -91,7 +92,7 @@ def test_tasks_with_a_train_workers_resources_say_what_they_do(tmp_path, monkeyp
     config = scripted_config(str(tmp_path / "named"), training={"resources_per_worker": {"CPU": 1}})
     tasks = [
         real_components.publish_base(config, "folder"),
-        real_components.evaluate(config, {}, []),
+        real_components.evaluate(config, {}, RunDir(config.run_dir), 0),
         real_components.export_weights(config, "weights", str(tmp_path / "out")),
     ]
     assert ray.get(tasks, timeout=60) == [f"bohdi/named/{what}" for what in ("publish", "evaluate", "export")]

@@ -108,7 +108,10 @@ def test_rows_of_the_target_begin_as_its_engine_is_asked(folder, running):
     answers = running.engine._answers
     tokenizer = load_tokenizer(str(folder))
     row = Completion("s", "Why is the sky blue?", "Light is bent.", "Let me see.")
-    off, keep = (Encoder(tokenizer, None, 256, None, mode).encode(0, row) for mode in ("off", "keep"))
+    off, keep = (
+        Encoder(tokenizer, None, 256, None, mode).encode(row.question, row.answer, row.reasoning)
+        for mode in ("off", "keep")
+    )
     assert isinstance(off, EncodedRow) and isinstance(keep, EncodedRow)
     assert list(off.ids[: off.num_prompt]) == answers.prompt_ids(row.question)
     thinking = answers._styles.style("answer", thinks=True)

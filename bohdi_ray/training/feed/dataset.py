@@ -1,9 +1,9 @@
 """A rank's Ray Dataset: take a numbered step from the SampleQueue, read its examples by id, encode them.
 
-Three things in two stages, one Dataset per rank:
+Three things in two stages, which Ray Data runs in one actor, one Dataset per rank:
 
-    take    read task i waits for step `first + i`; a sliver of a CPU, for it only waits
-    encode  one actor per rank reads the step's examples by id and encodes them (feed/encoder.py)
+    take    read task i waits for step `first + i`
+    encode  the step's examples are read by id and encoded (feed/encoder.py)
 
 The rank gets token rows and tokenises nothing. Used by launch.py (building) and loop.py (the steps). A take is a look,
 never a pop, so Ray Data may repeat it. An error in a read task would end the dataset and the trainer with it, so a read
@@ -144,7 +144,8 @@ class RankDataset:
             EncodeBlocks,
             batch_size=None,
             batch_format="pyarrow",
-            concurrency=1,
+            # One task at a time: Ray Data looks at once when the only task it waits for has ended, else every 0.1 s.
+            compute=ray.data.ActorPoolStrategy(size=1, max_tasks_in_flight_per_actor=1),
             num_cpus=SMALL_CPUS,  # a step's rows take milliseconds; placement counts it
             fn_constructor_args=(self._encoder,),
         )

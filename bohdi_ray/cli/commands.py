@@ -1,5 +1,5 @@
 """The command line: `bohdi fuse | resume | plan | tree | export | simulate | prepare-quickstart`, and those of
-`jobs.py`, `observe/status.py` and `studies/miniature.py`.
+`jobs.py`, `status.py` and `miniature.py`.
 
 Turns arguments into calls and errors into text with an exit code; decides nothing else. Everything heavy is imported
 by the command that needs it, so `bohdi --help` and `bohdi plan` start no Ray and load no torch.

@@ -1,4 +1,4 @@
-"""Real engines that outlive a fusion, lent to one after another: part of `studies/miniature.py`.
+"""Real engines that outlive a fusion, lent to one after another: part of `miniature.py`.
 
 Starting vLLM takes longer than a miniature's whole fusion. A fusion gets an actor that hands its calls on to an engine
 that is there already, and that it may end as it ends its own.

@@ -110,7 +110,9 @@ def consumed(folder: str, model: str, num_rows: int, kilobytes: int) -> dict[str
         }
     )
     publish_base(config.target, os.path.join(checkpoints, "base"))
-    ids = write(RunDir(os.path.dirname(checkpoints)), num_rows, kilobytes)
+    # In a task, as harvests do: what it held must not count as this process's.
+    writing = ray.remote(write).remote(RunDir(os.path.dirname(checkpoints)), num_rows, kilobytes)
+    ids = ray.get(writing, timeout=600)
     queue = start_sample_queue(config.training, checkpoints)
     memory = Memory(queue="SampleQueueActor", encoder="EncodeBlocks")
     memory.start()

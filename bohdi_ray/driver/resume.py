@@ -1,19 +1,21 @@
-"""Resuming a run that was interrupted: what it left, whether this configuration fits it, what has to be cleared.
+"""Resuming a run that was interrupted: whether this configuration fits it, what has to be cleared.
 
-The journal says what was harvested, the checkpoints what was trained, RUN/progress.json the rest. Called by fusion.py
-before anything starts; the components of a run then find their own state on disk.
+Called by fusion.py before anything starts, and by session.py with the lease in hand; the components of a run then find
+their own state on disk.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change, changes
-from bohdi_ray.driver.ledger import reached
+from bohdi_ray.driver.ledger import restored_ledger
+from bohdi_ray.driver.recovered import RecoveredState, recovered_state
 from bohdi_ray.errors import ConfigError, ConfigErrors, NothingLearned, RunDirError, RunFinished
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.languages.questions import TEXT_RULES
@@ -29,8 +31,6 @@ from bohdi_ray.run.run_dir import (
     RunDir,
     checkpoint_dir,
 )
-from bohdi_ray.run.segments import Segments
-from bohdi_ray.run.state import DriverState, read_state
 from bohdi_ray.training.weights.checkpoints import (
     clear_steps,
     committed_steps,
@@ -38,7 +38,6 @@ from bohdi_ray.training.weights.checkpoints import (
     optimizer_to_load,
     resume_point,
 )
-from bohdi_ray.tree.record.history import RoundRecord, read_history
 
 
 class _Ended(msgspec.Struct):
@@ -46,26 +45,6 @@ class _Ended(msgspec.Struct):
 
     stop_reason: str
     failed_because: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveredState:
-    """What earlier drivers left of a run; of a new run, nothing."""
-
-    state: DriverState = field(default_factory=DriverState)
-    rounds: tuple[RoundRecord, ...] = ()  # as the journal has them; the last one may be open
-    newest_version: int = 0  # of the weights that are committed
-    damaged: str | None = None  # what is wrong with the journal's last segment, which is left out
-
-    @property
-    def closed(self) -> tuple[RoundRecord, ...]:
-        """The rounds that are harvested and whose rows are drawn."""
-        return tuple(record for record in self.rounds if record.is_closed)
-
-    @property
-    def open(self) -> RoundRecord | None:
-        """The round under way, as far as its steps are committed."""
-        return next((record for record in self.rounds if not record.is_closed), None)
 
 
 def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionConfig, list[Change]]:
@@ -127,7 +106,10 @@ def _raise_if_over(run: RunDir, config: FusionConfig, other_rules: bool) -> None
     ended = decoded(run.read_bytes(SUMMARY), _Ended, where, remedy)
     if not exported and ended.failed_because is None:
         return
-    reason = stop_reason(config.stop, reached(run, config)) if other_rules or not exported else ended.stop_reason
+    reason: str | None = ended.stop_reason
+    if other_rules or not exported:
+        ledger = restored_ledger(config, run, time.time(), recovered_state(run))
+        reason = stop_reason(config.stop, ledger.progress())
     if reason is None:
         return
     if not exported:
@@ -176,11 +158,9 @@ def recover(run: RunDir) -> RecoveredState:
     Cleared are sample parts that no committed step names and checkpoint folders without COMMIT: both are made again.
     Raises RunDirError, and clears nothing, when rounds are trained that the journal does not know to be harvested.
     """
-    journal = Segments(run).read_segments()
-    rounds = read_history(data for _, data in journal.segments)
-    num_closed = sum(record.is_closed for record in rounds)
-    committed = run.committed_rounds()
-    lost = [checkpoint_dir(round) for round in committed if round >= num_closed]
+    left = recovered_state(run)
+    num_closed = len(left.closed)
+    lost = [checkpoint_dir(round) for round in left.committed if round >= num_closed]
     within = [state for state in committed_steps(run.address(CHECKPOINTS)) if state.round + 1 >= num_closed]
     lost += [f"{CHECKPOINTS}/step-{state.next_step}" for state in within]
     if lost:
@@ -189,16 +169,13 @@ def recover(run: RunDir) -> RecoveredState:
             f"the end of the journal in {run.location} is lost: it knows of {num_closed} harvested rounds, but more "
             f"are trained. Restore {TREE}/ from a copy; or, to continue without what was lost, remove {folders}"
         )
-    named = {part for record in rounds for part in record.parts}
+    named = {part for record in left.rounds for part in record.parts}
     for part in SampleStore(run).parts():
         if part not in named:
             run.delete(f"{SAMPLES}/{part}")
     run.clean_uncommitted()
     clear_steps(run.address(CHECKPOINTS), through=-1, uncommitted=True)
-    newest_version = committed[-1] + 1 if committed else 0
-    return RecoveredState(
-        read_state(run, min(newest_version, num_closed)), tuple(rounds), newest_version, journal.damaged
-    )
+    return left
 
 
 @dataclass(frozen=True, slots=True)

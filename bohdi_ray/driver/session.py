@@ -16,7 +16,8 @@ import ray
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.ledger import restored_ledger, save
-from bohdi_ray.driver.resume import RecoveredState, ResumeRequest, note_resumption, recover
+from bohdi_ray.driver.recovered import RecoveredState
+from bohdi_ray.driver.resume import ResumeRequest, note_resumption, recover
 from bohdi_ray.driver.round_figures import HarvestResult, harvested_event, round_summary
 from bohdi_ray.driver.signals import stopping_on_signals, unless_stopped
 from bohdi_ray.engines.spec import EngineStats
@@ -118,8 +119,7 @@ async def active_run(
         stopping_on_signals(stop_asked, lambda text: observers.tell(events.Message(text))),
     ):
         recovered = recover(run)
-        state, closed, newest_version = recovered.state, recovered.closed, recovered.newest_version
-        ledger = restored_ledger(config, run, started, state, closed, newest_version)
+        ledger = restored_ledger(config, run, started, recovered)
         active = ActiveRun(config, run, lease.claim, recovered, ledger, observers, stop_asked)
         with _recorded_end(active):
             active.save()  # that there was this driver counts from now on

@@ -35,13 +35,14 @@ def heldout_loss(weights_dir: str, examples: Sequence[Example], config: FusionCo
     from bohdi_ray.training.batches.batches import micro_batches
     from bohdi_ray.training.feed.encoder import encoder_of
     from bohdi_ray.training.objectives import OBJECTIVES
-    from bohdi_ray.training.objectives.logits import answer_losses, row_sums, to_tensors
+    from bohdi_ray.training.objectives.logits import to_tensors
     from bohdi_ray.training.objectives.objective import encode_all
     from bohdi_ray.training.weights.versions import load_model, load_tokenizer
 
     training, device = config.training, "cuda" if torch.cuda.is_available() else "cpu"
     encoder = encoder_of(config, load_tokenizer(weights_dir))
-    encoded, rejected = encode_all(OBJECTIVES["sft"], encoder, examples)
+    likelihood = OBJECTIVES["sft"]
+    encoded, rejected = encode_all(likelihood, encoder, examples)
     dtype = "auto" if device == "cuda" or computes_bfloat16() else torch.float32
     attention, trusted = training.attn_implementation, config.target.trust_remote_code
     model = load_model(weights_dir, dtype, attn_implementation=attention, trust_remote_code=trusted)
@@ -49,10 +50,9 @@ def heldout_loss(weights_dir: str, examples: Sequence[Example], config: FusionCo
     losses: dict[str, tuple[float, int]] = {}
     with torch.no_grad():
         for batch in micro_batches(encoded, ROWS_AT_ONCE, packing=False, max_length=training.max_length):
-            tensors = to_tensors(batch, device)
-            sums = row_sums(answer_losses(model, tensors), tensors).tolist()
+            sums = likelihood.loss(model, to_tensors(batch, device), None).measured.tolist()
             for example, loss_sum in zip(batch.examples, sums, strict=True):
-                losses[example.example_id] = (loss_sum, example.num_answer_tokens)
+                losses[example.example_id] = (loss_sum, likelihood.weight(example))
     num_tokens = sum(tokens for _, tokens in losses.values())
     total = sum(loss for loss, _ in losses.values())
     return HeldoutLoss(total / num_tokens if num_tokens else None, num_tokens, losses, len(rejected))

@@ -132,7 +132,7 @@ class Learner:
         self._engine.train()
         world_size = dist.get_world_size()
         scales = {term: world_size / total if total else 0.0 for term, total in totals.items()}
-        sums = {term: torch.zeros(1, dtype=torch.float64) for term in totals}
+        sums = torch.zeros(len(totals), dtype=torch.float64)
         for number in range(num_micro_batches):
             batch = batches[number] if number < len(batches) else empty_batch()
             self._engine.set_gradient_accumulation_boundary(number == num_micro_batches - 1)
@@ -140,12 +140,11 @@ class Learner:
             if batch.examples:
                 terms = self.objective.loss(self._engine, tensors, self._reference_of(batch)).terms
                 loss = torch.stack([terms[term] * scale for term, scale in scales.items()]).sum()
-                for term, value in terms.items():
-                    sums[term] += value.detach().double().cpu()
+                sums += torch.stack([terms[term].detach().double() for term in totals]).cpu()
             else:
                 loss = no_loss(self._engine, tensors, self.objective.num_forwards)
             self._engine.backward(loss, scale_wrt_gas=False)
-        return {term: float(self._summed(value)[0]) for term, value in sums.items()}
+        return dict(zip(totals, self._summed(sums).tolist(), strict=True))
 
     def _reference_of(self, batch: Batch) -> torch.Tensor | None:
         """[num_rows] of the batch."""

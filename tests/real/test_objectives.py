@@ -5,25 +5,12 @@ Pairs: two terms with different counts, a reference that is where the round begi
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
-from training_support import run_ranks, tiny_config
+from training_support import of_rank_0, tiny_config
 
 from bohdi_ray.training.weights.versions import publish_base
 
-DEADLINE_S = 240
-
-
-def results(tmp_path: Path, program: str, world_size: int, cases: list[dict]) -> list[dict]:
-    """What rank 0 of `objective_ranks.py PROGRAM` found, by case."""
-    import torch
-
-    cases_file, out = tmp_path / f"{program}-{world_size}.json", tmp_path / f"{program}-{world_size}.pt"
-    cases_file.write_text(json.dumps(cases))
-    run_ranks("objective_ranks.py", world_size, DEADLINE_S, program, cases_file, out)
-    return torch.load(out)
+PROGRAM, DEADLINE_S = "objective_ranks.py", 240
 
 
 @pytest.mark.timeout(3 * DEADLINE_S)
@@ -39,7 +26,9 @@ def test_pairs_have_one_gradient_for_any_ranks_micro_batches_and_stage(tiny_mode
         fields = {"dtype": "float32", "gradient_clipping": 0.0, "deepspeed": {"zero_optimization": {"stage": stage}}}
         config = tiny_config(model_dir, micro_batch_size=micro_batch_size, packing=packing, **fields)
         cases.append({"base": base, "config": config.model_dump(mode="json")})
-    found = [one for world_size in (1, 2) for one in results(tmp_path, "pairs", world_size, cases)]
+    found = [
+        one for world_size in (1, 2) for one in of_rank_0(PROGRAM, world_size, DEADLINE_S, cases, tmp_path, "pairs")
+    ]
     wanted = found[0]
     scale = max(g.abs().max().item() for g in wanted["gradients"].values())
     assert scale > 1e-3
@@ -61,7 +50,7 @@ def test_rows_of_half_a_megabyte_are_read_by_id_and_learned(tiny_model_dir, tmp_
     publish_base(tiny_config(model_dir).target, base)
     config = tiny_config(model_dir, dtype="float32", max_length=512, learning_rate=1e-2)
     case = {"base": base, "config": config.model_dump(mode="json"), "run": str(tmp_path / "run")}
-    (found,) = results(tmp_path, "distributions", 1, [case])
+    (found,) = of_rank_0(PROGRAM, 1, DEADLINE_S, [case], tmp_path, "distributions")
     assert found["row_bytes"] > 450_000 and found["groups"] > 1, "row groups of at most 8 MB"
     assert found["losses"][-1] < found["losses"][0]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_support import run_ranks, tiny_config
+from training_support import of_rank_0, tiny_config
 
 from bohdi_ray.training.weights.versions import publish_base
 
@@ -16,13 +15,8 @@ NUM_ROWS = 7  # odd, so that two ranks have different numbers of rows and of mic
 
 
 def gradients(cases: list[dict], world_size: int, folder: Path, **environment: str) -> list[dict]:
-    """Runs the cases on `world_size` processes and returns rank 0's results."""
-    import torch
-
-    cases_file, out = folder / f"cases-{world_size}.json", folder / f"gradients-{world_size}.pt"
-    cases_file.write_text(json.dumps(cases))
-    run_ranks("training_ranks.py", world_size, DEADLINE_S, cases_file, out, **environment)
-    return torch.load(out)
+    """What `training_ranks.py` found on `world_size` processes."""
+    return of_rank_0("training_ranks.py", world_size, DEADLINE_S, cases, folder, **environment)
 
 
 @pytest.mark.timeout(2 * DEADLINE_S)

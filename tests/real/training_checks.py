@@ -9,28 +9,15 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
-
-def start(rank: int, world_size: int, port: str) -> None:
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=port, RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank)
-    )
-    import torch
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world_size)
+from training_support import encoded, process_group, some_rows, tiny_config
 
 
 def learner_of(
     folder: Path, zero: dict, weights: Path | None = None, optimizer_dir: Path | None = None, **training: Any
 ):
-    from training_support import tiny_config
-
     from bohdi_ray.training.learner import Learner
 
     fields = {"gradient_clipping": 0.0, "deepspeed": {"zero_optimization": zero}, "reset_optimizer": True}
@@ -55,8 +42,6 @@ def held_bytes() -> int:
 def moments(folder: Path, rank: int, world_size: int) -> list[dict]:
     """Per ZeRO stage: bytes per parameter held before the steps of two rounds, and how far the steps after a reset are
     from those of a new AdamW, by hand from gradients and masters; then whether a checkpoint made after it loads."""
-    from training_support import encoded, some_rows
-
     from bohdi_ray.training.feed.steps import share_of_rank
 
     results = []
@@ -90,7 +75,6 @@ def steps_from_new_moments(learner: Any, rounds: list) -> float:
     """Largest deviation of two steps' updates from AdamW's with moments of zero, in learning rates."""
     import torch
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_grad, safe_get_full_optimizer_state
-    from training_support import encoded
 
     engine, gradients = learner._engine, {}
     parameters = dict(engine.module.named_parameters())
@@ -134,7 +118,6 @@ def loads_again(saved: Path, learner: Any, zero: dict, dtype: str, rows: list, r
     import torch
     import torch.distributed as dist
     from deepspeed.utils import safe_get_full_fp32_param
-    from training_support import encoded
 
     learner.save_weights(str(saved / "weights"), rank)
     learner.save_optimizer(str(saved / "optimizer"))
@@ -149,7 +132,6 @@ def loads_again(saved: Path, learner: Any, zero: dict, dtype: str, rows: list, r
 def packing(folder: Path, rank: int, world_size: int) -> dict:
     """Row losses with an attention that, as transformers' FlashAttention, reads packs only in a batch of one line."""
     import torch
-    from training_support import encoded, some_rows
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
@@ -184,8 +166,6 @@ def packing(folder: Path, rank: int, world_size: int) -> dict:
 def families(folder: Path, rank: int, world_size: int) -> dict:
     """By family of FOLDER/families: losses of this rank's rows together and each alone, of three steps under ZeRO-2
     and of a first one under ZeRO-3."""
-    from training_support import encoded, some_rows
-
     from bohdi_ray.training.feed.steps import share_of_rank
 
     rows = share_of_rank(some_rows(0, 3 * world_size), world_size, rank)
@@ -308,17 +288,13 @@ def unlike(wanted: dict, model: Any) -> list[str]:
 CHECKS = {check.__name__: check for check in (moments, packing, families, start_probe, buffers)}
 
 
-def main(rank: int, world_size: int, port: str, folder: Path, checks: list[str]) -> None:
-    start(rank, world_size, port)
-    import torch.distributed as dist
-
-    for name in checks:
-        result = CHECKS[name](folder, rank, world_size)
-        if rank == 0:
-            (folder / f"{name}.json").write_text(json.dumps(result))
-    dist.barrier()
-    dist.destroy_process_group()
+def main() -> None:
+    with process_group() as (rank, world_size, (folder, *checks)):
+        for name in checks:
+            result = CHECKS[name](Path(folder), rank, world_size)
+            if rank == 0:
+                (Path(folder) / f"{name}.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), sys.argv[5:])
+    main()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,76 @@ def wait_for_round(ray: Any, queue: Any, trainer: Any, round: int, timeout_s: fl
         if time.monotonic() > deadline:
             raise TimeoutError(f"round {round} was not committed within {timeout_s} s")
     return ray.get(queue.metrics.remote(round), timeout=30)
+
+
+def of_rank_0(
+    program: str,
+    world_size: int,
+    deadline_s: float,
+    cases: list[dict],
+    folder: Path,
+    *arguments: str,
+    **environment: str,
+) -> list[dict]:
+    """What rank 0 of a program of this folder that calls `write_cases` found, by case."""
+    import torch
+
+    cases_file, out = folder / f"cases-{world_size}.json", folder / f"found-{world_size}.pt"
+    cases_file.write_text(json.dumps(cases))
+    run_ranks(program, world_size, deadline_s, cases_file, out, *arguments, **environment)
+    return torch.load(out)
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[tuple[int, int, list[str]]]:
+    """Of a program that `run_ranks` runs: its rank, the number of ranks, and the further arguments."""
+    rank, world_size, (port, *arguments) = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=port, RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank)
+    )
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=world_size)
+    yield rank, world_size, arguments
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def write_cases(work: Callable[..., dict[str, Any]]) -> None:
+    """Body of a program that `of_rank_0` runs: rank 0 writes what `work(case, rank, world_size, *arguments)` gave for
+    each case."""
+    import torch
+
+    with process_group() as (rank, world_size, (cases_file, out, *arguments)):
+        cases = json.loads(Path(cases_file).read_text())
+        found = [work(case, rank, world_size, *arguments) for case in cases]
+        if rank == 0:
+            torch.save(found, out)
+
+
+def learner_of(case: dict, objective: Any = None) -> Any:
+    """The learner of a case: {"config": ..., "base": folder of the published base, ...}."""
+    from bohdi_ray.training.learner import Learner
+
+    config = FusionConfig.model_validate(case["config"])
+    return Learner(config, os.path.join(case["base"], "weights"), case["base"], "cpu", objective=objective)
+
+
+def step_gradients(learner: Any) -> list[dict[str, Any]]:
+    """The gradients of each step from now on, by name, before they are applied."""
+    from deepspeed.utils import safe_get_full_grad
+
+    engine, apply_step, of_steps = learner._engine, learner._engine.step, list[dict[str, Any]]()
+
+    def step() -> None:
+        named = engine.module.named_parameters()
+        of_steps.append({name: safe_get_full_grad(parameter).float().clone() for name, parameter in named})
+        apply_step()
+
+    engine.step = step
+    return of_steps
 
 
 def run_ranks(program: str, world_size: int, deadline_s: float, *arguments: object, **environment: str) -> None:

@@ -18,27 +18,30 @@ IGNORED = -100  # label of a token without loss
 class Batch:
     """One micro-batch as nested lists, all lines of one length. Several rows may be in one line (a pack).
 
-    `rows`: those of `examples`, one after another. input_ids, position_ids, labels, segments: [lines][length]. `labels`
-    are at the token they are (not shifted); segments hold the row's place in `rows`, -1 on padding. Positions restart
-    at 0 with each row and, on padding of a packed batch, at each token, so that attention which reads packs from
-    positions keeps all of them apart. No attention mask is needed: the padding is behind the rows and causal attention
-    never looks there.
+    input_ids, position_ids, labels, segments: [lines][length]. `labels` are at the token they are (not shifted);
+    segments hold the row's place in `rows`, -1 on padding. Positions restart at 0 with each row and, on padding of a
+    packed batch, at each token, so that attention which reads packs from positions keeps all of them apart. No
+    attention mask is needed: the padding is behind the rows and causal attention never looks there.
     """
 
     examples: tuple[EncodedExample, ...]
-    rows: tuple[EncodedRow, ...]
     input_ids: list[list[int]]
     position_ids: list[list[int]]
     labels: list[list[int]]
     segments: list[list[int]]
 
     @property
+    def rows(self) -> tuple[EncodedRow, ...]:
+        """Those of all examples, one after another."""
+        return tuple(row for example in self.examples for row in example.rows)
+
+    @property
     def num_answer_tokens(self) -> int:
-        return sum(row.num_answer_tokens for row in self.rows)
+        return sum(example.num_answer_tokens for example in self.examples)
 
     @property
     def num_tokens(self) -> int:
-        return sum(len(row.ids) for row in self.rows)
+        return sum(example.num_tokens for example in self.examples)
 
 
 def plan_packs(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -85,10 +88,9 @@ def make_batch(
     """One micro-batch from lines of rows, which are those of `examples`; by default each row is an example. Padding ids
     are 0: nothing attends to them and they have no label."""
     length = max(sum(len(row.ids) for row in line) for line in lines)
-    rows = tuple(row for line in lines for row in line)
     if examples is None:
-        examples = [EncodedExample("", (row,)) for row in rows]
-    batch = Batch(tuple(examples), rows, [], [], [], [])
+        examples = [EncodedExample("", (row,)) for line in lines for row in line]
+    batch = Batch(tuple(examples), [], [], [], [])
     number = 0
     for line in lines:
         ids: list[int] = []
@@ -111,4 +113,4 @@ def make_batch(
 
 def empty_batch(token_id: int = 0) -> Batch:
     """A zero-weight micro-batch: what a rank computes when another one has more of them."""
-    return Batch((), (), [[token_id, token_id]], [[0, 1]], [[IGNORED, IGNORED]], [[-1, -1]])
+    return Batch((), [[token_id, token_id]], [[0, 1]], [[IGNORED, IGNORED]], [[-1, -1]])

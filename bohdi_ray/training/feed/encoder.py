@@ -17,11 +17,11 @@ from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
 from bohdi_ray.examples.store import ExampleStore
 from bohdi_ray.run.node_files import plain_weights
 from bohdi_ray.run.run_dir import RunDir
-from bohdi_ray.training.batches.encoding import EncodedExample, Encoder, Rejected
+from bohdi_ray.training.batches.encoding import Encoder
 from bohdi_ray.training.feed.encoded_step import lines_of_step
 from bohdi_ray.training.feed.steps import GlobalStep
 from bohdi_ray.training.objectives import OBJECTIVES
-from bohdi_ray.training.objectives.objective import Objective
+from bohdi_ray.training.objectives.objective import Objective, encode_one
 from bohdi_ray.training.weights.checkpoints import version_dir
 from bohdi_ray.training.weights.versions import WEIGHTS
 
@@ -55,9 +55,5 @@ class StepEncoder:
     def encode(self, step: GlobalStep) -> pa.Table:
         """The step's token rows. Raises RunDirError where an example cannot be read."""
         examples = self._store.read([*step.rows, *step.new_heldout])
-        encoded: list[EncodedExample | Rejected] = []
-        for example in examples:
-            assert isinstance(example, self._objective.example), (example, self._objective.example)
-            one = self._objective.encode(self._encoder, example)
-            encoded.append(Rejected(example.example_id, one) if isinstance(one, str) else one)
+        encoded = [encode_one(self._objective, self._encoder, example) for example in examples]
         return lines_of_step(step, encoded[: len(step.rows)], encoded[len(step.rows) :])

@@ -60,16 +60,17 @@ class Objective(Protocol):
         ...
 
 
+def encode_one(objective: Objective, encoder: Encoder, example: Example) -> EncodedExample | Rejected:
+    """The example as the objective learns from it, or why it does not."""
+    assert isinstance(example, objective.example), (example, objective.example)
+    encoded = objective.encode(encoder, example)
+    return Rejected(example.example_id, encoded) if isinstance(encoded, str) else encoded
+
+
 def encode_all(
     objective: Objective, encoder: Encoder, examples: Sequence[Example]
 ) -> tuple[list[EncodedExample], list[Rejected]]:
     """All examples, in order, split into usable ones and the others."""
-    usable: list[EncodedExample] = []
-    rejected: list[Rejected] = []
-    for example in examples:
-        encoded = objective.encode(encoder, example)
-        if isinstance(encoded, str):
-            rejected.append(Rejected(example.example_id, encoded))
-        else:
-            usable.append(encoded)
-    return usable, rejected
+    every = [encode_one(objective, encoder, example) for example in examples]
+    usable = [one for one in every if isinstance(one, EncodedExample)]
+    return usable, [one for one in every if isinstance(one, Rejected)]

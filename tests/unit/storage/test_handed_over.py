@@ -8,7 +8,7 @@ import pytest
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver import training_feed as module
-from bohdi_ray.driver.resume import RecoveredState
+from bohdi_ray.driver.recovered import RecoveredState
 from bohdi_ray.driver.training_feed import TrainingFeed
 from bohdi_ray.records import ticket_id
 from bohdi_ray.run.run_dir import RunDir

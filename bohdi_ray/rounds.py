@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -190,6 +190,8 @@ class RunLedger:
     def add_trained(self, metrics: Mapping[str, Any]) -> RoundSummary:
         """The next round is trained; `metrics` as of training.round_metrics. Returns its figures so far."""
         round = self.schedule.num_trained
+        if self.config.training.starts_stage(round):
+            self._heldout = HeldoutTrail()  # versions are compared within a stage
         losses = ((key, float(loss), int(n)) for key, (loss, n) in metrics.get("heldout_rows", {}).items())
         self._heldout.add(round + 1, {key: (loss, n) for key, loss, n in losses if math.isfinite(loss)})
         # The trainer's clock says when it worked; the news may have waited for the end of a harvest.
@@ -229,7 +231,13 @@ class RunLedger:
     @property
     def cost(self) -> float:
         """What the remote sources' tokens cost so far, in the currency of their prices."""
-        return cost(self.config, self._engines.values())
+        total = 0.0
+        for stats in self._engines.values():
+            model = self.config.model(stats.name)
+            if isinstance(model, OpenAIModel):
+                total += stats.num_prompt_tokens * model.price_per_million_prompt_tokens / 1e6
+                total += stats.num_decoded_tokens * model.price_per_million_output_tokens / 1e6
+        return total
 
     @property
     def best_version(self) -> int | None:
@@ -282,17 +290,6 @@ class RunLedger:
     def _zero(self) -> float:
         """When the run began, on the monotonic clock, times between drivers taken out."""
         return time.monotonic() - (time.time() - self._started)
-
-
-def cost(config: FusionConfig, engines: Iterable[EngineStats]) -> float:
-    """What the remote sources' tokens cost, in the currency of their prices."""
-    total = 0.0
-    for stats in engines:
-        model = config.model(stats.name)
-        if isinstance(model, OpenAIModel):
-            total += stats.num_prompt_tokens * model.price_per_million_prompt_tokens / 1e6
-            total += stats.num_decoded_tokens * model.price_per_million_output_tokens / 1e6
-    return total
 
 
 def _mean(rows: dict[str, tuple[float, int]], keys: Any) -> float:

@@ -28,9 +28,8 @@ from bohdi_ray.training.weights.checkpoints import read_metrics, resume_point, r
 class SampleQueueActor(SampleQueue):
     """The queue's own methods, one at a time, and those that wait."""
 
-    def __init__(self, global_batch_size: int, checkpoints_dir: str, optimizer_needed: bool):
-        resume = resume_point(checkpoints_dir, optimizer_needed)
-        super().__init__(global_batch_size, resume, optimizer_needed, uuid.uuid4().hex)
+    def __init__(self, training: TrainingConfig, checkpoints_dir: str):
+        super().__init__(training, resume_point(checkpoints_dir, not training.reset_optimizer), uuid.uuid4().hex)
         self._checkpoints_dir = checkpoints_dir
         self._event = asyncio.Event()
 
@@ -79,4 +78,4 @@ class SampleQueueActor(SampleQueue):
 def start_sample_queue(training: TrainingConfig, checkpoints_dir: str, names: RunNames | None = None) -> ActorHandle:
     """The queue of a run. It continues behind the newest committed round in `checkpoints_dir` (none: from round 0)."""
     actor = ray.remote(**restarted_actor("queue", names, max_concurrency=1000))(SampleQueueActor)
-    return actor.remote(training.global_batch_size, checkpoints_dir, not training.reset_optimizer)
+    return actor.remote(training, checkpoints_dir)

@@ -27,13 +27,12 @@ from bohdi_ray.config.sections import (
     HarvestConfig,
     MeditationConfig,
     ObserveConfig,
-    ScheduleConfig,
     SproutConfig,
     StopConfig,
-    TrainingConfig,
     TreeConfig,
     WeightsConfig,
 )
+from bohdi_ray.config.training import ScheduleConfig, TrainingConfig
 
 __all__ = [
     "BANDITS",

@@ -6,6 +6,7 @@ no configuration describes. Where to run, how long and how much to keep may chan
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -71,7 +72,8 @@ class Change:
         """Whether a run may continue with it."""
         if self.field == "training.reset_optimizer":
             return bool(self.after)  # the other way round there is no optimizer state to continue with
-        return any(fnmatchcase(self.field, pattern) for pattern in HARMLESS)
+        field = re.sub(r"^training\.stages\.\d+\.", "training.", self.field)
+        return any(fnmatchcase(field, pattern) for pattern in HARMLESS)
 
     def __str__(self) -> str:
         return f"{self.field}: {self.before} -> {self.after}"
@@ -91,6 +93,7 @@ def changes(before: FusionConfig, after: FusionConfig) -> list[Change]:
 def _flat(config: FusionConfig) -> dict[str, Any]:
     plain = config.model_dump(mode="json")
     plain["sources"] = {source["name"]: source for source in plain["sources"]}
+    plain["training"]["stages"] = {str(number): stage for number, stage in enumerate(plain["training"]["stages"])}
     found: dict[str, Any] = {"sources": ", ".join(plain["sources"])}  # their order is the order of proposals
     pending = [("", plain)]
     while pending:

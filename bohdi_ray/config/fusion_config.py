@@ -1,10 +1,10 @@
 """The whole configuration of a fusion, with its rules. No defaults live anywhere else.
 
-Every section is a pydantic model; unknown keys are refused. The sections are in `models.py`, `sections.py` and, where
-there are several kinds of one, in `kinds/`. Rules that one section can check alone stand on it, rules between sections
-on `FusionConfig`. Whether folders exist, templates are there and cards suffice is checked in `preflight/`, above this
-room. Where the paper fixes a value and the default differs, the field says so; `presets/paper.py` holds all of the
-paper's.
+Every section is a pydantic model; unknown keys are refused. The sections are in `models.py`, `training.py`,
+`sections.py` and, where there are several kinds of one, in `kinds/`. Rules that one section can check alone are in it,
+rules between sections in `FusionConfig`. Whether folders exist, templates are there and cards suffice is checked in
+`preflight/`, above this room. Where the paper fixes a value and the default differs, the field says so;
+`presets/paper.py` holds all of the paper's.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from bohdi_ray.config.sections import (
     ObserveConfig,
     SproutConfig,
     StopConfig,
-    TrainingConfig,
     TreeConfig,
     WeightsConfig,
 )
+from bohdi_ray.config.training import TrainingConfig
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.records import ROLES
 
@@ -140,6 +140,10 @@ class FusionConfig(Section):
         """M * B_m."""
         return self.meditation.steps * self.meditation.walks_per_step
 
+    def at(self, round: int) -> FusionConfig:
+        """The configuration with `training` as it is for a round."""
+        return self.model_copy(update={"training": self.training.at(round)}) if self.training.stages else self
+
     def most_steps(self, num_rounds: int | None = None) -> int:
         """Most optimizer steps that `num_rounds` can have, by default all that `stop.rounds` allows.
 
@@ -147,12 +151,25 @@ class FusionConfig(Section):
         rows.
         """
         rounds = self.stop.rounds if num_rounds is None else num_rounds
-        return rounds * max(1, math.ceil(self.most_rows_per_round / self.training.global_batch_size))
+        return sum(num * self._most_steps_of(first) for first, num in self.training.spans(rounds))
 
     @property
-    def schedule_steps(self) -> int:
-        """Optimizer steps after which linear and cosine schedules are at their end."""
-        return self.training.schedule.total_steps or self.most_steps()
+    def most_steps_per_round(self) -> int:
+        """Most optimizer steps that any round can have."""
+        return max(self._most_steps_of(first) for first, _ in self.training.spans(self.stop.rounds))
+
+    def schedule_steps(self, round: int = 0) -> int:
+        """Optimizer steps after which linear and cosine schedules are at their end, in the stage of a round."""
+        return self.training.at(round).schedule.total_steps or self.most_steps_of_stage(round)
+
+    def most_steps_of_stage(self, round: int) -> int:
+        """Most optimizer steps that the stage of a round can have."""
+        first, num = self.training.spans(max(self.stop.rounds, round + 1))[self.training.stage(round)]
+        return num * self._most_steps_of(first)
+
+    def _most_steps_of(self, round: int) -> int:
+        one = self.at(round)
+        return max(1, math.ceil(one.most_rows_per_round / one.training.global_batch_size))
 
     def model(self, name: str) -> VllmModel | OpenAIModel:
         """The source or target of this name."""
@@ -256,6 +273,11 @@ def _errors_of_stopping(config: FusionConfig) -> list[ConfigError]:
     if config.stop.cost is not None and not priced:
         remedy = "Give remote sources their prices, remove the rule, or use `stop.decoded_tokens`."
         errors.append(ConfigError("stop.cost", config.stop.cost, "no source has a price", remedy))
+    spans = config.training.spans(config.stop.rounds)
+    if len(spans) < len(config.training.stages):
+        rule = f"stage {len(spans)} would begin with round {sum(spans[-1])}, and stop.rounds is {config.stop.rounds}"
+        remedy = "Raise stop.rounds, shorten the stages before it, or remove the stage."
+        errors.append(ConfigError(f"training.stages.{len(spans) - 1}.rounds", spans[-1][1], rule, remedy))
     if config.stop.no_gain_rounds is not None and config.harvest.heldout_fraction == 0:
         rule = "there is no held-out loss when harvest.heldout_fraction is 0"
         remedy = "Hold out a share, 0.1 for example."

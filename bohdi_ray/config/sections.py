@@ -1,17 +1,15 @@
-"""Sections of the configuration that come in one kind: tree, rounds, harvest, training, stop, deadlines.
+"""Sections of the configuration that come in one kind: tree, rounds, harvest, stop, deadlines.
 
 Part of fusion_config.py, which says what the configuration is.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bohdi_ray.config.kinds.by_kind import ByKind
-from bohdi_ray.config.kinds.objectives import OBJECTIVES, ObjectiveSection, SftObjective
-from bohdi_ray.config.section_base import Section, check_label_selector
+from bohdi_ray.config.section_base import Section
 from bohdi_ray.languages.length import LengthUnit
 from bohdi_ray.records import MAX_STEPS, MAX_TICKETS
 
@@ -139,100 +137,6 @@ class HarvestConfig(Section):
         if not value or any(not style.strip() for style in value):
             raise ValueError("needs at least one style, none of them empty")
         return value
-
-
-class ScheduleConfig(Section):
-    """The learning rate over all rounds of the run, by optimizer step."""
-
-    kind: Literal["constant", "linear", "cosine"] = "constant"
-    """Shape after the warm-up."""
-    warmup_steps: int = Field(0, ge=0)
-    """Steps over which the rate rises linearly: the first of w steps has 1/w of the full rate, the last all of it."""
-    total_steps: int | None = Field(None, ge=1)
-    """Step at which linear and cosine reach `min_ratio`. Default: what `stop.rounds` rounds take."""
-    min_ratio: float = Field(0.1, ge=0, le=1)
-    """Rate at the end, as a share of the full one."""
-
-
-class RehearsalConfig(Section):
-    """Against forgetting: what the target was sure of before the fusion stays among what it learns. Ours."""
-
-    share: float = Field(0.25, ge=0, lt=1)
-    """Largest share of a round's rows that are such questions, from all leaves alike, with the answers of version 0 of
-    the target. 0 (the paper): none. For their sake the target's engines load version 0 after each round."""
-    min_probability: float = Field(0.9, gt=0, le=1)
-    """How sure version 0 must be of its answer: geometric mean probability per decoded token, of which the end of turn
-    counts as certain."""
-    questions_per_row: float = Field(0.5, gt=0)
-    """Questions asked in a round for each such row that it wants. Where too few answers are sure, rows of earlier
-    rounds are trained on again; until there are enough of them, there are fewer rows."""
-
-
-class TrainingConfig(Section):
-    """Fine-tuning of the target with DeepSpeed under Ray Train."""
-
-    objective: Annotated[ObjectiveSection, ByKind(OBJECTIVES)] = SftObjective()
-    """What is minimised."""
-    reasoning: Literal["off", "keep"] = "off"
-    """For a target that can think. `off`: it is asked not to, and rows teach how it answers when asked so. `keep`: it
-    is asked to think, and rows teach the winner's reasoning with its answer, where the winner reasoned and both fit
-    `max_length`; all other rows are as with `off`, so that none teaches not to think."""
-    learning_rate: float = Field(5e-6, ge=0)
-    """Of AdamW. The paper: 5e-6."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Of AdamW."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Of AdamW."""
-    schedule: ScheduleConfig = ScheduleConfig()
-    """Learning rate by step."""
-    rehearsal: RehearsalConfig = RehearsalConfig()
-    """Rows that keep what the target knew."""
-    global_batch_size: int = Field(128, ge=1)
-    """Most rows per optimizer step; a round's steps differ in size by at most one. The paper: 128."""
-    micro_batch_size: int = Field(1, ge=1)
-    """Rows (with packing: packs) a worker puts through the model at once."""
-    max_length: int = Field(8192, ge=16)
-    """Tokens a row may have; a longer one loses the end of its answer. The paper: 8192."""
-    packing: bool = True
-    """Put several rows into one sequence. How they are kept apart is tried on the model: in lines of a batch, in one
-    line of `micro_batch_size` times `max_length` tokens, or else each row is padded."""
-    gradient_clipping: float = Field(1.0, ge=0)
-    """Largest gradient norm; 0 turns clipping off. The paper: 1.0."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Number format of training; the optimizer keeps float32 masters. Few CPUs have instructions for
-    bfloat16: take float32 there."""
-    attn_implementation: str | None = None
-    """transformers' attention implementation. Default: by the target's family, for Gemma 2 `eager`, because `sdpa`
-    leaves out the cap on its attention logits; else `sdpa`. One that computes the target wrong is refused."""
-    reset_optimizer: bool = False
-    """Start AdamW afresh every round. The paper: true."""
-    num_workers: int = Field(1, ge=1, le=4096)
-    """Train workers (ranks)."""
-    resources_per_worker: dict[str, float] = Field({"CPU": 1})
-    """Ray resources of one worker; `GPU: 1` is added where the cluster has GPUs and none is named."""
-    label_selector: dict[str, str] = Field({})
-    """Ray labels of the nodes train workers may sit on, written as a model's `resources.label_selector`."""
-    deepspeed: dict[str, Any] = Field({"zero_optimization": {"stage": 2}})
-    """A plain DeepSpeed configuration; batch sizes, precision, clipping and optimizer are filled in from above."""
-    save_optimizer_every: int = Field(1, ge=1)
-    """Rounds between saved optimizer states; weights are committed every round."""
-    keep_checkpoints: int = Field(3, ge=1)
-    """Newest committed rounds kept, beside version 0, the best one, and any a harvest may still use."""
-    max_failures: int = Field(3, ge=0)
-    """Times Ray Train may restart the workers."""
-    max_rejected_fraction: float = Field(0.5, ge=0, le=1)
-    """Largest share of a round's rows that may be without weight (the prompt too long, no answer left, a chat template
-    that changes the prompt). With more the round is not trained, and the run ends as failed, with exit code 1."""
-    heldout_rows_per_round: int = Field(100, ge=1)
-    """Most held-out rows that are measured after each round: always those whose sample ids have the lowest hashes, so
-    that versions are compared on the same rows. At the end of the run all held-out rows are measured."""
-
-    @field_validator("label_selector")
-    @classmethod
-    def _selects(cls, value: dict[str, str]) -> dict[str, str]:
-        return check_label_selector(value)
 
 
 class StopConfig(Section):

@@ -233,7 +233,7 @@ class RunComponents:
         return metrics
 
     async def _trained(self, round: int) -> dict[str, Any]:
-        num_steps, deadlines = self.config.most_steps(1), self.config.deadlines
+        num_steps, deadlines = self.config.most_steps_per_round, self.config.deadlines
         seconds = deadlines.start_s + (num_steps + 1) * deadlines.train_step_s
         deadline = time.monotonic() + seconds
         while not await within(self.queue.wait_committed.remote(round, 5.0), 60, "the sample queue", SEE_LOGS):

@@ -1,7 +1,7 @@
 """The end of a run: what was trained is measured on one set, exported, and reported.
 
 Called by fusion.py once the last round is trained. The held-out loss of every version still on disk is measured on the
-final held-out set, so all of them are compared on the same rows (token-weighted).
+final held-out set, so all of them are compared on the same rows (token-weighted). The best one is of the last stage.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ async def finish(active: ActiveRun, components: RunComponents, parts: ComponentF
     newest, num_closed = ledger.schedule.num_trained, ledger.schedule.num_closed
     versions = [0, *(r + 1 for r in components.run_dir.committed_rounds())]
     losses = await _losses(config, components, parts, versions, num_closed - 1)
-    best = min(losses, key=lambda version: losses[version]) if losses else newest
+    stage = config.training.stage
+    of_last_stage = [version for version in losses if stage(max(0, version - 1)) == stage(max(0, newest - 1))]
+    best = min(of_last_stage, key=lambda version: losses[version]) if of_last_stage else newest
     samples = SampleStore(components.run_dir).iter_samples()
     in_rounds = (sample for sample in samples if sample.round < num_closed)
     figures = await asyncio.to_thread(

@@ -15,12 +15,13 @@ from bohdi_ray.run.state import write_state
 def restored_ledger(config: FusionConfig, run: RunDir, started: float, recovered: RecoveredState) -> RunLedger:
     """The ledger of a run of which journal, checkpoints, last driver and RUN/replay tell. `started`: this driver's
     start, Unix time, s."""
-    rehearsals, most = RehearsalStore(run), config.rehearsal_rows_per_round
+    rehearsals = RehearsalStore(run)
 
     def rehearsed(round: int) -> tuple[int, int]:
         """Rows of a round's rehearsal that it trains on, and tokens that were decoded for it."""
         if not rehearsals.has(round):
             return 0, 0
+        most = config.at(round).rehearsal_rows_per_round
         return len(rehearsals.kept_ids(round, most)), rehearsals.figures(round).num_tokens
 
     state = recovered.state

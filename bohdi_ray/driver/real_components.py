@@ -107,7 +107,7 @@ def _evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_r
 
     ids = SampleStore(run).heldout_ids(last_round)
     rows = ExampleStore(run, config.training.reasoning == "keep").read(ids)
-    losses = compare_versions(folders, rows, config) if rows else {}
+    losses = compare_versions(folders, rows, config.at(last_round)) if rows else {}
     return {version: measured.loss for version, measured in losses.items() if measured.loss is not None}
 
 

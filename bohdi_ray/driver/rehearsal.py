@@ -37,14 +37,14 @@ class Rehearsals:
 
     def lacks(self, round: int) -> bool:
         """Whether `ask` must be called before the round's rows are complete."""
-        return self._config.rehearsal_rows_per_round > 0 and not self._store.has(round)
+        return self._config.at(round).rehearsal_rows_per_round > 0 and not self._store.has(round)
 
     async def ask(self, round: int) -> RehearsalCounts:
         """Asks for a round's rehearsal while the target's engines serve version 0, and tells what came of it. The round
         must be closed, and the next one not begun."""
         assert self._current_table().weights_version == 0
-        context, rehearsal = self._context, self._config.training.rehearsal
-        number = math.ceil(self._config.rehearsal_rows_per_round * rehearsal.questions_per_row)
+        context, config = self._context, self._config.at(round)
+        number = math.ceil(config.rehearsal_rows_per_round * config.training.rehearsal.questions_per_row)
         drawing = context.manager.draw_leaves.remote(round, number)
         leaves = await within(drawing, self._config.deadlines.request_s, "TreeManager.draw_leaves", SEE_LOGS)
         tickets = [rehearsal_ticket(round, i, path) for i, path in enumerate(leaves)]
@@ -73,7 +73,7 @@ class Rehearsals:
 
     def mixed(self, round: int, drawn: Sequence[str]) -> list[str]:
         """The round's rows: those drawn, and among them, evenly, those of its rehearsal, if it has one."""
-        return spread(drawn, self._store.kept_ids(round, self._config.rehearsal_rows_per_round))
+        return spread(drawn, self._store.kept_ids(round, self._config.at(round).rehearsal_rows_per_round))
 
 
 def spread(rows: Sequence[T], others: Sequence[T]) -> list[T]:

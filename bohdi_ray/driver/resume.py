@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.changes import Change, changes
+from bohdi_ray.config.training import StageSettings
 from bohdi_ray.driver.ledger import restored_ledger
 from bohdi_ray.driver.recovered import RecoveredState, recovered_state
 from bohdi_ray.errors import ConfigError, ConfigErrors, NothingLearned, RunDirError, RunFinished
@@ -38,6 +39,8 @@ from bohdi_ray.training.weights.checkpoints import (
     optimizer_to_load,
     resume_point,
 )
+
+S = TypeVar("S", bound=StageSettings)
 
 
 class _Ended(msgspec.Struct):
@@ -124,12 +127,21 @@ def _raise_if_over(run: RunDir, config: FusionConfig, other_rules: bool) -> None
 def with_schedule(config: FusionConfig, before: FusionConfig | None = None) -> FusionConfig:
     """`config` with the length of its learning-rate schedule written down: a later change of `stop.rounds` must not
     bend the schedule under way. `before` is the configuration that the run was begun with."""
-    schedule = config.training.schedule
-    if schedule.kind == "constant" or schedule.total_steps is not None:
-        return config
-    total_steps = (before or config).schedule_steps
-    settled = schedule.model_copy(update={"total_steps": total_steps})
-    return config.model_copy(update={"training": config.training.model_copy(update={"schedule": settled})})
+
+    def settled(settings: S, first_round: int) -> S:
+        schedule = config.training.at(first_round).schedule
+        if schedule.kind == "constant" or schedule.total_steps is not None:
+            return settings
+        total_steps = (before or config).schedule_steps(first_round)
+        return settings.model_copy(update={"schedule": schedule.model_copy(update={"total_steps": total_steps})})
+
+    training, spans = config.training, config.training.spans(config.stop.rounds)
+    if training.stages:
+        stages = tuple(settled(stage, first) for stage, (first, _) in zip(training.stages, spans, strict=True))
+        training = training.model_copy(update={"stages": stages})
+    else:
+        training = settled(training, 0)
+    return config.model_copy(update={"training": training})
 
 
 def _raised(config: FusionConfig, reason: str) -> str:

@@ -34,14 +34,14 @@ async def rehearse_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> Reh
         row = replace(row, rejected="heldout")
     if row.rejected is None:
         try:
-            row = await _answered(row, models, plan)
+            row = await _answered(row, models, plan, plan.config.training.at(ticket.round).rehearsal.min_probability)
         except RequestQuarantined:
             row = replace(row, rejected="request_quarantined")
     return replace(row, num_tokens=row.num_tokens + asked.num_tokens)
 
 
-async def _answered(row: RehearsalRow, models: Models, plan: HarvestPlan) -> RehearsalRow:
-    gates, min_probability = plan.config.harvest, plan.config.training.rehearsal.min_probability
+async def _answered(row: RehearsalRow, models: Models, plan: HarvestPlan, min_probability: float) -> RehearsalRow:
+    gates = plan.config.harvest
     prompt, target = plan.templates.render_answer(row.question), models.target
     greedy = replace(plan.spec("answer", target, 0), temperature=0.0, top_p=1.0)
     request = GenerationRequest(f"{row.replay_id}/answer", "answer", prompt, greedy)

@@ -13,31 +13,39 @@ from bohdi_ray.errors import ConfigError
 
 def learning_errors(config: FusionConfig) -> list[ConfigError]:
     """Every such setting."""
-    return [*_of_the_rate(config), *_of_adam(config), *_of_the_rows(config)]
+    stages = [first for first, _ in config.training.spans(config.stop.rounds)]
+    found = [error for first in stages for error in (*_of_the_rate(config, first), *_of_adam(config, first))]
+    return [*{error.field: error for error in found}.values(), *_of_the_rows(config)]
 
 
-def _of_the_rate(config: FusionConfig) -> Iterator[ConfigError]:
-    training, schedule = config.training, config.training.schedule
+def _of_the_rate(config: FusionConfig, round: int) -> Iterator[ConfigError]:
+    """Of the stage that begins with `round`."""
+    training, schedule = config.training.at(round), config.training.at(round).schedule
     if training.learning_rate == 0:
         remedy = "Set a rate above 0; the paper's is 5e-6."
-        yield ConfigError("training.learning_rate", 0, "with it the target learns nothing", remedy)
+        key = config.training.key(round, "learning_rate")
+        yield ConfigError(key, 0, "with it the target learns nothing", remedy)
         return
-    num_steps = config.most_steps()
+    num_steps = config.most_steps_of_stage(round)
     if schedule.warmup_steps > num_steps:
-        rule = f"all rounds together have at most {num_steps} steps, so the full learning rate is never reached"
+        whole = "all rounds together have" if not config.training.stages else "all rounds of the stage together have"
+        rule = f"{whole} at most {num_steps} steps, so the full learning rate is never reached"
         remedy = f"Lower it to a small part of {num_steps}, or raise stop.rounds."
-        yield ConfigError("training.schedule.warmup_steps", schedule.warmup_steps, rule, remedy)
+        key = config.training.key(round, "schedule")
+        yield ConfigError(f"{key}.warmup_steps", schedule.warmup_steps, rule, remedy)
 
 
-def _of_adam(config: FusionConfig) -> Iterator[ConfigError]:
-    betas = config.training.betas
+def _of_adam(config: FusionConfig, round: int) -> Iterator[ConfigError]:
+    """Of the stage that begins with `round`."""
+    training = config.training.at(round)
+    betas, rate, decay = training.betas, training.learning_rate, training.weight_decay
     if not all(0 <= beta < 1 for beta in betas):
         rule = "AdamW's decay rates are 0 or more and below 1: at 1 no gradient ever counts"
-        yield ConfigError("training.betas", list(betas), rule, "Use [0.9, 0.999].")
-    rate, decay = config.training.learning_rate, config.training.weight_decay
+        yield ConfigError(config.training.key(round, "betas"), list(betas), rule, "Use [0.9, 0.999].")
     if rate * decay >= 1:
         rule = f"with a learning rate of {rate:g} one step takes all of each weight away"
-        yield ConfigError("training.weight_decay", decay, rule, "Use 0, or a number like 0.01.")
+        key = config.training.key(round, "weight_decay")
+        yield ConfigError(key, decay, rule, "Use 0, or a number like 0.01.")
 
 
 def _of_the_rows(config: FusionConfig) -> Iterator[ConfigError]:

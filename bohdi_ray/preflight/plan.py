@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bohdi_ray.config import BanditSection, FusionConfig, OpenAIModel, VllmModel
+from bohdi_ray.config import BanditSection, FusionConfig, OpenAIModel, TrainingConfig, VllmModel
 from bohdi_ray.config.kinds.by_kind import own_settings
 from bohdi_ray.config.presets import changed_settings
 from bohdi_ray.placement.memory.engine_settings import all_with_last_words
@@ -74,10 +74,25 @@ def _run_lines(config: FusionConfig, findings: Findings) -> list[str]:
         f"harvest      {meditation.steps} x {meditation.walks_per_step} walks a round, tree of depth "
         f"{config.tree.depth}, {config.bandit.kind}{settings}, "
         f"judge {config.judge.kind}, {harvest.heldout_fraction:.0%} held out",
-        f"training     {rows} rows a round, global batch "
-        f"{training.global_batch_size}, learning rate {training.learning_rate:g}, {training.dtype}, "
+        f"training     {rows} rows a round, {_batch_and_rate(training)}, {training.dtype}, "
         f"{training.num_workers} worker{'s' if training.num_workers > 1 else ''}",
+        *_stage_lines(config),
         f"attention    {findings.attention or 'by the target, whose files are not here'}",
+    ]
+
+
+def _batch_and_rate(training: TrainingConfig) -> str:
+    if training.stages:
+        return f"{len(training.stages)} stages"
+    return f"global batch {training.global_batch_size}, learning rate {training.learning_rate:g}"
+
+
+def _stage_lines(config: FusionConfig) -> list[str]:
+    training, spans = config.training, config.training.spans(config.stop.rounds)
+    return [
+        f"    stage {number}  rounds {first} to {first + num - 1}: {training.at(first).objective.kind}, "
+        f"{_batch_and_rate(training.at(first))}, up to {config.most_steps_of_stage(first)} steps"
+        for number, (first, num) in enumerate(spans if training.stages else ())
     ]
 
 

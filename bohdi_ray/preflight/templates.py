@@ -135,17 +135,18 @@ def _check_length(
         findings.refuse(f"{at}.engine.max_model_len", window, rule, remedy)
     if model is not config.target or role != "answer":
         return
-    longest = config.training.max_length
+    training, rounds = config.training, [first for first, _ in config.training.spans(config.stop.rounds)]
+    shortest = min(rounds, key=lambda round: training.at(round).max_length)
+    longest, field = training.at(shortest).max_length, training.key(shortest, "max_length")
     if not counter.fits(text, longest):
         rule = (
             f"the prompt of a short question has {counter.count(text)} tokens, system prompt and chat template "
             "included, so every row would be rejected"
         )
         remedy = "Raise it (the paper's is 8192), or shorten target.system_prompt."
-        findings.refuse("training.max_length", longest, rule, remedy)
+        findings.refuse(field, longest, rule, remedy)
     elif not counter.fits(text, longest - USEFUL_ANSWER):
         left = longest - (counter.count(text) or 0)
         findings.advice.append(
-            f"training.max_length {longest} leaves {left} tokens for an answer behind a short question; answers lose "
-            "their ends"
+            f"{field} {longest} leaves {left} tokens for an answer behind a short question; answers lose their ends"
         )

@@ -12,6 +12,7 @@ switched off (`scale_wrt_gas=False`); the accumulation boundary is set by us bef
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,10 @@ OPTIMIZER_TAG = "state"
 
 
 class Learner:
-    """Model and optimizer of this rank, going on from `weights_dir` and, if given, `optimizer_dir`."""
+    """Model and optimizer of this rank in the stage of `round`, from `weights_dir` on and, if given, `optimizer_dir`.
+
+    `num_optimizer_steps`: taken in this stage so far.
+    """
 
     def __init__(
         self,
@@ -61,16 +65,17 @@ class Learner:
         optimizer_dir: str | None = None,
         num_optimizer_steps: int = 0,
         objective: Objective | None = None,
+        round: int = 0,
     ):
-        training = config.training
+        training = config.training.at(round)
         self._training = training
         self._stage = zero_stage(training)
-        self._total_steps = config.schedule_steps
+        self._total_steps = config.schedule_steps(round)
         self._device = device
         self.num_optimizer_steps = num_optimizer_steps
         self.tokenizer = load_tokenizer(weights_dir)
         self._files = files_of_version(weights_dir)  # read now: a copy on this node may be gone when they are written
-        self.encoder = encoder_of(config, self.tokenizer)
+        self.encoder = encoder_of(config.at(round), self.tokenizer)
         self.objective = objective or OBJECTIVES[training.objective.kind]
         # Log-probabilities of rows under the objective's reference, by example; a row each.
         self.reference: dict[str, tuple[float, ...]] = {}
@@ -114,17 +119,8 @@ class Learner:
             self.num_optimizer_steps += 1
             grad_norm = float(self._engine.get_global_grad_norm() or 0.0)
         reasons = self._reasons(rejected) if num_rejected else {}
-        return StepResult(
-            sum(means.values()),
-            num_answer_tokens,
-            num_tokens,
-            num_rows,
-            num_rejected,
-            grad_norm,
-            rate,
-            reasons,
-            means,
-        )
+        numbers = (num_answer_tokens, num_tokens, num_rows, num_rejected)
+        return StepResult(sum(means.values()), *numbers, grad_norm, rate, reasons, means)
 
     def _accumulate(self, batches: list[Batch], num_micro_batches: int, totals: dict[str, int]) -> dict[str, float]:
         """Forward and backward over all micro-batches; returns each term's sum over all ranks. `totals`: what the terms
@@ -251,6 +247,14 @@ class Learner:
         if rank == 0:
             assert state is not None
             write_weights(self._engine.module, self._files, state, folder, self._stored_dtype)
+
+    def release(self) -> None:
+        """Gives back the memory of model and optimizer; nothing may be called any more. Every rank must call."""
+        self._engine.destroy()
+        del self._engine, self._layout
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     # Parts
 

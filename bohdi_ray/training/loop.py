@@ -42,7 +42,7 @@ from bohdi_ray.training.feed.queue import Ended
 from bohdi_ray.training.feed.rejection import refusal
 from bohdi_ray.training.learner import Learner
 from bohdi_ray.training.preemption import JustInTime
-from bohdi_ray.training.rank_steps import Heldout, read_steps, with_reference
+from bohdi_ray.training.rank_steps import Heldout, StageLearner, read_steps, with_reference
 from bohdi_ray.training.results import RowLoss
 from bohdi_ray.training.round_metrics import RoundSums, round_metrics
 from bohdi_ray.training.weights.checkpoints import (
@@ -95,15 +95,22 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     learner = start_learner(setup, begun.resume, world_size)
     tally = start_tally(setup, begun.resume)
     learner.reference = dict(tally.reference)
+    learners = StageLearner(
+        setup.config.training,
+        learner,
+        begun.resume.round + 1,
+        lambda round: start_learner(setup, ResumePoint(round - 1), world_size),
+    )
     heldout = Heldout()
-    just_in_time = JustInTime(learner, setup.queue, setup.checkpoints_dir, setup.check_claim, rank, world_size)
-    steps = with_reference(read_steps(rank), learner, heldout)
+    just_in_time = JustInTime(setup.queue, setup.checkpoints_dir, setup.check_claim, rank, world_size)
+    steps = with_reference(read_steps(rank), learners, heldout)
     while True:
         began = time.perf_counter()
         step = next(steps)
         tally.seconds["waiting"] += time.perf_counter() - began
         if isinstance(step, Ended):
             return
+        learner = learners.of(step.round)
         if tally.put_to_step_s is None:
             tally.put_to_step_s = time.time() - step.put_at
         began = time.perf_counter()
@@ -121,15 +128,15 @@ def train_loop(loop_config: dict[str, Any]) -> None:
             if not card_turns.give(learner, tally, step.step + 1):
                 return
         else:
-            just_in_time.after(step, tally)
+            just_in_time.after(step, tally, learner)
 
 
 def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Learner:
-    """The learner at `resume`, with its optimizer unless that is to begin anew."""
+    """The learner at `resume`, with its optimizer unless that is to begin anew, as it does in each stage."""
     config, checkpoints_dir = setup.config, setup.checkpoints_dir
-    folder = resume.folder(checkpoints_dir)
-    optimizer_folder = None
-    if resume.steps_done or (resume.round >= 0 and not config.training.reset_optimizer):
+    folder, round = resume.folder(checkpoints_dir), resume.round + 1
+    optimizer_folder, anew = None, config.training.starts_stage(round) and not resume.steps_done
+    if resume.steps_done or not (anew or config.training.reset_optimizer):
         try:
             optimizer_folder = optimizer_to_load(folder, world_size)
         except ValueError as error:
@@ -148,7 +155,8 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
             here[1],
             get_device() if torch.cuda.is_available() else "cpu",
             optimizer_folder and reading.enter_context(plain_files(optimizer_folder)),
-            resume.num_optimizer_steps,
+            0 if anew else resume.num_optimizer_steps,
+            round=round,
         )
         if not resume.steps_done:  # a checkpoint within a round is no version, and has no probe
             learner.check_start(read_probe(os.path.join(here[0], PROBE_FILE)), config.weights.tolerance)
@@ -165,7 +173,7 @@ def start_tally(setup: LoopConfig, resume: ResumePoint) -> RoundSums:
 def refuse_round(setup: LoopConfig, round: int, tally: RoundSums, rank: int) -> bool:
     """Whether too many of the round's rows were rejected for it to be a round of training: it is not committed, the
     queue tells the driver why, and the workers end. The same on every rank."""
-    refused = refusal(setup.config.training, round, tally.num_rows, tally.rejected)
+    refused = refusal(setup.config.training.at(round), round, tally.num_rows, tally.rejected)
     if refused is not None and rank == 0:
         ray.get(setup.queue.round_refused.remote(refused), timeout=QUEUE_TIMEOUT_S)
     return refused is not None

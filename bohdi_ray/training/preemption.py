@@ -47,21 +47,20 @@ class JustInTime:
 
     def __init__(
         self,
-        learner: Learner,
         queue: Any,
         checkpoints_dir: str,
         check_claim: Callable[[], None],
         rank: int,
         world_size: int,
     ):
-        self._learner, self._queue, self._checkpoints_dir = learner, queue, checkpoints_dir
+        self._queue, self._checkpoints_dir = queue, checkpoints_dir
         self._check_claim = check_claim
         self._rank, self._world_size = rank, world_size
         self._look_at = time.monotonic() + LOOK_EVERY_S
         self._noticed = False
         self._save_at = 0.0
 
-    def after(self, step: EncodedStep, tally: RoundSums) -> None:
+    def after(self, step: EncodedStep, tally: RoundSums, learner: Learner) -> None:
         """Commits a checkpoint behind `step`, which is not the last of its round, if that is due."""
         if not self._same_on_all(time.monotonic() >= self._look_at):
             return
@@ -75,7 +74,7 @@ class JustInTime:
         if not self._same_on_all(time.monotonic() >= self._save_at):
             return
         began = time.monotonic()
-        self._save(step, tally)
+        self._save(step, tally, learner)
         self._save_at = time.monotonic() + (time.monotonic() - began) / SHARE_OF_TIME
 
     def _same_on_all(self, decision: bool) -> bool:
@@ -83,7 +82,7 @@ class JustInTime:
         dist.broadcast_object_list(decisions, src=0)
         return decisions[0]
 
-    def _save(self, step: EncodedStep, tally: RoundSums) -> None:
+    def _save(self, step: EncodedStep, tally: RoundSums, learner: Learner) -> None:
         folder = step_dir(self._checkpoints_dir, step.step + 1)
         if self._same_on_all(is_committed(folder)):
             return
@@ -93,13 +92,13 @@ class JustInTime:
             start_folder(optimizer_dir(folder))
         dist.barrier()
         with storage_errors(folder, "write"):
-            self._learner.save_weights(os.path.join(scratch_of(folder), WEIGHTS), self._rank)
-            self._learner.save_optimizer(scratch_of(optimizer_dir(folder)))
+            learner.save_weights(os.path.join(scratch_of(folder), WEIGHTS), self._rank)
+            learner.save_optimizer(scratch_of(optimizer_dir(folder)))
         upload(optimizer_dir(folder))
-        tally.reference = self._learner.all_references()
+        tally.reference = learner.all_references()
         dist.barrier()
         if self._rank == 0:
-            done, taken = len(tally.steps), self._learner.num_optimizer_steps
+            done, taken = len(tally.steps), learner.num_optimizer_steps
             state = RoundState(
                 round=step.round - 1,
                 next_step=step.step + 1,

@@ -1,11 +1,13 @@
-"""The steps of one rank as the train loop takes them, and the held-out examples that it keeps from round to round."""
+"""The steps of one rank as the train loop takes them, the learner of their stage, and the held-out examples that are
+kept from round to round."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import ray.train
 
+from bohdi_ray.config import TrainingConfig
 from bohdi_ray.training.batches.encoding import EncodedExample, Rejected
 from bohdi_ray.training.feed.dataset import steps_of
 from bohdi_ray.training.feed.encoded_step import EncodedStep
@@ -19,19 +21,35 @@ def read_steps(rank: int) -> Iterator[EncodedStep | Ended]:
     return steps_of(shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
 
 
+class StageLearner:
+    """The learner of the stage that is trained: each stage begins with another, from the weights of the one before."""
+
+    def __init__(self, training: TrainingConfig, learner: Learner, round: int, start: Callable[[int], Learner]):
+        """`learner` is that of the stage of `round`; `start` makes one that begins with a round's stage."""
+        self._training, self._learner, self._stage, self._start = training, learner, training.stage(round), start
+
+    def of(self, round: int) -> Learner:
+        """That of a round's stage; the one of the stage before is released. Every rank must call."""
+        if (stage := self._training.stage(round)) != self._stage:
+            self._learner.release()
+            self._learner, self._stage = self._start(round), stage
+        return self._learner
+
+
 def with_reference(
-    steps: Iterator[EncodedStep | Ended], learner: Learner, heldout: Heldout
+    steps: Iterator[EncodedStep | Ended], learners: StageLearner, heldout: Heldout
 ) -> Iterator[EncodedStep | Ended]:
     """The same steps; where the objective's reference is the weights that a round begins with, a round is read whole
     and its rows are scored before its first step."""
-    if learner.objective.reference is None:
-        yield from steps
-        return
     of_round: list[EncodedStep] = []
     for step in steps:
         if isinstance(step, Ended):
             yield step
             return
+        learner = learners.of(step.round)
+        if learner.objective.reference is None:
+            yield step
+            continue
         of_round.append(step)
         if step.last_of_round:
             examples = [example for one in of_round for example in one.usable]

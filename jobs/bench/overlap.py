@@ -36,8 +36,8 @@ import ray  # noqa: E402
 from scripted_parts import scripted_config, scripted_parts  # noqa: E402
 from smoke import parse  # noqa: E402
 
+from bohdi_ray.config import TrainingConfig  # noqa: E402
 from bohdi_ray.config.loading import load_config  # noqa: E402
-from bohdi_ray.config.sections import TrainingConfig  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
 from bohdi_ray.observe.summary import Summary  # noqa: E402
 

@@ -38,8 +38,10 @@ def recorded_loop(loop_config: dict[str, Any]) -> None:
     run_dir = Path(loop_config["setup"].checkpoints_dir).parent
 
     class RecordedLearner(Learner):
-        def __init__(self, config: Any, weights: str, base: str, device: Any, optimizer: str | None, *others: Any):
-            super().__init__(config, weights, base, device, optimizer, *others)
+        def __init__(
+            self, config: Any, weights: str, base: str, device: Any, optimizer: str | None, *others: Any, **more: Any
+        ):
+            super().__init__(config, weights, base, device, optimizer, *others, **more)
             self._log = StepLog(run_dir, int(os.environ.get("RANK", 0)), weights, optimizer)
 
         def step(self, usable: Any, rejected: Any = ()) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from training_support import of_rank_0, tiny_config
 
+from bohdi_ray.config import TrainingConfig
 from bohdi_ray.training.weights.versions import publish_base
 
 PROGRAM, DEADLINE_S = "objective_ranks.py", 240
@@ -60,7 +61,7 @@ def test_a_round_is_read_whole_and_scored_before_its_first_step_where_the_object
     from bohdi_ray.training.batches.encoding import EncodedExample
     from bohdi_ray.training.feed.encoded_step import EncodedStep
     from bohdi_ray.training.feed.queue import Ended
-    from bohdi_ray.training.rank_steps import Heldout, with_reference
+    from bohdi_ray.training.rank_steps import Heldout, StageLearner, with_reference
 
     class WritesDown:
         def __init__(self, reference):
@@ -82,7 +83,7 @@ def test_a_round_is_read_whole_and_scored_before_its_first_step_where_the_object
             yield one
 
     learner, seen = WritesDown("round_start"), []
-    for one in with_reference(steps(), learner, Heldout()):
+    for one in with_reference(steps(), StageLearner(TrainingConfig(), learner, 0, None), Heldout()):
         now = getattr(one, "step", "end"), list(taken), sorted(learner.reference)
         seen.append(now)
     assert learner.scored == [["a", "b", "h"], ["c"]]
@@ -90,4 +91,5 @@ def test_a_round_is_read_whole_and_scored_before_its_first_step_where_the_object
     assert seen[2:] == [(2, [0, 1, 2], ["c"]), ("end", [0, 1, 2, "end"], [])]
     taken.clear()
     plain = WritesDown(None)
-    assert next(with_reference(steps(), plain, Heldout())).step == 0 and taken == [0] and plain.scored == []
+    learners = StageLearner(TrainingConfig(), plain, 0, None)
+    assert next(with_reference(steps(), learners, Heldout())).step == 0 and taken == [0] and plain.scored == []

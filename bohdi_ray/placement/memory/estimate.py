@@ -156,7 +156,9 @@ def estimates(
     target what is published; `attention` is what the target trains with (None: sdpa)."""
     hosted = [model for model in (*config.sources, config.target) if isinstance(model, VllmModel)]
     lines = [_engine(model, sizes[model.name], card_gb) for model in hosted]
-    return [*lines, _trainer(config.training, sizes[config.target.name], attention)]
+    stages = [config.training.at(first) for first, _ in config.training.spans(config.stop.rounds)]
+    trainers = [_trainer(training, sizes[config.target.name], attention) for training in stages]
+    return [*lines, max(trainers, key=lambda one: one.gb or 0.0)]
 
 
 def weights_gb(model: VllmModel, size: ModelSize) -> float:

@@ -90,8 +90,8 @@ class GpuTimeSharing:
 
         Raises DeadlineExceeded, and what ended the trainer.
         """
-        deadlines, num_steps = self._config.deadlines, self._config.most_steps(num_rounds)
-        seconds = deadlines.start_s + (num_steps + num_rounds + 1) * deadlines.train_step_s
+        deadlines, steps_per_round = self._config.deadlines, self._config.most_steps_per_round
+        seconds = deadlines.start_s + (num_rounds * (steps_per_round + 1) + 1) * deadlines.train_step_s
         deadline = time.monotonic() + seconds
         while not await within(queue.wait_rests.remote(LOOK_EVERY_S), 60, "the sample queue", SEE_LOGS):
             await asyncio.to_thread(trainer.raise_if_dead)

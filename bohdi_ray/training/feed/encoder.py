@@ -46,14 +46,22 @@ class StepEncoder:
     """One per rank and start of the workers."""
 
     def __init__(self, spec: EncoderSpec):
-        config = spec.config
-        self._objective = spec.objective or OBJECTIVES[config.training.objective.kind]
-        self._store = ExampleStore(RunDir(above(spec.checkpoints_dir)), config.training.reasoning == "keep")
+        self._spec, self._stage = spec, -1
+        self._store = ExampleStore(RunDir(above(spec.checkpoints_dir)), spec.config.training.reasoning == "keep")
         with plain_weights(below(version_dir(spec.checkpoints_dir, 0), WEIGHTS)) as folder:
-            self._encoder = encoder_of(config, load_tokenizer(folder))
+            self._tokenizer = load_tokenizer(folder)
+        self._enter_stage(0)
 
     def encode(self, step: GlobalStep) -> pa.Table:
         """The step's token rows. Raises RunDirError where an example cannot be read."""
+        self._enter_stage(step.round)
         examples = self._store.read([*step.rows, *step.new_heldout])
         encoded = [encode_one(self._objective, self._encoder, example) for example in examples]
         return lines_of_step(step, encoded[: len(step.rows)], encoded[len(step.rows) :])
+
+    def _enter_stage(self, round: int) -> None:
+        """Encodes as the stage of this round does."""
+        if (stage := self._spec.config.training.stage(round)) != self._stage:
+            config, self._stage = self._spec.config.at(round), stage
+            self._objective = self._spec.objective or OBJECTIVES[config.training.objective.kind]
+            self._encoder = encoder_of(config, self._tokenizer)

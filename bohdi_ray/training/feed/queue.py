@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bohdi_ray.config import TrainingConfig
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.training.feed.rejection import RoundRefused
 from bohdi_ray.training.feed.steps import GlobalStep, cut_round, heldout_of_rank, share_of_rank
@@ -73,15 +74,13 @@ class SampleQueue:
 
     def __init__(
         self,
-        global_batch_size: int,
+        training: TrainingConfig,
         resume: ResumePoint = ResumePoint(),  # noqa: B008  frozen
-        optimizer_needed: bool = True,
         incarnation: str = "",
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._global_batch_size = global_batch_size
+        self._training = training
         self._resume = resume  # where a worker group that starts now goes on
-        self._optimizer_needed = optimizer_needed
         self._clock = clock
         self._incarnation = incarnation
         self._steps: dict[int, GlobalStep] = {}
@@ -115,7 +114,7 @@ class SampleQueue:
             return
         if round > self._next_round:
             raise BohdiError(f"round {round} was put before round {self._next_round}; put the missing rounds first")
-        for step in cut_round(round, self._next_step, rows, heldout, self._global_batch_size):
+        for step in cut_round(round, self._next_step, rows, heldout, self._training.at(round).global_batch_size):
             self._steps[step.step] = replace(step, put_at=put_at)
             self._next_step = step.step + 1
         self._num_rows_of_round[round] = len(rows)
@@ -157,7 +156,9 @@ class SampleQueue:
             return Ended() if all_put else NotYet()
         self._max_taken = max(self._max_taken, step)
         self._last_event = self._clock()
-        before = self._heldout_of_round.get(found.round - 1, frozenset()) if found.round > self._first_round else ()
+        # Another stage may encode them another way.
+        anew = found.round <= self._first_round or self._training.starts_stage(found.round)
+        before = () if anew else self._heldout_of_round.get(found.round - 1, frozenset())
         heldout = heldout_of_rank(found.heldout, world_size, rank)
         return replace(
             found,
@@ -201,7 +202,7 @@ class SampleQueue:
         for round in [round for round in self._metrics if round <= state.round - METRICS_KEPT]:
             del self._metrics[round]
         self._last_committed_round = max(self._last_committed_round, state.round)
-        if state.round <= self._resume.round or (self._optimizer_needed and not state.has_optimizer):
+        if state.round <= self._resume.round or not (state.has_optimizer or self._training.reset_optimizer):
             self._resume = replace(self._resume, last_committed_round=self._last_committed_round)
             return
         self._resume = ResumePoint(state.round, state.next_step, state.num_optimizer_steps, self._last_committed_round)

@@ -46,7 +46,7 @@ class RoundState:
 
     round: int  # the last one that is trained whole
     next_step: int  # global step that follows this round
-    num_optimizer_steps: int  # taken so far; places the learning-rate schedule
+    num_optimizer_steps: int  # taken in the stage so far; places the learning-rate schedule
     weights_version: int  # round + 1
     world_size: int
     has_optimizer: bool  # whether training can go on exactly from here

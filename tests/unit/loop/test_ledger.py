@@ -12,7 +12,7 @@ from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import DeadlineExceeded
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.records import Outcome
-from bohdi_ray.rounds import HeldoutTrail, RunLedger, cost
+from bohdi_ray.rounds import HeldoutTrail, RunLedger
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.run.state import DriverState, TrainedRound
 
@@ -277,7 +277,9 @@ def stats(name, prompt_tokens, decoded_tokens) -> EngineStats:
 
 def test_only_remote_sources_cost_and_both_kinds_of_token_have_their_price():
     engines = [stats("far", 500_000, 100_000), stats("near", 10**9, 10**9), stats("target", 10**9, 10**9)]
-    assert cost(config(), engines) == pytest.approx(500_000 * 2e-6 + 100_000 * 10e-6)
+    ledger = ledger_with(0)
+    ledger.add_engines({one.name: one for one in engines})
+    assert ledger.cost == pytest.approx(500_000 * 2e-6 + 100_000 * 10e-6)
 
 
 def test_what_a_replaced_engine_cost_stays_and_no_engine_counts_twice():

@@ -42,7 +42,10 @@ def test_the_refusal_names_reasons_setting_and_remedies():
 
 
 def test_the_queue_carries_the_refusal_to_the_driver():
-    queue, refused = SampleQueue(8), refusal(TrainingConfig(), 0, 4, {"tokenizer_error": 4})
+    queue, refused = (
+        SampleQueue(TrainingConfig()),
+        refusal(TrainingConfig(), 0, 4, {"tokenizer_error": 4}),
+    )
     assert queue.status().refused is None
     queue.round_refused(refused)
     assert queue.status().refused is refused and queue.status().last_committed_round == -1

@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bohdi_ray.config import TrainingConfig
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.training.feed.queue import Ended, NotYet, SampleQueue, StaleAttempt
 from bohdi_ray.training.feed.steps import GlobalStep
 from bohdi_ray.training.weights.checkpoints import ResumePoint, RoundState
+
+
+def batches(rows: int, **settings) -> TrainingConfig:
+    return TrainingConfig(global_batch_size=rows, **settings)
 
 
 def rows(round: int, count: int) -> list[str]:
@@ -21,7 +26,7 @@ def state(round: int, next_step: int, has_optimizer: bool = True) -> RoundState:
 
 
 def test_a_take_is_a_look_and_can_be_repeated():
-    queue = SampleQueue(4)
+    queue = SampleQueue(batches(4))
     queue.put_round(0, rows(0, 6))
     first = queue.take(1, 2, 0, 0)
     assert isinstance(first, GlobalStep) and first.rows == ("r0-0", "r0-2")
@@ -30,7 +35,7 @@ def test_a_take_is_a_look_and_can_be_repeated():
 
 
 def test_an_earlier_attempt_is_refused_once_a_newer_one_asked():
-    queue = SampleQueue(4)
+    queue = SampleQueue(batches(4))
     queue.put_round(0, rows(0, 2))
     queue.take(1, 1, 0, 0)
     queue.begin(2)
@@ -40,7 +45,7 @@ def test_an_earlier_attempt_is_refused_once_a_newer_one_asked():
 
 
 def test_a_step_of_a_later_round_is_not_yet_and_after_the_last_round_ended():
-    queue = SampleQueue(4)
+    queue = SampleQueue(batches(4))
     queue.put_round(0, rows(0, 4))
     assert isinstance(queue.take(1, 1, 0, 1), NotYet)
     queue.finish(2)
@@ -51,7 +56,7 @@ def test_a_step_of_a_later_round_is_not_yet_and_after_the_last_round_ended():
 
 
 def test_stop_lets_all_ranks_end_behind_the_last_step_that_any_of_them_took():
-    queue = SampleQueue(2)
+    queue = SampleQueue(batches(2))
     queue.put_round(0, rows(0, 6))
     queue.take(1, 2, 0, 0)
     queue.take(1, 2, 0, 1)  # rank 0 is one step ahead of rank 1
@@ -63,14 +68,14 @@ def test_stop_lets_all_ranks_end_behind_the_last_step_that_any_of_them_took():
 
 
 def test_stop_before_any_take_ends_at_once():
-    queue = SampleQueue(2)
+    queue = SampleQueue(batches(2))
     queue.put_round(0, rows(0, 6))
     queue.stop()
     assert isinstance(queue.take(1, 1, 0, 0), Ended)
 
 
 def test_putting_a_round_again_changes_nothing_and_leaving_one_out_is_refused():
-    queue = SampleQueue(4)
+    queue = SampleQueue(batches(4))
     queue.put_round(0, rows(0, 5))
     before = queue.status()
     queue.put_round(0, rows(0, 5))
@@ -81,7 +86,7 @@ def test_putting_a_round_again_changes_nothing_and_leaving_one_out_is_refused():
 
 
 def test_acks_free_nothing_and_a_commit_frees_the_rounds_rows():
-    queue = SampleQueue(4)
+    queue = SampleQueue(batches(4))
     queue.put_round(0, rows(0, 4))
     queue.put_round(1, rows(1, 4))
     queue.take(1, 1, 0, 0)
@@ -98,7 +103,7 @@ def test_acks_free_nothing_and_a_commit_frees_the_rounds_rows():
 
 
 def test_a_restart_of_the_workers_goes_on_behind_the_last_commit():
-    queue = SampleQueue(4)
+    queue = SampleQueue(batches(4))
     for round in range(3):
         queue.put_round(round, rows(round, 4))
     queue.round_committed(state(0, 1), {})
@@ -106,7 +111,7 @@ def test_a_restart_of_the_workers_goes_on_behind_the_last_commit():
 
 
 def test_a_commit_without_optimizer_keeps_its_rows_for_a_replay():
-    queue = SampleQueue(4)
+    queue = SampleQueue(batches(4))
     queue.put_round(0, rows(0, 4))
     queue.put_round(1, rows(1, 4))
     queue.round_committed(state(0, 1, has_optimizer=False), {})
@@ -118,14 +123,14 @@ def test_a_commit_without_optimizer_keeps_its_rows_for_a_replay():
 
 
 def test_without_need_of_the_optimizer_every_commit_is_a_point_to_resume_from():
-    queue = SampleQueue(4, optimizer_needed=False)
+    queue = SampleQueue(batches(4, reset_optimizer=True))
     queue.put_round(0, rows(0, 4))
     queue.round_committed(state(0, 1, has_optimizer=False), {})
     assert queue.begin(2).resume.round == 0
 
 
 def test_a_restarted_queue_takes_over_a_commit_of_a_round_it_never_saw():
-    queue = SampleQueue(4, ResumePoint(0, 1, 1, 0))  # restarted while round 1 was being trained
+    queue = SampleQueue(batches(4), ResumePoint(0, 1, 1, 0))  # restarted while round 1 was being trained
     queue.round_committed(state(1, 3), {"loss": 2.0})
     status = queue.status()
     assert (status.next_round, status.next_step, status.last_committed_round) == (2, 3, 1)
@@ -134,7 +139,7 @@ def test_a_restarted_queue_takes_over_a_commit_of_a_round_it_never_saw():
 
 
 def test_resuming_numbers_rounds_and_steps_on():
-    queue = SampleQueue(4, ResumePoint(4, 10, 9, 4))
+    queue = SampleQueue(batches(4), ResumePoint(4, 10, 9, 4))
     queue.put_round(3, rows(3, 4))  # trained long ago
     queue.put_round(5, rows(5, 4))
     assert queue.take(1, 1, 0, 10).round == 5
@@ -143,7 +148,7 @@ def test_resuming_numbers_rounds_and_steps_on():
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.booleans()), max_size=12), st.integers(1, 5))
 def test_rows_drawn_are_rows_trained_plus_rows_queued_whatever_happens(rounds, batch):
-    queue = SampleQueue(batch)
+    queue = SampleQueue(batches(batch))
     committed = 0
     for round, (count, commits, with_optimizer) in enumerate(rounds):
         queue.put_round(round, rows(round, count))
@@ -157,7 +162,7 @@ def test_rows_drawn_are_rows_trained_plus_rows_queued_whatever_happens(rounds, b
 
 
 def test_a_commit_within_a_round_moves_where_a_new_start_goes_on_and_frees_no_row():
-    queue = SampleQueue(2)
+    queue = SampleQueue(batches(2))
     queue.put_round(0, rows(0, 6))  # steps 0, 1, 2
     assert queue.take(1, 1, 0, 0) and queue.take(1, 1, 0, 1)
     queue.step_committed(ResumePoint(-1, 2, 2, steps_done=2))
@@ -171,7 +176,10 @@ def test_a_commit_within_a_round_moves_where_a_new_start_goes_on_and_frees_no_ro
 
 
 def test_a_queue_that_starts_within_a_round_cuts_it_as_before():
-    before, after = SampleQueue(2), SampleQueue(2, ResumePoint(0, 4, 4, 0, steps_done=2))
+    before, after = (
+        SampleQueue(batches(2)),
+        SampleQueue(batches(2), ResumePoint(0, 4, 4, 0, steps_done=2)),
+    )
     before.put_round(0, rows(0, 4))
     for queue in (before, after):
         queue.put_round(1, rows(1, 5))
@@ -182,7 +190,7 @@ def test_a_queue_that_starts_within_a_round_cuts_it_as_before():
 
 
 def test_the_trainer_rests_while_every_rank_waits_for_rows_off_its_card():
-    queue = SampleQueue(4)
+    queue = SampleQueue(batches(4))
     assert queue.rest(1, 2, 0, 0) is NotYet
     assert not queue.status().rests, "the other rank has not said so"
     assert queue.rest(1, 2, 1, 0) is NotYet
@@ -205,7 +213,7 @@ def test_the_trainer_rests_while_every_rank_waits_for_rows_off_its_card():
 
 
 def test_held_out_examples_are_sent_once_to_each_start_of_the_workers():
-    queue = SampleQueue(4)
+    queue = SampleQueue(batches(4))
     for round, ids in enumerate((("a", "b"), ("a", "c"), ("c", "d"))):
         queue.put_round(round, rows(round, 2), ids)
     sent = [queue.take(1, 1, 0, step) for step in range(3)]
@@ -217,7 +225,7 @@ def test_held_out_examples_are_sent_once_to_each_start_of_the_workers():
 
 
 def test_a_queue_that_was_restarted_sends_them_again():
-    queue = SampleQueue(4, ResumePoint(0, 1, 1, 0))
+    queue = SampleQueue(batches(4), ResumePoint(0, 1, 1, 0))
     queue.put_round(1, rows(1, 2), ("a", "b"))
     queue.put_round(2, rows(2, 2), ("a", "b"))
     assert [queue.take(3, 1, 0, step).new_heldout for step in (1, 2)] == [("a", "b"), ()]

@@ -32,13 +32,16 @@ class RehearsalConfig(Section):
 
     share: float = Field(0.25, ge=0, lt=1)
     """Largest share of a round's rows that are such questions, from all leaves alike, with the answers of version 0 of
-    the target. 0 (the paper): none. For their sake the target's engines load version 0 after each round."""
+    the target. 0 (the paper): none. For their sake the target's engines load version 0 now and then."""
     min_probability: float = Field(0.9, gt=0, le=1)
     """How sure version 0 must be of its answer: geometric mean probability per decoded token, of which the end of turn
     counts as certain."""
     questions_per_row: float = Field(0.5, gt=0)
-    """Questions asked in a round for each such row that it wants. Where too few answers are sure, rows of earlier
+    """Questions asked for each such row that a round wants. Where too few answers are sure, rows of earlier
     rounds are trained on again; until there are enough of them, there are fewer rows."""
+    rounds_per_visit: int = Field(4, ge=1)
+    """Rounds whose questions are asked at once, after the first of them. With each such visit the target's engines
+    load version 0, and then their own again."""
 
 
 class StageSettings(Section):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ class HandedOver:
     """What the trainer got of a round."""
 
     num_rows: int
-    rehearsal_tokens: int  # decoded for its rehearsal by this driver
+    rehearsal_tokens: int  # decoded for its rehearsal
 
 
 class RunComponents:
@@ -191,25 +192,25 @@ class RunComponents:
                 self._active.ledger.add_rows(record.round, handed.num_rows, handed.rehearsal_tokens)
 
     async def _hand_over(self, round: int, sample_ids: Sequence[str], heldout_ids: Sequence[str]) -> HandedOver:
-        rehearsal_tokens = 0
         if self.rehearsals.lacks(round):
-            rehearsal_tokens = await self._active.unless_stopped(self._rehearse(round))
+            await self._active.unless_stopped(self._rehearse(round))
         if self.config.colocates:
             await self._switch("training", self.pools.time_sharing.end_harvest())
         started = time.monotonic()
         num_rows = await self.training_feed.put(round, sample_ids, heldout_ids)
         self._active.tell(events.RowsHandedOver(round, num_rows, time.monotonic() - started))
-        return HandedOver(num_rows, rehearsal_tokens)
+        return HandedOver(num_rows, self.rehearsals.num_tokens(round))
 
-    async def _rehearse(self, round: int) -> int:
-        """Asks the target as it was before the fusion for the round's rehearsal; its engines serve version 0 then.
-        Returns the number of tokens decoded."""
+    async def _rehearse(self, round: int) -> None:
+        """Asks the target as it was before the fusion for the round's rehearsal, and for that of rounds after it; its
+        engines serve version 0 then."""
         started = time.monotonic()
         await self._load_weights(0)
         done, ended = await self.rehearsals.ask(round), time.monotonic()
         self._active.ledger.intervals.record("rehearsal", started, ended)
-        self._active.tell(events.RehearsalAsked(round, ended - started, done.counts, done.num_tokens))
-        return done.num_tokens
+        counts: Counter[str] = sum((Counter(one.counts) for one in done), Counter())
+        num_tokens = sum(one.num_tokens for one in done)
+        self._active.tell(events.RehearsalAsked(round, len(done), ended - started, counts, num_tokens))
 
     async def _load_weights(self, version: int) -> list[Any]:
         return await self.pools.load_weights(version, self.run_dir.address(weights_dir(version)))

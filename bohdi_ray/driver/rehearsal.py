@@ -1,8 +1,9 @@
 """Rehearsal: what the target was sure of before the fusion stays among what it learns (`training.rehearsal`).
 
 Once a round is harvested, sources ask questions in leaves drawn from all alike, and the target's engines, which load
-version 0 for the purpose, answer; sure answers become rows beside those that the bandit drew. They are stored before
-the round is queued, so a run that is interrupted trains on the same ones. Called by RunComponents.
+version 0 for the purpose, answer; sure answers become rows beside those that the bandit drew. A visit to version 0 asks
+for several rounds. All are stored before the round is queued, so a run that is interrupted trains on the same ones.
+Called by RunComponents.
 
 Consumes: leaves from the TreeManager. Produces: RUN/replay, rows. Waits for: its tasks, with deadlines.
 """
@@ -39,29 +40,43 @@ class Rehearsals:
         """Whether `ask` must be called before the round's rows are complete."""
         return self._config.at(round).rehearsal_rows_per_round > 0 and not self._store.has(round)
 
-    async def ask(self, round: int) -> RehearsalCounts:
-        """Asks for a round's rehearsal while the target's engines serve version 0, and tells what came of it. The round
-        must be closed, and the next one not begun."""
+    def num_tokens(self, round: int) -> int:
+        """Tokens that were decoded for a round's rehearsal."""
+        return self._store.figures(round).num_tokens
+
+    async def ask(self, round: int) -> list[RehearsalCounts]:
+        """Asks for the rehearsal of a round and of those after it that the same visit serves, while the target's
+        engines serve version 0, and tells what came of each. The round must be closed, and the next one not begun."""
         assert self._current_table().weights_version == 0
-        context, config = self._context, self._config.at(round)
-        number = math.ceil(config.rehearsal_rows_per_round * config.training.rehearsal.questions_per_row)
-        drawing = context.manager.draw_leaves.remote(round, number)
-        leaves = await within(drawing, self._config.deadlines.request_s, "TreeManager.draw_leaves", SEE_LOGS)
-        tickets = [rehearsal_ticket(round, i, path) for i, path in enumerate(leaves)]
+        num_rounds = self._config.at(round).training.rehearsal.rounds_per_visit
+        end = max(round + 1, min(round - round % num_rounds + num_rounds, self._config.stop.rounds))
+        tickets = {one: await self._tickets(one) for one in range(round, end) if self.lacks(one)}
         size = self._config.harvest.tickets_per_task
-        parts = [tickets[start : start + size] for start in range(0, len(tickets), size)]
+        parts = [(one, of[start : start + size]) for one, of in tickets.items() for start in range(0, len(of), size)]
         rows: dict[int, Any] = {}  # references by bundle
 
         async def ask(i: int) -> None:
-            rows[i] = await self._bundle(round, parts[i])
+            rows[i] = await self._bundle(parts[i][1])
 
         await all_or_none(ask(i) for i in range(len(parts)))
-        bundles = [rows[i] for i in range(len(parts))]
-        task = write_rehearsal.options(name=context.names.named("write-rehearsal"))
-        writing = task.remote(context.run, context.claim, round, *bundles)
-        return await within(writing, self._config.deadlines.request_s, "a round's rehearsal to be written", SEE_LOGS)
+        counts = []
+        for one in reversed(tickets):  # the round that is waited for last: once it has its rows, all have theirs
+            bundles = [rows[i] for i in range(len(parts)) if parts[i][0] == one]
+            task = write_rehearsal.options(name=self._context.names.named("write-rehearsal"))
+            writing = task.remote(self._context.run, self._context.claim, one, *bundles)
+            waits_for = "a round's rehearsal to be written"
+            counts.append(await within(writing, self._config.deadlines.request_s, waits_for, SEE_LOGS))
+        return counts[::-1]
 
-    async def _bundle(self, round: int, tickets: list[Ticket]) -> Any:
+    async def _tickets(self, round: int) -> list[Ticket]:
+        """One for each of a round's questions, in leaves that are there now."""
+        config = self._config.at(round)
+        number = math.ceil(config.rehearsal_rows_per_round * config.training.rehearsal.questions_per_row)
+        drawing = self._context.manager.draw_leaves.remote(round, number)
+        leaves = await within(drawing, config.deadlines.request_s, "TreeManager.draw_leaves", SEE_LOGS)
+        return [rehearsal_ticket(round, i, path) for i, path in enumerate(leaves)]
+
+    async def _bundle(self, tickets: list[Ticket]) -> Any:
         """A reference to the bundle's rows, once they are there."""
         context, deadlines = self._context, self._config.deadlines
         async with self._free:

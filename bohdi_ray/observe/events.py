@@ -112,9 +112,10 @@ class WeightsServed(Event):
 
 @dataclass(frozen=True, slots=True)
 class RehearsalAsked(Event):
-    """Version 0 of the target was asked for a round's rehearsal."""
+    """Version 0 of the target was asked for the rehearsal of `num_rounds` rounds, from `round` on."""
 
     round: int
+    num_rounds: int
     seconds: float
     counts: Mapping[str, int]  # questions that were "kept", or no row for which reason
     num_tokens: int

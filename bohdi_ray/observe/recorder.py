@@ -78,8 +78,8 @@ class MetricsRecorder:
 
     @tell.register
     def _(self, event: events.RehearsalAsked) -> None:
-        counts, tokens = event.counts, event.num_tokens
-        self._metrics.log("rehearsal", round=event.round, seconds=event.seconds, counts=counts, tokens=tokens)
+        figures = {"seconds": event.seconds, "counts": event.counts, "tokens": event.num_tokens}
+        self._metrics.log("rehearsal", round=event.round, rounds=event.num_rounds, **figures)
 
     @tell.register
     def _(self, event: events.TurnSwitched) -> None:

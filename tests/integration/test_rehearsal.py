@@ -20,7 +20,7 @@ from bohdi_ray.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(240)]
 
-REPLAY = {"share": 0.25, "min_probability": 0.1, "questions_per_row": 4}
+REPLAY = {"share": 0.25, "min_probability": 0.1, "questions_per_row": 4, "rounds_per_visit": 1}
 
 
 def config(folder, **changes):
@@ -54,6 +54,34 @@ def test_each_round_trains_on_its_rehearsal_and_the_target_goes_on_with_its_own_
     # only.
     assert [r.weights_version for r in summary.rounds] == [0, 0, 1]
     assert "round 0: version 0 is sure of" in "".join(capfd.readouterr())
+
+
+def test_one_visit_to_version_0_asks_for_several_rounds_and_a_resumed_run_asks_for_none_again(tmp_path, monkeypatch):
+    rounds, ask, folders = [], Rehearsals.ask, (tmp_path / "whole", tmp_path / "stopped")
+
+    async def listed(self, round):
+        counts = await ask(self, round)
+        rounds.append((round, len(counts)))
+        return counts
+
+    monkeypatch.setattr(Rehearsals, "ask", listed)
+    training = {"training": {"rehearsal": REPLAY | {"rounds_per_visit": 2}, "global_batch_size": 8}}
+    whole = fuse(config(folders[0], **training), parts=scripted_parts(log_steps=True))
+    assert rounds == [(0, 2), (2, 1)], "after round 0 for rounds 0 and 1; the run ends with round 2"
+    rounds.clear()
+    fuse(config(folders[1], **training, stop={"rounds": 1}), parts=scripted_parts(log_steps=True))
+    assert rounds == [(0, 1)]
+    summary = fuse(config(folders[1], **training), resume=True, parts=scripted_parts(log_steps=True))
+    assert rounds == [(0, 1), (1, 1), (2, 1)], "round 1 lay beyond the end"
+    stores = [RehearsalStore(RunDir.open(folder)) for folder in folders]
+    assert [stores[0].read(round) for round in (0, 2)] == [stores[1].read(round) for round in (0, 2)]
+    assert all(len(store.read(round)) == 32 for store in stores for round in range(3))
+    for store, one in zip(stores, (whole, summary), strict=True):
+        kept = [store.kept_ids(round, 8) for round in range(3)]
+        assert [r.training_rows for r in one.rounds] == [24 + len(ids) for ids in kept]
+        assert [r.tokens["rehearsal"] for r in one.rounds] == [store.figures(round).num_tokens for round in range(3)]
+        every = [one for ids in kept for one in ids]
+        assert len(set(every)) == len(every), "no round trains on another's while there are enough"
 
 
 @pytest.fixture(scope="module")

@@ -76,8 +76,9 @@ class ConsoleObserver:
     @tell.register
     def _(self, event: events.RehearsalAsked) -> None:
         kept, asked = event.counts.get("kept", 0), sum(event.counts.values())
+        rounds = f" of {event.num_rounds} rounds" if event.num_rounds > 1 else ""
         self._console.message(
-            f"round {event.round}: version 0 is sure of {kept} of {asked} questions for rehearsal, "
+            f"round {event.round}: version 0 is sure of {kept} of {asked} questions for rehearsal{rounds}, "
             f"{event.seconds:.0f} s"
         )
 

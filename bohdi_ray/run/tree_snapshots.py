@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import re
 import threading
 from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import RunDirError
@@ -24,13 +25,12 @@ from bohdi_ray.run.segments import Segments
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.names import Seeds
 from bohdi_ray.tree.record import snapshot
-from bohdi_ray.tree.record.state_copy import StateCopy
 
 log = logging.getLogger(__name__)
 MIN_EVENTS = 20_000
 NODES_PER_EVENT = 4
 KEEP = 2
-CHUNK = 1 << 20
+STATE = "state.arrow"
 FAILED = "no snapshot of the tree after round %d, the journal is enough: %r"
 _SNAPSHOT = re.compile(r"snapshot-(0|[1-9][0-9]*)")
 
@@ -40,7 +40,7 @@ def folder_of(round: int) -> str:
     return f"{TREE}/snapshot-{round}"
 
 
-def _checksum(data: bytes) -> str:
+def _checksum(data: bytes | pa.Buffer) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
@@ -56,25 +56,21 @@ class TreeSnapshots:
         rounds = sorted(int(match.group(1)) for match in matches if match)
         return [round for round in rounds if self.run.exists(f"{folder_of(round)}/{COMMIT}")]
 
-    def write(self, round: int, copy: StateCopy, next_segment: int, last_segment: bytes) -> None:
+    def write(self, round: int, copy: snapshot.StateCopy, next_segment: int, last_segment: bytes) -> None:
         """Stores a snapshot and removes all but the newest two, and those of later rounds: they are of a journal that
         was lost.
 
-        `copy` is the state at the end of segment `next_segment - 1`, whose content is `last_segment`. Raises OSError or
-        pyarrow's errors when it cannot be written; then nothing counts of it.
+        `copy` is the state at the end of segment `next_segment - 1`, whose content is `last_segment`. Raises
+        RunDirError when it cannot be written; then nothing counts of it.
         """
         folder = folder_of(round)
         self._delete(round)
-        path = self.run.path(f"{folder}/state.arrow")
+        sink = pa.BufferOutputStream()
+        snapshot.write(copy, sink)
+        state = sink.getvalue()
         try:
-            self.run.filesystem.create_dir(self.run.path(folder), recursive=True)
-            with self.run.filesystem.open_output_stream(path) as stream:
-                sink = _Counted(stream)
-                snapshot.write(copy, sink)
-            if self.run.is_local:
-                with open(path, "rb") as file:
-                    os.fsync(file.fileno())
-            written = {"num_bytes": sink.num_bytes, "blake2b": sink.hash.hexdigest()}
+            self.run.write_bytes(f"{folder}/{STATE}", state)
+            written = {"num_bytes": state.size, "blake2b": _checksum(state)}
             after = {"next_segment": next_segment, "last_segment": _checksum(last_segment)}
             self.run.commit(folder, {**written, **after})
         except BaseException:
@@ -112,23 +108,14 @@ class TreeSnapshots:
             read = Segments(self.run).read_segments(next_segment - 1)
             if not read.segments or _checksum(read.segments[0][1]) != facts["last_segment"]:
                 raise RunDirError(f"the journal does not hold segment {next_segment - 1} as the snapshot met it")
-            path = self.run.path(f"{folder}/state.arrow")
-            self._check(path, facts)
+            state = self.run.read_bytes(f"{folder}/{STATE}")
+            if (len(state), _checksum(state)) != (facts["num_bytes"], facts["blake2b"]):
+                raise RunDirError(f"{self.run.shown(folder)}/{STATE} is damaged")
             segments = [data for _, data in read.segments[1:]]
-            with self.run.filesystem.open_input_file(path) as file:
-                manager = TreeManager.replay(config, None, segments, base=file)
+            manager = TreeManager.replay(config, None, segments, base=state)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise RunDirError(f"{self.run.location}/{folder} cannot be read ({error!r})") from error
         return Restored(manager, next_segment + len(segments), _num_events(segments), read.damaged)
-
-    def _check(self, path: str, facts: dict[str, Any]) -> None:
-        digest, num_bytes = hashlib.blake2b(digest_size=16), 0
-        with self.run.filesystem.open_input_stream(path) as stream:
-            while data := stream.read(CHUNK):
-                digest.update(data)
-                num_bytes += len(data)
-        if (num_bytes, digest.hexdigest()) != (facts["num_bytes"], facts["blake2b"]):
-            raise RunDirError(f"{path} is damaged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,26 +154,6 @@ def _restored(config: FusionConfig, seeds: Seeds, run: RunDir) -> Restored:
 
 def _num_events(segments: list[bytes]) -> int:
     return sum(segment.count(b"\n") for segment in segments)  # JSON Lines
-
-
-class _Counted:
-    """A stream that knows size and checksum of what was written to it."""
-
-    closed = False
-
-    def __init__(self, stream: Any):
-        self._stream = stream
-        self.hash = hashlib.blake2b(digest_size=16)
-        self.num_bytes = 0
-
-    def write(self, data: Any) -> int:
-        self.hash.update(data)
-        self.num_bytes += len(data)
-        self._stream.write(data)
-        return len(data)
-
-    def flush(self) -> None:
-        self._stream.flush()
 
 
 class SnapshotWriter:

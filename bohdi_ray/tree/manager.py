@@ -42,8 +42,8 @@ from bohdi_ray.tree.messages import RoundClosed, Work
 from bohdi_ray.tree.names import Seeds, valid_name
 from bohdi_ray.tree.policies import make_policy
 from bohdi_ray.tree.policies.policy import Policy
-from bohdi_ray.tree.record import journal
-from bohdi_ray.tree.record.state_copy import StateCopy, copy_state
+from bohdi_ray.tree.record import journal, snapshot
+from bohdi_ray.tree.record.snapshot import StateCopy
 from bohdi_ray.tree.requests import OpenRequests
 from bohdi_ray.tree.state import TreeState, replay
 from bohdi_ray.tree.walks import StepWalks
@@ -224,12 +224,10 @@ class TreeManager:
         `commit_step` or `close_round`, before `work`: raises ValueError when walks are under way."""
         if self._digest is not None:
             raise ValueError("walks are under way: take a snapshot right after commit_step or close_round")
-        return copy_state(self._state)
+        return snapshot.copy_state(self._state)
 
     def snapshot(self) -> bytes:
         """`copy_state` as the bytes of its file."""
-        from bohdi_ray.tree.record import snapshot
-
         sink = BytesIO()
         snapshot.write(self.copy_state(), sink)
         return sink.getvalue()
@@ -240,8 +238,6 @@ class TreeManager:
 
         `source`: its bytes, or its file, open for reading. Raises RunDirError if it is damaged or does not fit.
         """
-        from bohdi_ray.tree.record import snapshot
-
         manager = cls(config, None, policy)
         manager._journal.take_segment()
         snapshot.read_into(manager._state, source)

@@ -6,9 +6,11 @@ import hashlib
 import json
 import logging
 import random
+import struct
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hostile_input import examples, within
@@ -143,48 +145,68 @@ def arrow_file(table: pa.Table) -> bytes:
 def foreign_snapshots(good: bytes) -> dict[str, bytes]:
     """Files that open, with checksums that will fit, and do not hold this state."""
     table = pa.ipc.open_file(pa.BufferReader(good)).read_all()
-    rows = table.to_pylist()
+    metadata = dict(table.schema.metadata)
+    rows = [msgspec.msgpack.decode(row) for row in table["family"].to_pylist()]
+    progress = msgspec.msgpack.decode(metadata[snapshot.PROGRESS], type=snapshot.Progress)
 
-    def with_rows(changed: list[dict]) -> bytes:
-        return arrow_file(pa.Table.from_pylist(changed, schema=table.schema))
+    def with_rows(changed: list) -> bytes:
+        data = [row if isinstance(row, bytes) else msgspec.msgpack.encode(row) for row in changed]
+        return arrow_file(pa.table([data], schema=table.schema))
 
-    def with_row(number: int, **changes: object) -> bytes:
-        return with_rows([{**row, **(changes if i == number else {})} for i, row in enumerate(rows)])
+    def with_family(**changes: object) -> bytes:
+        """The second row with other fields."""
+        family = dict(zip(snapshot.Family.__struct_fields__, rows[1], strict=True)) | changes
+        return with_rows([rows[0], list(family.values()), *rows[2:]])
+
+    def with_child(at: int, value: object) -> bytes:
+        """The second row's first child with another field."""
+        first, *others = rows[1][-1]
+        return with_family(children=[[*first[:at], value, *first[at + 1 :]], *others])
+
+    def with_metadata(key: bytes, value: bytes) -> bytes:
+        return arrow_file(table.replace_schema_metadata(metadata | {key: value}))
 
     def with_header(**changes: object) -> bytes:
-        header = json.loads(table.schema.metadata[snapshot.KEY]) | changes
-        return arrow_file(table.replace_schema_metadata({snapshot.KEY: json.dumps(header).encode()}))
+        return with_metadata(snapshot.KEY, json.dumps(json.loads(metadata[snapshot.KEY]) | changes).encode())
 
-    inner = next(i for i, row in enumerate(rows) if row["unk"] is not None and i > 0)
-    progress = json.loads(table.schema.metadata[snapshot.KEY])["progress"]
+    def with_progress(**changes: object) -> bytes:
+        plain = {name: getattr(progress, name) for name in snapshot.Progress.__struct_fields__} | changes
+        return with_metadata(snapshot.PROGRESS, msgspec.msgpack.encode(plain))
+
+    alpha, children = rows[1][0], rows[1][-1]
     return {
         "nothing": b"",
         "another table": arrow_file(pa.table({"a": [1]})),
         "no header": arrow_file(table.replace_schema_metadata({})),
-        "a header that is no JSON": arrow_file(table.replace_schema_metadata({snapshot.KEY: b"[" * 100_000})),
+        "a header that is no JSON": with_metadata(snapshot.KEY, b"[" * 100_000),
         "a later version": with_header(version=snapshot.VERSION + 1),
         "another depth": with_header(depth=3),
         "another policy": with_header(policy="Later"),
         "another digest": with_header(digest="0" * 32),
-        "no progress": with_header(progress=None),
-        "progress of other types": with_header(progress=progress | {"round": "two"}),
-        "progress of lengths that differ": with_header(progress=progress | {"infinite": [True] * 99}),
-        "a huge round": with_header(progress=progress | {"round": 10**25}),
+        "no progress": with_metadata(snapshot.PROGRESS, b""),
+        "progress that is endless": with_metadata(snapshot.PROGRESS, b"\x91" * 100_000),
+        "progress of other types": with_progress(round="two"),
+        "a huge round": with_progress(round=2**63),
         "no rows": with_rows([]),
         "a row less": with_rows(rows[:-1]),
         "a row twice": with_rows([*rows, rows[-1]]),
-        "a parent that is not there": with_row(len(rows) - 1, parent=10**6),
-        "two roots": with_row(len(rows) - 1, parent=-1),
-        "a node without unk": with_row(inner, unk=None),
-        "a leaf with unk": with_row(len(rows) - 1, unk=rows[0]["unk"]),
-        "another posterior": with_row(1, alpha=99.0),
-        "a posterior that is no number": with_row(1, alpha=float("nan")),
-        "another name": with_row(1, name="../../etc/passwd"),
-        "a name twice": with_row(2, name=rows[1]["name"]),
-        "fewer samples": with_row(1, num_samples=0),
-        "a negative count": with_row(1, num_samples=-(2**62)),
-        "another type": arrow_file(table.set_column(1, "name", pa.array([1] * len(rows)))),
-        "columns in another order": arrow_file(table.select(list(reversed(table.column_names)))),
+        "a row that is no family": with_rows([rows[0], b"\xc1", *rows[2:]]),
+        "a field more": with_rows([rows[0], [*rows[1], 1], *rows[2:]]),
+        "a field less": with_rows([rows[0], rows[1][:-1], *rows[2:]]),
+        "a child less": with_family(children=children[:-1]),
+        "a child twice": with_family(alpha=alpha + alpha[-8:], children=[*children, children[-1]]),
+        "one posterior for all": with_family(alpha=alpha[:8]),
+        "half a posterior": with_family(alpha=alpha[:-4]),
+        "another posterior": with_family(alpha=alpha[:8] + struct.pack("<d", 99.0) + alpha[16:]),
+        "a posterior that is no number": with_family(alpha=struct.pack("<d", float("nan")) + alpha[8:]),
+        "another name": with_child(0, "../../etc/passwd"),
+        "a name twice": with_child(0, children[1][0]),
+        "fewer samples": with_child(1, 0),
+        "a negative count": with_child(1, -(2**62)),
+        "a huge count": with_child(1, 2**64 - 1),
+        "half an id": with_child(3, children[0][3] + b"1"),
+        "another type": arrow_file(table.set_column(0, "family", pa.array([1] * len(rows)))),
+        "a column more": arrow_file(table.append_column("a", pa.array([1] * len(rows)))),
     }
 
 
@@ -198,24 +220,29 @@ KINDS = [
     "another policy",
     "another digest",
     "no progress",
+    "progress that is endless",
     "progress of other types",
-    "progress of lengths that differ",
     "a huge round",
     "no rows",
     "a row less",
     "a row twice",
-    "a parent that is not there",
-    "two roots",
-    "a node without unk",
-    "a leaf with unk",
+    "a row that is no family",
+    "a field more",
+    "a field less",
+    "a child less",
+    "a child twice",
+    "one posterior for all",
+    "half a posterior",
     "another posterior",
     "a posterior that is no number",
     "another name",
     "a name twice",
     "fewer samples",
     "a negative count",
+    "a huge count",
+    "half an id",
     "another type",
-    "columns in another order",
+    "a column more",
 ]
 
 

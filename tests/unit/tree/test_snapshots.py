@@ -84,46 +84,36 @@ def test_a_copy_stays_as_it_is_while_the_manager_goes_on():
 
 def test_a_snapshot_of_many_nodes_spans_batches(monkeypatch):
     run = fusion(2).run()
-    monkeypatch.setattr(snapshot, "ROWS_PER_BATCH", 5)
+    monkeypatch.setattr(snapshot, "BATCH_BYTES", 500)
     data = run.manager.snapshot()
     assert pa.ipc.open_file(data).num_record_batches > 3
     assert whole(TreeManager.restore(CONFIG, data, sharing())) == whole(run.manager)
 
 
-def test_any_arrow_reader_finds_ids_and_posteriors():
-    run = fusion(2).run()
-    table = pa.ipc.open_file(run.manager.snapshot()).read_all()
-    nodes = list(run.manager.tree.nodes())
-    assert table.num_rows == len(nodes) + 1 and table["parent"][0].as_py() == -1
-    row, leaf = next((row, node) for row, node in enumerate(nodes, 1) if node.arms is None and node.num_trainable > 1)
-    ids = [f"r{i >> 40:04d}-s{i >> 24 & 65535:03d}-t{i & 16777215:05d}" for i in table["trainable"][row].as_py()]
-    assert tuple(ids) == leaf.trainable_ids()
-    assert (table["alpha"][row].as_py(), table["beta"][row].as_py()) == leaf.posterior
-    assert table["unk"].null_count == run.manager.tree.num_leaves
-
-
-def with_header(data, **changes):
-    reader = pa.ipc.open_file(data)
-    header = {**msgspec.json.decode(reader.schema.metadata[snapshot.KEY]), **changes}
+def with_metadata(data, **changes):
+    """The same rows under another header, or with another `progress`."""
+    table = pa.ipc.open_file(data).read_all()
+    metadata = dict(table.schema.metadata)
+    metadata[snapshot.PROGRESS] = changes.pop("progress", metadata[snapshot.PROGRESS])
+    metadata[snapshot.KEY] = msgspec.json.encode({**msgspec.json.decode(metadata[snapshot.KEY]), **changes})
     sink = BytesIO()
-    table = reader.read_all().replace_schema_metadata({snapshot.KEY: msgspec.json.encode(header)})
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+    with pa.ipc.new_file(sink, table.schema.with_metadata(metadata)) as writer:
+        writer.write_table(table.replace_schema_metadata(metadata))
     return sink.getvalue()
 
 
 def test_what_is_damaged_or_does_not_fit_is_refused():
     data = fusion(1).run().manager.snapshot()
-    restored = TreeManager.restore(CONFIG, with_header(data), sharing())
+    restored = TreeManager.restore(CONFIG, with_metadata(data), sharing())
     assert restored.snapshot() == data
     for wrong, words in (
         (data[:-20], "cannot be read"),
         (b"", "cannot be read"),
         (msgspec.msgpack.encode({"version": 1}), "the journal is enough"),
-        (with_header(data, version=1), "version 1"),
-        (with_header(data, depth=2), "does not fit"),
-        (with_header(data, digest="0" * 32), "digest"),
-        (with_header(data, progress={}), "cannot be read"),
+        (with_metadata(data, version=1), "version 1"),
+        (with_metadata(data, depth=2), "does not fit"),
+        (with_metadata(data, digest="0" * 32), "digest"),
+        (with_metadata(data, progress=b"\x80"), "cannot be read"),
     ):
         with pytest.raises(RunDirError, match=words):
             TreeManager.restore(CONFIG, wrong, sharing())

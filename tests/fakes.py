@@ -132,13 +132,7 @@ class ScriptedModels:
         """Queued completions nobody asked for."""
         return len(self._queue)
 
-    async def generate(self, model: str, request: GenerationRequest) -> EngineReply:
-        return await self._answer(model, request)
-
-    async def score(self, model: str, request: ScoreRequest) -> EngineReply:
-        return await self._answer(model, request)
-
-    async def _answer(self, model: str, request: EngineRequest) -> EngineReply:
+    async def ask(self, model: str, request: EngineRequest) -> EngineReply:
         self.requests.append((model, request))
         scripted = self._take(model, request)
         for _ in range(self.turns(request)):

@@ -34,7 +34,7 @@ from bohdi_ray.errors import (
     RequestRefused,
     SourceLeftOut,
 )
-from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, ScoreRequest
+from bohdi_ray.records import EngineReply, EngineRequest
 from bohdi_ray.run.quarantine import Case, Death, Quarantine
 
 # Engines that died with a request in them, after which it is asked alone.
@@ -73,10 +73,7 @@ class PresentModels:
     sources: tuple[str, ...]
     target: str
 
-    def generate(self, model: str, request: GenerationRequest) -> Coroutine[Any, Any, EngineReply]:
-        return self.routed.ask(model, request)
-
-    def score(self, model: str, request: ScoreRequest) -> Coroutine[Any, Any, EngineReply]:
+    def ask(self, model: str, request: EngineRequest) -> Coroutine[Any, Any, EngineReply]:
         return self.routed.ask(model, request)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
 from bohdi_ray.errors import BohdiError, PromptTooLong
-from bohdi_ray.records import EngineReply, GenerationRequest, ScoreRequest
+from bohdi_ray.records import EngineReply, EngineRequest
 
 T = TypeVar("T")
 
@@ -29,9 +29,7 @@ class Models(Protocol):
     @property
     def target(self) -> str: ...
 
-    async def generate(self, model: str, request: GenerationRequest) -> EngineReply: ...
-
-    async def score(self, model: str, request: ScoreRequest) -> EngineReply: ...
+    async def ask(self, model: str, request: EngineRequest) -> EngineReply: ...
 
 
 def error_name(error: BohdiError) -> str:

@@ -150,7 +150,7 @@ class TicketWork:
 
     async def _answer(self, model: str, prompt: str) -> EngineReply:
         self.counts["answer_requests"] += 1
-        done = await self.models.generate(model, self.plan.request(self.ticket, "answer", model, prompt))
+        done = await self.models.ask(model, self.plan.request(self.ticket, "answer", model, prompt))
         self.tokens["answer", model] += done.num_tokens
         return without_reasoning(done)
 

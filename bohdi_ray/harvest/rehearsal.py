@@ -45,13 +45,13 @@ async def _answered(row: RehearsalRow, models: Models, plan: HarvestPlan, min_pr
     prompt, target = plan.templates.render_answer(row.question), models.target
     greedy = replace(plan.spec("answer", target, 0), temperature=0.0, top_p=1.0)
     request = GenerationRequest(f"{row.replay_id}/answer", "answer", prompt, greedy)
-    done = without_reasoning(await models.generate(target, request))
+    done = without_reasoning(await models.ask(target, request))
     row, text = replace(row, num_tokens=done.num_tokens), clean_text(done.text)
     problem: str | None = error_name(done.error) if done.error else reasoning_problem(done)
     problem = problem or answer_problem(text, done.finish_reason, gates.min_answer_chars, gates.length_unit)
     if problem is not None:
         return replace(row, rejected=problem)
-    scored = await models.score(target, ScoreRequest(f"{row.replay_id}/score", "answer", prompt, text))
+    scored = await models.ask(target, ScoreRequest(f"{row.replay_id}/score", "answer", prompt, text))
     if scored.error is not None or scored.logprob is None or not math.isfinite(scored.logprob):
         return replace(row, answer=text, rejected="not_scored")
     sure = math.exp(min(0.0, scored.logprob / max(1, done.num_tokens)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from bohdi_ray.engines.models import Models, error_name
 from bohdi_ray.errors import RequestQuarantined
 from bohdi_ray.harvest.judges.judging import label_logprobs
-from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, ScoreRequest, SourceCounts
+from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, SourceCounts
 
 MAX_SAID = 400  # characters of an error that are kept
 
@@ -57,34 +57,17 @@ class NotedModels:
     def target(self) -> str:
         return self._models.target
 
-    async def generate(self, model: str, request: GenerationRequest) -> EngineReply:
+    async def ask(self, model: str, request: EngineRequest) -> EngineReply:
         try:
-            done = await self._models.generate(model, request)
+            done = await self._models.ask(model, request)
         except RequestQuarantined as error:
             self._note(model, request, "request_quarantined", str(error))
             raise
-        unreadable = (
-            request.choices is not None and done.error is None and label_logprobs(done, len(request.choices)) is None
-        )
-        self._take(model, request, done, "unreadable" if unreadable else None)
-        return done
-
-    async def score(self, model: str, request: ScoreRequest) -> EngineReply:
-        try:
-            done = await self._models.score(model, request)
-        except RequestQuarantined as error:
-            self._note(model, request, "request_quarantined", str(error))
-            raise
-        self._take(model, request, done, None)
-        return done
-
-    def _take(self, model: str, request: EngineRequest, done: EngineReply, problem: str | None) -> None:
         if done.error is not None:
             self._note(model, request, error_name(done.error), str(done.error))
-        elif request.role == "sprout" and isinstance(request, GenerationRequest) and not done.text.strip():
-            self._note(model, request, "empty")
         else:
-            self._note(model, request, problem)
+            self._note(model, request, _problem(request, done))
+        return done
 
     def _note(self, model: str, request: EngineRequest, problem: str | None, said: str = "") -> None:
         if model == self.target:
@@ -92,3 +75,13 @@ class NotedModels:
         self._notes.asked[model, request.role] += 1
         if problem is not None:
             self._notes.lose(model, request.role, problem, said)
+
+
+def _problem(request: EngineRequest, done: EngineReply) -> str | None:
+    """Why an answer without an error is of no use; None also for what only the quality gates can tell."""
+    if not isinstance(request, GenerationRequest):
+        return None
+    if request.role == "sprout" and not done.text.strip():
+        return "empty"
+    unreadable = request.choices is not None and label_logprobs(done, len(request.choices)) is None
+    return "unreadable" if unreadable else None

@@ -49,7 +49,7 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
             return None
         return without_reasoning(done) if done.error is None else None
 
-    answers = await all_of([served(models.generate(source, one)) for source, one, _ in asked])
+    answers = await all_of([served(models.ask(source, one)) for source, one, _ in asked])
     numbered = [(done, number) for done, (*_, number) in zip(answers, asked, strict=True) if done is not None]
     completions = [done for done, _ in numbered]
     model_tokens: Counter[str] = Counter()
@@ -61,7 +61,7 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
     if plan.config.sprout.min_support and names:
         opinions = [(source, name) for source in models.sources for name in ("", *dict.fromkeys(names))]
         scores = await all_of(
-            [served(models.score(source, _support_request(request, source, name, prompt))) for source, name in opinions]
+            [served(models.ask(source, _support_request(request, source, name, prompt))) for source, name in opinions]
         )
         likely = supported(dict(zip(opinions, scores, strict=True)), plan)
         names = tuple(name for name in names if name in likely)

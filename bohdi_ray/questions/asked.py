@@ -37,7 +37,7 @@ async def question(
         counts["question_retries"] += attempt > 0
         counts["question_requests"] += 1
         try:
-            done = await models.generate(leader, plan.request(ticket, "question", leader, prompt, attempt))
+            done = await models.ask(leader, plan.request(ticket, "question", leader, prompt, attempt))
         except RequestQuarantined as error:
             return question_of(failure="request_quarantined", quarantined=error.part)
         num_tokens += done.num_tokens

@@ -94,7 +94,7 @@ class Judging:
         assert isinstance(section, LabelJudge)
         orders = rotations(shown, section.orders, self._rng(purpose))
         requests = [self._request(judge, order, k) for k, order in enumerate(orders)]
-        completions = await all_of([self.models.generate(judge, request) for request in requests])
+        completions = await all_of([self.models.ask(judge, request) for request in requests])
         completions = [without_reasoning(done) for done in completions]
         self._count("judge_requests", len(requests))
         ballots = []
@@ -122,7 +122,7 @@ class Judging:
             ScoreRequest(f"{self.ticket.ticket_id}/score/{scorer}/{i}", "judge", prompt, self.texts[model])
             for i, model in enumerate(shown)
         ]
-        completions = await all_of([self.models.score(scorer, request) for request in requests])
+        completions = await all_of([self.models.ask(scorer, request) for request in requests])
         self._count("judge_requests", len(requests))
         row = {}
         for model, done in zip(shown, completions, strict=True):

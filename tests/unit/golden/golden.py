@@ -26,7 +26,7 @@ from bohdi_ray.config import FusionConfig  # noqa: E402
 from bohdi_ray.harvest.harvest import harvest_one  # noqa: E402
 from bohdi_ray.harvest.plan import HarvestPlan  # noqa: E402
 from bohdi_ray.harvest.sprout import sprout  # noqa: E402
-from bohdi_ray.records import EngineReply, GenerationRequest, Sample  # noqa: E402
+from bohdi_ray.records import EngineReply, EngineRequest, Sample, ScoreRequest  # noqa: E402
 from bohdi_ray.tree.manager import TreeManager  # noqa: E402
 
 SEEDS = range(5)
@@ -68,8 +68,10 @@ NAMES = (
 class ManyLanguages(ScriptedModels):
     """Scripted models whose questions, answers and names are of `PHRASES` and `NAMES`, picked by prompt and seed."""
 
-    async def generate(self, model: str, request: GenerationRequest) -> EngineReply:
-        done = await super().generate(model, request)
+    async def ask(self, model: str, request: EngineRequest) -> EngineReply:
+        done = await super().ask(model, request)
+        if isinstance(request, ScoreRequest):
+            return done
         number = int(_digest(model, request.prompt, request.sampling.seed), 16)
         if request.role == "sprout" and number % 2:
             return replace(done, text=NAMES[number // 2 % len(NAMES)])

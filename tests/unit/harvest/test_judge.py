@@ -37,12 +37,12 @@ def done(**fields):
 class BiasedJudges(ScriptedModels):
     """Judges that care for the slot alone: probabilities 0.55, 0.25, 0.15, 0.05."""
 
-    async def generate(self, model, request):
+    async def ask(self, model, request):
         if request.role == "judge":
             weights = dict(zip("ABCD", (0.55, 0.25, 0.15, 0.05), strict=True))
             logprobs = {label: math.log(weights[label]) for label in request.choices}
             self.queue_completion(role="judge", text="A", choice_logprobs=logprobs)
-        return await super().generate(model, request)
+        return await super().ask(model, request)
 
 
 def test_one_order_shows_a_slots_bias_and_as_many_as_answers_cancel_it(make_plan, make_ticket):

@@ -91,11 +91,10 @@ class Opinions(ScriptedModels):
 
     likely: dict[tuple[str, str], float]
 
-    async def generate(self, model, request):
-        self.queue_completion(role="sprout", text="Zorbics" if model == "gamma" else "Optics")
-        return await super().generate(model, request)
-
-    async def score(self, model, request):
+    async def ask(self, model, request):
+        if not isinstance(request, ScoreRequest):
+            self.queue_completion(role="sprout", text="Zorbics" if model == "gamma" else "Optics")
+            return await super().ask(model, request)
         self.requests.append((model, request))
         number, _, name = request.answer.partition(" ")
         assert number == "1." and request.role == "sprout"

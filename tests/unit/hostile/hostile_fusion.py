@@ -14,7 +14,7 @@ from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
 from bohdi_ray.observe.metrics import Metrics
-from bohdi_ray.records import GenerationRequest, Sample
+from bohdi_ray.records import Sample, ScoreRequest
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.run.segments import Segments
 from bohdi_ray.tree.manager import TreeManager
@@ -36,9 +36,9 @@ class Saying(ScriptedModels):
         self.texts = texts
         self.said: list[str] = []
 
-    async def generate(self, model, request: GenerationRequest):
-        done = await super().generate(model, request)
-        if not self.texts or request.choices is not None:
+    async def ask(self, model, request):
+        done = await super().ask(model, request)
+        if not self.texts or isinstance(request, ScoreRequest) or request.choices is not None:
             return done
         text = self.texts[len(self.requests) % len(self.texts)]
         if request.role != "sprout":

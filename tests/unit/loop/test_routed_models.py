@@ -132,7 +132,7 @@ def test_a_piece_of_work_keeps_the_sources_it_began_with():
         models = RoutedModels(dead, client_config, np.random.default_rng(0))
         before = models.present()
         with pytest.raises(SourceLeftOut):
-            await before.generate("ada", requests(1)[0])
+            await before.ask("ada", requests(1)[0])
         await models.close()
         return before.sources, models.present().sources, before.target
 

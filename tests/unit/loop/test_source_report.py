@@ -170,9 +170,9 @@ class OverServers:
         self._engines, self._target = engines, ScriptedModels(sources=SOURCES, target="target")
         self.sources, self.target = tuple(engines), "target"
 
-    async def generate(self, model, request):
+    async def ask(self, model, request):
         if model == self.target:
-            return await self._target.generate(model, request)
+            return await self._target.ask(model, request)
         parts = [part async for part in self._engines[model].run([request])]
         return parts[-1][0]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import Any
 
 import ray
@@ -21,11 +22,10 @@ from bohdi_ray.names import RunNames
 from bohdi_ray.placement.machines import described_nodes, nodes_of_ray
 from bohdi_ray.placement.on_cpu import slow_formats
 from bohdi_ray.placement.placement import placement_errors, resolve_gpus, trainer_bundles
-from bohdi_ray.placement.pools.placement_groups import EngineGroup
-from bohdi_ray.placement.pools.replicas import EngineMaker
 from bohdi_ray.preflight import Findings, local_node, preflight
 from bohdi_ray.run.run_dir import BASE_DIR, RunDir
 from bohdi_ray.training.launch import start_trainer
+from bohdi_ray.training.weights import versions
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def real_parts() -> ComponentFactories:
     return ComponentFactories(
         preflight=check_input,
         settle=settle_on_cluster,
-        make_engine=engine_maker,
+        make_engine=lambda config: partial(make_engine_actor, config=config),
         publish_base=publish_base,
         start_trainer=start_trainer,
         evaluate=evaluate,
@@ -59,18 +59,9 @@ def settle_on_cluster(config: FusionConfig) -> FusionConfig:
     return settled
 
 
-def engine_maker(config: FusionConfig) -> EngineMaker:
-    """Makes engine actors; seeds and deadlines come from the configuration."""
-
-    def make(model: Any, replica_id: str, version: int, weights_dir: str | None, group: EngineGroup) -> Any:
-        return make_engine_actor(model, replica_id, version, weights_dir, group, config)
-
-    return make
-
-
 def publish_base(config: FusionConfig, folder: str) -> Any:
     """Version 0 of the target; an ObjectRef to wait for."""
-    return _task(_publish_base, config, "publish").remote(config.target, folder)
+    return _task(versions.publish_base, config, "publish").remote(config.target, folder)
 
 
 def evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_round: int) -> Any:
@@ -81,7 +72,7 @@ def evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_ro
 def export_weights(config: FusionConfig, weights_dir: str, out_dir: str) -> Any:
     """One version in the model's own layout; an ObjectRef. `out_dir` is in the run directory, beside checkpoints/."""
     base = below(above(out_dir), BASE_DIR)
-    return _task(_export, config, "export").remote(weights_dir, base, out_dir)
+    return _task(versions.export_target, config, "export").remote(weights_dir, base, out_dir)
 
 
 def _task(function: Any, config: FusionConfig, what: str) -> Any:
@@ -96,12 +87,6 @@ def _task(function: Any, config: FusionConfig, what: str) -> Any:
     return ray.remote(**options, max_retries=1, name=RunNames.of(config.run_dir).named(what))(function)
 
 
-def _publish_base(model: Any, folder: str) -> None:
-    from bohdi_ray.training.weights.versions import publish_base as publish
-
-    publish(model, folder)
-
-
 def _evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_round: int) -> dict[int, float]:
     from bohdi_ray.evaluation.heldout_loss import compare_versions
 
@@ -109,9 +94,3 @@ def _evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_r
     rows = ExampleStore(run, config.training.reasoning == "keep").read(ids)
     losses = compare_versions(folders, rows, config.at(last_round)) if rows else {}
     return {version: measured.loss for version, measured in losses.items() if measured.loss is not None}
-
-
-def _export(weights_dir: str, base: str, out_dir: str) -> None:
-    from bohdi_ray.training.weights.versions import export_target
-
-    export_target(weights_dir, base, out_dir)

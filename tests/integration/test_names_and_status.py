@@ -16,6 +16,7 @@ from bohdi_ray.actors.live_runs import live_runs
 from bohdi_ray.driver import real_components
 from bohdi_ray.fusion import fuse
 from bohdi_ray.run.run_dir import RunDir
+from bohdi_ray.training.weights import versions
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(180)]
 
@@ -87,8 +88,9 @@ def test_tasks_with_a_train_workers_resources_say_what_they_do(tmp_path, monkeyp
 
         return ray.get_runtime_context().get_task_name()
 
-    for name in ("_publish_base", "_evaluate", "_export"):
-        monkeypatch.setattr(real_components, name, own_name)
+    monkeypatch.setattr(versions, "publish_base", own_name)
+    monkeypatch.setattr(versions, "export_target", own_name)
+    monkeypatch.setattr(real_components, "_evaluate", own_name)
     config = scripted_config(str(tmp_path / "named"), training={"resources_per_worker": {"CPU": 1}})
     tasks = [
         real_components.publish_base(config, "folder"),

@@ -107,10 +107,6 @@ class TreeManagerActor:
         """Number of domains at each level, from the root's children to the leaves."""
         return self._manager.tree.domains_by_level()
 
-    def describe(self) -> Any:
-        """The tree as nested plain data: hundreds of bytes per domain, so not for large trees."""
-        return self._manager.describe()
-
     def location(self) -> str:
         """Where the run's directory lies, for who finds the run on a cluster."""
         return self._location

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import monotonic
-
 Spans = list[tuple[float, float]]
 
 
@@ -20,30 +16,13 @@ class Intervals:
         assert end >= start, f"{phase} ends at {end}, before it starts at {start}"
         self._spans.setdefault(phase, []).append((start, end))
 
-    @contextmanager
-    def measure(self, phase: str) -> Iterator[None]:
-        """Record the time the block takes, on the monotonic clock, also when it raises."""
-        start = monotonic()
-        try:
-            yield
-        finally:
-            self.record(phase, start, monotonic())
-
     def spans(self, since: float) -> dict[str, Spans]:
         """All spans by phase, in seconds after `since`."""
         return {phase: [(a - since, b - since) for a, b in spans] for phase, spans in self._spans.items()}
 
-    def phases(self) -> list[str]:
-        """Phases with at least one span, in the order they were first recorded."""
-        return list(self._spans)
-
     def total(self, phase: str) -> float:
         """Seconds in which `phase` was under way at all; 0 if it never was."""
         return _length(_union(self._spans.get(phase, [])))
-
-    def longest(self, phase: str) -> float:
-        """Seconds of the longest single span; 0 if there is none."""
-        return max((end - start for start, end in self._spans.get(phase, [])), default=0.0)
 
     def first_start(self, *phases: str) -> float:
         """When the first of these phases began; 0 if none did."""

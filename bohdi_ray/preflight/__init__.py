@@ -4,7 +4,7 @@ Called by `bohdi plan` and by `fuse` before anything starts. It only reads, load
 it is given a `Hub` (`bohdi plan --online`); what it cannot check it says instead of guessing.
 """
 
-from bohdi_ray.preflight.checks import hosted_models, local_node, preflight, require
+from bohdi_ray.preflight.checks import hosted_models, local_node, preflight
 from bohdi_ray.preflight.findings import Findings
 
-__all__ = ["Findings", "hosted_models", "local_node", "preflight", "require"]
+__all__ = ["Findings", "hosted_models", "local_node", "preflight"]

@@ -57,11 +57,6 @@ def preflight(
     return findings
 
 
-def require(config: FusionConfig, nodes: Sequence[Node] | None) -> None:
-    """Raises ConfigErrors when something is known to be wrong."""
-    preflight(config, nodes).raise_if_wrong()
-
-
 def local_node(config: FusionConfig) -> Node:
     """This machine as a run on it alone sees it: CPU slots are as many as it asks for, GPUs as many as there are."""
     machine = this_machine()

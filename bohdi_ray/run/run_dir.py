@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from bohdi_ray.errors import ConfigError, ConfigErrors, RunDirError
 from bohdi_ray.languages.questions import TEXT_RULES
 from bohdi_ray.run.filesystem import COMMIT, Place, place_of
 from bohdi_ray.run.json_files import facts
-from bohdi_ray.run.node_files import on_this_node
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.jsonl", "summary.json"
 TREE, SAMPLES, REPLAY, QUARANTINE, CHECKPOINTS = "tree", "samples", "replay", "quarantine", "checkpoints"
@@ -186,15 +184,6 @@ class RunDir:
     def is_exported(self, folder: str) -> bool:
         """Whether RUN/target or RUN/best is complete: a local folder appears in one go, another has a COMMIT."""
         return self.exists(folder if self.is_local else f"{folder}/{COMMIT}")
-
-    def local_dir(self, folder: str, cache: Path | None = None) -> AbstractContextManager[Path]:
-        """A committed folder with plain file access (vLLM, DeepSpeed, transformers), while the block runs; without an
-        optimizer in it.
-
-        A local run gives the folder itself; any other is downloaded once per commit and node (`node_files.py`). Raises
-        RunDirError if the folder is not committed.
-        """
-        return on_this_node(self._place.child(folder), cache)
 
     def is_committed(self, round: int) -> bool:
         """Whether the checkpoint of `round` is complete."""

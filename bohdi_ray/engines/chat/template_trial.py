@@ -70,16 +70,6 @@ class Trial:
         """Whether the prompt is the beginning of the conversation, so that answer tokens can be told from its own."""
         return self.conversation is not None and self.conversation.startswith(self.prompt)
 
-    @property
-    def opening(self) -> str:
-        """What the prompt opens the answer with and a conversation does not have (`<think>`, say); "" when stable."""
-        if self.is_stable or self.conversation is None:
-            return ""
-        same = 0
-        while same < min(len(self.prompt), len(self.conversation)) and self.prompt[same] == self.conversation[same]:
-            same += 1
-        return self.prompt[same:]
-
 
 def shape_of(
     render: Render, kwargs: Mapping[str, Any] | None = None, field: str = "model", value: object = "its chat template"
@@ -155,7 +145,7 @@ def trial(
     """One question, with the configured system prompt, and one answer. Raises ConfigError when one does not come out.
 
     A source needs no answer to come out. Whether the prompt is the beginning of the conversation is for the caller to
-    judge by `is_stable` and `opening`.
+    judge by `is_stable`.
     """
     kwargs = dict(kwargs or {})
     shape = shape_of(render, kwargs, field, value)

@@ -7,7 +7,6 @@ then fails alone, or the source's. It has no weights to load and cannot score a 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -28,8 +27,6 @@ from bohdi_ray.engines.vllm.slots import Slots
 from bohdi_ray.engines.vllm.streaming import RunQueue, as_they_finish
 from bohdi_ray.errors import EngineFailed, PromptTooLong, RemoteFailed, RequestRefused
 from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, ScoreRequest
-
-log = logging.getLogger(__name__)
 
 LONGEST_DELAY_S = 60.0
 LEAST_ROOM = 256  # for reasoning; a prompt that leaves less of the window is asked without

@@ -8,7 +8,7 @@ from model_folders import SHAPES, write_safetensors
 from bohdi_ray.config.loading import parse_config
 from bohdi_ray.errors import ConfigErrors
 from bohdi_ray.placement.placement import Node
-from bohdi_ray.preflight import local_node, preflight, require
+from bohdi_ray.preflight import local_node, preflight
 
 CPU_NODE = [Node("here", num_cpus=64, memory_gb=64)]
 
@@ -30,7 +30,7 @@ def test_whole_model_folders_on_a_machine_that_suffices_are_accepted(make_model,
     assert findings.problems == [] and findings.notes == []
     assert findings.sizes["t"] is not None
     assert not (tmp_path / "run").exists()
-    require(config_of(make_model("other"), run_dir=tmp_path / "run"), CPU_NODE)
+    preflight(config_of(make_model("other"), run_dir=tmp_path / "run"), CPU_NODE).raise_if_wrong()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_everything_wrong_is_raised_at_once(make_model, tmp_path):
     folder = make_model(without=("chat_template",))
     write_safetensors(folder / "more.safetensors", SHAPES)
     with pytest.raises(ConfigErrors) as caught:
-        require(config_of({"model": str(tmp_path / "none")}, {"model": str(folder)}), CPU_NODE)
+        preflight(config_of({"model": str(tmp_path / "none")}, {"model": str(folder)}), CPU_NODE).raise_if_wrong()
     assert [error.field for error in caught.value.errors] == ["sources.0.model", "target.model"]
     assert all(error.rule and error.remedy for error in caught.value.errors)
 

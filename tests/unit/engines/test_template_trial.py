@@ -113,7 +113,7 @@ def test_a_template_from_which_no_question_comes_out_is_refused(template):
 def test_a_template_that_drops_answers_is_good_for_a_source_and_refused_for_a_target():
     drops = "{% for m in messages if m.role != 'assistant' %}{{ m.content }}{% endfor %}<assistant>"
     found = trial(renderer(drops), None)
-    assert found.conversation is None and not found.is_stable and found.opening == ""
+    assert found.conversation is None and not found.is_stable
     with pytest.raises(ConfigError, match="no answer comes out"):
         trial(renderer(drops), None, is_target=True)
 
@@ -127,7 +127,7 @@ def test_a_system_prompt_that_the_template_changes_is_refused():
 
 def test_a_prompt_that_opens_the_answer_is_told_from_a_stable_one():
     found = trial(renderer(OPENS_THINKING), None, is_target=True)
-    assert not found.is_stable and found.opening == "<think>\n"
+    assert not found.is_stable and found.prompt.endswith("<think>\n")
     assert trial(renderer(PLAIN), None).is_stable
 
 

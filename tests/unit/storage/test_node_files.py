@@ -31,23 +31,23 @@ def copies(cache: Path) -> list[str]:
 def test_a_committed_folder_is_plain_files_of_this_node(run: RunDir, tmp_path: Path):
     cache = tmp_path / "cache"
     run.write_bytes(f"{BASE_DIR}/weights/model.safetensors", b"half")
-    with pytest.raises(RunDirError, match="not committed"), run.local_dir(BASE_DIR, cache):
+    with pytest.raises(RunDirError, match="not committed"), on_this_node(run.place(BASE_DIR), cache):
         pass
     folder = commit_version(run, 0)
-    with run.local_dir(folder, cache) as first, run.local_dir(folder, cache) as second:
+    with on_this_node(run.place(folder), cache) as first, on_this_node(run.place(folder), cache) as second:
         assert first == second and (first / "weights" / "model.safetensors").read_bytes() == b"0"
         assert (first == Path(run.path(folder))) == run.is_local
         assert (first / "probe.json").exists()
     assert not cache.exists() or len(copies(cache)) == 1
     run.write_bytes(f"{checkpoint_dir(0)}/COMMIT", b"")  # an empty one counts too
-    with run.local_dir(checkpoint_dir(0), cache) as empty:
+    with on_this_node(run.place(checkpoint_dir(0)), cache) as empty:
         assert run.commit_facts(checkpoint_dir(0)) == {} and empty.is_dir()
 
 
 def test_a_folder_committed_anew_is_downloaded_anew(run: RunDir, tmp_path: Path):
     for content in (b"first", b"second"):
         folder = commit_version(run, 1, content)
-        with run.local_dir(folder, tmp_path / "cache") as here:
+        with on_this_node(run.place(folder), tmp_path / "cache") as here:
             assert (here / "weights" / "model.safetensors").read_bytes() == content
 
 
@@ -55,9 +55,9 @@ def test_an_optimizer_is_not_downloaded_with_the_weights_but_by_itself(run: RunD
     folder = commit_version(run, 1)
     run.write_bytes(f"{folder}/optimizer/state/rank-0.pt", b"moments")
     run.commit(f"{folder}/optimizer", {})
-    with run.local_dir(folder, tmp_path / "cache") as here:
+    with on_this_node(run.place(folder), tmp_path / "cache") as here:
         assert run.is_local or not (here / "optimizer").exists()
-    with run.local_dir(f"{folder}/optimizer", tmp_path / "cache") as here:
+    with on_this_node(run.place(f"{folder}/optimizer"), tmp_path / "cache") as here:
         assert (here / "state" / "rank-0.pt").read_bytes() == b"moments"
 
 
@@ -69,13 +69,13 @@ def remote(s3_address: str, config) -> RunDir:
 def test_old_copies_go_and_what_is_read_stays(remote: RunDir, tmp_path: Path):
     cache = tmp_path / "cache"
     folders = [commit_version(remote, version) for version in range(5)]
-    with remote.local_dir(folders[0], cache) as read:
+    with on_this_node(remote.place(folders[0]), cache) as read:
         for folder in folders[1:]:
-            with remote.local_dir(folder, cache):
+            with on_this_node(remote.place(folder), cache):
                 pass
         assert (read / "weights" / "model.safetensors").read_bytes() == b"0"
         assert len(copies(cache)) == KEEP + 1
-    with remote.local_dir(folders[4], cache), remote.local_dir(commit_version(remote, 9), cache):
+    with on_this_node(remote.place(folders[4]), cache), on_this_node(remote.place(commit_version(remote, 9)), cache):
         pass
     assert len(copies(cache)) == KEEP
     node_files.clean(cache)
@@ -88,7 +88,7 @@ def test_many_readers_of_a_node_download_once(remote: RunDir, tmp_path: Path, mo
     monkeypatch.setattr(node_files, "_download", lambda *a: (downloads.append(1), download(*a)))
 
     def read(_: int) -> bytes:
-        with remote.local_dir(folder, tmp_path / "cache") as here:
+        with on_this_node(remote.place(folder), tmp_path / "cache") as here:
             return (here / "weights" / "model.safetensors").read_bytes()
 
     with ThreadPoolExecutor(6) as pool:

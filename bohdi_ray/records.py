@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bohdi_ray.errors import BohdiError
-from bohdi_ray.languages.questions import normalised as normalised
+from bohdi_ray.languages.questions import normalised
 
 # A domain is named by the titles on the way to it, without the root: ("Science", "Physics", "Optics").
 DomainPath = tuple[str, ...]

@@ -18,7 +18,8 @@ import ray
 from bohdi_ray.actors.routed_models import EngineClientConfig, PresentModels, RoutedModels
 from bohdi_ray.engines.routing import RoutingTable
 from bohdi_ray.errors import BohdiError, SourceLeftOut
-from bohdi_ray.examples.sample_store import SampleStore, to_table
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.examples.sample_table import to_table
 from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout

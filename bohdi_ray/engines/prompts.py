@@ -24,7 +24,6 @@ from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.languages import headings
 from bohdi_ray.languages.labels import label_of
 from bohdi_ray.languages.listed_names import listed_name
-from bohdi_ray.languages.name_grammar import name_regex as name_regex
 from bohdi_ray.records import DomainPath
 
 TEMPLATE_NAMES = ("sprout", "question", "answer", "judge")

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from rapidfuzz import fuzz, process
 
+from bohdi_ray.languages.questions import normalised
 from bohdi_ray.languages.scripts import UNSPACED, script_of
-from bohdi_ray.records import DomainPath, normalised
+from bohdi_ray.records import DomainPath
 
 NEAR = 90  # per cent of characters that two questions have in common, their words in order of the alphabet
 MAX_COMPARED = 4000  # characters of a question: comparing takes quadratic time

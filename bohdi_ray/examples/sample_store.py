@@ -17,10 +17,7 @@ import pyarrow as pa
 
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.examples.parts import read_part, write_part
-from bohdi_ray.examples.sample_table import SCHEMA as SCHEMA
-from bohdi_ray.examples.sample_table import from_table as from_table
-from bohdi_ray.examples.sample_table import is_readable, questions_and_answers
-from bohdi_ray.examples.sample_table import to_table as to_table
+from bohdi_ray.examples.sample_table import from_table, is_readable, questions_and_answers
 from bohdi_ray.records import Sample
 from bohdi_ray.run.run_dir import SAMPLES, RunDir
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.placement.capacity import SMALL_CPUS, Bundle, Free, best_node
-from bohdi_ray.placement.capacity import Node as Node
+from bohdi_ray.placement.capacity import SMALL_CPUS, Bundle, Free, Node, best_node
 from bohdi_ray.placement.on_cpu import cpu_dtype
 
 # With `placement: colocate`: a train worker's share of its card, so large that two never share one; and what of the

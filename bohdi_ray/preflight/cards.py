@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.errors import ConfigError
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.placement.memory.engine_settings import shrinks_weights
 from bohdi_ray.placement.memory.estimate import weights_gb
 from bohdi_ray.placement.memory.kv_check import kv_findings
 from bohdi_ray.placement.memory.windows import window_errors
-from bohdi_ray.placement.placement import Node, place, resolve_gpus
+from bohdi_ray.placement.placement import place, resolve_gpus
 from bohdi_ray.preflight.findings import Findings
 
 

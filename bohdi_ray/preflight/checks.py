@@ -8,10 +8,11 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.prompts import TemplateSet
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.observe.trackers.opening import tracker_errors
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.placement.machines import this_machine
 from bohdi_ray.placement.memory.engine_settings import all_with_last_words
 from bohdi_ray.placement.on_cpu import slow_formats, unproved_errors
-from bohdi_ray.placement.placement import Node, bundles, bundles_to_grow, placement_errors, resolve_gpus
+from bohdi_ray.placement.placement import bundles, bundles_to_grow, placement_errors, resolve_gpus
 from bohdi_ray.preflight.cards import check_cards, check_kv_room, check_windows, hosted_models
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.hub import Hub

@@ -11,8 +11,8 @@ from bohdi_ray.engines.openai import resolve_secret
 from bohdi_ray.engines.openai.proxies import proxy_of
 from bohdi_ray.engines.prompts import TEMPLATE_NAMES, TemplateSet, load_templates
 from bohdi_ray.errors import ConfigError, ConfigErrors
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.placement.machines import THIS_MACHINE
-from bohdi_ray.placement.placement import Node
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.tree.names import read_seeds, seed_paths
 

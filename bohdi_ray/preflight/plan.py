@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from bohdi_ray.config import BanditSection, FusionConfig, OpenAIModel, TrainingConfig, VllmModel
 from bohdi_ray.config.kinds.by_kind import own_settings
 from bohdi_ray.config.presets import changed_settings
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.placement.memory.engine_settings import all_with_last_words
 from bohdi_ray.placement.memory.estimate import Estimate, estimates
 from bohdi_ray.placement.memory.training_memory import checkpoint_disk
-from bohdi_ray.placement.placement import Node, bundles, bundles_to_grow, place, resolve_gpus
+from bohdi_ray.placement.placement import bundles, bundles_to_grow, place, resolve_gpus
 from bohdi_ray.preflight import Findings
 from bohdi_ray.preflight.shared_cards import sharing_lines
 

@@ -12,11 +12,9 @@ from bohdi_ray.config import TreeConfig
 from bohdi_ray.config.plain_yaml import TextLoader, YamlFault, read_yaml
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.languages.fillers import FILLER_KEYS
-from bohdi_ray.languages.fillers import FILLERS as FILLERS
-from bohdi_ray.languages.names import MAX_LENGTH, MAX_SYLLABLES, fits, folded_name, is_word, name_key, titled
+from bohdi_ray.languages.names import MAX_SYLLABLES, fits, folded_name, is_word, name_key, titled
 from bohdi_ray.records import DomainPath
 
-MAX_CHARS = MAX_LENGTH
 MAX_RAW_CHARS = 1000  # of what a name is looked for in; normalising takes quadratic time at the worst
 MAX_SEED_CHARS, MAX_SEED_VALUES = 1 << 24, 1 << 18  # a quarter of a million starting domains
 

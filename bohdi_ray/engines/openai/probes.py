@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bohdi_ray.config import OpenAIModel
-from bohdi_ray.engines.prompts import name_regex
+from bohdi_ray.languages.name_grammar import name_regex
 from bohdi_ray.records import EngineReply, GenerationRequest, Role, SamplingSpec
 
 PREFIX = "ping/"

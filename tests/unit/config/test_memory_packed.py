@@ -7,8 +7,8 @@ from model_folders import CHAT_TEMPLATE
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.config.loading import parse_config
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.placement.memory.estimate import model_size, weights_gb
-from bohdi_ray.placement.placement import Node
 from bohdi_ray.preflight import preflight
 from bohdi_ray.preflight.plan import plan_text
 

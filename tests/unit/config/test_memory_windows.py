@@ -6,11 +6,11 @@ import pytest
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.config.loading import parse_config
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.placement.memory.config_numbers import DEFAULTS, language_config
 from bohdi_ray.placement.memory.engine_settings import with_last_words
 from bohdi_ray.placement.memory.estimate import size_of
 from bohdi_ray.placement.memory.windows import default_window, most_window
-from bohdi_ray.placement.placement import Node
 from bohdi_ray.preflight import preflight
 
 CARDS = [Node("g", num_cpus=64, num_gpus=8, memory_gb=500, gpu_memory_gb=80)]

@@ -8,8 +8,9 @@ from hub_server import loopback_hub
 from bohdi_ray.config import VllmModel
 from bohdi_ray.config.loading import load_config, parse_config
 from bohdi_ray.placement import on_cpu
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.placement.on_cpu import computes_bfloat16, cpu_dtype, slow_formats, unproved_errors
-from bohdi_ray.placement.placement import Node, resolve_gpus
+from bohdi_ray.placement.placement import resolve_gpus
 from bohdi_ray.preflight import preflight
 from bohdi_ray.preflight.hub import asked_hub
 

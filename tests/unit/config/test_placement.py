@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.placement.placement import Node, bundles, place, placement_errors, resolve_gpus
+from bohdi_ray.placement.capacity import Node
+from bohdi_ray.placement.placement import bundles, place, placement_errors, resolve_gpus
 
 
 def config_of(sources=((1, 1),), target=(1, 1), workers=1, per_worker=None, **training):

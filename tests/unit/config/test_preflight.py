@@ -7,7 +7,7 @@ from model_folders import SHAPES, write_safetensors
 
 from bohdi_ray.config.loading import parse_config
 from bohdi_ray.errors import ConfigErrors
-from bohdi_ray.placement.placement import Node
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.preflight import local_node, preflight
 
 CPU_NODE = [Node("here", num_cpus=64, memory_gb=64)]

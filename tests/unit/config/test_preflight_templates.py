@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from bohdi_ray.config.loading import parse_config
 from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer, tekken_template
 from bohdi_ray.engines.chat.prompt_length import TokenCounter
-from bohdi_ray.placement.placement import Node
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.preflight import preflight
 
 PLAIN = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bohdi_ray.config.loading import parse_config
-from bohdi_ray.placement.placement import Node
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.preflight import preflight
 from bohdi_ray.preflight.plan import plan_text
 

@@ -7,8 +7,8 @@ import pytest
 from model_folders import CHAT_TEMPLATE, tensors_of, write_safetensors
 
 from bohdi_ray.config.loading import parse_config
+from bohdi_ray.placement.capacity import Node
 from bohdi_ray.placement.memory.weight_headers import STORED_BYTES
-from bohdi_ray.placement.placement import Node
 from bohdi_ray.preflight import preflight
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9876543210\n"

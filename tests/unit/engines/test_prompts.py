@@ -14,12 +14,12 @@ from bohdi_ray.engines.prompts import (
     clean_text,
     fence_marks,
     load_templates,
-    name_regex,
     parse_label,
     parse_name,
     parse_question,
 )
 from bohdi_ray.errors import BohdiError, ConfigErrors
+from bohdi_ray.languages.name_grammar import name_regex
 from bohdi_ray.tree.names import valid_name
 
 PATH = ("Science", "Physics", "Optics")

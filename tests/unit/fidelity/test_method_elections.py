@@ -27,10 +27,11 @@ from scipy.stats import chisquare
 
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
+from bohdi_ray.languages.fillers import FILLERS
 from bohdi_ray.languages.names import is_word, name_key
 from bohdi_ray.records import SproutRequest
 from bohdi_ray.tree.elections import hold
-from bohdi_ray.tree.names import FILLERS, valid_name
+from bohdi_ray.tree.names import valid_name
 from bohdi_ray.tree.record import journal
 
 TWO_LEVELS = {"tree": {"depth": 2}, "sprout": {"reuse_ballots": True}}

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from fakes import ScriptedModels
 
-from bohdi_ray.engines.prompts import name_regex
 from bohdi_ray.errors import EngineFailed, PromptTooLong, RequestQuarantined, SourceLeftOut
 from bohdi_ray.harvest.sprout import sprout
+from bohdi_ray.languages.name_grammar import name_regex
 from bohdi_ray.records import EngineReply, ScoreRequest, SproutRequest
 
 

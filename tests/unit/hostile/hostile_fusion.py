@@ -9,7 +9,8 @@ from pathlib import Path
 from fakes import ScriptedModels
 from scripted_fusion import make_config
 
-from bohdi_ray.examples.sample_store import SampleStore, to_table
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.examples.sample_table import to_table
 from bohdi_ray.harvest.harvest import harvest_one
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout

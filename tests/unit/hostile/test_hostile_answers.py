@@ -20,23 +20,23 @@ from bohdi_ray.engines.quality import answer_problem, question_problem
 from bohdi_ray.engines.vllm.choices import first_token_choices, labelled
 from bohdi_ray.errors import RemoteFailed, RequestRefused
 from bohdi_ray.examples.duplicates import near_duplicate_rate
-from bohdi_ray.examples.sample_store import from_table, to_table
+from bohdi_ray.examples.sample_table import from_table, to_table
 from bohdi_ray.harvest.harvest import FAILURES, harvest_one
 from bohdi_ray.harvest.judges.judging import FLOOR, label_logprobs
 from bohdi_ray.harvest.plan import HarvestPlan
 from bohdi_ray.harvest.sprout import sprout
-from bohdi_ray.languages.names import is_word
+from bohdi_ray.languages.names import MAX_LENGTH, is_word
+from bohdi_ray.languages.questions import normalised
 from bohdi_ray.records import (
     EngineReply,
     GenerationRequest,
     SamplingSpec,
     SproutRequest,
     Ticket,
-    normalised,
     question_hash,
     ticket_id,
 )
-from bohdi_ray.tree.names import MAX_CHARS, valid_name
+from bohdi_ray.tree.names import valid_name
 
 LABELS = ("A", "B", "C")
 N = 1_000_000
@@ -106,7 +106,7 @@ def test_any_text_is_parsed_into_something_that_can_be_stored(text):
     question.encode()
     assert not any((ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) <= 0x9F for c in question)
     name = valid_name(parse_name(text))
-    assert name is None or (all(map(is_word, name.split(" "))) and len(name) <= MAX_CHARS and valid_name(name) == name)
+    assert name is None or (all(map(is_word, name.split(" "))) and len(name) <= MAX_LENGTH and valid_name(name) == name)
     assert name is None or harms(name, "") == []
     assert parse_label(text, LABELS) in (None, *LABELS)
     assert labelled(text, [], LABELS)[0] in (text, *LABELS)

@@ -15,7 +15,8 @@ from scripted_fusion import make_config
 
 from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.examples.export import ExportOptions, export
-from bohdi_ray.examples.sample_store import SCHEMA, SampleStore, from_table, to_table
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.examples.sample_table import SCHEMA, from_table, to_table
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.run.segments import Segments
 from bohdi_ray.tree.record import journal

@@ -12,7 +12,8 @@ import yaml
 
 from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.examples.export import ExportOptions, export, rows_of
-from bohdi_ray.examples.sample_store import SampleStore, to_table
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.examples.sample_table import to_table
 from bohdi_ray.records import Sample
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.run.segments import Segments

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bohdi_ray.examples.export import SCHEMAS, ExportOptions, export, rows_of
-from bohdi_ray.examples.sample_store import SampleStore, to_table
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.examples.sample_table import to_table
 from bohdi_ray.records import Sample
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.run.segments import Segments

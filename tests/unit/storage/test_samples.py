@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.examples.sample_store import SCHEMA, SampleStore, from_table, part_name, to_table
+from bohdi_ray.examples.sample_store import SampleStore, part_name
+from bohdi_ray.examples.sample_table import SCHEMA, from_table, to_table
 from bohdi_ray.records import Candidate, Sample, Verdict, ticket_id
 from bohdi_ray.run.run_dir import RunDir
 

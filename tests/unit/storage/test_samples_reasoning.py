@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.examples.sample_store import SampleStore, to_table
-from bohdi_ray.examples.sample_table import CANDIDATE, SCHEMA, SCHEMA_1
+from bohdi_ray.examples.sample_store import SampleStore
+from bohdi_ray.examples.sample_table import CANDIDATE, SCHEMA, SCHEMA_1, to_table
 from bohdi_ray.records import Sample
 from bohdi_ray.run.run_dir import RunDir
 

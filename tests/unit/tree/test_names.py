@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from bohdi_ray.config import TreeConfig
 from bohdi_ray.errors import ConfigError
-from bohdi_ray.tree.names import FILLERS, read_seeds, seed_paths, valid_name
+from bohdi_ray.languages.fillers import FILLERS
+from bohdi_ray.tree.names import read_seeds, seed_paths, valid_name
 
 
 @pytest.mark.parametrize(

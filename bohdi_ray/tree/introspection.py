@@ -1,7 +1,7 @@
 """Introspection-Rebirth: has a domain's reward rate changed since its last rebirth? (method, section 6)
 
 Pure functions of numbers; policies ask them once before a round whose harvest meets another target. A "win" is a reward
-of 1. `swblrt` is the paper's test, `bernoulli_glr` and `two_sample_test` are other policies'. All take many domains in
+of 1. `swblrts` is the paper's test, `bernoulli_glr` and `two_sample_test` are other policies'. All take many domains in
 one call, for a big tree has tens of thousands to test, and need no scipy, whose import takes a second.
 """
 
@@ -32,29 +32,6 @@ def count(windows: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     return num_wins, np.fromiter(map(len, windows), np.int64, len(windows))
 
 
-def _term(count: float, new: float, old: float) -> float:
-    """count * ln(new / old) with 0 ln 0 = 0; infinite where the history rules out what was seen."""
-    if count == 0:
-        return 0.0
-    return math.inf if old <= 0 else count * math.log(new / old)
-
-
-def swblrt(alpha: float, beta: float, num_wins: int, num_rewards: int) -> tuple[float, float]:
-    """Sliding-window binomial likelihood-ratio test: (Lambda, p-value).
-
-    `alpha`, `beta`: the posterior, Beta(1, 1) plus the history, which holds at least the window's rewards;
-    `num_wins` (S): sum of the window's rewards; `num_rewards` (n): their number. Raises ValueError without history.
-    The reference for `swblrts`.
-    """
-    num_history = alpha + beta - 2
-    if num_history <= 0 or not 0 <= num_wins <= num_rewards or num_rewards < 1:
-        raise ValueError(f"no test for Beta({alpha}, {beta}) and {num_wins} of {num_rewards} rewards")
-    old, new = (alpha - 1) / num_history, num_wins / num_rewards
-    statistic = _term(num_wins, new, old) + _term(num_rewards - num_wins, 1 - new, (beta - 1) / num_history)
-    statistic = max(0.0, 2 * statistic)  # a likelihood ratio is never negative; rounding may say -1e-15
-    return statistic, _chi2_tail(statistic)
-
-
 def _chi2_tail(statistic: float) -> float:
     """The survival function of chi-square with one degree of freedom, exactly."""
     return math.erfc(math.sqrt(statistic / 2))
@@ -63,7 +40,11 @@ def _chi2_tail(statistic: float) -> float:
 def swblrts(
     alpha: np.ndarray, beta: np.ndarray, num_wins: np.ndarray, num_rewards: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`swblrt` of many domains: (Lambda, p-value), all arrays of shape [n]. Raises ValueError like it."""
+    """Sliding-window binomial likelihood-ratio test of many domains: (Lambda, p-value), all arrays of shape [n].
+
+    `alpha`, `beta`: the posterior, Beta(1, 1) plus the history, which holds at least the window's rewards;
+    `num_wins` (S): sum of the window's rewards; `num_rewards` (n): their number. Raises ValueError without history.
+    """
     num_history, num_losses = alpha + beta - 2, num_rewards - num_wins
     if ((num_history <= 0) | (num_wins < 0) | (num_losses < 0) | (num_rewards < 1)).any():
         raise ValueError("no test without history, or with other than 0 to n wins of n >= 1 rewards")
@@ -71,7 +52,7 @@ def swblrts(
         wins = num_wins * _ln(num_wins / num_rewards * num_history / (alpha - 1))
         losses = num_losses * _ln(num_losses / num_rewards * num_history / (beta - 1))
     statistic = 2 * (np.where(num_wins == 0, 0.0, wins) + np.where(num_losses == 0, 0.0, losses))
-    statistic = np.maximum(statistic, 0.0)
+    statistic = np.maximum(statistic, 0.0)  # a likelihood ratio is never negative; rounding may say -1e-15
     return statistic, np.fromiter(map(_chi2_tail, statistic.tolist()), float, len(statistic))
 
 

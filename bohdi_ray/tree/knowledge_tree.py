@@ -282,7 +282,3 @@ class KnowledgeTree:
             node.hash = new
         self._changed.clear()
         return self._digest
-
-    def digest_afresh(self) -> int:
-        """The digest computed from all nodes, whatever was touched; changes nothing."""
-        return sum(map(hash_of, (self.root, *self.nodes()))) % DIGEST_MODULUS

@@ -28,7 +28,6 @@ Every call may be repeated: a second answer to a poll, a second commit of a step
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from bohdi_ray.config import FusionConfig
@@ -225,12 +224,6 @@ class TreeManager:
         if self._digest is not None:
             raise ValueError("walks are under way: take a snapshot right after commit_step or close_round")
         return snapshot.copy_state(self._state)
-
-    def snapshot(self) -> bytes:
-        """`copy_state` as the bytes of its file."""
-        sink = BytesIO()
-        snapshot.write(self.copy_state(), sink)
-        return sink.getvalue()
 
     @classmethod
     def restore(cls, config: FusionConfig, source: Source, policy: Policy | None = None) -> TreeManager:

@@ -12,7 +12,7 @@ from hostile_input import ANY_TEXT, HOSTILE, examples, says_what_to_do, within
 from hostile_journal import CONFIG, fusion
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scripted_fusion import ScriptedFusion
+from scripted_fusion import ScriptedFusion, digest_afresh
 
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.observe.tree_view import tree_json, tree_text
@@ -80,7 +80,7 @@ def is_sound(manager: TreeManager) -> None:
         if node.arms is not None:
             assert len(node.arms.by_name) == len(node.arms.children)
             assert node.num_samples == sum(child.num_samples for child in node.arms.children)
-    assert state.tree.digest() == state.tree.digest_afresh()
+    assert state.tree.digest() == digest_afresh(state.tree)
     ScriptedFusion(manager, manager.stats()["round"] + 1, variety=60).run()
 
 

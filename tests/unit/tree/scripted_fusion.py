@@ -2,13 +2,17 @@
 
 import random
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.randomness import generator
 from bohdi_ray.records import Outcome, Proposals, SproutRequest, Ticket, question_hash
+from bohdi_ray.tree.knowledge_tree import DIGEST_MODULUS, KnowledgeTree
 from bohdi_ray.tree.manager import TreeManager
 from bohdi_ray.tree.messages import RoundClosed
+from bohdi_ray.tree.node_hash import hash_of
 from bohdi_ray.tree.policies.dynabranches import DynaBranches
+from bohdi_ray.tree.record import snapshot
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -52,6 +56,18 @@ def scripted_outcome(ticket: Ticket) -> Outcome:
         question_hash=question_hash(question),
         heldout=bool(rng.random() < 0.1),
     )
+
+
+def snapshot_of(manager: TreeManager) -> bytes:
+    """What a snapshot's file holds."""
+    sink = BytesIO()
+    snapshot.write(manager.copy_state(), sink)
+    return sink.getvalue()
+
+
+def digest_afresh(tree: KnowledgeTree) -> int:
+    """The digest computed from all nodes, whatever was touched."""
+    return sum(map(hash_of, (tree.root, *tree.nodes()))) % DIGEST_MODULUS
 
 
 @dataclass

@@ -215,10 +215,10 @@ def test_a_batched_training_draw_follows_the_best_live_arm_of_each_node():
 
 def test_a_snapshot_is_refused_while_walks_are_under_way():
     manager = manager_of()
-    manager.snapshot()
+    manager.copy_state()
     manager.work(0)
     with pytest.raises(ValueError, match="right after"):
-        manager.snapshot()
+        manager.copy_state()
 
 
 def test_a_journal_that_is_damaged_or_of_another_tree_is_refused():

@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from bohdi_ray.config.kinds.bandits import DynabranchesBandit
-from bohdi_ray.tree.introspection import swblrt
+from bohdi_ray.tree.introspection import swblrts
 from bohdi_ray.tree.policies.dynabranches import DynaBranches
 from bohdi_ray.tree.policies.policy import Change
+
+
+def swblrt(*case: float) -> tuple[float, float]:
+    """The test of a single domain."""
+    statistic, p_value = swblrts(*np.array([case], float).T)
+    return float(statistic[0]), float(p_value[0])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Walks that find no domain are lost for a reason, which live work, replay, snapshots and history tell alike."""
 
 import pytest
-from scripted_fusion import make_config
+from scripted_fusion import make_config, snapshot_of
 
 from bohdi_ray.records import EngineReply, Outcome, Proposals
 from bohdi_ray.tree.manager import TreeManager
@@ -52,7 +52,7 @@ def test_replay_snapshot_and_history_count_the_same_walks():
     manager = walked_out("no_proposals")
     manager.commit_step(0, [], "")
     first = manager.take_segment()
-    kept = manager.snapshot() if manager._digest is None else None
+    kept = snapshot_of(manager) if manager._digest is None else None
     manager.work(0)
     manager.commit_step(1, [], "")
     second = manager.take_segment()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_fusion import ScriptedFusion, make_config, scripted_outcome
+from scripted_fusion import ScriptedFusion, make_config, scripted_outcome, snapshot_of
 
 from bohdi_ray.config import BANDITS
 from bohdi_ray.randomness import generator
@@ -281,7 +281,7 @@ def test_a_fusion_ends_the_same_in_any_order_and_after_any_death(plain_runs, nam
 def test_a_snapshot_holds_what_the_policy_knows(plain_runs, name):
     plain = plain_runs[name]
     run = fusion(name, 1, max_commits=len(plain.digests) // 2).run()
-    restored = TreeManager.restore(fusion_config(name), run.manager.snapshot())
+    restored = TreeManager.restore(fusion_config(name), snapshot_of(run.manager))
     assert run.digests + fusion(name, 2, manager=restored).run().digests == plain.digests
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_fusion import ScriptedFusion, Sharing, make_config, whole
+from scripted_fusion import ScriptedFusion, Sharing, digest_afresh, make_config, snapshot_of, whole
 
 from bohdi_ray.config.kinds.bandits import DynabranchesBandit
 from bohdi_ray.errors import RunDirError
@@ -36,9 +36,9 @@ def test_a_snapshot_holds_everything_also_what_the_digest_does_not_see(seed, num
     run = fusion(seed)
     run.max_commits = num_commits
     run.run()
-    restored = TreeManager.restore(CONFIG, run.manager.snapshot(), sharing())
+    restored = TreeManager.restore(CONFIG, snapshot_of(run.manager), sharing())
     assert whole(restored) == whole(run.manager)
-    assert restored.tree.digest_afresh() == run.manager.tree.digest()
+    assert digest_afresh(restored.tree) == run.manager.tree.digest()
     ahead = fusion(seed + 1, manager=restored).run()
     assert run.digests + ahead.digests == fusion(seed).run().digests
     assert gc.isenabled()
@@ -64,7 +64,7 @@ def test_an_infinite_statistic_survives():
     run = fusion(3).run()
     state = run.manager._state
     state.apply(Reborn(next(iter(state.tree.nodes())).path, 1.0, 2.0, None, 0.0))
-    restored = TreeManager.restore(CONFIG, run.manager.snapshot(), sharing())
+    restored = TreeManager.restore(CONFIG, snapshot_of(run.manager), sharing())
     assert restored._state.last_closed == state.last_closed
     assert restored._state.last_closed.reborn[-1].statistic == float("inf")
 
@@ -73,19 +73,19 @@ def test_a_copy_stays_as_it_is_while_the_manager_goes_on():
     run = fusion(5)
     run.max_commits = 4
     run.run()
-    before, copy = run.manager.snapshot(), run.manager.copy_state()
+    before, copy = snapshot_of(run.manager), run.manager.copy_state()
     run.max_commits = None
     run.run()
     sink = BytesIO()
     snapshot.write(copy, sink)
-    assert sink.getvalue() == before != run.manager.snapshot()
+    assert sink.getvalue() == before != snapshot_of(run.manager)
     assert TreeManager.restore(CONFIG, before, sharing()).digest() == run.digests[3] != run.digests[-1]
 
 
 def test_a_snapshot_of_many_nodes_spans_batches(monkeypatch):
     run = fusion(2).run()
     monkeypatch.setattr(snapshot, "BATCH_BYTES", 500)
-    data = run.manager.snapshot()
+    data = snapshot_of(run.manager)
     assert pa.ipc.open_file(data).num_record_batches > 3
     assert whole(TreeManager.restore(CONFIG, data, sharing())) == whole(run.manager)
 
@@ -103,9 +103,9 @@ def with_metadata(data, **changes):
 
 
 def test_what_is_damaged_or_does_not_fit_is_refused():
-    data = fusion(1).run().manager.snapshot()
+    data = snapshot_of(fusion(1).run().manager)
     restored = TreeManager.restore(CONFIG, with_metadata(data), sharing())
-    assert restored.snapshot() == data
+    assert snapshot_of(restored) == data
     for wrong, words in (
         (data[:-20], "cannot be read"),
         (b"", "cannot be read"),

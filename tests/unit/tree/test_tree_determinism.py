@@ -4,7 +4,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_fusion import ScriptedFusion, make_config
+from scripted_fusion import ScriptedFusion, make_config, snapshot_of
 
 from bohdi_ray.tree.manager import TreeManager
 
@@ -91,7 +91,7 @@ def test_a_snapshot_at_any_commit_point_holds_all_the_later_journal_needs(name):
     original = run.point
 
     def point():
-        snapshots.append(run.manager.snapshot())
+        snapshots.append(snapshot_of(run.manager))
         original()
 
     run.point = point

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 import pyarrow as pa
 
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.examples.parts import UNREADABLE, read_part, write_part
 from bohdi_ray.records import RehearsalRow
 from bohdi_ray.run.run_dir import REPLAY, RunDir
@@ -57,7 +58,7 @@ class RehearsalStore:
         self.run = run
         # By round, once read: many rounds may train on its sure rows. Question's hash by id, figures.
         self._known: dict[int, tuple[dict[str, str], RehearsalCounts]] = {}
-        self._texts: tuple[int, dict[str, RehearsalRow]] = (-1, {})
+        self._texts: tuple[int, dict[str, Completion]] = (-1, {})
 
     def has(self, round: int) -> bool:
         return self.run.exists(_name(round))
@@ -90,15 +91,18 @@ class RehearsalStore:
             self._known[round] = sure, figures_of(rows)
         return self._known[round]
 
-    def rows(self, replay_ids: Iterable[str]) -> dict[str, RehearsalRow]:
-        """Rows by id. Raises RunDirError for an id without a row."""
+    def completions(self, replay_ids: Iterable[str]) -> dict[str, Completion]:
+        """Questions with their answers by id. Raises RunDirError for an id without a row."""
         found = {}
         for replay_id in sorted(set(replay_ids)):
             match = REPLAY_ID.fullmatch(replay_id)
             if match is None:
                 raise RunDirError(f"{replay_id!r} is no id of a rehearsal row; ids look like replay-r0003-t00007")
             if (round := int(match[1])) != self._texts[0]:
-                self._texts = round, {row.replay_id: row for row in self.read(round)}
+                self._texts = (
+                    round,
+                    {row.replay_id: Completion(row.replay_id, row.question, row.answer) for row in self.read(round)},
+                )
             if replay_id not in self._texts[1]:
                 raise RunDirError(f"{self.run.location}/{_name(round)} has no row {replay_id}")
             found[replay_id] = self._texts[1][replay_id]

@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.examples.parts import read_part, write_part
-from bohdi_ray.examples.sample_table import from_table, is_readable, questions_and_answers
+from bohdi_ray.examples.sample_table import completions_of, from_table, is_readable
 from bohdi_ray.records import Sample
 from bohdi_ray.run.run_dir import SAMPLES, RunDir
 
@@ -47,22 +48,21 @@ def _round_of(part: str) -> int:
     return int(match.group(1))
 
 
-def _num_chars(texts: tuple[str, ...]) -> int:
-    return sum(map(len, texts))
+def _num_chars(row: Completion) -> int:
+    return len(row.question) + len(row.answer) + len(row.reasoning)
 
 
 class SampleStore:
     """The samples of one run. Picklable; a copy reads for itself.
 
-    Texts are remembered as (question, answer) by id, those that were used last, so that drawing rows again and again
-    reads little: at most `MOST_CHARS` of text. With `with_reasoning` rows are (question, answer, reasoning of the
-    answer).
+    Questions with the winners' answers are remembered by id, those that were used last, so that drawing rows again and
+    again reads little: at most `MOST_CHARS` of text. With `with_reasoning` they have the answers' reasoning.
     """
 
     def __init__(self, run: RunDir, with_reasoning: bool = False):
         self.run = run
         self.with_reasoning = with_reasoning
-        self._rows: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._rows: OrderedDict[str, Completion] = OrderedDict()
         self._num_chars = 0  # in `_rows`
         self._heldout: dict[str, list[str]] = {}
 
@@ -103,10 +103,10 @@ class SampleStore:
             )
         return table
 
-    def rows(self, sample_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """(question, answer) by id. Reads only row groups these ids are in, several parts at a time: an object store
-        takes long to answer. Raises RunDirError for an id without a sample."""
-        found: dict[str, tuple[str, ...]] = {}
+    def completions(self, sample_ids: Iterable[str]) -> dict[str, Completion]:
+        """Questions with the winners' answers by id. Reads only row groups these ids are in, several parts at a time:
+        an object store takes long to answer. Raises RunDirError for an id without a sample."""
+        found: dict[str, Completion] = {}
         unknown: dict[str, set[str]] = {}  # ids by part
         for sample_id in sorted(set(sample_ids)):
             if (known := self._rows.get(sample_id)) is None:
@@ -146,17 +146,19 @@ class SampleStore:
                 self._check(sample, name)
                 yield sample
 
-    def _remember(self, rows: dict[str, tuple[str, ...]]) -> None:
-        for sample_id, texts in rows.items():
-            self._num_chars += _num_chars(texts) - _num_chars(self._rows.pop(sample_id, ()))
-            self._rows[sample_id] = texts
+    def _remember(self, rows: dict[str, Completion]) -> None:
+        for sample_id, row in rows.items():
+            if (known := self._rows.pop(sample_id, None)) is not None:
+                self._num_chars -= _num_chars(known)
+            self._num_chars += _num_chars(row)
+            self._rows[sample_id] = row
         while self._num_chars > MOST_CHARS:
             self._num_chars -= _num_chars(self._rows.popitem(last=False)[1])
 
-    def _read_rows(self, name: str, sample_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+    def _read_rows(self, name: str, sample_ids: Collection[str]) -> dict[str, Completion]:
         table = self.read_part(name, ["sample_id", "question", "candidates", "verdict"], sample_ids)
         try:
-            return questions_and_answers(table, self.with_reasoning)
+            return completions_of(table, self.with_reasoning)
         except KeyError as error:
             raise self._foreign(name, f"a verdict names {error}, which did not answer") from error
 

@@ -7,6 +7,7 @@ from itertools import accumulate, chain
 
 import pyarrow as pa
 
+from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.records import Candidate, Sample, Verdict
 
 CANDIDATE = pa.struct(
@@ -188,9 +189,9 @@ def _sample(row: dict) -> Sample:
     return Sample(**row)
 
 
-def questions_and_answers(table: pa.Table, with_reasoning: bool = False) -> dict[str, tuple[str, ...]]:
-    """(question, winning answer) by id, with the answer's reasoning as a third if asked for. Raises KeyError for a
-    winner that did not answer."""
+def completions_of(table: pa.Table, with_reasoning: bool = False) -> dict[str, Completion]:
+    """Questions with the winning answers by id, with the answers' reasoning if asked for. Raises KeyError for a winner
+    that did not answer."""
     candidates = table["candidates"].combine_chunks()
     flat = candidates.flatten()
     models, columns = flat.field("model").to_pylist(), [flat.field("text").to_pylist()]
@@ -203,5 +204,5 @@ def questions_and_answers(table: pa.Table, with_reasoning: bool = False) -> dict
     rows = {}
     for i, sample_id in enumerate(table["sample_id"].to_pylist()):
         answers = dict(zip(models[offsets[i] : offsets[i + 1]], texts[offsets[i] : offsets[i + 1]], strict=True))
-        rows[sample_id] = (table["question"][i].as_py(), *answers[winners[i]])
+        rows[sample_id] = Completion(sample_id, table["question"][i].as_py(), *answers[winners[i]])
     return rows

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from bohdi_ray.errors import RunDirError
-from bohdi_ray.examples.kinds import KINDS, Completion, Example, from_table, is_readable, to_table
+from bohdi_ray.examples.kinds import KINDS, Example, from_table, is_readable, to_table
 from bohdi_ray.examples.parts import read_part, write_part
 from bohdi_ray.examples.rehearsal_store import RehearsalStore
 from bohdi_ray.examples.sample_store import SampleStore, part_name
@@ -51,11 +51,7 @@ class ExampleStore:
         own, rehearsed, samples = list[str](), list[str](), list[str]()
         for one in sorted(set(ids)):
             (own if _OWN_PART.fullmatch(one) else rehearsed if one.startswith("replay-") else samples).append(one)
-        found = self._own(own)
-        for one, row in self._rehearsals.rows(rehearsed).items():
-            found[one] = Completion(one, row.question, row.answer)
-        for one, texts in self._samples.rows(samples).items():
-            found[one] = Completion(one, *texts)
+        found = self._own(own) | self._rehearsals.completions(rehearsed) | self._samples.completions(samples)
         return [found[one] for one in ids]
 
     def _own(self, ids: list[str]) -> dict[str, Example]:

@@ -108,9 +108,9 @@ def check_controls(config: FusionConfig, run: RunDir, folders: dict[str, str]) -
     its loss under its own question, is what the model gains from knowing the question, with style taken out.
     """
     store = SampleStore(run)
-    heldout = [text for _, text in sorted(store.rows(store.heldout_ids()).items())]
+    heldout = [row for _, row in sorted(store.completions(store.heldout_ids()).items())]
     pairs = [(i, j) for i in range(len(heldout)) for j in range(len(heldout))]
-    rows = [Completion(f"{i}/{j}", heldout[i][0], heldout[j][1]) for i, j in pairs]
+    rows = [Completion(f"{i}/{j}", heldout[i].question, heldout[j].answer) for i, j in pairs]
     own_loss, gain = {}, {}
     for name, folder in folders.items():
         measured = heldout_loss(folder, rows, config).rows
@@ -141,7 +141,8 @@ def train_again(ray, config, run: RunDir, folder: Path, learning_rate: float | N
         )
     store = SampleStore(run)
     by_round = rows_drawn(run)
-    texts = store.rows({sample_id for ids in by_round for sample_id in ids})
+    found = store.completions({sample_id for ids in by_round for sample_id in ids})
+    texts = {sample_id: (row.question, row.answer) for sample_id, row in found.items()}
     if shuffle:
         ids = sorted(texts)
         order = np.random.default_rng(0).permutation(len(ids))

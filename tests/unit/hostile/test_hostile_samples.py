@@ -15,6 +15,7 @@ from scripted_fusion import make_config
 
 from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.examples.export import ExportOptions, export
+from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.examples.sample_table import SCHEMA, from_table, to_table
 from bohdi_ray.run.run_dir import RunDir
@@ -47,8 +48,8 @@ def readings(run: RunDir, samples) -> list[tuple[object, object]]:
     ways = (
         (lambda store: list(store.iter_samples()), samples),
         (
-            lambda store: store.rows([s.sample_id for s in samples]),
-            {s.sample_id: (s.question, s.answer) for s in samples},
+            lambda store: store.completions([s.sample_id for s in samples]),
+            {s.sample_id: Completion(s.sample_id, s.question, s.answer) for s in samples},
         ),
         (lambda store: store.heldout_ids(), [s.sample_id for s in samples if s.heldout]),
     )
@@ -162,7 +163,7 @@ def test_an_empty_part_has_no_samples(run):
     store = SampleStore(run)
     assert list(store.iter_samples()) == [] and store.heldout_ids() == []
     with pytest.raises(RunDirError, match="has no sample"):
-        store.rows(["r0000-s000-t00000"])
+        store.completions(["r0000-s000-t00000"])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_a_part_that_a_foreign_journal_names_leads_nowhere_else(run, part, tmp_p
 )
 def test_an_id_that_is_none_is_refused(run, sample_id):
     with pytest.raises(RunDirError, match="no sample id"):
-        SampleStore(run).rows([sample_id])
+        SampleStore(run).completions([sample_id])
 
 
 def test_an_export_without_the_journals_damaged_end_says_so(run, samples, tmp_path):

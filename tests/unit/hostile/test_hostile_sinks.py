@@ -15,6 +15,7 @@ from hostile_input import HOSTILE, harms
 from bohdi_ray.cli import main
 from bohdi_ray.engines.prompts import clean_text
 from bohdi_ray.examples.export import ExportOptions, export
+from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.observe.metrics import Metrics
 from bohdi_ray.records import Proposals, ticket_id
@@ -117,8 +118,8 @@ def test_exports_hold_the_texts_and_nothing_acts(hostile, harmless, tmp_path, sh
 
 def test_rows_for_training_are_the_texts_as_stored(hostile):
     run, samples = hostile
-    rows = SampleStore(run).rows([sample.sample_id for sample in samples])
-    assert rows == {sample.sample_id: (sample.question, sample.answer) for sample in samples}
+    rows = SampleStore(run).completions([sample.sample_id for sample in samples])
+    assert rows == {one.sample_id: Completion(one.sample_id, one.question, one.answer) for one in samples}
 
 
 # Metrics and files.

@@ -34,7 +34,7 @@ def test_figures_are_counts_by_reason_and_tokens_of_all_questions():
 def questions(store, round, most):
     """Those of the rows that a round trains on, in order."""
     ids = store.kept_ids(round, most)
-    rows = store.rows(ids)
+    rows = store.completions(ids)
     assert list(rows) == sorted(ids)
     return [rows[one].question for one in ids]
 
@@ -58,7 +58,7 @@ def test_an_id_without_a_row_is_an_error(store):
     store.write(2, [row(0)])
     for one, message in (("replay-r0002-t00001", "has no row"), ("r0002-s000-t00001", "is no id of a rehearsal row")):
         with pytest.raises(RunDirError, match=message):
-            store.rows([one])
+            store.completions([one])
 
 
 def test_a_rounds_file_is_read_once_however_many_rounds_train_on_its_rows(store, monkeypatch):

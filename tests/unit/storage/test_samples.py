@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.examples.sample_store import SampleStore, part_name
 from bohdi_ray.examples.sample_table import SCHEMA, from_table, to_table
 from bohdi_ray.records import Candidate, Sample, Verdict, ticket_id
@@ -96,9 +97,9 @@ def test_rows_are_found_by_id_in_any_part_and_a_copy_of_the_store_finds_them_too
     for round in range(5):
         store.write_part(round, 0, to_table([sample for sample in made if sample.round == round]))
     wanted = [made[17], made[0], made[9], made[17], made[3]]
-    expected = {sample.sample_id: (sample.question, sample.answer) for sample in wanted}
-    assert store.rows(sample.sample_id for sample in wanted) == expected
-    assert pickle.loads(pickle.dumps(store)).rows(expected) == expected
+    expected = {one.sample_id: Completion(one.sample_id, one.question, one.answer) for one in wanted}
+    assert store.completions(sample.sample_id for sample in wanted) == expected
+    assert pickle.loads(pickle.dumps(store)).completions(expected) == expected
 
 
 def test_only_the_parts_of_the_wanted_ids_are_read_and_only_once(
@@ -110,7 +111,7 @@ def test_only_the_parts_of_the_wanted_ids_are_read_and_only_once(
     read, original = [], store.read_part
     monkeypatch.setattr(store, "read_part", lambda name, *others: read.append(name) or original(name, *others))
     for _ in range(2):
-        store.rows([ticket_id(1, 0, 0)])
+        store.completions([ticket_id(1, 0, 0)])
     assert read == [part_name(1, 0)]
 
 
@@ -118,7 +119,7 @@ def test_a_part_written_again_replaces_what_was_remembered(run: RunDir, make_sam
     store = SampleStore(run)
     for heldout, question in ((False, "What was first?"), (True, "What came second?")):
         store.write_part(0, 0, to_table([make_sample(0, heldout=heldout, question=question)]))
-        assert store.rows([ticket_id(0, 0, 0)])[ticket_id(0, 0, 0)][0] == question
+        assert store.completions([ticket_id(0, 0, 0)])[ticket_id(0, 0, 0)].question == question
         assert store.heldout_ids() == ([ticket_id(0, 0, 0)] if heldout else [])
 
 
@@ -126,11 +127,11 @@ def test_unknown_ids_are_errors(run: RunDir, make_sample: Callable[..., Sample])
     store = SampleStore(run)
     store.write_part(0, 0, to_table([make_sample(0)]))
     with pytest.raises(RunDirError, match="has no sample"):
-        store.rows([ticket_id(0, 0, 1)])
+        store.completions([ticket_id(0, 0, 1)])
     with pytest.raises(RunDirError, match="is missing"):
-        store.rows([ticket_id(0, 1, 0)])
+        store.completions([ticket_id(0, 1, 0)])
     with pytest.raises(RunDirError, match="is no sample id"):
-        store.rows(["../../etc/passwd"])
+        store.completions(["../../etc/passwd"])
 
 
 def test_heldout_ids_come_in_order_from_all_parts(run: RunDir, make_sample: Callable[..., Sample]):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from bohdi_ray.errors import RunDirError
+from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.examples.sample_table import CANDIDATE, SCHEMA, SCHEMA_1, to_table
 from bohdi_ray.records import Sample
@@ -50,9 +51,10 @@ def test_reasoning_survives_storage_and_rows_have_it_when_asked(run: RunDir, mak
     sample = with_reasoning(make_sample())
     store.write_part(0, 0, to_table([sample]))
     assert list(store.iter_samples()) == [sample]
-    assert store.rows([sample.sample_id]) == {sample.sample_id: (sample.question, sample.answer)}
-    rows = SampleStore(run, with_reasoning=True).rows([sample.sample_id])
-    assert rows == {sample.sample_id: (sample.question, sample.answer, "alpha thinks")}
+    plain = Completion(sample.sample_id, sample.question, sample.answer)
+    assert store.completions([sample.sample_id]) == {sample.sample_id: plain}
+    rows = SampleStore(run, with_reasoning=True).completions([sample.sample_id])
+    assert rows == {sample.sample_id: replace(plain, reasoning="alpha thinks")}
 
 
 def test_parts_from_before_are_read_beside_new_ones(run: RunDir, make_sample: Callable[..., Sample]):
@@ -64,10 +66,10 @@ def test_parts_from_before_are_read_beside_new_ones(run: RunDir, make_sample: Ca
     assert list(store.iter_samples()) == [old, new]
     assert store.heldout_ids() == [old.sample_id]
     expected = {
-        old.sample_id: (old.question, old.answer, ""),
-        new.sample_id: (new.question, new.answer, "alpha thinks"),
+        old.sample_id: Completion(old.sample_id, old.question, old.answer),
+        new.sample_id: Completion(new.sample_id, new.question, new.answer, "alpha thinks"),
     }
-    assert SampleStore(run, with_reasoning=True).rows(expected) == expected
+    assert SampleStore(run, with_reasoning=True).completions(expected) == expected
 
 
 def test_a_table_of_yet_another_shape_is_refused(run: RunDir, make_sample: Callable[..., Sample]):

@@ -65,7 +65,7 @@ def status_of(location: str, now: float | None = None) -> Status:
     recorded = read_records(_records(run))
     facts = _facts(run, records, committed, state, recorded, now)
     damaged = [] if journal.damaged is None else [f"journal: {journal.damaged}"]
-    return Status(judge_run(facts), (*_figures(facts, records, committed, state, recorded), *damaged))
+    return Status(judge_run(facts), (*_figures(facts, records, state, recorded), *damaged))
 
 
 def read_records(records: Iterator[dict[str, Any]]) -> Recorded:
@@ -178,9 +178,7 @@ def _replicas(poll: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return counts
 
 
-def _figures(
-    facts: RunFacts, records: list[RoundRecord], committed: list[int], state: DriverState, recorded: Recorded
-) -> Iterator[str]:
+def _figures(facts: RunFacts, records: list[RoundRecord], state: DriverState, recorded: Recorded) -> Iterator[str]:
     accepted, tickets = sum(r.accepted for r in records), sum(r.tickets for r in records)
     heldout = sum(r.heldout for r in records)
     begun = [r for r in records if r.is_closed or r.tickets]  # the last one that is not closed may never begin

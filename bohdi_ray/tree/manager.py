@@ -93,13 +93,7 @@ class TreeManager:
             tickets=tickets,
             cursor=state.num_issued_before + len(state.issued),
             sprouts=self._requests.all(() if self._walks is None else self._walks.waiting()),
-            walks_done=tuple(range(state.num_walked)),
-            num_abandoned=sum(state.abandoned.values()),
             abandoned_for=dict(state.abandoned_for),
-            num_tickets=tuple(
-                self._config.meditation.walks_per_step - state.abandoned.get(step, 0)
-                for step in range(state.num_walked)
-            ),
         )
 
     def propose(self, proposals: Proposals) -> None:

@@ -15,10 +15,7 @@ class Work:
     tickets: tuple[Ticket, ...]  # issued since the cursor, their step not yet committed
     cursor: int  # for the next call
     sprouts: tuple[SproutRequest, ...]  # all open ones: those a walk waits for, then those asked ahead
-    walks_done: tuple[int, ...]  # steps of this round whose walks are done: no further ticket comes from them
-    num_abandoned: int  # walks of this round that became no ticket
-    num_tickets: tuple[int, ...]  # by step in `walks_done`: how many tickets it has
-    abandoned_for: dict[str, int] = field(default_factory=dict)  # the abandoned walks by reason
+    abandoned_for: dict[str, int] = field(default_factory=dict)  # walks of this round that became no ticket, by reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,11 +66,6 @@ def chat_shape(tokenizer: Any, kwargs: Mapping[str, Any] | None = None) -> ChatS
     return shape_of(renderer(tokenizer), kwargs, "model", str(getattr(tokenizer, "name_or_path", "")) or "the model")
 
 
-def chat_messages(system_prompt: str | None, prompt: str, folded: bool) -> list[dict[str, Any]]:
-    """The turns before the answer, as plain text. With `folded` the system prompt opens the user turn."""
-    return ChatShape(folded=folded).messages(system_prompt, prompt)
-
-
 def render_chat(
     tokenizer: Any,
     system_prompt: str | None,

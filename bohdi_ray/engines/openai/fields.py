@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bohdi_ray.config import OpenAIModel
-from bohdi_ray.engines.chat.rendering import chat_messages, strip_control_tokens
+from bohdi_ray.engines.chat.rendering import strip_control_tokens
+from bohdi_ray.engines.chat.template_trial import ChatShape
 from bohdi_ray.engines.openai.capabilities import Capabilities
 from bohdi_ray.engines.openai.constraints import kind_of, way_for
 from bohdi_ray.records import GenerationRequest
@@ -50,7 +51,7 @@ def body_of(
     """The JSON object that is sent, with no more than `most_room` tokens for reasoning."""
     sampling = request.sampling
     prompt = strip_control_tokens(request.prompt, CONTROL_TOKENS)
-    messages: list[dict[str, Any]] = [*chat_messages(model.system_prompt, prompt, learned.folded)]
+    messages = ChatShape(folded=learned.folded).messages(model.system_prompt, prompt)
     if learned.parts:
         messages = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
     room = reasoning_room(request, model, learned)

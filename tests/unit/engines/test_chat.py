@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bohdi_ray.engines.chat.rendering import (
-    chat_messages,
     chat_shape,
     render_chat,
     special_tokens_of,
@@ -70,7 +69,8 @@ def test_variables_of_the_template_reach_it():
 
 
 def test_without_a_system_prompt_there_is_only_the_user_turn():
-    assert chat_messages(None, "Hi", True) == chat_messages("", "Hi", False) == [{"role": "user", "content": "Hi"}]
+    only = [{"role": "user", "content": "Hi"}]
+    assert ChatShape(folded=True).messages(None, "Hi") == ChatShape(folded=False).messages("", "Hi") == only
 
 
 def test_special_tokens_are_those_with_a_role_and_those_only_marked():

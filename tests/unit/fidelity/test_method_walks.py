@@ -122,7 +122,7 @@ def test_after_max_failures_of_one_walk_unk_is_closed_and_the_walk_takes_a_child
     hand.answer_all(lambda request: [])
     tickets = hand.tickets()
     assert {ticket.path for ticket in tickets} == {("Aa",), ("Ab",)} and len(tickets) == 40
-    assert hand.manager.work(0).num_abandoned == 0
+    assert hand.manager.work(0).abandoned_for == {}
     assert hand.manager.stats()["num_failed_sprouts"] >= 3
 
 
@@ -146,7 +146,7 @@ def test_a_walk_without_name_and_child_is_abandoned_and_counted():
         hand.answer()
     stats = hand.manager.stats()
     assert (stats["num_abandoned"], stats["num_issued"], stats["num_failed_sprouts"]) == (4, 0, 10)
-    assert hand.manager.work(0).num_tickets == (0,) and hand.requests == ()
+    assert hand.manager.work(0).tickets == () and hand.requests == ()
     hand.commit(failed)
     assert hand.close().row_sample_ids == ()
 
@@ -167,9 +167,9 @@ def test_failures_are_counted_per_walk_and_node():
     hand.answer()
     hand.answer("Aa")
     hand.answer(path=("Aa",))
-    assert hand.requests and hand.manager.work(0).num_abandoned == 0
+    assert hand.requests and hand.manager.work(0).abandoned_for == {}
     hand.answer(path=("Aa",))
-    assert hand.manager.work(0).num_abandoned == 1 and hand.node("Aa")["children"] == []
+    assert sum(hand.manager.work(0).abandoned_for.values()) == 1 and hand.node("Aa")["children"] == []
 
 
 def steps_of(num_walks: int, steps: int = 1) -> dict[str, int]:

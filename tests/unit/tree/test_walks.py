@@ -63,16 +63,11 @@ def test_a_failed_sprout_counts_against_unk_and_the_node_draws_again():
 def test_after_ten_failures_unk_is_closed_and_a_walk_without_a_child_is_abandoned():
     hand = ByHand(num_walks=2)
     for _ in range(10):
-        assert hand.manager.work(0).num_abandoned == 0
+        assert hand.manager.work(0).abandoned_for == {}
         hand.answer()
     work = hand.manager.work(0)
-    assert (work.num_abandoned, work.tickets, work.sprouts, work.walks_done, work.num_tickets) == (
-        2,
-        (),
-        (),
-        (0,),
-        (0,),
-    )
+    assert (sum(work.abandoned_for.values()), work.tickets, work.sprouts) == (2, (), ())
+    assert hand.manager._state.num_walked == 1
     assert hand.root["unk"] == {"alpha": 1, "beta": 11}
     hand.next_round()
     assert hand.manager.work(0).sprouts, "the next round tries again"
@@ -127,7 +122,7 @@ def test_a_walk_holds_back_only_those_behind_it_at_its_node():
     assert arrived("Science") == before[0], "nobody answered there"
     assert arrived("Arts") == sorted(arrived("Arts")) and len(arrived("Arts")) > len(before[1])
     assert [request.path for request in manager.work(0).sprouts] == [("Science",)]
-    assert manager.work(0).walks_done == ()
+    assert manager._state.num_walked == 0
 
 
 def test_an_answer_nobody_can_have_asked_for_is_refused_and_one_for_an_unknown_node_ignored():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-VALUES_PER_ATTRIBUTE = 16
 KINDS = tuple(
     [
         "bird",

@@ -13,7 +13,7 @@ from bohdi_ray.studies.miniature.curriculum import NUM_PROPOSALS, TEMPLATES, les
 from bohdi_ray.studies.miniature.recipe import write_templates
 from bohdi_ray.studies.miniature.sizes import SIZES, inventive, uneven
 from bohdi_ray.studies.miniature.truth import read_world, write_world
-from bohdi_ray.studies.miniature.words import ATTRIBUTES, VALUES_PER_ATTRIBUTE, attribute_values
+from bohdi_ray.studies.miniature.words import ATTRIBUTES, attribute_values
 from bohdi_ray.studies.miniature.world import DECLINED, World, make_world, questions
 from bohdi_ray.tree.names import valid_name
 
@@ -31,7 +31,7 @@ def test_a_seed_decides_a_world_and_another_one_makes_another():
 
 
 def test_every_attribute_has_16_different_values():
-    assert {len(set(attribute_values(name))) for name in ATTRIBUTES} == {VALUES_PER_ATTRIBUTE}
+    assert {len(set(attribute_values(name))) for name in ATTRIBUTES} == {16}
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -21,7 +21,6 @@ from bohdi_ray.config.errors import config_errors, shown
 from bohdi_ray.config.job_paths import base_of_runs
 from bohdi_ray.config.plain_yaml import MAX_CHARS, MAX_DEPTH, YamlFault, read_yaml
 from bohdi_ray.config.renamed import with_new_names
-from bohdi_ray.config.run_naming import with_run_dir as with_run_dir
 from bohdi_ray.errors import ConfigError, ConfigErrors
 
 CACHE_PREFIX = "cache:"

@@ -13,7 +13,6 @@ switched off (`scale_wrt_gas=False`); the accumulation boundary is set by us bef
 from __future__ import annotations
 
 import gc
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -46,7 +45,6 @@ from bohdi_ray.training.weights.versions import (
 from bohdi_ray.training.zero.engine import start_engine
 from bohdi_ray.training.zero.moments import release_moments
 
-logger = logging.getLogger(__name__)
 OPTIMIZER_TAG = "state"
 
 

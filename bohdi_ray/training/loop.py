@@ -15,7 +15,6 @@ draws a sample.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -62,7 +61,6 @@ from bohdi_ray.training.weights.checkpoints import (
 )
 from bohdi_ray.training.weights.versions import WEIGHTS
 
-logger = logging.getLogger(__name__)
 QUEUE_TIMEOUT_S = 300.0
 
 

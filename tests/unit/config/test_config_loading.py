@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from bohdi_ray.config import OpenAIModel, VllmModel
-from bohdi_ray.config.loading import dump_config, load_config, parse_config, with_run_dir
+from bohdi_ray.config.loading import dump_config, load_config, parse_config
+from bohdi_ray.config.run_naming import with_run_dir
 from bohdi_ray.errors import ConfigErrors
 
 ROOT = Path(__file__).parents[3]

@@ -7,9 +7,10 @@ small outcomes go back to the driver.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -63,12 +64,20 @@ def all_at_once(
     client_config: EngineClientConfig,
 ) -> list[T]:
     """What a task does: all its pieces of work together, each with the sources that take part. Results in order."""
+    _freeze_once()
 
     async def work() -> list[T]:
         models = RoutedModels(table, client_config, generator(plan.config.seed, first_id, "routing"))
         return await together(models, [with_those_present(models, piece) for piece in pieces])
 
     return asyncio.run(work())
+
+
+@cache
+def _freeze_once() -> None:
+    """What this process has imported stays: garbage collections need not look through it, at every bundle, in vain."""
+    gc.collect()
+    gc.freeze()
 
 
 @ray.remote(num_cpus=0.01, num_returns=2, max_retries=3)

@@ -1,8 +1,9 @@
 """RoutedModels: how a harvest task reaches the engines. Batches requests, picks replicas, retries what a death cut off.
 
-It lives inside one harvest or sprout task. Requests that become ready in the same turn of the event loop travel in one
-actor call; answers stream back as they finish, so nothing waits for a batch. A request whose engine failed is asked
-again elsewhere: generation is at-least-once, and its seed makes it the same request.
+It lives inside one harvest or sprout task. Requests that become ready within some milliseconds travel in one actor
+call, which costs as much CPU time as all else about a request; answers stream back as they finish, so nothing waits for
+a batch. A request whose engine failed is asked again elsewhere: generation is at-least-once, and its seed makes it the
+same request.
 
 A request that was in two engines when they died may be what kills them: from then on it is asked alone, with no other
 request in the engine, and when that one dies too it is set aside in RUN/quarantine. What merely waited in line, or was
@@ -44,6 +45,9 @@ MOST_UNANSWERED = 3
 # Times that a remote source fails for good with a request, though it passed its health check in between, after which
 # it counts as one that this source cannot serve.
 MOST_REMOTE_FAILURES = 3
+
+# For further requests to join those that are sent; a model takes a hundred times as long for an answer.
+SEND_AFTER_S = 0.003
 
 Waiting = tuple[EngineRequest, asyncio.Future[EngineReply]]
 
@@ -106,7 +110,7 @@ class RoutedModels:
     def _put(self, model: str, waiting: Waiting) -> None:
         ready = self._ready[model]
         if not ready:
-            asyncio.get_running_loop().call_soon(self._send, model)
+            asyncio.get_running_loop().call_later(SEND_AFTER_S, self._send, model)
         ready.append(waiting)
 
     def _send(self, model: str) -> None:

@@ -40,7 +40,8 @@ T = TypeVar("T")
 LAST_WRITES_S = 2.0
 # Of a session of our own. Ray's control store keeps a record of every task, by default of the last 100,000: 300 MB over
 # 500 rounds, in a session without a dashboard to show them.
-SESSION_SETTINGS = {"task_events_max_num_task_in_gcs": 10_000}
+# Ray ends workers after 1 s without a task, and starting one takes longer than a bundle of tickets that answers fast.
+SESSION_SETTINGS = {"task_events_max_num_task_in_gcs": 10_000, "idle_worker_killing_time_threshold_ms": 30_000}
 SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the training task and harvest tasks
 
 

@@ -6,7 +6,7 @@ Frozen and picklable; holds no engine and no state. Made by the driver. Settings
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.prompts import TemplateSet, load_templates
@@ -28,6 +28,11 @@ class HarvestPlan:
 
     config: FusionConfig
     templates: TemplateSet
+    # A task asks for the same few again and again.
+    _specs: dict[tuple[Role, str], SamplingSpec] = field(default_factory=dict, repr=False, compare=False)
+    _records: dict[tuple[str, ...], dict[str, dict[str, float]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @classmethod
     def from_config(cls, config: FusionConfig) -> HarvestPlan:
@@ -41,11 +46,13 @@ class HarvestPlan:
 
     def spec(self, role: Role, model: str, seed: int) -> SamplingSpec:
         """Sampling of one request."""
-        of = self.config.model(model).sampling_of(role)
-        assert of.temperature is not None and of.top_p is not None and of.max_tokens is not None
-        # Where no room for reasoning is configured, the model's engine knows it.
-        room = of.reasoning_max_tokens or 0
-        return SamplingSpec(of.temperature, of.top_p, of.max_tokens, seed, reasoning_max_tokens=room)
+        if (role, model) not in self._specs:
+            of = self.config.model(model).sampling_of(role)
+            assert of.temperature is not None and of.top_p is not None and of.max_tokens is not None
+            # Where no room for reasoning is configured, the model's engine knows it.
+            room = of.reasoning_max_tokens or 0
+            self._specs[role, model] = SamplingSpec(of.temperature, of.top_p, of.max_tokens, 0, room)
+        return replace(self._specs[role, model], seed=seed)
 
     def request(self, ticket: Ticket, role: Role, model: str, prompt: str, attempt: int = 0) -> GenerationRequest:
         """What a ticket asks a model for, with a seed and an id of its own."""
@@ -55,10 +62,12 @@ class HarvestPlan:
 
     def sampling_record(self, models: tuple[str, ...]) -> dict[str, dict[str, float]]:
         """Sampling by "role/model", as `Sample` stores it. Template variables are in the run's configuration."""
-        fields = ("temperature", "top_p", "max_tokens", "reasoning_max_tokens")
-        known = [model for model in (*self.config.sources, self.config.target) if model.name in models]
-        return {
-            f"{role}/{model.name}": model.sampling_of(role).model_dump(include=set(fields), exclude_none=True)
-            for model in known
-            for role in ROLES
-        }
+        if models not in self._records:
+            fields = ("temperature", "top_p", "max_tokens", "reasoning_max_tokens")
+            known = [model for model in (*self.config.sources, self.config.target) if model.name in models]
+            self._records[models] = {
+                f"{role}/{model.name}": model.sampling_of(role).model_dump(include=set(fields), exclude_none=True)
+                for model in known
+                for role in ROLES
+            }
+        return self._records[models]

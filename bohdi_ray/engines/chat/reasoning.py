@@ -139,7 +139,7 @@ def _tag(tag: str) -> re.Pattern[str]:
 
 
 def _past_tag(text: str, tag: str, at: int) -> int | None:
-    match = _tag(tag).match(text, at)
+    match = _tag(tag).match(text, at) if text.startswith(tag[0], at) else None
     return match.end() if match else None
 
 
@@ -159,6 +159,8 @@ def _leading_block(text: str, at: int, known: Iterable[Thinking]) -> tuple[Think
 
 def _end_tag(text: str, at: int, way: Thinking) -> re.Match[str] | None:
     """The first end tag from here on that is not quoted."""
+    if way.end[0] not in text:  # most texts hold no tag at all, and there are many to look for
+        return None
     return next((match for match in _tag(way.end).finditer(text, at) if not _is_quoted(text, match)), None)
 
 

@@ -1,4 +1,4 @@
-"""Waiting for Ray: deadlines, several things at once, and what an error that came out of Ray means."""
+"""Waiting for Ray: deadlines, waiting for several things at once, and the meaning of errors that Ray passes on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bohdi_ray.errors import BohdiError, DeadlineExceeded, EngineFailed, EngineR
 
 
 async def all_or_none(work: Iterable[Coroutine[Any, Any, Any]]) -> None:
-    """Runs all to their end; the first failure ends the others, and is raised once they have ended."""
+    """Runs all to their end. The first failure cancels the others and is raised once they have ended."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         await asyncio.gather(*tasks)
@@ -21,7 +21,7 @@ async def all_or_none(work: Iterable[Coroutine[Any, Any, Any]]) -> None:
 
 
 async def cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancels what still runs and waits for its end; its errors are dropped."""
+    """Cancels the tasks that still run and waits for them to end; drops their errors."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()
@@ -29,7 +29,7 @@ async def cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
 
 
 async def within(reference: Awaitable[Any], seconds: float, waited_for: str, remedy: str) -> Any:
-    """The value of a Ray reference, with a deadline; errors of ours come out of Ray's wrapping."""
+    """The value of a Ray reference, with a deadline. Errors of this package are unwrapped from Ray's."""
     # Not wait_for: Python 3.11's swallows a cancellation that comes together with the value, and whoever cancelled a
     # loop of waits then waits for it without end.
     deadline = asyncio.timeout(seconds)
@@ -56,7 +56,7 @@ def as_bohdi_error(error: BaseException) -> BaseException:
 
 
 def is_engines_fault(error: BaseException) -> bool:
-    """Whether a replica is to be left for what failed with `error` (unwrapped): its engine died, hung, gave up or takes
-    no more calls, or its server could not be reached or failed for good."""
+    """Whether `error` (unwrapped) means that the caller should avoid this replica: its engine died, hung, gave up or
+    takes no more calls, or its server could not be reached or failed for good."""
     failed = isinstance(error, EngineFailed | EngineRetired | DeadlineExceeded | RemoteFailed | RayError)
     return failed and not isinstance(error, RayTaskError)

@@ -1,7 +1,7 @@
 """Every error bohdi_ray raises on purpose. All survive pickling, so they cross Ray's process borders unchanged.
 
-`ConfigError` is the user's to mend and always says field, value, rule and remedy. The others say what was waited for or
-what broke, and what to do. Bugs of ours are assertions, not errors of this module.
+A `ConfigError` must be fixed by the user and always gives field, value, rule and remedy. The others say what was waited
+for or what broke, and what to do. Bugs of this package are assertions, not errors of this module.
 """
 
 # Where what a Ray actor or task printed can be read.
@@ -11,7 +11,7 @@ SAFE = "Everything committed so far is safe; continue with `bohdi resume RUN` af
 
 
 class BohdiError(Exception):
-    """Base of all of them; catching it catches every error with a remedy, and no bug."""
+    """Base class. Catching it catches every error with a remedy, and no bug."""
 
     def __reduce__(self):
         # Exceptions pickle by re-calling __init__ with self.args, which fails for keyword-only signatures.
@@ -34,7 +34,7 @@ class ConfigError(BohdiError):
 
 
 class ConfigErrors(BohdiError):
-    """Several `ConfigError`s found in one look, so that the user can mend them all at once."""
+    """Several `ConfigError`s found in one pass, so that the user can fix them all at once."""
 
     def __init__(self, errors: list[ConfigError]):
         self.errors = errors
@@ -60,15 +60,15 @@ class PromptTooLong(BohdiError):
 
 
 class RequestRefused(BohdiError):
-    """An engine does not take one request's parameters or text; only that request fails."""
+    """An engine rejects one request's parameters or text; only that request fails."""
 
 
 class EngineFailed(BohdiError):
-    """An engine died, hangs, or serves weights that are not the ones asked for. Its replica must be replaced."""
+    """An engine died, hangs, or serves the wrong weights. Its replica must be replaced."""
 
 
 class EngineRetired(BohdiError):
-    """An engine takes no further calls, because its pool shrinks; ask another one."""
+    """An engine takes no further calls, because its pool shrinks; the caller uses another one."""
 
 
 class RemoteFailed(BohdiError):
@@ -76,7 +76,7 @@ class RemoteFailed(BohdiError):
 
 
 class RequestQuarantined(BohdiError):
-    """A request was set aside because engines die of it; `part` in RUN/quarantine has what reproduces it."""
+    """A request was set aside because it kills engines; `part` in RUN/quarantine has what is needed to reproduce it."""
 
     def __init__(self, request_id: str, part: str):
         self.request_id, self.part = request_id, part
@@ -84,7 +84,7 @@ class RequestQuarantined(BohdiError):
 
 
 class SourceLeftOut(BohdiError):
-    """A source that was asked takes no part for the time being; begin again with those that are left."""
+    """A source became unavailable; the caller starts again with the remaining sources."""
 
     def __init__(self, source: str):
         self.source = source
@@ -96,11 +96,11 @@ class TrainingFailed(BohdiError):
 
 
 class RowsRejected(TrainingFailed):
-    """So many of a round's training rows cannot be learned from that the round was not trained."""
+    """The round was not trained, because too many of its training rows could not be used."""
 
 
 class NothingLearned(BohdiError):
-    """The run goes on and learns nothing, or ended without having learned anything: it is no success."""
+    """The run learns nothing, or ended without having learned anything, so it is no success."""
 
 
 class WeightsMismatch(EngineFailed):
@@ -108,7 +108,7 @@ class WeightsMismatch(EngineFailed):
 
 
 class DeadlineExceeded(BohdiError):
-    """A wait ran into its deadline."""
+    """A deadline passed while waiting."""
 
     def __init__(self, waited_for: str, seconds: float, remedy: str):
         self.waited_for, self.seconds, self.remedy = waited_for, seconds, remedy
@@ -124,25 +124,25 @@ class RunDirError(BohdiError):
 
 
 class StorageFailed(RunDirError):
-    """The storage under a run failed: the disk is full, a permission is lost, it does not answer. What is committed is
-    safe; the run goes on once that is mended."""
+    """The storage of a run failed: the disk is full, a permission is missing, it does not answer. Committed data is
+    safe; the run continues once the cause is fixed."""
 
 
 class LeaseLost(RunDirError):
-    """Somebody else owns the run by now."""
+    """Another driver owns the run now."""
 
 
 class RunFinished(RunDirError):
-    """A run that was to go on has ended, and no stop rule that is in force lets it go on."""
+    """A run that was to be resumed has ended, and the current stop rules do not let it continue."""
 
 
 class JobError(BohdiError):
-    """A cluster's job server did not do what it was asked, or is gone."""
+    """A cluster's job server did not do what was requested, or is gone."""
 
 
 class StepNotReady(BohdiError):
-    """A step's outcomes came before its turn, as after a restart of the tree manager: ask `committable()` again."""
+    """A step's outcomes came too early, as after a restart of the tree manager: call `committable()` again."""
 
 
 class Interrupted(BohdiError):
-    """The user asked to stop (Ctrl-C, SIGTERM); what was committed is safe."""
+    """The user requested a stop (Ctrl-C, SIGTERM); committed data is safe."""

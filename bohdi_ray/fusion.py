@@ -1,6 +1,6 @@
 """The main loop of a fusion. Read this first.
 
-What runs where: on the driver's node the driver itself (this file) and three small Ray actors, the tree manager, the
+What runs where: on the driver's node run the driver itself (this file) and three control actors, the tree manager, the
 sample queue and the directory of engines. Every engine of a source or of the target is a Ray actor in a placement group
 of its own; the trainer is one Ray Train run in another. Harvests are Ray tasks wherever there is a CPU slot.
 
@@ -42,8 +42,8 @@ def fuse(
 ) -> Summary:
     """Runs a whole fusion and returns its figures; the same are in RUN/summary.json.
 
-    `resume` continues the run that `config.run_dir` holds, behind what is committed of it; with `reset_optimizer`
-    training continues from its weights with a new optimizer.
+    `resume` continues the run in `config.run_dir` after its last commit; with `reset_optimizer` training continues from
+    its weights with a new optimizer.
 
     `address` is a Ray cluster's; without one, RAY_ADDRESS counts, else Ray is started on this machine. Raises
     ConfigError before anything starts if the input cannot work, Interrupted after Ctrl-C, and other BohdiErrors with

@@ -1,4 +1,4 @@
-"""What the actors and tasks of a run are called, in Ray's dashboard, `ray list actors` and log lines. Pure.
+"""The names of a run's actors and tasks, in Ray's dashboard, `ray list actors` and log lines. Pure.
 
 All of it is ASCII, whatever the run's folder is called: names become labels of metrics, which Ray, and vLLM in it, take
 in no other way. And what a task is called does not depend on round and step: Ray keeps series of metrics for each name.
@@ -21,8 +21,8 @@ ENCODED = "xn--"
 
 
 def ascii_label(text: str) -> str:
-    """The text itself if it is ASCII, else its Punycode behind `xn--`, as for names on the internet: no two texts get
-    the same, and any tool for such names gives the text back.
+    """The text itself if it is ASCII, else its Punycode behind `xn--`, as for names on the internet: different texts
+    get different labels, and standard tools decode the label.
 
     >>> ascii_label("r\u00e4ume"), ascii_label("rooms")
     ('xn--rume-loa', 'rooms')
@@ -33,8 +33,8 @@ def ascii_label(text: str) -> str:
 
 
 def run_name(location: str) -> str:
-    """The last part of a run directory's path or address, with what is odd in a name replaced by `_`, as ASCII. A name
-    that is too long ends with a digest of all of it."""
+    """The last part of a run directory's path or address, with unusual characters replaced by `_`, as ASCII. A name
+    that is too long ends with a digest of the whole name."""
     path = location.partition("?")[0] if is_address(location) else location
     last = path.rstrip("/").rpartition("/")[2]
     name = ascii_label(re.sub(r"[^\w.+-]", "_", last))
@@ -64,5 +64,5 @@ class RunNames:
         return "/".join((PREFIX, self.run, *parts))
 
     def actor(self, name: str) -> dict[str, str]:
-        """Options of an actor of that name."""
+        """Ray options for an actor with that name."""
         return {"name": name, "namespace": self.namespace}

@@ -1,7 +1,7 @@
-"""Where every random draw of a run comes from: generators keyed by what they are for.
+"""The source of all random draws of a run: generators keyed by their purpose.
 
-A draw depends on the run's seed and its key alone, never on timing or on how many draws were made elsewhere; that is
-what makes a run repeatable with any number of tasks in flight, and after a resume.
+A draw depends only on the run's seed and its key, never on timing or on how many draws were made elsewhere. So a run is
+repeatable with any number of tasks in flight, and after a resume.
 """
 
 import hashlib

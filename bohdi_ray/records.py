@@ -24,7 +24,7 @@ ROLES: tuple[Role, ...] = ("sprout", "question", "answer", "judge")
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One permission to harvest: where, in which round and step, against which version of the target."""
+    """A permission to harvest one sample: where, in which round and step, and against which version of the target."""
 
     ticket_id: str
     round: int
@@ -58,7 +58,7 @@ def pack_ticket_id(text: str) -> int:
     """
     match = _TICKET_ID.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no ticket's id")
+        raise ValueError(f"{text!r} is not a ticket's id")
     round, step, index = map(int, match.groups())
     if round >= MAX_ROUNDS or step >= MAX_STEPS or index >= MAX_TICKETS:
         raise ValueError(
@@ -75,9 +75,9 @@ def unpack_ticket_id(packed: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SproutRequest:
-    """A wish for names of new children of one node.
+    """A request for names of new children of one node.
 
-    The prompt made from it depends on nothing but this record, so it may be asked for ahead of its election.
+    The prompt made from it depends on nothing but this record, so it may be sent before its election.
     """
 
     request_id: str
@@ -88,7 +88,7 @@ class SproutRequest:
 
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
-    """What became of the requests to one source."""
+    """The counts of requests to one source and of their failures."""
 
     asked: dict[str, int] = field(default_factory=dict)  # by role
     lost: dict[str, int] = field(default_factory=dict)  # of these, by "role:reason"
@@ -143,7 +143,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """How likely does a model find `answer` after `prompt`? Costs a prefill, decodes nothing."""
+    """A request to score `answer` after `prompt`: how likely the model finds it. Costs a prefill, decodes nothing."""
 
     request_id: str
     role: Role
@@ -250,7 +250,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RehearsalRow:
-    """A question for `training.rehearsal`, and what the target as it was before the fusion answers, if anything."""
+    """A question for `training.rehearsal`, and the answer of the target's version 0, if there is one."""
 
     replay_id: str
     path: DomainPath
@@ -264,7 +264,7 @@ class RehearsalRow:
 
 @functools.cache  # the same text object each time: the outcomes of a task are pickled together
 def tokens_name(role: Role, model: str) -> str:
-    """What tokens decoded by `model` for `role` are counted under."""
+    """The name under which tokens decoded by `model` for `role` are counted."""
     return f"{role}/{model}"
 
 

@@ -1,7 +1,7 @@
-"""Which round may harvest or train next, with which weights, when a run is over, which checkpoints may be deleted.
+"""Decides which round may harvest or train next with which weights, when a run ends, which checkpoints may go.
 
-Pure: `RunLedger` is what the main loop knows and decides by; driver/ledger.py restores and saves it. Nobody who only
-looks at a run (console, metrics, trackers) is needed for any of it.
+Pure: `RunLedger` is what the main loop knows and decides by; driver/ledger.py restores and saves it. It does not depend
+on anything that only observes a run (console, metrics, trackers).
 
 Symbols: round r counts from 0; weights version v is the target after v Enlightenments; k is `harvest.max_staleness`.
 Round r harvests with exactly version max(0, r - k), so r may start once round r - 1 is closed and round r - 1 - k is
@@ -47,33 +47,33 @@ class Rounds:
         return self.num_closed if self.num_trained >= waits_for else None
 
     def closed(self, round: int) -> None:
-        """Round `round` is harvested, its rows are drawn and queued."""
+        """Records that round `round` is harvested and its rows are drawn and queued."""
         assert round == self.num_closed, (round, self)
         self.num_closed += 1
 
     def trained(self, round: int) -> None:
-        """Round `round` is trained and its weights, version round + 1, are committed."""
+        """Records that round `round` is trained and its weights, version round + 1, are committed."""
         assert round == self.num_trained < self.num_closed, (round, self)
         self.num_trained += 1
 
     def stop(self, reason: str) -> None:
-        """No further harvest; what is closed is still trained. The first reason stays."""
+        """Ends harvesting; closed rounds are still trained. The first reason is kept."""
         self.stop_reason = self.stop_reason or reason
 
     @property
     def done(self) -> bool:
-        """Nothing is left to harvest or to train."""
+        """Whether nothing remains to harvest or to train."""
         return self.stop_reason is not None and self.num_trained == self.num_closed
 
     def versions_in_use(self) -> set[int]:
-        """Versions that must stay on disk: 0, and those a harvest may still ask for, trained already or not."""
+        """Versions that must stay on disk: 0, and those that a harvest may still need, trained already or not."""
         oldest = harvest_version(self.num_closed, self.max_staleness)
         return {0, *range(oldest, self.num_closed + 1)}
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the stop rules look at, at the end of a round. Costs in the currency of the sources' prices."""
+    """The figures that the stop rules use, at the end of a round. Costs in the currency of the sources' prices."""
 
     rounds: int
     samples: int
@@ -84,7 +84,7 @@ class Progress:
 
 
 def stop_reason(stop: StopConfig, progress: Progress) -> str | None:
-    """The first stop rule that holds, in words, or None."""
+    """The first stop rule that holds, as text, or None."""
     limits = (
         ("rounds", progress.rounds, stop.rounds),
         ("samples", progress.samples, stop.samples),
@@ -115,7 +115,7 @@ class HeldoutTrail:
     behind: float = 0.0  # how much higher the newest version's loss is than the best one's
 
     def add(self, version: int, rows: dict[str, tuple[float, int]]) -> None:
-        """Takes the losses of a new version; a lower loss than the best version's is a gain."""
+        """Adds the losses of a new version; a loss below that of the best version so far is a gain."""
         if not rows:
             return
         behind = self._behind(rows)
@@ -127,7 +127,7 @@ class HeldoutTrail:
         self.last, self.behind = rows, 0.0 if gained or behind is None else behind
 
     def _behind(self, rows: dict[str, tuple[float, int]]) -> float | None:
-        """How much higher this loss is than the best version's; None if nothing can be compared."""
+        """How much higher this loss is than the best version's; None if they cannot be compared."""
         shared, common = self.best.keys() & rows.keys(), self.last.keys() & rows.keys()
         if shared and (2 * len(shared) >= len(rows) or not common):
             return _mean(rows, shared) - _mean(self.best, shared)
@@ -135,7 +135,7 @@ class HeldoutTrail:
 
 
 class RunLedger:
-    """What a run has come to, over all drivers, and what the main loop decides by that."""
+    """The results of a run so far, over all drivers; the main loop decides by them."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class RunLedger:
         rounds: Sequence[RoundSummary] = (),  # that are harvested
         newest_version: int = 0,  # of the weights that are committed
     ):
-        """`started`: when this driver started, Unix time, s. The others are what earlier drivers left."""
+        """`started`: when this driver started, Unix time, s. The other arguments: what earlier drivers left."""
         state = state or DriverState()
         self.config = config
         self.num_drivers = state.num_drivers  # before this one
@@ -166,29 +166,29 @@ class RunLedger:
     # What has happened.
 
     def add_start_up(self) -> float:
-        """All engines and the trainer are up. Returns how long this driver took for it, s."""
+        """Records that all engines and the trainer are up. Returns how long this took, s."""
         seconds = time.time() - self._driver_started
         self.intervals.record("start_up", time.monotonic() - seconds, time.monotonic())
         return seconds
 
     def add_engines(self, stats: Mapping[str, EngineStats]) -> None:
-        """Counters of this driver's engines by replica."""
+        """Records the counters of this driver's engines, by replica."""
         self._engines.update({f"{self.num_drivers}/{name}": counters for name, counters in stats.items()})
 
     def add_harvested(self, summary: RoundSummary, started: float, finished: float) -> None:
-        """A round is harvested, its rows are drawn and queued. Times on the monotonic clock, s."""
+        """Records that a round is harvested and its rows are drawn and queued. Times on the monotonic clock, s."""
         self.schedule.closed(summary.round)
         self.intervals.record("harvest", started, finished)
         self.rounds.append(summary)
 
     def add_rows(self, round: int, num_rows: int, rehearsal_tokens: int) -> None:
-        """A round that an earlier driver harvested has all its rows."""
+        """Records the rows of a round that an earlier driver harvested."""
         summary = self.rounds[round]
         tokens = summary.tokens | {"rehearsal": rehearsal_tokens}
         self.rounds[round] = replace(summary, training_rows=num_rows, tokens=tokens)
 
     def add_trained(self, metrics: Mapping[str, Any]) -> RoundSummary:
-        """The next round is trained; `metrics` as of training.round_metrics. Returns its figures so far."""
+        """Records that the next round is trained; `metrics` as in training.round_metrics. Returns its figures."""
         round = self.schedule.num_trained
         if self.config.training.starts_stage(round):
             self._heldout = HeldoutTrail()  # versions are compared within a stage
@@ -213,12 +213,12 @@ class RunLedger:
     # What follows from it.
 
     def check_stop_rules(self) -> None:
-        """No further harvest once a stop rule holds."""
+        """Ends harvesting once a stop rule holds."""
         if reason := stop_reason(self.config.stop, self.progress()):
             self.schedule.stop(reason)
 
     def progress(self) -> Progress:
-        """What the stop rules look at."""
+        """The figures that the stop rules use."""
         return Progress(
             rounds=len(self.rounds),
             samples=sum(round.accepted for round in self.rounds),
@@ -246,16 +246,16 @@ class RunLedger:
 
     @property
     def may_delete_checkpoints(self) -> bool:
-        """Not before this driver has taken in all rounds that were trained: the best version may be one of them."""
+        """Whether this driver has recorded all rounds that were trained; before that the best version is not known."""
         return self.schedule.num_trained >= self._newest_version
 
     def checkpoints_to_delete(self, committed: Collection[int], with_optimizer: Collection[int]) -> list[int]:
-        """Those that nothing needs any more; `with_optimizer`: rounds that hold a whole optimizer state."""
+        """Rounds whose checkpoints are not needed; `with_optimizer`: rounds with a complete optimizer state."""
         keep, in_use = self.config.training.keep_checkpoints, self.schedule.versions_in_use()
         return checkpoints_to_delete(committed, keep, in_use, self.best_version, with_optimizer)
 
     def state(self) -> DriverState:
-        """What a later driver needs of this."""
+        """The state that a later driver needs."""
         return DriverState(
             wall_time_s=time.time() - self._started,
             num_drivers=self.num_drivers + 1,
@@ -275,8 +275,8 @@ class RunLedger:
         )
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by phase; phases may overlap, `overlap` says how long harvest and training did. `loop`: from the
-        start of the first harvest to the last commit."""
+        """Seconds by phase. Phases may overlap; `overlap`: harvest and training. `loop`: from first harvest to last
+        commit."""
         names, both = ("start_up", "harvest", "rehearsal", "training", "weights", "finish"), ("harvest", "training")
         phases = {name: seconds for name in names if (seconds := self.intervals.total(name)) or name != "rehearsal"}
         return {
@@ -288,7 +288,7 @@ class RunLedger:
 
     @property
     def _zero(self) -> float:
-        """When the run began, on the monotonic clock, times between drivers taken out."""
+        """The start of the run on the monotonic clock, without the time between drivers."""
         return time.monotonic() - (time.time() - self._started)
 
 

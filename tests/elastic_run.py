@@ -27,7 +27,7 @@ def course(scene: Scene) -> dict[str, Any]:
     def play() -> None:
         seen["beside_driver"] = sorted(scene.beside_driver())
         scene.until(lambda: any("continues with fewer" in text for text in scene.told), "a shortage")
-        seen["waited"] = next(text for text in scene.told if "s for room: it needs" in text)
+        seen["waited"] = next(text for text in scene.told if "s for capacity: it needs" in text)
         seen["given_up"] = next(text for text in scene.told if "continues with fewer" in text)
         seen["ada_without_room"] = scene.serving("ada")
         # Ray Train gives its seats back and asks again: while the pool wants more than there is.

@@ -1,7 +1,8 @@
 """Options of the small actors of a run: tree manager, sample queue, directory.
 
-They sit where the driver does. A run does not outlive its driver's node anyway, so no other node can take one of them
-away; and an autoscaler, to which actors without a CPU slot count for nothing, would take the node below one of them.
+They sit where the driver does. A run does not outlive its driver's node anyway, so they need no other node. On another
+node they would be at risk: an autoscaler does not count actors without a CPU slot, so it would remove a node that holds
+only such actors.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from bohdi_ray.placement.machines import on_this_node
 
 
 def restarted_actor(what: str, names: RunNames | None, **options: Any) -> dict[str, Any]:
-    """Ray's options of a small actor on this node that Ray restarts however often it dies and whose calls it repeats:
-    one of a run, or without a name where there is no run around it."""
+    """Ray's options of a control actor on this node. Ray restarts it however often it dies and repeats its calls. The
+    actor belongs to a run, or has no name where there is no run."""
     own = names.actor(names.named(what)) if names else {}
     return {
         "num_cpus": 0,

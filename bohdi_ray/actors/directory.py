@@ -32,7 +32,7 @@ class Directory:
                 self._changed.notify_all()
 
     async def newer_than(self, version: int, wait_s: float) -> RoutingTable | None:
-        """The newest table once it is newer than `version`; None when `wait_s` passed without one."""
+        """The newest table, as soon as it is newer than `version`; None if `wait_s` passes without one."""
         async with self._changed:
             try:
                 await asyncio.wait_for(
@@ -43,7 +43,7 @@ class Directory:
             return self._table
 
     def report(self, replica_id: str) -> None:
-        """A task got no good answer from this replica and will not ask it again."""
+        """Reports that a task got no usable answer from this replica and will not ask it again."""
         self._reported.add(replica_id)
 
     def take_reports(self) -> set[str]:

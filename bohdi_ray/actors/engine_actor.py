@@ -1,8 +1,8 @@
 """EngineActor: the Ray actor around one engine, hosted here (vLLM) or elsewhere (OpenAI-compatible).
 
 Thin: the engines do the work, the pool on the driver decides which replicas exist. `start` is a method of its own so
-that a failed start reaches the pool as the error it is. A failed engine's process is of no use any more: its callers
-get their EngineFailed, then the process ends, and the pool puts another actor in its place (so Ray restarts none).
+that a failed start reaches the pool as the error it is. The process of a failed engine is not reused: its callers get
+EngineFailed, the process ends, and the pool replaces the actor (so Ray restarts none).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class EngineActor:
         self._ending = False
 
     async def start(self) -> LoadReport | None:
-        """Loads the model, and proves published weights."""
+        """Loads the model and, for published weights, verifies them with the probe."""
         if not isinstance(self._spec, EngineSpec):
             return await self._engine.start()
         async with weights_here(self._spec.path) as path:
@@ -60,7 +60,8 @@ class EngineActor:
             return await self._engine.start()
 
     async def ping(self) -> None:
-        """Of a remote source: raises RemoteFailed when its server does not answer what harvests ask."""
+        """For a remote source: raises RemoteFailed if its server cannot serve the kinds of request that a harvest
+        sends."""
         await self._engine.ping()
 
     async def run(
@@ -68,8 +69,8 @@ class EngineActor:
     ) -> AsyncIterator[list[EngineReply] | None]:
         """Call with `num_returns="streaming"`: lists of completions as they finish, empty ones as signs of life.
 
-        With `alone` no other request is in the engine at the time. None says that the call is held until another one,
-        that is alone, has ended, or until it may be alone itself.
+        With `alone` no other request is in the engine meanwhile. The stream yields None while the call waits: for an
+        exclusive call to end, or for its own exclusive turn.
         """
         try:
             async for ready in self._gate.through(self._engine.run(requests), alone):
@@ -79,7 +80,7 @@ class EngineActor:
             raise
 
     async def load_weights(self, version: int, weights_dir: str) -> LoadReport:
-        """Replaces the weights in place and proves them."""
+        """Replaces the weights in place and verifies them with the probe."""
         try:
             async with weights_here(weights_dir) as path:
                 return await self._engine.load_weights(version, path)
@@ -88,15 +89,15 @@ class EngineActor:
             raise
 
     async def sleep(self) -> None:
-        """Leaves the card, once its requests are answered."""
+        """Moves the engine off the GPU once its requests are answered."""
         await self._or_end(self._engine.sleep())
 
     async def wake(self) -> None:
-        """Is on the card again."""
+        """Moves the engine back onto the GPU."""
         await self._or_end(self._engine.wake())
 
     async def health(self) -> None:
-        """Raises EngineFailed when the engine died, hangs or serves wrong weights."""
+        """Raises EngineFailed when the engine has died, hangs or serves the wrong weights."""
         await self._or_end(self._engine.health())
 
     async def stats(self) -> EngineStats:
@@ -104,7 +105,7 @@ class EngineActor:
         return await self._engine.stats()
 
     async def retire(self) -> None:
-        """Takes no further calls, which get EngineRetired; returns once those under way have ended."""
+        """Rejects further calls with EngineRetired; returns once the calls under way have ended."""
         await self._gate.close()
 
     async def stop(self) -> None:
@@ -140,13 +141,14 @@ class EngineActor:
 
 @contextlib.asynccontextmanager
 async def weights_here(weights_dir: str) -> AsyncIterator[str]:
-    """Weights as plain files of this node while the block runs: a path itself, an address downloaded."""
+    """The path of weights as plain files on this node while the block runs: a path is used as it is, an address is
+    downloaded."""
     with contextlib.ExitStack() as reading:
         yield await asyncio.to_thread(reading.enter_context, plain_weights(weights_dir))
 
 
 def engine_spec(model: VllmModel, version: int, weights_dir: str | None, config: FusionConfig) -> EngineSpec:
-    """What a replica of `model` is made from; the target is given its published folder."""
+    """The specification of one replica of `model`; the target gets its published weights folder."""
     deadlines = config.deadlines
     path = weights_dir or model.model
     if path.startswith(("~", "./", "../")):
@@ -168,7 +170,7 @@ def engine_spec(model: VllmModel, version: int, weights_dir: str | None, config:
 
 
 def actor_options(model: VllmModel | OpenAIModel, group: EngineGroup) -> dict[str, Any]:
-    """Ray options of one replica. A vLLM model's `resources.num_gpus` must have been settled."""
+    """Ray options of one replica. For a vLLM model `resources.num_gpus` must already be resolved (not None)."""
     options: dict[str, Any] = {"max_concurrency": MAX_CONCURRENCY, "max_restarts": 0, "max_task_retries": 0}
     options |= group.options()
     if isinstance(model, OpenAIModel):

@@ -34,18 +34,19 @@ log = logging.getLogger(__name__)
 
 
 async def with_those_present(models: RoutedModels, work: Callable[[PresentModels], Awaitable[T]]) -> T:
-    """`work` with the sources that take part now; when one of them is left out on the way, all of it once more with
-    the others, so that its result is one of a single set of sources. Seeds are its own: what it asks again of the
-    others are the same requests."""
+    """Runs `work` with the sources that take part now. If one of them becomes unavailable, runs all of `work` again
+    with the remaining sources, so that one result never mixes two sets of sources. Seeds belong to the work, so the
+    remaining sources get the same requests again."""
     while True:
         try:
             return await work(models.present())
         except SourceLeftOut as left_out:
-            log.info("%s; beginning again without it", left_out)
+            log.info("%s; starting again without it", left_out)
 
 
 async def together(models: RoutedModels, coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order. The first failure ends the others and is raised itself, not as a group."""
+    """Runs all and returns the results in order. The first failure cancels the others and is raised itself, not as an
+    exception group."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return list(await asyncio.gather(*tasks))
@@ -84,7 +85,7 @@ def _freeze_once() -> None:
 def harvest_bundle(
     tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable, client_config: EngineClientConfig
 ) -> tuple[list[Outcome], pa.Table]:
-    """Harvests the tickets all at once. Returns their outcomes in order, and the accepted samples as a table."""
+    """Harvests the tickets concurrently. Returns their outcomes in order, and the accepted samples as a table."""
 
     harvests = [partial(harvest_one, ticket, plan=plan) for ticket in tickets]
     pairs = all_at_once(harvests, tickets[0].ticket_id, plan, table, client_config)
@@ -113,9 +114,9 @@ def write_part(
     if kept.num_rows != len(accepted):
         # A bundle was harvested again after its node was lost, and its texts are not the ones that were judged.
         raise BohdiError(
-            f"step {step} of round {round} has {len(accepted)} accepted samples, but {kept.num_rows} of them are left; "
-            f"a node with samples not yet stored was lost: continue with `bohdi resume {run.location}`, which harvests "
-            "the step again"
+            f"step {step} of round {round} has {len(accepted)} accepted samples, but only {kept.num_rows} of them "
+            f"remain; a node with samples not yet stored was lost: continue with `bohdi resume {run.location}`, which "
+            "harvests the step again"
         )
     if claim is not None:
         claim.check()

@@ -1,7 +1,7 @@
-"""Which runs are at work on a cluster, and how they answer: for `bohdi status --address`.
+"""The runs that are active on a cluster, and whether they answer: for `bohdi status --address`.
 
-Finds the actors of runs by their Ray names (`bohdi_ray/names.py`) and asks two of each run for its counters. Looking
-changes nothing: the handles that it gets keep no actor alive.
+Finds the actors of runs by their Ray names (`bohdi_ray/names.py`) and asks two of each run for its counters. This only
+reads: the actor handles that it gets keep no actor alive.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LiveRun:
         return self.tree is not None and self.queue is not None
 
     def line(self) -> str:
-        """What is to be said of it, on one line."""
+        """The state of the run on one line: round, samples, tickets in flight, trainer, engines."""
         counts = ", ".join(f"{name} {number}" for name, number in sorted(self.engines.items()))
         engines = f"; engines: {counts}" if counts else ""
         where = "" if self.location is None else f" in {self.location}"

@@ -1,6 +1,6 @@
 """The Ray tasks of a rehearsal: a bundle of questions for version 0 of the target, and the round's file of rows.
 
-As harvest_task.py: no state, seeds by question, texts stay in the object store.
+As in harvest_task.py, tasks keep no state, each question has its own seed, and texts stay in the object store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bohdi_ray.run.run_dir import RunDir
 def rehearsal_bundle(
     tickets: list[Ticket], plan: HarvestPlan, table: RoutingTable, client_config: EngineClientConfig
 ) -> list[RehearsalRow]:
-    """Asks for these questions all at once; rows in order, with the reason of those that are none."""
+    """Asks these questions concurrently. Returns one row per question, in order; a row that is rejected says why."""
 
     asked = [partial(rehearse_one, ticket, plan=plan) for ticket in tickets]
     return all_at_once(asked, tickets[0].ticket_id, plan, table, client_config)
@@ -32,7 +32,7 @@ def rehearsal_bundle(
 
 @ray.remote(num_cpus=0.01, max_retries=3)
 def write_rehearsal(run: RunDir, claim: Claim | None, round: int, *bundles: list[RehearsalRow]) -> RehearsalCounts:
-    """Writes all that was asked for a round, and tells what came of it."""
+    """Writes all questions asked for a round and returns the counts of kept and rejected ones."""
     if claim is not None:
         claim.check()
     rows = [row for bundle in bundles for row in bundle]

@@ -1,15 +1,16 @@
-"""RoutedModels: how a harvest task reaches the engines. Batches requests, picks replicas, retries what a death cut off.
+"""RoutedModels: sends the requests of a harvest task to engines. It batches requests, picks replicas, and retries
+requests that an engine's death interrupted.
 
 It lives inside one harvest or sprout task. Requests that become ready within some milliseconds travel in one actor
 call, which costs as much CPU time as all else about a request; answers stream back as they finish, so nothing waits for
 a batch. A request whose engine failed is asked again elsewhere: generation is at-least-once, and its seed makes it the
 same request.
 
-A request that was in two engines when they died may be what kills them: from then on it is asked alone, with no other
-request in the engine, and when that one dies too it is set aside in RUN/quarantine. What merely waited in line, or was
-answered with other weights than the round's, is not blamed. Nor is a request blamed for what a remote server refused or
-failed: no text of ours ends somebody's server, so it is asked again of what the pools put in the place of that source,
-and fails alone, with the server's reason, when it fails there too.
+A request that was in two engines when they died may be the cause. From then on it is sent alone, with no other request
+in the engine, and if that engine dies too, the request is set aside in RUN/quarantine. A request that only waited in
+the queue, or was answered with the wrong weights version, is not suspected. Failures of a remote server do not count
+either: the request is sent again to the replacement of that source, and if it fails there too, it alone fails, with the
+server's reason.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ Waiting = tuple[EngineRequest, asyncio.Future[EngineReply]]
 class EngineClientConfig:
     """What every task of a run needs to reach the engines.
 
-    `request_s` bounds the silence of a call, `replace_s` the wait for a replacement, both in seconds. How long a
-    request may take is the engine's to watch: it knows which of them wait for their turn.
+    `request_s` bounds the silence of a call, `replace_s` the wait for a replacement, both in seconds. The engine itself
+    limits how long a request may take, because it knows which requests are still queued.
     """
 
     directory: Any
@@ -68,9 +69,9 @@ class EngineClientConfig:
 
 @dataclass(frozen=True, slots=True)
 class PresentModels:
-    """`engines.models.Models` with the sources of one moment: one piece of work has the same from its start to its end.
+    """`engines.models.Models` with a fixed set of sources: one piece of work uses the same set from start to end.
 
-    A source that is left out on the way raises SourceLeftOut where it is asked.
+    If a source of the set becomes unavailable meanwhile, asking it raises SourceLeftOut.
     """
 
     routed: RoutedModels
@@ -82,7 +83,7 @@ class PresentModels:
 
 
 class RoutedModels:
-    """The models as one routing table shows them, and its successors after failures."""
+    """Reaches models by one routing table, and by newer tables after failures."""
 
     def __init__(self, table: RoutingTable, client_config: EngineClientConfig, rng: np.random.Generator):
         self._table, self._client_config = table, client_config
@@ -101,8 +102,8 @@ class RoutedModels:
         return PresentModels(self, self._table.sources, self._table.target)
 
     async def ask(self, model: str, request: EngineRequest) -> EngineReply:
-        """One completion. Raises RequestQuarantined and SourceLeftOut, which concern this request alone; another error
-        says that the run cannot go on without help."""
+        """One completion. Raises RequestQuarantined and SourceLeftOut, which concern this request alone; any other
+        error means that the run cannot continue without help."""
         future: asyncio.Future[EngineReply] = asyncio.get_running_loop().create_future()
         self._put(model, (request, future))
         return await future
@@ -143,7 +144,8 @@ class RoutedModels:
         task.add_done_callback(self._calls.discard)
 
     async def _call(self, model: str, replica: Replica, batch: Sequence[Waiting], alone: bool) -> None:
-        """One streaming call; what it leaves unanswered is asked again. Every waiter gets an answer or an error."""
+        """One streaming call; requests that it leaves unanswered are sent again. Every waiter gets an answer or an
+        error."""
         replica_id = replica.replica_id
         open_requests = {waiting[0].request_id: waiting for waiting in batch}
         requests = [waiting[0] for waiting in batch]
@@ -190,7 +192,8 @@ class RoutedModels:
                 self._put(model, waiting)
 
     def _settle(self, model: str, completion: EngineReply, open_requests: dict[str, Waiting]) -> bool:
-        """Hands an answer to its waiter; False for one that was made with other weights than this round's."""
+        """Gives an answer to its waiter; returns False for an answer made with another weights version than this
+        round's."""
         if model == self._table.target and completion.weights_version != self._table.weights_version:
             return False
         _, future = open_requests.pop(completion.request_id)
@@ -237,7 +240,7 @@ class RoutedModels:
             future.set_exception(RequestQuarantined(request.request_id, part))
 
     async def _send_after_renewal(self, model: str, batch: list[Waiting]) -> None:
-        """No replica of `model` is left in this table: wait for the pools to publish another one."""
+        """Waits for the pools to publish a new table, because this one has no replica of `model` left; then sends."""
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.get_running_loop().create_task(self._renew())
         try:
@@ -260,7 +263,7 @@ class RoutedModels:
         self._table = table
 
     async def close(self) -> None:
-        """Ends what is still under way; called when the task's work is done or given up."""
+        """Cancels what is still running; called when the task's work is done or abandoned."""
         under_way = [*self._calls, *([self._renewal] if self._renewal else [])]
         for task in under_way:
             task.cancel()

@@ -1,8 +1,9 @@
-"""The SampleQueue as a Ray actor: adds waiting, and finds its place again after a restart. No rule is here.
+"""The SampleQueue as a Ray actor: adds blocking waits, and recovers its position after a restart. It contains no rules.
 
 Created by the driver (`start_sample_queue`); called by the driver, by Ray Data's read tasks and by the train workers.
-It holds no CPU slot. When it dies Ray restarts it: it reads the committed rounds from disk and has lost the ids since,
-so the driver puts the rounds from `status().next_round` on again. Until then readers are told to ask again.
+It holds no CPU slot. When it dies, Ray restarts it. It then reads the committed rounds from disk, but the ids of later
+rounds are lost, so the driver puts the rounds from `status().next_round` on again. Until then readers get NotYet and
+ask again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bohdi_ray.training.weights.checkpoints import read_metrics, resume_point, r
 
 
 class SampleQueueActor(SampleQueue):
-    """The queue's own methods, one at a time, and those that wait."""
+    """The queue's methods, one at a time, plus methods that wait."""
 
     def __init__(self, training: TrainingConfig, checkpoints_dir: str):
         super().__init__(training, resume_point(checkpoints_dir, not training.reset_optimizer), uuid.uuid4().hex)
@@ -43,28 +44,28 @@ class SampleQueueActor(SampleQueue):
     async def wait_step(
         self, attempt: int, world_size: int, rank: int, step: int, wait_s: float
     ) -> GlobalStep | NotYet | Ended:
-        """`take`; a step that is not there yet is waited for, at most `wait_s`."""
+        """`take`, but waits up to `wait_s` for a step that is not there yet."""
         await self._wait(lambda: not isinstance(self.take(attempt, world_size, rank, step), NotYet), wait_s)
         return self.take(attempt, world_size, rank, step)
 
     async def wait_at_rest(
         self, attempt: int, world_size: int, rank: int, step: int, wait_s: float
     ) -> type[GlobalStep] | type[NotYet] | type[Ended]:
-        """`rest`; a step that is not there yet is waited for, at most `wait_s`."""
+        """`rest`, but waits up to `wait_s` for a step that is not there yet."""
         self.rest(attempt, world_size, rank, step)
         await self._wait(lambda: not isinstance(self.take(attempt, world_size, rank, step), NotYet), wait_s)
         return self.rest(attempt, world_size, rank, step)
 
     async def wait_rests(self, timeout_s: float) -> bool:
-        """Whether no rank holds anything of a card, waiting for it at most `timeout_s`."""
+        """Whether all ranks have released their GPUs, waiting up to `timeout_s`."""
         return await self._wait(lambda: self.rests, timeout_s)
 
     async def wait_committed(self, round: int, timeout_s: float) -> bool:
-        """Whether `round` is committed, waiting for it at most `timeout_s`."""
+        """Whether `round` is committed, waiting up to `timeout_s`."""
         return await self._wait(lambda: self.last_committed_round >= round, timeout_s)
 
     def metrics(self, round: int) -> dict[str, Any]:
-        """What the trainer reported of a committed round; {} if it died before it could."""
+        """The metrics that the trainer reported for a committed round; {} if it died before reporting."""
         return super().metrics(round) or read_metrics(round_dir(self._checkpoints_dir, round))
 
     async def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -76,6 +77,7 @@ class SampleQueueActor(SampleQueue):
 
 
 def start_sample_queue(training: TrainingConfig, checkpoints_dir: str, names: RunNames | None = None) -> ActorHandle:
-    """The queue of a run. It continues behind the newest committed round in `checkpoints_dir` (none: from round 0)."""
+    """Starts the queue of a run. It continues after the newest committed round in `checkpoints_dir` (if there is none,
+    from round 0)."""
     actor = ray.remote(**restarted_actor("queue", names, max_concurrency=1000))(SampleQueueActor)
     return actor.remote(training, checkpoints_dir)

@@ -1,9 +1,9 @@
 """The TreeManager actor: the one owner of tree and bandit state, and the one writer of the journal.
 
 Thin: it serialises calls into `tree.manager.TreeManager` and writes a journal segment after every commit, before it
-acknowledges. Now and then a thread writes a snapshot of the tree. On a start or restart the actor reads the newest
-snapshot and the segments after it, so whoever calls sees a delay and nothing else: every call is idempotent. It never
-waits for a model and never sees text.
+acknowledges. A thread writes a snapshot of the tree from time to time. On a start or restart the actor reads the newest
+snapshot and the segments after it. Callers only see a delay, because every call is idempotent. It never waits for a
+model and never sees text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bohdi_ray.tree.messages import RoundClosed, Work
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What there is to do now: new tickets, open elections, and the step whose outcomes may be committed next."""
+    """The current work: new tickets, open elections, and the step whose outcomes may be committed next."""
 
     work: Work
     committable: int | None
@@ -46,7 +46,8 @@ class TreeManagerActor:
         claim: Claim | None = None,
         snapshot_events: int = MIN_EVENTS,
     ):
-        """`claim`: its driver's on the run; `snapshot_events`: the fewest events between two snapshots."""
+        """`claim`: the driver's claim on the run; `snapshot_events`: the least number of events between two
+        snapshots."""
         self._claim, self._location = claim, run.address()
         self._incarnation = uuid.uuid4().hex
         TreeSnapshots(run).clean()
@@ -58,7 +59,7 @@ class TreeManagerActor:
         gc.freeze()
 
     def assignment(self, cursor: int) -> Assignment:
-        """Tickets of this round from position `cursor` on, and all elections that are open."""
+        """Tickets of this round from position `cursor` on, and all open elections."""
         work = self._manager.work(cursor)
         return Assignment(work, self._manager.committable(), self._manager.num_steps_left, self._incarnation)
 
@@ -68,7 +69,7 @@ class TreeManagerActor:
             self._manager.propose(proposals)
 
     def screen(self, step: int, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
-        """The step's outcomes in ticket order, repeated questions turned into failures."""
+        """The step's outcomes in ticket order, with repeated questions turned into failures."""
         return self._manager.screen(step, outcomes)
 
     def commit_step(self, step: int, outcomes: Sequence[Outcome], part: str) -> None:
@@ -85,7 +86,7 @@ class TreeManagerActor:
         return closed
 
     def draw_leaves(self, round: int, number: int) -> tuple[DomainPath, ...]:
-        """Leaves for the questions that `round` rehearsals, as the tree is now."""
+        """Leaves for the rehearsal questions of `round`, drawn from the current tree."""
         return self._manager.draw_leaves(round, number)
 
     def _write(self) -> bytes:
@@ -108,7 +109,7 @@ class TreeManagerActor:
         return self._manager.tree.domains_by_level()
 
     def location(self) -> str:
-        """Where the run's directory lies, for who finds the run on a cluster."""
+        """The location of the run directory, for tools that find the run on a cluster."""
         return self._location
 
     def stats(self) -> Any:
@@ -124,6 +125,6 @@ def start_tree_manager(
     snapshot_events: int = MIN_EVENTS,
     names: RunNames | None = None,
 ) -> Any:
-    """The tree manager of a run; Ray restarts it, and it finds its state in the run directory."""
+    """Starts the tree manager of a run. Ray restarts it, and it recovers its state from the run directory."""
     options = restarted_actor("tree", names)
     return ray.remote(**options)(TreeManagerActor).remote(config, seeds, run, claim, snapshot_events)

@@ -64,9 +64,9 @@ def fuse(config: Path, overrides: tuple[str, ...], address: str | None, resume: 
 @click.option("--reset-optimizer", is_flag=True, help="Train on from the weights, with a new optimizer.")
 @errors_as_text
 def resume(run: str, overrides: tuple[str, ...], address: str | None, reset_optimizer: bool) -> None:
-    """Go on with a run that was interrupted, or that has ended and gets a later stop rule.
+    """Continue a run that was interrupted, or one that has ended and gets a later stop rule.
 
-    Everything that is committed is kept: samples, tree, weights, optimizer. Steps that were under way are harvested
+    Everything that was committed is kept: samples, tree, weights, optimizer. Steps that were in progress are harvested
     again, with the same tickets.
     """
     from bohdi_ray.config.job_paths import run_location
@@ -108,10 +108,10 @@ def _fuse(config: Any, address: str | None, resume: bool, reset_optimizer: bool)
 def plan(
     config: Path, overrides: tuple[str, ...], nodes: Path | None, address: str | None, online: bool, full: bool
 ) -> None:
-    """Show what a run would do, where everything would sit, what is missing, and what could not be checked.
+    """Show what a run would do, where every part would be placed, what is missing, and what could not be checked.
 
-    Starts nothing and, without --online, asks no network. Without --nodes and --address it looks at this machine; when
-    this machine has no GPU and the configuration asks for some, placement is not checked.
+    Starts nothing and, without --online, uses no network. Without --nodes and --address it checks placement on this
+    machine; if this machine has no GPU and the configuration asks for GPUs, placement is not checked.
     """
     from bohdi_ray.config.loading import dump_config, load_config
     from bohdi_ray.preflight import preflight
@@ -132,7 +132,7 @@ def plan(
 
 
 def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
-    """Where the run would be placed; None if that cannot be known here."""
+    """The nodes that the run would be placed on; None if they are not known here."""
     from bohdi_ray.errors import BohdiError
     from bohdi_ray.placement.cluster_token import knock_and_show_token
     from bohdi_ray.placement.machines import described_nodes, nodes_of_ray, read_nodes, unreachable
@@ -164,7 +164,7 @@ def _nodes(config: Any, nodes: Path | None, address: str | None) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="Nested JSON with posteriors, windows and ballots.")
 @errors_as_text
 def tree(run: str, depth: int | None, as_json: bool) -> None:
-    """Show a run's knowledge tree as its journal tells it, with posteriors and counts."""
+    """Show a run's knowledge tree, with posteriors and counts, as read from its journal."""
     from bohdi_ray.observe.tree_view import tree_json, tree_text
 
     click.echo(tree_json(run) if as_json else tree_text(run, depth))
@@ -216,8 +216,8 @@ def simulate(
 ) -> None:
     """Compare bandit policies on simulated fusions: the real tree code, scripted models, no Ray.
 
-    WORLD is a shipped one (balanced, weak_branch, many_small_gaps, bad_source, abrupt_shift, gradual_shift,
-    unlearnable) or a YAML file of your own. Default: balanced weak_branch.
+    WORLD is the name of a shipped world (balanced, weak_branch, many_small_gaps, bad_source, abrupt_shift,
+    gradual_shift, unlearnable) or a YAML file of your own. Default: balanced weak_branch.
     """
     require_extra("bohdi simulate", "studies", "matplotlib", "scipy")
     from bohdi_ray.studies.simulation.program import Request, simulate_and_tell

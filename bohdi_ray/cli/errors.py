@@ -1,7 +1,7 @@
 """How the command line ends: errors become text with an exit code. Used by every command.
 
-Exit codes: 0 done, or nothing was left to do; 1 the run failed, and may go on once what is wrong is mended; 2 the input
-or the run directory was refused; 130 stopped by Ctrl-C or SIGTERM, what was committed is safe.
+Exit codes: 0 done, or nothing was left to do; 1 the run failed, and can be resumed once the cause is fixed; 2 the input
+or the run directory was refused; 130 stopped by Ctrl-C or SIGTERM, committed work is safe.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LABELS = {DONE: "finished", RUN_FAILED: "failed", REFUSED: "refused", STOPPED: "
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code an error ends the program with."""
+    """The exit code of the program for an error."""
     if isinstance(error, RunFinished):
         return DONE
     if isinstance(error, StorageFailed | LeaseLost):  # under a run, which goes on once that is mended
@@ -45,8 +45,8 @@ def exit_code(error: BaseException) -> int:
 
 
 def errors_as_text(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Ends the program with a message and a code for errors that have a remedy, and for those of Ray; a bug keeps its
-    traceback."""
+    """Ends the program with a message and an exit code for errors that have a remedy and for Ray's errors. A bug keeps
+    its traceback."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -75,7 +75,7 @@ def errors_as_text(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _full_disk(error: BaseException | None) -> str | None:
-    """What to say of a disk that is full, whoever wrote there; None for other errors."""
+    """The message for a full disk, whichever component wrote there; None for other errors."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f" under {error.filename}" if error.filename else ""
@@ -85,7 +85,8 @@ def _full_disk(error: BaseException | None) -> str | None:
 
 
 def _rays_reason(error: Exception) -> str | None:
-    """One line of what Ray says; None for errors that are not Ray's. Ray has been imported if one of its is raised."""
+    """The reason in Ray's error, on one line; None for errors that are not Ray's. (If Ray raised it, Ray is imported
+    already.)"""
     rays = sys.modules.get("ray.exceptions")
     if rays is None or not isinstance(error, rays.RayError):
         return None

@@ -82,7 +82,8 @@ def submit(
 
 
 def _new(arguments: tuple[str, ...], folder: Path, with_package: bool) -> tuple[list[str], str, int]:
-    """Packs a new run; the command that starts it, its directory and the seconds it may take to stop."""
+    """Packs a new run. Returns the command that starts it, its directory, and how long it may take to stop, in
+    seconds."""
     from bohdi_ray.config.job_paths import stop_wait_s
     from bohdi_ray.submit.job_package import CONFIG_NAME, prepare
 
@@ -110,7 +111,7 @@ def _pack_code(folder: Path, with_package: bool) -> None:
 def _again(
     server: JobServer, resume: str, overrides: tuple[str, ...], reset_optimizer: bool
 ) -> tuple[list[str], str, int]:
-    """The command that continues with a run, its directory and the seconds it may take to stop."""
+    """For a run that is resumed: the command, its directory, and how long it may take to stop, in seconds."""
     from bohdi_ray.config.job_paths import stop_wait_s
     from bohdi_ray.errors import ConfigError, ConfigErrors
     from bohdi_ray.submit.job_server import RUN_KEY, STOP_WAIT_KEY
@@ -146,7 +147,7 @@ def _follow(server: JobServer, job: str) -> None:
     try:
         state = server.follow(job, lambda text: click.echo(text, nl=False))
     except KeyboardInterrupt:
-        click.echo(f"\nno longer following; the job goes on\n{_how_to_go_on(job, server.address)}", err=True)
+        click.echo(f"\nno longer following; the job continues\n{_how_to_go_on(job, server.address)}", err=True)
         sys.exit(STOPPED_CODE)
     _tell_end(job, state, server.address)
     sys.exit(state.program_exit_code)
@@ -193,7 +194,7 @@ def logs(job: str, address: str | None, follow: bool) -> None:
 def stop(job: str, address: str | None) -> None:
     """Stop a job as Ctrl-C stops a run: steps that complete within deadlines.drain_s are committed.
 
-    Waits for its end. Exit code 0 if the job has ended, however.
+    Waits until the job has ended. Exit code 0 once it has ended, whatever its result.
     """
     from bohdi_ray.submit.job_server import STOPPED, JobServer
 
@@ -202,7 +203,7 @@ def stop(job: str, address: str | None) -> None:
     if before.has_ended:
         click.echo(f"job {job} had ended already: {before.status.lower()}")
         return
-    click.echo(f"asking job {job} to stop; work under way may end within deadlines.drain_s")
+    click.echo(f"asking job {job} to stop; work in progress may finish within deadlines.drain_s")
     state = server.stop(job)
     for line in server.log(job).splitlines()[-TAIL_LINES:]:
         click.echo(f"  {line}")

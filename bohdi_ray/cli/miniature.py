@@ -1,4 +1,5 @@
-"""`bohdi miniature build | fuse | measure`: a world with ground truth and tiny models for it, made, fused, measured."""
+"""`bohdi miniature build | fuse | measure`: builds a world with ground truth and tiny models for it, fuses them, and
+measures the result."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from bohdi_ray.cli.errors import errors_as_text, require_extra
 
 @click.group()
 def miniature() -> None:
-    """Build tiny models that know parts of an invented world, fuse them for real, and measure what that brings."""
+    """Build tiny models that know parts of an invented world, fuse them for real, and measure what the target gains."""
 
 
 @miniature.command()
@@ -32,7 +33,7 @@ def miniature() -> None:
 def build(out: Path, seed: int, size: str, kind: str, processes: int) -> None:
     """Make the world, its models and the configuration of their fusion in the folder OUT.
 
-    Models are taught side by side, each on one thread; the same seed gives the same models on one machine.
+    Models are trained in parallel, each on one thread; the same seed gives the same models on one machine.
     """
     from bohdi_ray.studies.miniature.build import build as build_miniature
     from bohdi_ray.studies.miniature.sizes import KINDS, SIZES
@@ -48,7 +49,8 @@ def build(out: Path, seed: int, size: str, kind: str, processes: int) -> None:
 @click.option("--address", help="Ray cluster to run on. Default: $RAY_ADDRESS, else Ray on this machine.")
 @errors_as_text
 def fuse(out: Path, overrides: tuple[str, ...], address: str | None) -> None:
-    """Fuse the models in OUT as `bohdi fuse OUT/fusion.yaml` does, and tell what the target knows before and after."""
+    """Fuse the models in OUT as `bohdi fuse OUT/fusion.yaml` does, and report what the target knows before and
+    after."""
     # As for `bohdi fuse`: many processes wait here rather than compute.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started")
     require_extra("bohdi miniature", "studies", "matplotlib")
@@ -62,9 +64,9 @@ def fuse(out: Path, overrides: tuple[str, ...], address: str | None) -> None:
 @click.argument("run")
 @errors_as_text
 def measure(out: Path, run: str) -> None:
-    """Tell what the target knows before and after RUN, a fusion of the models in OUT, without fusing again.
+    """Report what the target knows before and after RUN, a finished fusion of the models in OUT, without fusing again.
 
-    For a run that `bohdi resume` or `bohdi fuse OUT/fusion.yaml` has ended.
+    Use it for a run that was finished with `bohdi resume` or `bohdi fuse OUT/fusion.yaml`.
     """
     require_extra("bohdi miniature", "studies", "matplotlib")
     from bohdi_ray.studies.miniature.program import measure_and_tell

@@ -1,4 +1,5 @@
-"""`bohdi status`: is a run healthy, what limits it, what to do. Exit code 0: healthy or finished; 1: not."""
+"""`bohdi status`: whether a run is healthy, what limits it, and what to do. Exit code 0: healthy or finished; 1:
+not."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ from bohdi_ray.languages.terminal_text import one_line
 @click.option("--address", help="Ray cluster to look at too: runs at work there, whatever their files say.")
 @errors_as_text
 def status(run: str | None, address: str | None) -> None:
-    """Say in one line whether a run is healthy, what limits it and what to do about it; then a few figures.
+    """Say in one line whether a run is healthy, what limits it and what to do about it; then show a few figures.
 
-    RUN is judged by its files alone. With --address the runs at work on that cluster are asked too; without RUN each of
-    them is judged whose folder this machine sees. Exit code 0: healthy or finished; 1: not.
+    RUN is judged by its files alone. With --address the active runs on that cluster are queried too. Without RUN, every
+    active run whose folder is visible from this machine is judged. Exit code 0: healthy or finished; 1: not.
     """
     if run is None and address is None:
         raise click.UsageError("give RUN, --address, or both")
@@ -33,14 +34,14 @@ def status(run: str | None, address: str | None) -> None:
         click.echo(one_line(f"on the cluster: {one.line()}", 400))
         healthy &= one.answers
     if address is not None and not live:
-        click.echo("on the cluster: no run is at work there")
+        click.echo("on the cluster: no run is active there")
     if not healthy:
         sys.exit(RUN_FAILED)
 
 
 def _tell(location: str, must_be_seen: bool) -> bool:
-    """Shows a run's status; says whether it is healthy. A run that is not to be seen from here is left out unless it
-    must be."""
+    """Shows a run's status and returns whether it is healthy. A run that this machine cannot see is skipped, unless it
+    was named."""
     from bohdi_ray.observe.status import status_of
 
     try:
@@ -55,7 +56,7 @@ def _tell(location: str, must_be_seen: bool) -> bool:
 
 
 def _live(address: str) -> list[Any]:
-    """The runs at work on a cluster. Raises ConfigError when it cannot be joined."""
+    """The active runs on a cluster. Raises ConfigError if the cluster cannot be joined."""
     import ray
 
     from bohdi_ray.actors.live_runs import live_runs

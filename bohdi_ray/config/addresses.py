@@ -1,4 +1,4 @@
-"""Where files lie, as text: a path of every node, or an address like `s3://bucket/run?region=eu-west-1`. Pure.
+"""Locations of files as text: a path that every node has, or an address like `s3://bucket/run?region=eu-west-1`. Pure.
 
 Settings of a filesystem are in the query, so names are joined and cut off in front of it. Credentials never are in
 an address: they come from the environment.
@@ -23,12 +23,12 @@ def default_cache_dir() -> Path:
 
 
 def is_address(location: str) -> bool:
-    """Whether it is an address, and no path."""
+    """Whether the text is an address rather than a path."""
     return "://" in location
 
 
 def below(location: str, *names: str) -> str:
-    """The location of what is in a folder; the query of an address stays at its end."""
+    """The location of an entry in a folder; the query of an address stays at the end."""
     if not is_address(location):
         return os.path.join(location, *names)
     address, mark, query = location.partition("?")
@@ -36,7 +36,7 @@ def below(location: str, *names: str) -> str:
 
 
 def above(location: str) -> str:
-    """The folder that something is in."""
+    """The parent folder of a location."""
     if not is_address(location):
         return os.path.dirname(location)
     address, mark, query = location.partition("?")
@@ -44,7 +44,7 @@ def above(location: str) -> str:
 
 
 def secret_in(location: str) -> str | None:
-    """What in an address is or may be a secret, in words; None if there is nothing."""
+    """What in an address is, or may be, a secret, as text; None if there is nothing."""
     if not is_address(location):
         return None
     try:

@@ -69,7 +69,7 @@ class Change:
 
     @property
     def harmless(self) -> bool:
-        """Whether a run may continue with it."""
+        """Whether a run may be resumed with this change."""
         if self.field == "training.reset_optimizer":
             return bool(self.after)  # the other way round there is no optimizer state to continue with
         field = re.sub(r"^training\.stages\.\d+\.", "training.", self.field)

@@ -20,12 +20,13 @@ IMPLIED = {"harvest.max_staleness": 0}
 
 
 def with_colocate(data: Any) -> Any:
-    """`data` with what `placement: colocate` implies where it has no value of its own; never changed in place."""
+    """`data` with the values that `placement: colocate` implies, where it has no value of its own; never changed in
+    place."""
     return with_values(data, IMPLIED) if isinstance(data, Mapping) and data.get("placement") == "colocate" else data
 
 
 def errors_of_colocate(config: FusionConfig) -> Iterator[ConfigError]:
-    """What is set and does not go with `placement: colocate`."""
+    """One error for each setting that does not work with `placement: colocate`."""
     if not config.colocates:
         return
     staleness, training = config.harvest.max_staleness, config.training

@@ -25,27 +25,28 @@ Made by `make docs` from `bohdi_ray/config/fusion_config.py` and its parts; chan
 
 A fusion is one YAML file. Start from `jobs/configs/quickstart.yaml` or `jobs/configs/paper.yaml`.
 
-- `bohdi plan CONFIG` shows what a run would do, where everything would sit and what is missing, and starts nothing;
-  `bohdi plan --full` prints the resolved configuration with all defaults.
+- `bohdi plan CONFIG` shows what a run would do, where everything would be placed and what is missing, and starts
+  nothing; `bohdi plan --full` prints the resolved configuration with all defaults.
 - **Overrides**: `bohdi fuse CONFIG stop.rounds=3 training.learning_rate=1e-5`. Values are YAML (`null` unsets,
   `[6, 4]` is a list). Items of a list are named by index, models also by name: `sources.0.temperature=0.5`,
   `sources.tutor.engine.max_model_len=1024`.
-- **A preset** (`preset: paper`, or as an override `preset=paper`) fills in what the file leaves out; its values stand
-  at the end of this page. `bohdi plan` says which settings differ from it, and a run's `config.yaml` holds them all.
-- **Going on**: `bohdi resume RUN stop.rounds=30` takes overrides too, but only of settings that neither samples nor
-  weights follow from: where, how long and how much to keep. `bohdi_ray/config/changes.py` lists them; others are
-  refused by name.
+- **A preset** (`preset: paper`, or as an override `preset=paper`) fills in what the file leaves out; its values are
+  listed at the end of this page. `bohdi plan` says which settings differ from it, and a run's `config.yaml` holds them
+  all.
+- **Resuming**: `bohdi resume RUN stop.rounds=30` takes overrides too, but only of settings on which neither samples
+  nor weights depend: where to run, how long, and how much to keep. `bohdi_ray/config/changes.py` lists them; others
+  are refused by name.
 - **Sections of several kinds** (`judge`, `bandit`, `questions`, `training.objective`): `kind` says which one; each has
   its own settings and defaults, and a setting that it does not have is refused with the kinds that have it.
 - **Unknown keys are refused**, with the nearest known one; all mistakes are reported at once, each with field, value,
   rule and remedy.
-- **Paths**: a relative path in the file is beside the file, one in an override is below the working directory, and so
-  is `run_dir`. A `model` is a folder when it begins with `/`, `./`, `../` or `~` or exists as one; `cache:NAME` is a
-  model that `bohdi prepare-quickstart` made; anything else is a hub id.
+- **Paths**: a relative path in the file is relative to the file's folder; one in an override is relative to the
+  working directory, and so is `run_dir`. A `model` is a folder when it begins with `/`, `./`, `../` or `~` or exists
+  as one; `cache:NAME` is a model that `bohdi prepare-quickstart` made; anything else is a hub id.
 - **Secrets** are references, `env:NAME` or `file:PATH`. A key written into the file is refused and not repeated.
-- **Exit codes**: 0 done, or a finished run has nothing left to do; 1 the run failed, and continues with `bohdi resume`
-  once what is wrong is mended (a part that died, a full disk, nothing learned); 2 the input or the run
-  directory was refused; 130 stopped, what was committed is safe.
+- **Exit codes**: 0 done, or a finished run has nothing left to do; 1 the run failed, and can be continued with `bohdi
+  resume` once the cause is fixed (a component that died, a full disk, nothing learned); 2 the input or the run
+  directory was refused; 130 stopped, committed work is safe.
 """
 
 
@@ -61,7 +62,7 @@ def render() -> str:
 
 def _pages() -> Iterator[tuple[str, type[BaseModel], Iterator[str]]]:
     """Every section once: title, model, and its rows."""
-    yield "The whole", FusionConfig, _rows(FusionConfig, "")
+    yield "The whole configuration", FusionConfig, _rows(FusionConfig, "")
     yield "A model of `kind: vllm` (`sources.N`, `target`)", VllmModel, _rows(VllmModel, "")
     yield "A source of `kind: openai` (`sources.N`)", OpenAIModel, _rows(OpenAIModel, "")
     for name, field in FusionConfig.model_fields.items():

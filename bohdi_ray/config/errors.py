@@ -1,5 +1,5 @@
-"""What pydantic found, as `ConfigError`s a person can act on. Called by
-`config/loading.py` and `studies/simulation/world_spec.py`."""
+"""Turns pydantic's errors into `ConfigError`s that a person can act on. Called by `config/loading.py` and
+`studies/simulation/world_spec.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Place = tuple[int | str, ...]
 
 
 def config_errors(error: ValidationError, root: type[Section] = FusionConfig) -> list[ConfigError]:
-    """One ConfigError for each thing pydantic found in a `root`, in its order."""
+    """One ConfigError for each error that pydantic found in a `root`, in pydantic's order."""
     return [_config_error(dict(found), root) for found in error.errors(include_url=False)]
 
 
@@ -36,7 +36,7 @@ def _config_error(found: dict[str, Any], root: type[Section]) -> ConfigError:
     if kind == "extra_forbidden":
         rule, remedy = _of_another_kind(field, last) or _unknown_key(str(last.key), last.section)
         if new := new_name(field):
-            rule, remedy = "the setting has another name now", f"Write {new}."
+            rule, remedy = "the setting was renamed", f"Write {new}."
     elif kind == "missing":
         value, rule, remedy = None, "must be given", _meaning(last)
     elif kind == "unknown_kind":
@@ -52,7 +52,7 @@ def _config_error(found: dict[str, Any], root: type[Section]) -> ConfigError:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A key or index that a person wrote, the section that holds it, and the kinds of which that section is one."""
+    """A key or index that a person wrote, the section that contains it, and the possible kinds of that section."""
 
     key: int | str
     section: type[BaseModel] | None  # None where keys are free
@@ -60,7 +60,7 @@ class Step:
 
 
 def _way(place: Place, root: type[BaseModel]) -> list[Step]:
-    """The way from `root` on, without pydantic's own steps, which name the kind of a section that has several."""
+    """The path from `root`, without the steps that pydantic adds to name the kind of a section."""
     way: list[Step] = []
     section: type[BaseModel] | None = root
     kinds: KindTable | None = None
@@ -83,7 +83,7 @@ def _section_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _of_another_kind(field: str, step: Step) -> tuple[str, str] | None:
-    """For a setting that other kinds of this section have."""
+    """The error for a setting that only other kinds of this section have."""
     owners = [kind for kind, section in (step.kinds or {}).items() if str(step.key) in section.model_fields]
     if not owners or step.kinds is None:
         return None
@@ -103,7 +103,7 @@ def _unknown_key(key: str, section: type[BaseModel] | None) -> tuple[str, str]:
 
 
 def _meaning(step: Step) -> str:
-    """What the field is, in the words of its docstring."""
+    """The meaning of the field, from its docstring."""
     field = step.section.model_fields.get(str(step.key)) if step.section is not None else None
     if field is None or not field.description:
         return SEE_DOCS

@@ -51,26 +51,26 @@ class FusionConfig(Section):
     `gs://…`), its settings in the query (`?region=…&endpoint_override=…`); `{time}` in it gives each start
     a name of its own."""
     preset: Literal["paper"] | None = None
-    """Gives what the file and overrides leave out: `paper` the values of arXiv 2506.15721."""
+    """Fills in settings that the file and overrides leave out: `paper` sets the values of arXiv 2506.15721."""
     nodes: tuple[dict[str, Any], ...] = ()
-    """Nodes that a cluster which scales may have, as `bohdi plan --nodes` reads them: what the run must fit on.
-    Default: the nodes that are there when it starts."""
+    """The nodes that an autoscaling cluster may have, in the format of `bohdi plan --nodes`: the run must fit on them.
+    Default: the nodes that exist when it starts."""
     placement: Literal["separate", "colocate"] = "separate"
-    """`separate`: harvest and training have cards of their own. `colocate`: they take turns on the same ones, a round's
-    harvest, then its training; engines that sleep and a trainer that rests keep what they hold in main memory. Implies
+    """`separate`: harvest and training have GPUs of their own. `colocate`: they take turns on the same GPUs, first a
+    round's harvest, then its training; sleeping engines and a resting trainer keep their state in main memory. Implies
     `harvest.max_staleness: 0`."""
     seed: int = Field(0, ge=0, lt=2**63)
-    """Of every random draw."""
+    """Seed of all random draws."""
     sources: tuple[SourceModel, ...]
-    """The models that teach."""
+    """The teacher models."""
     target: VllmModel
-    """The model that learns."""
+    """The student model."""
     tree: TreeConfig = TreeConfig()
     """The knowledge tree."""
     sprout: SproutConfig = SproutConfig()
     """Finding new domains."""
     bandit: Annotated[BanditSection, ByKind(BANDITS)] = DynamicThompsonBandit()
-    """Steering."""
+    """How walks are steered."""
     meditation: MeditationConfig = MeditationConfig()
     """Walks per round."""
     enlightenment: EnlightenmentConfig = EnlightenmentConfig()
@@ -84,20 +84,20 @@ class FusionConfig(Section):
     training: TrainingConfig = TrainingConfig()
     """Fine-tuning the target."""
     weights: WeightsConfig = WeightsConfig()
-    """Proving new weights."""
+    """Verifying new weights."""
     stop: StopConfig = StopConfig()
     """When to stop."""
     deadlines: DeadlineConfig = DeadlineConfig()
     """Longest waits."""
     observe: ObserveConfig = ObserveConfig()
-    """Watching."""
+    """Metrics and console."""
 
     @field_validator("run_dir")
     @classmethod
     def _without_secrets(cls, run_dir: str) -> str:
         if secret := secret_in(run_dir):
             raise ValueError(
-                f"it holds {secret}, and would be written into the run and into messages; credentials come from the "
+                f"it contains {secret}, and would be written into the run and into messages; credentials come from the "
                 "environment, AWS_ACCESS_KEY_ID for example, or from the machine"
             )
         return run_dir
@@ -114,25 +114,26 @@ class FusionConfig(Section):
 
     @property
     def colocates(self) -> bool:
-        """Whether harvest and training take turns on the same cards."""
+        """Whether harvest and training take turns on the same GPUs."""
         return self.placement == "colocate"
 
     @property
     def rows_per_round(self) -> int:
-        """E * B_e; with `each_once` as many as the round's walks give at most."""
+        """E * B_e; with `each_once` at most as many as the round has walks."""
         if self.enlightenment.rows == "each_once":
             return self.walks_per_round * self.enlightenment.epochs
         return self.enlightenment.steps * self.enlightenment.rows_per_step
 
     @property
     def rehearsal_rows_per_round(self) -> int:
-        """What makes `training.rehearsal.share` of all rows of a round, if enough questions have sure answers."""
+        """The number of rows that gives `training.rehearsal.share` of a round's rows, if enough questions have sure
+        answers."""
         share = self.training.rehearsal.share
         return round(self.rows_per_round * share / (1 - share))
 
     @property
     def most_rows_per_round(self) -> int:
-        """Rows that a round trains on at most."""
+        """The largest number of rows that a round trains on."""
         return self.rows_per_round + self.rehearsal_rows_per_round
 
     @property
@@ -145,10 +146,11 @@ class FusionConfig(Section):
         return self.model_copy(update={"training": self.training.at(round)}) if self.training.stages else self
 
     def most_steps(self, num_rounds: int | None = None) -> int:
-        """Most optimizer steps that `num_rounds` can have, by default all that `stop.rounds` allows.
+        """The largest number of optimizer steps that `num_rounds` rounds can have; default: all rounds that
+        `stop.rounds` allows.
 
-        Counts from round 0 also where a run goes on later: one too many is a look that says "ended", one too few loses
-        rows.
+        Counts from round 0 even when a run is resumed later. One step too many only costs a read that returns "ended";
+        one too few would lose rows.
         """
         rounds = self.stop.rounds if num_rounds is None else num_rounds
         return sum(num * self._most_steps_of(first) for first, num in self.training.spans(rounds))
@@ -172,12 +174,12 @@ class FusionConfig(Section):
         return max(1, math.ceil(one.most_rows_per_round / one.training.global_batch_size))
 
     def model(self, name: str) -> VllmModel | OpenAIModel:
-        """The source or target of this name."""
+        """The source or target with this name."""
         return next(m for m in (*self.sources, self.target) if m.name == name)
 
 
 def check_between_sections(config: FusionConfig) -> None:
-    """Rules that need more than one section. Raises ConfigErrors with all that are broken."""
+    """Rules that need more than one section. Raises ConfigErrors with all violations."""
     errors = [*_errors_of_models(config), *_errors_of_judging(config)]
     errors += [*_errors_of_support(config), *_errors_of_stopping(config)]
     errors += [*errors_of_colocate(config), *_errors_of_reasoning(config)]
@@ -241,14 +243,14 @@ def _errors_of_support(config: FusionConfig) -> list[ConfigError]:
 
 
 def _cannot_score(config: FusionConfig) -> str:
-    """Why not all sources can say how likely a given text is; empty if they can."""
+    """Why some sources cannot score a given text (return its log-probability); empty if all can."""
     remote = [source.name for source in config.sources if source.kind == "openai"]
     why = f"OpenAI's chat interface cannot score a given answer, and {', '.join(remote)} is behind it"
     return why if remote else ""
 
 
 def _errors_of_reasoning(config: FusionConfig) -> list[ConfigError]:
-    """A target that is asked to think although training.reasoning says that it is not."""
+    """Errors for a target that is asked to think although `training.reasoning` is off."""
     if config.training.reasoning != "off":
         return []
     errors = []

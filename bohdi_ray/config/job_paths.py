@@ -1,8 +1,8 @@
 """Paths inside a Ray job, whose working directory is a temporary copy of what was uploaded. Light, no Ray.
 
-Ray unpacks a job's package below its session's folder and removes it when it likes; jobs with the same package even
-share it. Whatever a run keeps must not be there. So a relative run directory of a job is below `$BOHDI_HOME`, or the
-home directory, of the node that the driver runs on, and files that came with the package are copied into the run
+Ray unpacks a job's package below its session's folder and may remove it at any time; jobs with the same package even
+share it. So a run must not keep files there. So a relative run directory of a job is below `$BOHDI_HOME`, or the home
+directory, of the node that the driver runs on, and files that came with the package are copied into the run
 (`kept_inputs`), which later resumes without the package.
 """
 
@@ -39,8 +39,8 @@ def is_packaged(path: str | Path) -> bool:
 
 
 def base_of_runs() -> Path:
-    """The folder that relative run directories are below: where the user stands; where that is a folder of Ray's
-    session, as in a job, `$BOHDI_HOME`, else the home directory."""
+    """The folder that relative run directories are resolved against: the working directory; if that is inside a folder
+    of Ray's session, as in a job, `$BOHDI_HOME`, else the home directory."""
     here = Path.cwd()
     if not in_rays_session(here):
         return here
@@ -48,17 +48,18 @@ def base_of_runs() -> Path:
 
 
 def run_location(run: str) -> str:
-    """A run directory as a user names it, absolute; an address as it is."""
+    """A run directory given by a user, as an absolute path; an address stays as it is."""
     return run if is_address(run) else os.path.normpath(base_of_runs() / Path(run).expanduser())
 
 
 def stop_wait_s(drain_s: float) -> int:
-    """Seconds that the end of a run may take after SIGTERM: the harvest's drain, the trainer's, and the rest."""
+    """How long a run may take to end after SIGTERM, in seconds: the drain of the harvest, that of the trainer, and the
+    rest."""
     return round(2 * drain_s + ENDING_S)
 
 
 def job_notices(config: FusionConfig) -> list[str]:
-    """What a person should know about this run as a job; nothing outside of one."""
+    """Notices for a person about this run as a Ray job; empty outside a job."""
     if RAYS_JOB not in os.environ:
         return []
     notices = [f"run directory: {config.run_dir}"]
@@ -74,15 +75,16 @@ def job_notices(config: FusionConfig) -> list[str]:
 
 
 def kept_inputs(config: FusionConfig, resume: bool = False) -> FusionConfig:
-    """The configuration with starting domains and prompts that came with the job's package copied to RUN/inputs.
+    """The configuration, with starting domains and prompts of the job's package replaced by copies in RUN/inputs.
 
-    With `resume` nothing is written: what equals the copy there stands for it. Call it before the run is made. Raises
-    ConfigErrors for an object store, below which neither is read.
+    With `resume` nothing is written: an input that equals its copy is replaced by the copy. Call it before the run
+    directory is created. Raises ConfigErrors if the run directory is on an object store, because the copies could not
+    be read from there.
     """
     came = _packaged_inputs(config)
     if came and is_address(config.run_dir):
         rule = "came with the job's package, which is temporary, and the run directory is an object store"
-        remedy = "Name a file or folder that the cluster's nodes keep, by its whole path."
+        remedy = "Name a file or folder that the cluster's nodes keep, by its full path."
         raise ConfigErrors([ConfigError(field, str(path), rule, remedy) for field, path in came.items()])
     run = Path(config.run_dir)
     kept = {field: run / INPUTS / KEPT_AS[field] for field in came}

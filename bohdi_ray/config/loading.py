@@ -1,4 +1,4 @@
-"""From a YAML file and `key.path=value` overrides to a `FusionConfig`, and back to YAML.
+"""Reads a YAML file and `key.path=value` overrides into a `FusionConfig`, and writes one back as YAML.
 
 Owns reading, overriding and resolving paths; every mistake becomes a `ConfigErrors` with field, value, rule and remedy.
 Called by the command line, by jobs and by tests. Never looks at models or machines (that is `preflight/`).
@@ -32,8 +32,8 @@ MAX_KEY = 500  # characters of a dotted key
 def load_config(path: str | Path, overrides: Sequence[str] = (), of_run: bool = False) -> FusionConfig:
     """The configuration in a file, with overrides like `stop.rounds=3` or `sources.smol.temperature=0.5`.
 
-    Relative paths in the file are beside the file, those in overrides below the working directory. `of_run`: a run
-    stored it, perhaps under names that settings had then. Raises ConfigErrors with everything that is wrong at once.
+    Relative paths in the file are relative to the file's folder, those in overrides to the working directory. `of_run`:
+    the file was stored by a run, and may use former names of settings. Raises ConfigErrors with all errors at once.
     """
     path = Path(path)
     data = read_mapping(path)
@@ -47,7 +47,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), of_run: bool = 
 
 
 def parse_config(data: dict[str, Any]) -> FusionConfig:
-    """The configuration in plain mappings and lists. Raises ConfigErrors."""
+    """Makes a configuration from plain mappings and lists. Raises ConfigErrors."""
     try:
         return FusionConfig.model_validate(data)
     except ValidationError as error:
@@ -60,7 +60,7 @@ def dump_config(config: FusionConfig) -> str:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """What a configuration file says, unchecked. Raises ConfigErrors."""
+    """The content of a configuration file, not validated. Raises ConfigErrors."""
     try:
         with path.open("rb") as file:
             text = file.read(4 * MAX_CHARS + 1).decode("utf-8")  # no more, were it endless
@@ -70,7 +70,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         remedy = "Give the path of a YAML file, jobs/configs/quickstart.yaml for example."
         why = getattr(error, "strerror", None) or error
         raise ConfigErrors([ConfigError("CONFIG", str(path), f"cannot be read ({why})", remedy)]) from None
-    data = _yaml(text, "CONFIG", str(path), "Mend the YAML.")
+    data = _yaml(text, "CONFIG", str(path), "Correct the YAML.")
     if not isinstance(data, dict):
         rule = "must hold a mapping with run_dir, sources and target"
         raise ConfigErrors([ConfigError("CONFIG", str(path), rule, "See docs/configuration.md.")])
@@ -81,7 +81,7 @@ def _yaml(text: str, field: str, value: object, remedy: str) -> Any:
     try:
         return read_yaml(text)
     except YamlFault as fault:
-        raise ConfigErrors([ConfigError(field, value, f"is not YAML that can be used: {fault}", remedy)]) from None
+        raise ConfigErrors([ConfigError(field, value, f"is not valid YAML: {fault}", remedy)]) from None
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
@@ -105,11 +105,11 @@ def apply_override(data: dict[str, Any], override: str) -> None:
 
 
 def _next_key(place: Any, parts: list[str], whole: str) -> tuple[Any, list[str]]:
-    """The key or index that the first parts stand for in `place`, and the parts left over."""
+    """The key or index in `place` that the first parts name, and the remaining parts."""
     if isinstance(place, dict):
         return parts[0], parts[1:]
     if not isinstance(place, list):
-        rule = f"there is nothing below this key to set: {'.'.join(parts)}"
+        rule = f"this key has no settings below it: {'.'.join(parts)}"
         above = whole.removesuffix(f".{'.'.join(parts)}")
         raise ConfigErrors([ConfigError(whole, shown(above, place), rule, "See docs/configuration.md for the keys.")])
     if parts[0].isdecimal() and len(parts[0]) < 10 and int(parts[0]) < len(place):
@@ -127,8 +127,8 @@ def _next_key(place: Any, parts: list[str], whole: str) -> tuple[Any, list[str]]
 
 
 def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
-    """Make relative paths absolute, in place. Leaves what has the wrong type to the models. Raises ConfigErrors for
-    text that no path can be."""
+    """Make relative paths absolute, in place. Values of the wrong type are left for the models to refuse. Raises
+    ConfigErrors for text that cannot be a path."""
     sources = data.get("sources")
     models = [(f"sources.{i}", model) for i, model in enumerate(sources if isinstance(sources, list) else [])]
     for place, model in [*models, ("target", data.get("target"))]:
@@ -154,29 +154,30 @@ def _model_path(field: str, model: str, folder: Path) -> str:
 
 
 def expanded(field: str, path: str) -> str:
-    """`path` with `$NAME` and `${NAME}` replaced by what the environment holds, as a shell would. Raises ConfigErrors
-    for a variable that is not set: a folder called `$NAME` is nobody's wish."""
+    """`path` with `$NAME` and `${NAME}` replaced from the environment, as in a shell. Raises ConfigErrors for a
+    variable that is not set, because nobody wants a folder called `$NAME`."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
         if (text := os.environ.get(name)) is None:
             rule = f"the variable {name} is not set"
-            raise ConfigErrors([ConfigError(field, shown(field, path), rule, f"Set {name}, or write the whole path.")])
+            raise ConfigErrors([ConfigError(field, shown(field, path), rule, f"Set {name}, or write the full path.")])
         return text
 
     return VARIABLE.sub(value, path)
 
 
 def absolute_path(field: str, path: str, folder: Path) -> str:
-    """`path` below `folder`, in full, variables replaced. Raises ConfigErrors for text that no path can be."""
+    """The absolute path of `path` relative to `folder`, with variables replaced. Raises ConfigErrors for text that
+    cannot be a path."""
     # Links are not followed, so that messages show the path the user knows.
     try:
         whole = os.path.normpath(folder / Path(expanded(field, path)).expanduser())
     except RuntimeError:
-        rule = "there is no such home directory"
-        raise ConfigErrors([ConfigError(field, shown(field, path), rule, "Write the whole path.")]) from None
+        rule = "this home directory does not exist"
+        raise ConfigErrors([ConfigError(field, shown(field, path), rule, "Write the full path.")]) from None
     too_long = len(os.fsencode(whole)) >= MAX_PATH or any(len(os.fsencode(p)) > MAX_NAME for p in whole.split("/"))
     if too_long or "\0" in whole:
-        rule = "is too long for a path" if too_long else "holds a NUL, which no path has"
+        rule = "is too long for a path" if too_long else "contains a NUL character, which paths cannot have"
         raise ConfigErrors([ConfigError(field, shown(field, path), rule, "Give another path.")])
     return whole

@@ -24,17 +24,18 @@ SECRET = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
 
 
 class RoleSampling(Section):
-    """How one role's texts are sampled. Unset fields take the role's default."""
+    """Sampling settings for one role. Unset fields take the role's default."""
 
     temperature: float | None = Field(None, ge=0, le=2)
-    """0 is greedy. Default: the model's own `temperature`; 0 for the judge."""
+    """Sampling temperature; 0 is greedy. Default: the model's own `temperature`; 0 for the judge."""
     top_p: float | None = Field(None, gt=0, le=1)
-    """Default: 0.95 to sprout and to ask, 0.8 to answer (the paper's)."""
+    """Nucleus sampling. Default: 0.95 for sprouting and for questions, 0.8 for answers (the paper's)."""
     max_tokens: int | None = Field(None, ge=1)
-    """Most tokens decoded. Default: 4096 for an answer (the paper's), 512 for a question, 64 for a domain name."""
+    """Largest number of tokens decoded. Default: 4096 for an answer (the paper's), 512 for a question, 64 for a domain
+    name."""
     reasoning_max_tokens: int | None = Field(None, ge=0)
-    """Room for a model's reasoning before its text, tokens, on top of `max_tokens`. 0: it is asked not to think.
-    Default: 8192 for an answer and 2048 for a question where the model thinks by itself; else 0."""
+    """Largest number of tokens for a model's reasoning before its text, in addition to `max_tokens`. 0: the model is
+    asked not to think. Default: 8192 for an answer and 2048 for a question if the model thinks by default; else 0."""
     chat_template_kwargs: dict[str, Any] = Field({})
     """Variables for the chat template in this role, on top of the model's: `{enable_thinking: false}`."""
 
@@ -53,7 +54,7 @@ ROLE_DEFAULTS: dict[Role, RoleSampling] = {
 
 
 class Sampling(Section):
-    """Sampling of one model by role."""
+    """Sampling settings of one model, by role."""
 
     sprout: RoleSampling = RoleSampling()
     """Proposing names of domains."""
@@ -69,15 +70,15 @@ class EngineArgs(Section):
     """vLLM's engine arguments. The ones named here are read by bohdi_ray too; any other goes into `extra`."""
 
     tensor_parallel_size: int = Field(1, ge=1, le=4096)
-    """GPUs one replica is split over, inside one node."""
+    """Number of GPUs over which one replica is split, within one node."""
     pipeline_parallel_size: int = Field(1, ge=1, le=4096)
-    """Stages one replica is split into, across nodes."""
+    """Number of stages into which one replica is split, across nodes."""
     max_model_len: int | None = Field(None, ge=64)
     """Longest prompt plus answer, tokens. Default: the model's own."""
     max_num_seqs: int = Field(256, ge=1)
-    """Most requests decoded together."""
+    """Largest number of requests decoded together."""
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    """Share of a card's memory (on a CPU: of the machine's) vLLM may take."""
+    """Share of a GPU's memory (on a CPU: of the machine's) that vLLM may use."""
     kv_cache_memory_bytes: int | None = Field(None, ge=1)
     """Memory for the KV cache; overrides what is derived from gpu_memory_utilization. Set it on a CPU."""
     enforce_eager: bool = False
@@ -89,18 +90,19 @@ class EngineArgs(Section):
 
 
 class ReplicaResources(Section):
-    """What Ray must have free for one replica."""
+    """The resources that Ray must have free for one replica."""
 
     num_gpus: float | None = Field(None, ge=0)
-    """GPUs, or a share of one below 1. Default: tensor_parallel_size * pipeline_parallel_size; 0 on a CPU cluster."""
+    """Number of GPUs, or a share of one if below 1. Default: tensor_parallel_size * pipeline_parallel_size; 0 on a CPU
+    cluster."""
     num_cpus: float = Field(1, ge=0)
     """CPU slots."""
     memory_gb: float | None = Field(None, gt=0)
     """Main memory, GB, reserved with Ray. Default: not reserved."""
     custom: dict[str, float] = Field({})
-    """Custom Ray resources of the nodes it may sit on, `{a100: 1}`; with several pipeline stages, of each stage."""
+    """Custom Ray resources that its node must have, `{a100: 1}`; with several pipeline stages, for each stage."""
     label_selector: dict[str, str] = Field({})
-    """Ray labels of the nodes it may sit on: `{region: a}`, also `!a`, `in(a,b)` and `!in(a,b)`."""
+    """Ray labels that its node must have: `{region: a}`, also `!a`, `in(a,b)` and `!in(a,b)`."""
 
     @field_validator("custom")
     @classmethod
@@ -119,15 +121,15 @@ class ReplicaResources(Section):
 
 
 class ReplicaRange(Section):
-    """Between how many engines a pool may grow and shrink with its load."""
+    """The least and largest number of engines of a pool, which grows and shrinks with its load."""
 
     min: int = Field(1, ge=1, le=4096)
-    """Engines there always are, as long as the cluster has room for them."""
+    """Least number of engines, as long as the cluster has capacity for them."""
     max: int = Field(ge=1, le=4096)
-    """Most engines."""
+    """Largest number of engines."""
     requests_per_engine: int | None = Field(None, ge=1)
-    """Requests in flight at which an engine counts as full: lower, and the pool grows sooner. Default: its
-    `engine.max_num_seqs`."""
+    """Number of requests in flight at which an engine counts as full; with a lower number the pool grows sooner.
+    Default: its `engine.max_num_seqs`."""
 
     @model_validator(mode="after")
     def _in_order(self) -> ReplicaRange:
@@ -143,16 +145,17 @@ class ModelBase(Section):
     name: str
     """Short name used in tables, files and records; letters, digits, `_`, `.`, `-`."""
     system_prompt: str | None = None
-    """Sent with every request to this model; folded into the user turn where its template has no system role."""
+    """Sent with every request to this model; put at the start of the user turn if its template has no system role."""
     temperature: float = Field(0.7, ge=0, le=2)
-    """Temperature of all roles but the judge's, where a role sets none."""
+    """Temperature of all roles except the judge's, unless the role sets its own."""
     sampling: Sampling = Sampling()
     """Finer settings by role: `sprout`, `question`, `answer`, `judge`."""
     chat_template_kwargs: dict[str, Any] = Field({})
     """Variables for the chat template in every role: `{enable_thinking: false}`, `{reasoning_effort: low}`."""
 
     def sampling_of(self, role: Role) -> RoleSampling:
-        """This model's sampling for one role. Every field is set but `reasoning_max_tokens`, which its engine knows."""
+        """This model's sampling for one role. All fields are set except `reasoning_max_tokens`, whose default the
+        engine knows."""
         own, default = getattr(self.sampling, role), ROLE_DEFAULTS[role]
         temperature = 0.0 if role == "judge" else self.temperature
         return RoleSampling(
@@ -180,14 +183,15 @@ class VllmModel(ModelBase):
     """A model that vLLM loads in Ray actors of ours."""
 
     kind: Literal["vllm"] = "vllm"
-    """Hosted here."""
+    """Hosted by vLLM on the cluster."""
     model: str
     """A folder in Hugging Face layout (absolute, or `./…` beside the configuration file), `cache:NAME`, or a hub id.
-    `$NAME` in it, as in every path here, is the environment's; one that is not set is refused."""
+    `$NAME` in it, as in every path here, is replaced by that environment variable; a variable that is not set is
+    refused."""
     revision: str | None = None
     """Commit of a hub model. Pin it."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Number format of the weights in the engine. With `auto` that of its files; on a CPU without instructions for
+    """Number format of the weights in the engine. `auto`: the format of its files; on a CPU without instructions for
     bfloat16 (most have none) float32."""
     trust_remote_code: bool = False
     """Run code that comes with the model. For sources only; needs a pinned revision or a local folder."""
@@ -211,7 +215,7 @@ class VllmModel(ModelBase):
     def _pinned_code(self) -> VllmModel:
         local = self.model.startswith(("/", "./", "../", "~"))
         if self.trust_remote_code and self.revision is None and not local:
-            raise ValueError("trust_remote_code runs a stranger's code: pin `revision` to the commit you have read")
+            raise ValueError("trust_remote_code runs third-party code: pin `revision` to the commit you have read")
         return self
 
     @model_validator(mode="after")
@@ -230,23 +234,24 @@ class OpenAIModel(ModelBase):
     """A source behind any OpenAI-compatible server."""
 
     kind: Literal["openai"]
-    """Served elsewhere."""
+    """Served by an external server."""
     model: str
-    """The name the server knows the model by."""
+    """The model's name on the server."""
     base_url: str
     """The server's address up to and including `/v1`; a query (`?api-version=…`) is kept."""
     api_key: str | None = None
     """Reference to the key: `env:NAME` or `file:PATH`, read where it is used, never the key itself."""
     max_in_flight: int = Field(16, ge=1)
-    """Requests sent at a time by this run."""
+    """Largest number of concurrent requests of this run."""
     max_retries: int = Field(6, ge=0)
-    """Retries with growing, jittered pauses on 408, 409, 425, 429, 5xx, time-outs and connections that fail."""
+    """Number of retries, with growing, jittered pauses, on 408, 409, 425, 429, 5xx, time-outs and failed
+    connections."""
     timeout_s: float = Field(300, gt=0)
-    """Time one request may take, s."""
+    """Longest duration of one request, s."""
     price_per_million_prompt_tokens: float = Field(0, ge=0)
-    """For `stop.cost`, in any currency."""
+    """Price used for `stop.cost`, in any currency."""
     price_per_million_output_tokens: float = Field(0, ge=0)
-    """For `stop.cost`, in the same currency."""
+    """Price used for `stop.cost`, in the same currency."""
 
     @field_validator("base_url")
     @classmethod

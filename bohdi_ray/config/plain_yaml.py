@@ -1,7 +1,7 @@
-"""YAML that a person wrote, as plain data. Read with bounds: no document can hang us, fill the memory or smuggle in
-more than text, numbers, truth values, lists and mappings.
+"""Reads YAML that a person wrote as plain data, with bounds: no document can hang the program, exhaust memory or
+contain anything but text, numbers, booleans, lists and mappings.
 
-Pure: text in, data out; every fault is a `YamlFault` that says where. Callers put it into an error with a remedy.
+Pure: text in, data out; every error is a `YamlFault` that gives the place. Callers turn it into an error with a remedy.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Loader.add_implicit_resolver(
 
 
 class TextLoader(yaml.BaseLoader):
-    """Everything is text, so that a name like `No` or `2024` stays one; repeated keys refused."""
+    """Reads every scalar as text, so that a name like `No` or `2024` stays text; repeated keys are refused."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         _refuse_repeated_keys(node)
@@ -84,8 +84,8 @@ def read_yaml(
     max_chars: int = MAX_CHARS,
     max_values: int = MAX_VALUES,
 ) -> Any:
-    """The document in `text`: None, text, numbers, truth values, lists and mappings from text, nothing shared between
-    two places. Raises YamlFault."""
+    """The document in `text` as plain data: None, text, numbers, booleans, lists and mappings with text keys; no object
+    occurs twice. Raises YamlFault."""
     if len(text) > max_chars:
         raise YamlFault(f"it has {len(text)} characters; {max_chars} are read at most")
     try:
@@ -107,7 +107,7 @@ def read_yaml(
 
 
 class _Copy:
-    """Counts what it copies: a few aliases of aliases can stand for more values than any memory holds."""
+    """Counts the values that it copies: a few aliases of aliases can expand to more values than fit in memory."""
 
     def __init__(self, max_values: int):
         self._max_values = max_values
@@ -140,7 +140,8 @@ class _Copy:
 
 
 def _paired(value: Any) -> Any:
-    """Text with its surrogate pairs as the characters they stand for: JSON writes them so, and JSON is YAML."""
+    """The text with surrogate pairs replaced by the characters they encode: JSON writes such pairs, and JSON is valid
+    YAML."""
     if not isinstance(value, str) or not any("\ud800" <= c <= "\udfff" for c in value):
         return value
     return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

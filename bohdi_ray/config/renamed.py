@@ -1,4 +1,5 @@
-"""Settings that have another name now: refused where a person writes them, read where a run has stored them."""
+"""Settings that were renamed: refused in files that a person writes, accepted in configurations that a run has
+stored."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ RENAMED = {"training.replay": "training.rehearsal", "judge.policy": "judge.kind"
 
 
 def new_name(place: str) -> str | None:
-    """What a setting is called now; None where it never had another name. Below a section that was renamed, too."""
+    """The current name of a setting, or None if it was never renamed. Also covers settings below a renamed section."""
     for old, new in RENAMED.items():
         if place == old or place.startswith(old + "."):
             return new + place.removeprefix(old)
@@ -19,7 +20,7 @@ def new_name(place: str) -> str | None:
 
 
 def with_new_names(plain: Any) -> Any:
-    """A configuration as an earlier version stored it, under the names of now."""
+    """A configuration stored by an earlier version, with the current names."""
     if not isinstance(plain, dict):
         return plain
     for old, new in RENAMED.items():
@@ -31,7 +32,7 @@ def with_new_names(plain: Any) -> Any:
 
 
 def _of_its_kind(name: str, held: Any) -> Any:
-    """A section without the settings of other kinds: once every kind stored all of them, used or not."""
+    """A section without the settings of other kinds, because earlier versions stored the settings of every kind."""
     field = FusionConfig.model_fields.get(name)
     kinds: KindTable | None = kinds_of(field) if field is not None else None
     if not isinstance(held, dict) or kinds is None or held.get("kind") not in kinds:

@@ -1,7 +1,8 @@
-"""`{time}` in `run_dir`: a name that no other start gets, also not one in the same second.
+"""Replaces `{time}` in `run_dir` with a name that no other start gets, not even one in the same second.
 
-Called by whoever starts a run. A folder is made at once, which tells two starts apart; one that stays empty, because
-the input was refused, is removed again. An object store reserves nothing, so there the name holds microseconds.
+Called by every entry point that starts a run. The folder is created at once, so that two starts get different names; if
+it stays empty, because the input was refused, it is removed again. An object store cannot reserve a name, so there the
+name contains microseconds.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ TIME = "{time}"
 
 
 def unreserved_name(run_dir: str, now: datetime) -> str:
-    """`run_dir` with the time in it, to the microsecond: where nothing can be reserved."""
+    """`run_dir` with the time to the microsecond: for locations where no name can be reserved."""
     exact = f"-{now.microsecond:06d}" if now.microsecond else ""
     return run_dir.replace(TIME, f"{now:%Y%m%d-%H%M%S}{exact}")
 
 
 def with_run_dir(config: FusionConfig, now: datetime) -> FusionConfig:
-    """`{time}` in `run_dir` replaced, so that the run has one name from here on. Makes the folder."""
+    """Replaces `{time}` in `run_dir`, so that the name of the run is fixed from here on. Creates the folder."""
     if TIME not in config.run_dir:
         return config
     if is_address(config.run_dir):
@@ -40,7 +41,8 @@ def with_run_dir(config: FusionConfig, now: datetime) -> FusionConfig:
 
 @contextlib.contextmanager
 def named_run(config: FusionConfig, now: datetime) -> Iterator[FusionConfig]:
-    """The same, while the block runs; folders made for the name that are still empty then are removed."""
+    """The same while the block runs; at its end, folders that were created for the name and are still empty are
+    removed."""
     if TIME not in config.run_dir or is_address(config.run_dir):
         yield with_run_dir(config, now)
         return
@@ -57,7 +59,7 @@ def named_run(config: FusionConfig, now: datetime) -> Iterator[FusionConfig]:
 
 
 def _is_ours(folder: str) -> bool:
-    """Whether this process made the folder; also where none can be made, which the preflight refuses."""
+    """Whether this process created the folder; also true where none can be created, which the preflight refuses."""
     try:
         os.makedirs(os.path.dirname(folder), exist_ok=True)
     except OSError:

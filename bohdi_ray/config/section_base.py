@@ -1,4 +1,4 @@
-"""What every section of the configuration is, and rules that several sections have."""
+"""The base class of all sections of the configuration, and rules that several sections share."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class Section(BaseModel):
 
 
 def check_label_selector(selector: dict[str, str]) -> dict[str, str]:
-    """The selector, if Ray would take it. Raises ValueError."""
+    """Returns the selector if Ray accepts it. Raises ValueError."""
     for key, value in selector.items():
         if not all(LABEL.fullmatch(part) for part in key.split("/")) or key.count("/") > 1:
-            raise ValueError(f"{key!r} is no name of a label")
+            raise ValueError(f"{key!r} is not a valid label name")
         if not SELECTED.fullmatch(value):
-            raise ValueError(f"{key}: {value!r} is no selector; write a value, !value, in(a,b) or !in(a,b)")
+            raise ValueError(f"{key}: {value!r} is not a valid selector; write a value, !value, in(a,b) or !in(a,b)")
     return selector
 
 
 def check_template_variables(value: dict[str, Any]) -> dict[str, Any]:
-    """The variables, if a chat template may be given them. Raises ValueError."""
+    """Returns the variables if a chat template may be given them. Raises ValueError."""
     for name in value:
         if not name.isidentifier():
-            raise ValueError(f"{name!r} is no name of a variable; write {{enable_thinking: false}}, for example")
+            raise ValueError(f"{name!r} is not a valid variable name; write {{enable_thinking: false}}, for example")
         if name in NOT_VARIABLES:
-            raise ValueError(f"{name} is not for a configuration to set: every request sets it itself; remove it")
+            raise ValueError(f"{name} cannot be set in a configuration: every request sets it itself; remove it")
     return value

@@ -1,4 +1,4 @@
-"""CheckpointCleanup: deletes checkpoints and optimizer states that nothing needs any more. Used by RunComponents."""
+"""CheckpointCleanup: deletes checkpoints and optimizer states that are no longer needed. Used by RunComponents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bohdi_ray.training.weights.checkpoints import clear_superseded_steps
 
 
 class CheckpointCleanup:
-    """What the ledger says of checkpoints, and the queue of optimizer states, is done on disk."""
+    """Deletes on disk what the ledger says of checkpoints and the queue says of optimizer states."""
 
     def __init__(self, config: FusionConfig, run_dir: RunDir, ledger: RunLedger, queue: Any):
         self._config, self._run_dir, self._ledger, self._queue = config, run_dir, ledger, queue
@@ -33,9 +33,9 @@ class CheckpointCleanup:
         await asyncio.to_thread(clear_superseded_steps, self._run_dir.address(CHECKPOINTS), needed)
 
     async def drop_optimizers(self) -> None:
-        """Deletes the optimizer states that no start of the workers would load any more: all but one.
+        """Deletes all optimizer states except the one that a new start of the workers would load.
 
-        By what the queue says and not by what is on disk: workers that start now get the same answer.
+        Follows the queue's answer, not the files on disk, because workers that start now get the same answer.
         """
         status = await within(self._queue.status.remote(), 60, "the sample queue", SEE_LOGS)
         if status.resume_round > self._optimizers_before:

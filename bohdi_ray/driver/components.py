@@ -1,7 +1,7 @@
-"""Everything that takes part in a run: the small actors, the engines, the trainer; brought up, used and taken down.
+"""All components of a run: the control actors, the engines, the trainer. Starts, uses and stops them.
 
 Sources load while version 0 of the target is published; then the trainer starts, and the target's engines on version 0.
-`RunComponents` is what the main loop works with. `ComponentFactories` names everything that is real in a fusion and
+`RunComponents` is what the main loop works with. `ComponentFactories` lists the parts that are real in a fusion and
 scripted in a test.
 """
 
@@ -51,7 +51,7 @@ WATCH_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ComponentFactories:
-    """What a fusion is made of that a test may script. `real_components.py` has the real ones."""
+    """The parts of a fusion that a test may script. `real_components.py` has the real ones."""
 
     # Both raise ConfigErrors: what can be known before Ray is there (given its address), and what the cluster decides.
     # `preflight` also gets whether a run is resumed.
@@ -73,14 +73,14 @@ class ComponentFactories:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """What the trainer got of a round."""
+    """What was put into the trainer's queue for a round."""
 
     num_rows: int
     rehearsal_tokens: int  # decoded for its rehearsal
 
 
 class RunComponents:
-    """Everything that takes part in a run, and what the main loop asks of it.
+    """All components of a run, and the operations that the main loop calls on them.
 
     Made: the tree manager, the sample queue and the directory of engines, three small actors beside the driver.
     Started by `start`: a Ray actor in a placement group of its own for every engine, and the training run.
@@ -114,8 +114,8 @@ class RunComponents:
         self.cleanup = CheckpointCleanup(config, run_dir, active.ledger, self.queue)
 
     async def start(self) -> None:
-        """Engines and trainer; returns when all engines are up, the target's proved on the version it harvests with
-        next, or the newest there is."""
+        """Starts engines and trainer. Returns when all engines are up and the target's engines have been verified on
+        the version of the next harvest, or the newest one there is."""
         await asyncio.to_thread(self.training_feed.remember, self._active.recovered)
         if self.config.colocates:  # the cards are the trainer's first, for rounds that an interrupted run left it
             await self._start_training()
@@ -152,12 +152,13 @@ class RunComponents:
         await self.pools.start_target(version, self.run_dir.address(weights_dir(version)))
 
     def watches(self) -> Iterable[Coroutine[Any, Any, None]]:
-        """What runs beside the main loop: each until cancelled, or until it raises what ends the run."""
+        """The coroutines that run beside the main loop: each runs until cancelled, or raises the error that ends the
+        run."""
         return self.pools.watch(), self.watch_trainer(), self.telemetry.run()
 
     async def serve_weights(self, version: int) -> None:
-        """Every target engine serves `version`, proved, when this returns. With `placement: colocate` the trainer has
-        left the cards before, and every engine is on them."""
+        """Returns once every target engine serves `version` and has been verified. With `placement: colocate` the
+        trainer has left the GPUs before, and every engine is on them."""
         if self.pools.time_sharing.engines_sleep:
             await self._switch("harvest", self._to_harvest())
         started = time.monotonic()
@@ -167,7 +168,7 @@ class RunComponents:
             self._active.tell(events.WeightsServed(version, ended - started, tuple(reports)))
 
     async def harvest(self, round: int, version: int) -> HarvestResult:
-        """Harvests and commits a round. Raises Interrupted after a drain if a stop was asked for."""
+        """Harvests and commits a round. If a stop was requested, drains and raises Interrupted."""
         rounds = self._active.ledger.rounds
         self._active.tell(events.RoundBegan(round, version, rounds[-1].heldout_loss if rounds else None))
         self.pools.load_signal.harvests(round)
@@ -179,13 +180,13 @@ class RunComponents:
         return await within(reference, self.config.deadlines.request_s, "TreeManager.close_round", SEE_LOGS)
 
     async def hand_over(self, harvest: HarvestResult, closed: RoundClosed) -> HandedOver:
-        """A round that is harvested goes to the trainer's queue, with its rehearsal."""
+        """Puts a harvested round with its rehearsal into the trainer's queue."""
         before = self._active.before(harvest.round)
         heldout_ids = [*harvest.heldout_ids, *(before.heldout_ids if before else ())]
         return await self._hand_over(harvest.round, closed.row_sample_ids, heldout_ids)
 
     async def hand_over_restored(self) -> None:
-        """The same of the last round that an earlier driver closed, if it ended before that."""
+        """Does the same for the last round that an earlier driver closed, if that driver ended before it did."""
         for record in self._active.recovered.closed[-1:]:
             if self.rehearsals.lacks(record.round):
                 handed = await self._hand_over(record.round, record.row_sample_ids or (), record.heldout_ids)
@@ -220,14 +221,14 @@ class RunComponents:
         await self.pools.time_sharing.wake_engines()
 
     async def _switch(self, to: str, work: Coroutine[Any, Any, None]) -> None:
-        """The shared cards change sides."""
+        """Switches the shared GPUs between harvest and training."""
         started = time.monotonic()
         await self._active.unless_stopped(work)
         self._active.tell(events.TurnSwitched(to, time.monotonic() - started))
 
     async def wait_trained(self, round: int) -> dict[str, Any]:
-        """Waits until the trainer has committed `round`; returns its metrics. Raises Interrupted once a stop is asked
-        for."""
+        """Waits until the trainer has committed `round`; returns its metrics. Raises Interrupted as soon as a stop is
+        requested."""
         self.pools.load_signal.waits_for_trainer()
         metrics = await self._active.unless_stopped(self._trained(round))
         self.pools.load_signal.wait_ended()
@@ -245,8 +246,8 @@ class RunComponents:
     async def watch_trainer(self) -> None:
         """Watches the training run and its queue.
 
-        Consumes: whether the trainer lives and moves, the queue's status. Produces: rows for a queue that was
-        restarted; deletes optimizer states that nobody loads again. Waits for: their answers, with deadlines. Runs
+        Consumes: the trainer's liveness and progress, the queue's status. Produces: rows for a queue that was
+        restarted; deletes optimizer states that are not loaded again. Waits for: their answers, with deadlines. Runs
         until cancelled; raises as soon as the training run has died or is stuck.
         """
         while True:
@@ -257,8 +258,8 @@ class RunComponents:
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def dismiss(self, at_once: bool = False) -> None:
-        """Ends trainer, engines and actors; `at_once` gives none of them time to end by itself. Safe after any failure,
-        and to call again."""
+        """Ends trainer, engines and actors; with `at_once` none of them gets time to end by itself. Safe after any
+        failure, and safe to call again."""
         drain_s = 0.0 if at_once else self.config.deadlines.drain_s
         try:
             if self.trainer is not None:
@@ -272,7 +273,7 @@ class RunComponents:
 
 @contextlib.asynccontextmanager
 async def assembled(active: ActiveRun, parts: ComponentFactories) -> AsyncIterator[RunComponents]:
-    """Creates, places and starts everything, behind what earlier drivers left of the run. When the block ends, or a
+    """Creates, places and starts everything, continuing from the state of earlier drivers. When the block ends, or a
     start fails, nothing is left running."""
     components, at_once = RunComponents(active, parts), True
     try:
@@ -285,7 +286,7 @@ async def assembled(active: ActiveRun, parts: ComponentFactories) -> AsyncIterat
 
 
 def starting_domains(config: FusionConfig) -> Seeds:
-    """What `tree.seed` names, or None."""
+    """The starting domains of `tree.seed`, or None."""
     if config.tree.seed is None:
         return None
     with open(config.tree.seed, encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The end of a run: what was trained is measured on one set, exported, and reported.
+"""The end of a run: evaluates the trained versions on one held-out set, exports the target, and reports.
 
 Called by fusion.py once the last round is trained. The held-out loss of every version still on disk is measured on the
 final held-out set, so all of them are compared on the same rows (token-weighted). The best one is of the last stage.
@@ -24,8 +24,8 @@ from bohdi_ray.run.run_dir import BEST, SUMMARY, TARGET, weights_dir
 
 
 async def finish(active: ActiveRun, components: RunComponents, parts: ComponentFactories) -> Summary:
-    """Measures, exports RUN/target and RUN/best, writes summary.json; returns the summary. Raises NothingLearned, with
-    no target exported, when the target is what it was."""
+    """Evaluates, exports RUN/target and RUN/best, writes summary.json; returns the summary. Raises NothingLearned, and
+    exports no target, if the target has not changed."""
     started = time.monotonic()
     config, ledger = active.config, active.ledger
     active.message("all rounds are trained; measuring on the held-out samples and writing the target")

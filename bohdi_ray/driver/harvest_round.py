@@ -1,4 +1,4 @@
-"""One round's harvest, as the driver runs it: tickets out, outcomes in, step after step committed.
+"""One round's harvest, as the driver runs it: hands out tickets, takes in outcomes, and commits step after step.
 
 Called by fusion.py once a round; it decides nothing about rounds and never looks at text.
 """
@@ -37,7 +37,7 @@ MOST_QUARANTINED = 20
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """What every task of a run gets: object references and handles, made once."""
+    """What every task of a run gets: object references and handles, created once."""
 
     plan: Any  # ObjectRef[HarvestPlan]
     client_config: Any  # ObjectRef[EngineClientConfig]
@@ -50,7 +50,7 @@ class TaskContext:
 
 @dataclass(slots=True)
 class StepInProgress:
-    """What came back for one step so far."""
+    """The results of one step so far."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     tables: list[Any] = field(default_factory=list)  # ObjectRef[pa.Table]
@@ -59,10 +59,10 @@ class StepInProgress:
 class Harvester:
     """Harvests the rounds of a run, one at a time. Proposals asked ahead may outlive a round; tickets never do.
 
-    Consumes: tickets and open elections from the TreeManager; results of Ray tasks.
-    Produces: harvest and proposal tasks (at most `max_tasks_in_flight` of the former), sample parts, commits.
-    Waits for: the first of its tasks to end, with a deadline.
-    Unblocked by: any task's end. A task that raises ends the round with its error; nothing is starved by it.
+    Consumes: tickets and open elections from the TreeManager; results of Ray tasks. Produces: harvest and proposal
+    tasks (at most `max_tasks_in_flight` of the former), sample parts, commits. Waits for: the first of its tasks to
+    end, with a deadline. Unblocked by: any task's end. A task that raises ends the round with its error, so nothing
+    waits for it.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Harvester:
         self._result = HarvestResult(0, 0)
 
     async def run(self, round: int, weights_version: int) -> HarvestResult:
-        """Harvests and commits every step of `round`. Raises Interrupted after a drain if a stop was asked for."""
+        """Harvests and commits every step of `round`. If a stop was requested, drains and raises Interrupted."""
         self._result = result = HarvestResult(round, weights_version, started=time.monotonic())
         self._seen.clear()
         self._num_by_step.clear()
@@ -184,8 +184,8 @@ class Harvester:
         self._moved.set()
 
     async def _wait(self, drain_until: float | None) -> None:
-        """Takes in the tasks that have ended, once there is one, or returns when a stop is asked for. While the round
-        is drained, raises Interrupted when none has ended by `drain_until`."""
+        """Collects the tasks that have ended: waits for at least one, or until a stop is requested. During a drain,
+        raises Interrupted when none has ended by `drain_until`."""
         if not self._tasks:
             if drain_until is None:
                 raise AssertionError("a round that is not over has nothing under way")
@@ -234,17 +234,19 @@ class Harvester:
 
     def _count_quarantined(self, what: str, part: str) -> None:
         run = self._context.run.location
-        text = f"{what} was QUARANTINED, for engines die of it; {run}/{QUARANTINE}/{part} has what reproduces it"
+        text = f"{what} was QUARANTINED, because it kills engines; {run}/{QUARANTINE}/{part} reproduces it"
         self._tell(Notice("quarantined", text, {"part": part}))
         self._result.num_quarantined += 1
         if self._result.num_quarantined >= MOST_QUARANTINED:
             raise EngineFailed(
-                f"{MOST_QUARANTINED} requests were quarantined in round {self._result.round}: engines die of more than "
-                f"single requests; see {run}/{QUARANTINE} and the engines' logs, and continue with `bohdi resume {run}`"
+                f"{MOST_QUARANTINED} requests were quarantined in round {self._result.round}: so the "
+                f"cause is not a single request; see {run}/{QUARANTINE} and the engines' logs, and continue with "
+                f"`bohdi resume {run}`"
             )
 
     async def _commit_if_ready(self, assignment: Assignment, result: HarvestResult) -> bool:
-        """Commits the next committable step if all its outcomes are in. Part first, then the segment that names it."""
+        """Commits the next committable step if all its outcomes are there: first writes the part, then the segment that
+        names it."""
         step = assignment.committable
         if step is None or len(self._steps[step].outcomes) < self._num_by_step[step]:
             return False
@@ -273,7 +275,7 @@ class Harvester:
 
 
 def stopped(run: RunDir) -> Interrupted:
-    """What a run ends with that was asked to stop."""
+    """The error that ends a run which was asked to stop."""
     return Interrupted(
         f"the run was asked to stop. All samples committed so far are kept in {run.location}: `bohdi tree` shows their "
         "tree, `bohdi export` writes them as a data set, checkpoints/ has the weights of the rounds that were trained. "

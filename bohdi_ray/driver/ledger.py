@@ -1,4 +1,4 @@
-"""The ledger of a run (`rounds.RunLedger`) and its files: restored from them, saved into RUN/progress.json."""
+"""Restores the ledger of a run (`rounds.RunLedger`) from the run's files and saves it to RUN/progress.json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def restored_ledger(config: FusionConfig, run: RunDir, started: float, recovered
     rehearsals = RehearsalStore(run)
 
     def rehearsed(round: int) -> tuple[int, int]:
-        """Rows of a round's rehearsal that it trains on, and tokens that were decoded for it."""
+        """The number of rehearsal rows that a round trains on, and the number of tokens that were decoded for its
+        rehearsal."""
         if not rehearsals.has(round):
             return 0, 0
         most = config.at(round).rehearsal_rows_per_round
@@ -30,7 +31,7 @@ def restored_ledger(config: FusionConfig, run: RunDir, started: float, recovered
 
 
 def save(ledger: RunLedger, run: RunDir, claim: Claim | None) -> None:
-    """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""
+    """Writes RUN/progress.json. Raises RunDirError if another driver owns the run now."""
     if claim is not None:
         claim.check()
     write_state(run, ledger.state())

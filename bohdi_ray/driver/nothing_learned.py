@@ -1,7 +1,7 @@
-"""A run in which nothing is learned must not end as a success: when it ends as failed, why, and what to do.
+"""A run that learns nothing must not end as a success: decides when it fails, and says why and what to do.
 
-Called by fusion.py at the end of a round's harvest and by finish.py. Pure, but for reading the weights once. When a run
-is resumed, the rounds without a sample before that still count: the next one ends it again.
+Called by fusion.py at the end of a round's harvest and by finish.py. Pure, but for reading the weights once. Empty
+rounds before a resume still count: the next empty round ends the run again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OTHERWISE = "see what the reasons mean in docs/observability.md, and the engines
 
 
 def check_rounds(config: FusionConfig, run: RunDir, rounds: Sequence[RoundSummary]) -> None:
-    """Raises NothingLearned when the newest rounds, as many as `stop.empty_rounds`, gave no sample."""
+    """Raises NothingLearned if none of the newest `stop.empty_rounds` rounds gave a sample."""
     num_empty = empty_rounds(rounds)
     if num_empty < config.stop.empty_rounds:
         return
@@ -51,7 +51,8 @@ def empty_rounds(rounds: Sequence[RoundSummary]) -> int:
 
 
 def why_nothing_was_learned(run: RunDir, rounds: Sequence[RoundSummary], newest: int) -> str | None:
-    """Why a run whose rounds are all trained, to weights version `newest`, is no success; None if it is one."""
+    """Why a run is no success although all its rounds are trained, up to weights version `newest`; None if it is
+    one."""
     if newest and not same_weights(run.place(weights_dir(0)), run.place(weights_dir(newest))):
         return None
     losses, rejected = lost(rounds), rejected_rows(rounds)
@@ -66,17 +67,17 @@ def why_nothing_was_learned(run: RunDir, rounds: Sequence[RoundSummary], newest:
 
 
 def lost(rounds: Sequence[RoundSummary]) -> Counter[str]:
-    """Walks without a sample, by reason."""
+    """Number of walks without a sample, by reason."""
     return sum((Counter(round.losses) for round in rounds), Counter())
 
 
 def rejected_rows(rounds: Sequence[RoundSummary]) -> Counter[str]:
-    """Training rows without weight, by reason."""
+    """Number of training rows without weight, by reason."""
     return sum((Counter(round.rejected_rows) for round in rounds), Counter())
 
 
 def remedy(losses: Counter[str]) -> str:
-    """What to do about the reasons that most losses have."""
+    """What to do about the most frequent reasons."""
     total = losses.total() or 1
     large = [reason for reason, number in losses.most_common() if number >= LIKELY * total]
     sentence = "; ".join(REMEDIES.get(reason, OTHERWISE) for reason in large) or OTHERWISE

@@ -1,6 +1,6 @@
 """The real parts of a fusion: vLLM engines, DeepSpeed training, weights from disk, and the checks before a start.
 
-Only wiring: each function turns the configuration into a Ray actor, a Ray task or a call of the room that knows how.
+Only wiring: each function turns the configuration into a Ray actor, a Ray task or a call of the responsible package.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def real_parts() -> ComponentFactories:
-    """Parts of a fusion with real models."""
+    """The components of a fusion with real models."""
     return ComponentFactories(
         preflight=check_input,
         settle=settle_on_cluster,
@@ -44,13 +44,13 @@ def real_parts() -> ComponentFactories:
 
 
 def check_input(config: FusionConfig, address: str | None, resume: bool) -> None:
-    """Everything that can be known before Ray is there. Raises ConfigErrors."""
+    """Checks everything that can be checked before Ray runs. Raises ConfigErrors."""
     remote = address or os.environ.get("RAY_ADDRESS") or ray.is_initialized()
     preflight(config, None if remote else [local_node(config)], resume).raise_if_wrong()
 
 
 def settle_on_cluster(config: FusionConfig) -> FusionConfig:
-    """The configuration with what depends on the cluster filled in. Raises ConfigErrors when the run does not fit."""
+    """The configuration with cluster-dependent values filled in. Raises ConfigErrors if the run does not fit."""
     nodes = described_nodes(config.nodes, "nodes") if config.nodes else nodes_of_ray(ray.nodes())
     settled = resolve_gpus(config, any(node.num_gpus for node in nodes))
     Findings(problems=placement_errors(settled, nodes)).raise_if_wrong()
@@ -65,7 +65,7 @@ def publish_base(config: FusionConfig, folder: str) -> Any:
 
 
 def evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_round: int) -> Any:
-    """Held-out loss per answer token by version, versions that could not be measured left out; an ObjectRef."""
+    """Held-out loss per answer token by version, without versions that could not be measured; an ObjectRef."""
     return _task(_evaluate, config, "evaluate").remote(config, folders, run, last_round)
 
 

@@ -1,4 +1,4 @@
-"""What earlier drivers left of a run, as its files tell. Reads only.
+"""The state that earlier drivers left in a run's files. Reads only.
 
 The journal says what was harvested, the checkpoints what was trained, RUN/progress.json the rest.
 """
@@ -15,7 +15,7 @@ from bohdi_ray.tree.record.history import RoundRecord, read_history
 
 @dataclass(frozen=True, slots=True)
 class RecoveredState:
-    """What earlier drivers left of a run; of a new run, nothing."""
+    """The state that earlier drivers left; empty for a new run."""
 
     state: DriverState = field(default_factory=DriverState)
     rounds: tuple[RoundRecord, ...] = ()  # as the journal has them; the last one may be open
@@ -29,17 +29,17 @@ class RecoveredState:
 
     @property
     def open(self) -> RoundRecord | None:
-        """The round under way, as far as its steps are committed."""
+        """The current round, as far as its steps are committed."""
         return next((record for record in self.rounds if not record.is_closed), None)
 
     @property
     def newest_version(self) -> int:
-        """Of the weights that are committed."""
+        """The newest committed version of the weights."""
         return self.committed[-1] + 1 if self.committed else 0
 
 
 def recovered_state(run: RunDir) -> RecoveredState:
-    """What the run's files tell now. Raises RunDirError when its journal is damaged."""
+    """Reads the state from the run's files. Raises RunDirError if its journal is damaged."""
     journal = Segments(run).read_segments()
     rounds = tuple(read_history(data for _, data in journal.segments))
     committed = tuple(run.committed_rounds())

@@ -1,4 +1,5 @@
-"""Rehearsal: what the target was sure of before the fusion stays among what it learns (`training.rehearsal`).
+"""Rehearsal (`training.rehearsal`): questions that the target answered with certainty before the fusion stay among its
+training rows.
 
 Once a round is harvested, sources ask questions in leaves drawn from all alike, and the target's engines, which load
 version 0 for the purpose, answer; sure answers become rows beside those that the bandit drew. A visit to version 0 asks
@@ -92,7 +93,7 @@ class Rehearsals:
 
 
 def spread(rows: Sequence[T], others: Sequence[T]) -> list[T]:
-    """Both, each in its order, the others as evenly among the rows as can be.
+    """Merges both lists, each in its order, with `others` spread evenly among `rows`.
 
     >>> spread(["a", "b", "c", "d"], ["x", "y"])
     ['a', 'b', 'x', 'c', 'd', 'y']

@@ -1,4 +1,4 @@
-"""Resuming a run that was interrupted: whether this configuration fits it, what has to be cleared.
+"""Resuming a run that was interrupted: checks whether this configuration fits it, and clears incomplete work.
 
 Called by fusion.py before anything starts, and by session.py with the lease in hand; the components of a run then find
 their own state on disk.
@@ -44,18 +44,18 @@ S = TypeVar("S", bound=StageSettings)
 
 
 class _Ended(msgspec.Struct):
-    """Of summary.json: why the run ended."""
+    """The part of summary.json that says why the run ended."""
 
     stop_reason: str
     failed_because: str | None = None
 
 
 def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionConfig, list[Change]]:
-    """The configuration to continue with in `config.run_dir`, and what differs in it from the one last used there.
+    """The configuration to continue with in `config.run_dir`, and its differences from the one used there last.
 
-    Raises RunDirError if there is no run, RunFinished if nothing is left to do, NothingLearned if it would end as it
-    has ended; ConfigErrors for every change that would make another run of it. `reset_optimizer`: training is to
-    continue with the weights alone.
+    Raises RunDirError if there is no run, RunFinished if nothing is left to do, NothingLearned if it would end the same
+    way again, and ConfigErrors for every change that would make it another run. `reset_optimizer`: training continues
+    from the weights alone, with a new optimizer.
     """
     if "{time}" in config.run_dir:
         rule = "names a new run each time"
@@ -68,7 +68,7 @@ def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionC
     found = changes(before, config)
     refused = [change for change in found if not change.harmless]
     if refused:
-        rule = "what was harvested and trained so far follows from another value"
+        rule = "what was harvested and trained so far depends on another value"
         raise ConfigErrors(
             [
                 ConfigError(
@@ -84,15 +84,15 @@ def reopen(config: FusionConfig, reset_optimizer: bool = False) -> tuple[FusionC
 
 
 def check_text_rules(run: RunDir) -> None:
-    """Raises RunDirError for a run whose questions were compared and measured by other rules than this version's.
+    """Raises RunDirError for a run whose questions were normalised and measured by other rules than this version's.
 
-    Its journal holds hashes that no question has any more: what it asked before would be asked again unnoticed, and
-    what it trained on might count as held out.
+    The hashes in its journal no longer match any question: repeated questions would not be noticed, and questions that
+    were trained on might count as held out.
     """
     began = run.environment()
     if (rules := began.get("text_rules")) != TEXT_RULES:
         raise RunDirError(
-            f"{run.location} was begun by bohdi_ray {began.get('bohdi_ray')} (commit {began.get('git')}) with text "
+            f"{run.location} was started by bohdi_ray {began.get('bohdi_ray')} (commit {began.get('git')}) with text "
             f"rules {rules or 1}; this version has {TEXT_RULES}. Its questions would not be recognised, neither "
             "repeated nor held-out ones. Resume it with that version, or start a new run; `bohdi tree`, `bohdi status` "
             "and `bohdi export` read it"
@@ -100,8 +100,8 @@ def check_text_rules(run: RunDir) -> None:
 
 
 def _raise_if_over(run: RunDir, config: FusionConfig, other_rules: bool) -> None:
-    """Checks whether anything is left to do before anything is started. `other_rules`: the stop rules differ from those
-    the run ended with."""
+    """Checks, before anything is started, whether anything is left to do. `other_rules`: the stop rules differ from
+    those the run ended with."""
     exported = run.is_exported(TARGET) and run.is_exported(BEST)
     if not run.exists(SUMMARY):
         return
@@ -152,7 +152,8 @@ def _raised(config: FusionConfig, reason: str) -> str:
 
 
 def _check_workers(run: RunDir, config: FusionConfig) -> None:
-    """DeepSpeed's optimizer state is cut by rank: it fits as many workers as wrote it."""
+    """Checks the number of workers: DeepSpeed's optimizer state is partitioned by rank, so only as many workers as
+    wrote it can load it."""
     checkpoints, workers = run.address(CHECKPOINTS), config.training.num_workers
     point = resume_point(checkpoints, not config.training.reset_optimizer)
     if point.next_step == 0 or (config.training.reset_optimizer and not point.steps_done):
@@ -165,10 +166,10 @@ def _check_workers(run: RunDir, config: FusionConfig) -> None:
 
 
 def recover(run: RunDir) -> RecoveredState:
-    """What the run's earlier drivers left. Clears what was half done; call it with the lease in hand.
+    """Reads the state that the run's earlier drivers left and clears incomplete work. Call it while holding the lease.
 
-    Cleared are sample parts that no committed step names and checkpoint folders without COMMIT: both are made again.
-    Raises RunDirError, and clears nothing, when rounds are trained that the journal does not know to be harvested.
+    It clears sample parts that no committed step names and checkpoint folders without COMMIT; both are made again.
+    Raises RunDirError, and clears nothing, if rounds are trained that the journal does not list as harvested.
     """
     left = recovered_state(run)
     num_closed = len(left.closed)
@@ -178,7 +179,7 @@ def recover(run: RunDir) -> RecoveredState:
     if lost:
         folders = " ".join(run.shown(folder) for folder in lost)
         raise RunDirError(
-            f"the end of the journal in {run.location} is lost: it knows of {num_closed} harvested rounds, but more "
+            f"the end of the journal in {run.location} is lost: it lists {num_closed} harvested rounds, but more "
             f"are trained. Restore {TREE}/ from a copy; or, to continue without what was lost, remove {folders}"
         )
     named = {part for record in left.rounds for part in record.parts}
@@ -200,9 +201,9 @@ class ResumeRequest:
 
 
 def note_resumption(run: RunDir, request: ResumeRequest, environment: dict[str, Any], num_drivers: int) -> None:
-    """Writes the configuration in force from here on, and the machine of this driver; the first environment.json stays.
+    """Writes the configuration that is valid from here on, and this driver's machine; the first environment.json stays.
 
-    The summary is deleted first: from here on the run has not ended any more.
+    Deletes the summary first, because from here on the run counts as running again.
     """
     run.delete(SUMMARY)
     if request.reset_optimizer:

@@ -1,4 +1,4 @@
-"""The figures of one round, from its harvest or from what journal and RUN/progress.json hold of it. Pure."""
+"""The figures of one round, computed from its harvest or from the journal and RUN/progress.json. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bohdi_ray.tree.record.history import RoundRecord
 
 @dataclass(slots=True)
 class HarvestResult:
-    """What a round's harvest has come to; filled by the Harvester while it is under way."""
+    """The results of a round's harvest; filled by the Harvester while it runs."""
 
     round: int
     weights_version: int
@@ -42,11 +42,12 @@ class HarvestResult:
 
     @property
     def heldout_ids(self) -> list[str]:
-        """Ids of its samples that are kept for measuring."""
+        """Ids of the held-out samples, which are kept for evaluation."""
         return [outcome.ticket_id for outcome in self.outcomes if outcome.failure is None and outcome.heldout]
 
     def moved(self) -> HarvestMoved:
-        """Where it is now. Every outcome and every token is new in one of these events."""
+        """The progress so far, as an event. Each outcome and each token is reported as new in exactly one of these
+        events."""
         rewards = [o.reward for o in self.outcomes if o.failure is None and o.reward is not None]
         seconds = time.monotonic() - self.started
         new = slice(self._num_reported, None)
@@ -67,8 +68,8 @@ class HarvestResult:
 def round_summary(
     harvest: HarvestResult, num_rows: int, before: RoundRecord | None = None, rehearsal_tokens: int = 0
 ) -> RoundSummary:
-    """A round's counters from its outcomes, and from what earlier drivers had committed of it. `rehearsal_tokens`:
-    decoded for its rehearsal, questions and answers."""
+    """A round's counters, from its outcomes and from the part of it that earlier drivers had committed.
+    `rehearsal_tokens`: tokens decoded for its rehearsal, questions and answers."""
     before = before or RoundRecord(harvest.round, harvest.weights_version)
     assert before.round == harvest.round, (before, harvest.round)
     accepted = [o for o in harvest.outcomes if o.failure is None]
@@ -93,14 +94,14 @@ def round_summary(
 
 
 def sources_of(harvest: HarvestResult) -> dict[str, SourceCounts]:
-    """What became of all requests of a harvest, by source."""
+    """The counts of all requests of a harvest and their results, by source."""
     return summed([harvest.proposed, *(outcome.sources for outcome in harvest.outcomes)])
 
 
 def harvested_event(
     summary: RoundSummary, harvest: HarvestResult, closed: RoundClosed, before: RoundRecord | None, cost: float
 ) -> RoundHarvested:
-    """What observers get of a round that is harvested."""
+    """The event that tells observers that a round is harvested."""
     requests = collections.Counter[str]()
     for outcome in harvest.outcomes:
         requests.update(outcome.counts)
@@ -120,7 +121,7 @@ def harvested_event(
 def restored_summary(
     record: RoundRecord, state: DriverState, num_rehearsed: int = 0, rehearsal_tokens: int = 0
 ) -> RoundSummary:
-    """A closed round as the journal has it, with what the last driver knew of its times and training, and the rows
+    """The summary of a closed round from the journal, with times and training figures of the last driver, and the rows
     and tokens of its rehearsal."""
     assert record.row_sample_ids is not None
     trained = state.trained.get(record.round)

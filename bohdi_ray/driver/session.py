@@ -1,4 +1,4 @@
-"""What a driver holds while it works on a run: a Ray session, the run's lease, its ledger, its observers."""
+"""The resources a driver holds while it works on a run: a Ray session, the run's lease, its ledger, its observers."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the t
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run that this driver works on. What happens in it is added to the ledger, by which the main loop decides,
-    reported to the observers, who only look, and saved, in this order."""
+    """The run of this driver. Each event is first added to the ledger, by which the main loop decides, then reported to
+    the observers, which only watch, then saved."""
 
     config: FusionConfig
     run_dir: RunDir
@@ -63,27 +63,28 @@ class ActiveRun:
         self.observers.tell(event)
 
     def message(self, text: str) -> None:
-        """A line for the person who watches."""
+        """Shows a line to the person who watches."""
         self.tell(events.Message(text))
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, in which there is nothing to drain. Raises Interrupted once a stop is asked for."""
+        """Runs `work`, which needs no drain, and returns its result. Raises Interrupted as soon as a stop is
+        requested."""
         return await unless_stopped(work, self.stop_asked, self.run_dir)
 
     def before(self, round: int) -> RoundRecord | None:
-        """What earlier drivers had committed of a round that this one closes."""
+        """The committed part of a round that earlier drivers began and this one closes."""
         record = self.recovered.open
         return record if record is not None and record.round == round else None
 
     def add_engines(self, stats: Mapping[str, EngineStats], num_replaced: int) -> None:
-        """Counters of the engines by replica, and how many were replaced by this driver."""
+        """Records the counters of the engines by replica, and how many this driver replaced."""
         self.ledger.add_engines(stats)
         self.tell(events.EnginesCounted(self.ledger.cost, num_replaced, stats))
 
     def add_harvested(
         self, harvest: HarvestResult, closed: RoundClosed, num_rows: int, rehearsal_tokens: int = 0
     ) -> None:
-        """A round is harvested and its rows are queued."""
+        """Records that a round is harvested and its rows are queued."""
         before = self.before(harvest.round)
         summary = round_summary(harvest, num_rows, before, rehearsal_tokens)
         self.ledger.add_harvested(summary, harvest.started, harvest.finished)
@@ -91,13 +92,13 @@ class ActiveRun:
         self.save()
 
     def add_trained(self, metrics: Mapping[str, Any]) -> None:
-        """The trainer has committed the next round."""
+        """Records that the trainer has committed the next round."""
         summary = self.ledger.add_trained(metrics)
         self.tell(events.RoundTrained(summary, metrics))
         self.save()
 
     def save(self) -> None:
-        """RUN/progress.json. Raises RunDirError when the run is somebody else's by now."""
+        """Writes RUN/progress.json. Raises RunDirError if another driver owns the run now."""
         save(self.ledger, self.run_dir, self.claim)
 
 
@@ -109,9 +110,9 @@ async def active_run(
     started: float,
     request: ResumeRequest | None = None,
 ) -> AsyncIterator[tuple[ActiveRun, Lease]]:
-    """The run belongs to this driver while the block runs. What the block ends with is recorded, whatever it is.
+    """The run belongs to this driver while the block runs. The outcome of the block is recorded, whatever it is.
 
-    `started`: the driver's start, Unix time, s. Raises RunDirError when somebody else works on the run.
+    `started`: the driver's start, Unix time, s. Raises RunDirError if another driver works on the run.
     """
     stop_asked = asyncio.Event()
     with (
@@ -163,8 +164,8 @@ def _resumed(active: ActiveRun, request: ResumeRequest) -> events.Resumed:
 
 
 async def keep_lease(lease: Lease) -> None:
-    """The heartbeat of a run. Consumes: time. Produces: a new heartbeat in the lease, a sixth of its age limit after
-    the last one. Waits for: the storage. Runs until cancelled; raises RunDirError when somebody else owns the run."""
+    """Renews the lease of a run. Consumes: time. Produces: a heartbeat in the lease every sixth of its age limit. Waits
+    for: the storage. Runs until cancelled; raises RunDirError when another driver owns the run."""
     while True:
         await asyncio.sleep(lease.stale_after_s / 6)
         await asyncio.to_thread(lease.renew)
@@ -188,9 +189,10 @@ def held(run: RunDir) -> Iterator[Lease]:
 
 @contextlib.contextmanager
 def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
-    """A Ray session that was there already, a cluster's, or one of our own on this machine, ended with the run.
+    """A Ray session: an existing one, a cluster's, or a new one on this machine, which ends with the run.
 
-    Raises ConfigError when the cluster cannot be joined, or could not call this process back."""
+    Raises ConfigError if the cluster cannot be joined, or could not connect back to this process.
+    """
     if ray.is_initialized():
         yield
         return

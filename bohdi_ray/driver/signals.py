@@ -1,6 +1,6 @@
-"""What can end a run from outside its main loop: Ctrl-C and SIGTERM, and what a watch beside it sees.
+"""Events that can end a run from outside its main loop: Ctrl-C, SIGTERM, and failures seen by a watch.
 
-The first signal asks for a stop with a drain, a second one ends the program at once.
+The first signal requests a stop with a drain; a second one ends the program at once.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def stopping_on_signals(stop_asked: asyncio.Event, tell: Callable[[str], None]) -> Iterator[None]:
-    """Sets `stop_asked` at the first signal and says so; from then on signals do what they do in any program."""
+    """Sets `stop_asked` at the first signal and says so; afterwards signals have their default effect."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def ask() -> None:
         for number in numbers:
             loop.remove_signal_handler(number)
-        tell("stopping: work under way may end within deadlines.drain_s; a second Ctrl-C ends at once")
+        tell("stopping: work in progress may finish within deadlines.drain_s; a second Ctrl-C ends at once")
         stop_asked.set()
 
     try:
@@ -44,7 +44,7 @@ def stopping_on_signals(stop_asked: asyncio.Event, tell: Callable[[str], None]) 
 
 
 async def unless_stopped(work: Coroutine[Any, Any, T], stop_asked: asyncio.Event, run: RunDir) -> T:
-    """The result of `work`, in which there is nothing to drain. Raises Interrupted as soon as a stop is asked for."""
+    """Runs `work`, which needs no drain, and returns its result. Raises Interrupted as soon as a stop is requested."""
     main = asyncio.ensure_future(work)
     stop = asyncio.ensure_future(stop_asked.wait())
     try:
@@ -57,7 +57,7 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stop_asked: asyncio.Event
 
 
 async def supervised(work: Coroutine[Any, Any, T], watches: Iterable[Coroutine[Any, Any, None]]) -> T:
-    """The result of `work`; a failure that a watch sees ends it at once instead of leaving it waiting."""
+    """Runs `work` and returns its result; if a watch fails, cancels `work` at once and raises that failure."""
     main = asyncio.ensure_future(work)
     watchers = [asyncio.ensure_future(watch) for watch in watches]
     try:

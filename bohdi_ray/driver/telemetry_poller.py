@@ -1,4 +1,4 @@
-"""Every few seconds the figures of a run's components, for its observers. It decides nothing and ends nothing."""
+"""Polls the figures of a run's components every few seconds, for its observers. It decides nothing and ends nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWER_S = 30.0
 
 class TelemetryPoller:
     """Consumes: counters of engines, queue and tree. Produces: a `ComponentsPolled` for the observers. Waits for: their
-    answers, with a deadline; what does not answer is missing in the event."""
+    answers, with a deadline; a component that does not answer is missing in the event."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class TelemetryPoller:
         self._learned: set[str] = set()  # of remote sources, as reported
 
     async def run(self) -> None:
-        """Polls until cancelled. Figures are never worth the end of a run, so no failure leaves this."""
+        """Polls until cancelled. No failure leaves this method, because figures must not end a run."""
         try:
             if self._is_resumed and (tree := await _answer(self._manager.stats.remote())) is not None:
                 self._observers.tell(TreeRestored(tree))
@@ -48,17 +48,18 @@ class TelemetryPoller:
                 try:
                     await self.poll()
                 except Exception:
-                    log.warning("the components of the run could not be polled", exc_info=True)
+                    log.warning("polling the components of the run failed", exc_info=True)
                 await asyncio.sleep(POLL_EVERY_S)
         finally:
             self._observers.tell(PollingEnded())
 
     async def poll(self) -> None:
-        """Reports the components as they are now."""
+        """Reports the current state of the components."""
         self.report(await self._read())
 
     def report(self, polled: ComponentsPolled) -> None:
-        """Tells the observers, and what a remote source has learned of its server first, once."""
+        """Sends the event to the observers, after reporting once each thing that a remote source has learned about its
+        server."""
         for stats in polled.engines.values():
             for text in stats.learned:
                 if text not in self._learned:
@@ -86,7 +87,7 @@ class TelemetryPoller:
 
 
 def queue_figures(status: QueueStatus) -> QueueFigures:
-    """What observers need of the queue's status."""
+    """The figures of the queue's status that observers need."""
     return QueueFigures(
         num_rows=status.num_rows_queued,
         num_steps=status.num_steps_queued,
@@ -98,7 +99,7 @@ def queue_figures(status: QueueStatus) -> QueueFigures:
 
 
 async def _answer(reference: Any) -> Any:
-    """The answer; None if there is none in time."""
+    """The answer; None if none came in time."""
     try:
         return await within(reference, ANSWER_S, "a part of the run to answer", "")
     except (BohdiError, RayError):

@@ -1,4 +1,4 @@
-"""TrainingFeed: a harvested round's rows on their way to the trainer's queue, and again to a queue that was restarted.
+"""TrainingFeed: puts a harvested round's rows into the trainer's queue, and puts them again after the queue restarted.
 
 With them go the held-out rows that are measured after the round, `training.heldout_rows_per_round` at most. Held in
 memory from the close of a round until no start of the workers can need
@@ -31,8 +31,8 @@ class TrainingFeed:
         self._heldout = HeldoutSubset(config.training.heldout_rows_per_round, config.seed)
 
     def remember(self, recovered: RecoveredState) -> None:
-        """The rows of closed rounds that training may still need, as the journal has them; a round whose rehearsal is
-        still to be asked for is left to the main loop."""
+        """Loads from the journal the rows of closed rounds that training may still need; a round whose rehearsal was
+        not asked yet is left to the main loop."""
         resume = resume_point(self._run.address(CHECKPOINTS), not self._config.training.reset_optimizer)
         for record in recovered.closed:
             assert record.row_sample_ids is not None
@@ -43,19 +43,19 @@ class TrainingFeed:
 
     @property
     def num_rounds(self) -> int:
-        """Rounds that are held."""
+        """Number of rounds held in memory."""
         return len(self._rows)
 
     async def put(self, round: int, sample_ids: Sequence[str], heldout_ids: Sequence[str]) -> int:
-        """Queues a closed round: these samples, its rehearsal, and rows to measure, among all held-out samples of which
-        `heldout_ids` are the round's. Returns the number of rows to train on."""
+        """Queues a closed round: these samples, its rehearsal, and the held-out rows to measure, chosen among all
+        held-out samples including the round's `heldout_ids`. Returns the number of rows to train on."""
         self._rows[round] = await asyncio.to_thread(self._rows_of, round, sample_ids, heldout_ids)
         await self.fill_queue()
         return len(self._rows[round][0])
 
     async def fill_queue(self) -> None:
-        """Puts the closed rounds that the queue does not have: after a restart it has none behind its resume point,
-        which is the newest committed optimizer state and may be before the newest committed weights."""
+        """Puts the closed rounds that the queue does not have. After a restart the queue has no round after its resume
+        point, which is the newest committed optimizer state and may be older than the newest committed weights."""
         status = await within(self._queue.status.remote(), 60, "the sample queue", SEE_LOGS)
         for round, (rows, heldout) in sorted(self._rows.items()):
             if round <= status.resume_round:

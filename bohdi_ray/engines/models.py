@@ -1,9 +1,9 @@
 """What harvesting and its questions need of the models: the `Models` protocol, and a way to ask several at once.
 
 The driver's routing implements the protocol over engine actors; tests implement it in process. Failures of engines are
-the implementation's business: it retries on another replica, and raises only when the run must stop. What reaches
-harvest code is at most an `EngineReply.error` or a RequestQuarantined, which concern that one request, and
-SourceLeftOut, after which the caller begins again with the sources that are left.
+the implementation's business: it retries on another replica, and raises only when the run must stop. Harvest code sees
+only an `EngineReply.error` or RequestQuarantined, which concern that one request, and SourceLeftOut, after which the
+caller starts again with the remaining sources.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Models(Protocol):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Sources that take part, in the configuration's order: the same ones for a whole piece of work."""
+        """The available sources, in the configuration's order: fixed for one piece of work."""
         ...
 
     @property
@@ -33,12 +33,12 @@ class Models(Protocol):
 
 
 def error_name(error: BohdiError) -> str:
-    """How a request that could not be served is counted."""
+    """The name under which a request that could not be served is counted."""
     return "prompt_too_long" if isinstance(error, PromptTooLong) else "request_failed"
 
 
 async def all_of(coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all at once; results in order. If one raises, the others are cancelled before its error goes on."""
+    """Run all concurrently; results in order. If one raises, the others are cancelled before its error is raised."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)

@@ -50,7 +50,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """How far an engine is from what the trainer says, nats per token."""
+    """The difference between engine and trainer log-probabilities, nats per token."""
 
     mean_abs_difference: float
     max_abs_difference: float
@@ -60,7 +60,7 @@ class ProbeReport:
 
 
 def probe_token_ids(encode_turns: Callable[[str, str], Sequence[int]], window: int) -> tuple[tuple[int, ...], ...]:
-    """The sequences of a tokenizer. `encode_turns(question, answer)` gives the ids of one templated exchange."""
+    """The probe sequences for a tokenizer. `encode_turns(question, answer)` gives the ids of one templated exchange."""
     longest = min(MAX_PROBE_TOKENS, window - 1)
     return tuple(tuple(encode_turns(question, answer))[:longest] for question, answer in PROBE_TURNS)
 
@@ -72,7 +72,7 @@ def write_probe(path: Path | str, probe: Probe) -> None:
 
 
 def read_probe(path: Path | str) -> Probe:
-    """Read `probe.json`. Raises ConfigError when it is not one."""
+    """Read `probe.json`. Raises ConfigError if it is not a valid probe."""
     try:
         content: dict[str, Any] = json.loads(Path(path).read_text())
         return Probe(
@@ -120,7 +120,8 @@ def _flat(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _progress(served: list[float], wanted: list[float], before: list[float]) -> tuple[float | None, float]:
-    """The way gone and its standard error; None where the change does not stand out."""
+    """The fraction of the change from old to new that the engine shows, and its standard error; None if the change is
+    within the noise."""
     change = [w - b for w, b in zip(wanted, before, strict=True)]
     change_square = sum(c * c for c in change)
     if change_square == 0:

@@ -1,7 +1,8 @@
-"""The prompts: templates to text (`render_*`) and models' text back to values (`parse_*`).
+"""Prompts: renders templates to text (`render_*`) and parses models' text back to values (`parse_*`).
 
-Owns the template set (the package's, or a user's folder over it), its check before a run and its hash. Called by
-`harvest/`. Never talks to an engine and never adds chat templates or system prompts: that is the engine's part.
+Owns the template set (the package's, optionally overridden by a user's folder), its check before a run and its hash.
+Called by `harvest/`. Never talks to an engine and never adds chat templates or system prompts: that is the engine's
+part.
 
 Model text that goes into a prompt as material (a question and its answers before a judge) is fenced: put between two
 marks that carry a digest of all fenced texts, so that no text can contain them.
@@ -54,7 +55,7 @@ _QUOTES = headings.QUOTES
 
 @dataclass(frozen=True, slots=True)
 class TemplateSet:
-    """The texts of all templates in force. Picklable; compiled once per process."""
+    """The texts of all templates in use. Picklable; compiled once per process."""
 
     texts: tuple[tuple[str, str], ...]  # (name, source) in the order of TEMPLATE_NAMES
 
@@ -152,7 +153,7 @@ def _fault(templates: TemplateSet, name: str, folder: str | None) -> ConfigError
         try:
             text = render(one)
         except jinja2.TemplateSyntaxError as cause:
-            return _refused(where, f"line {cause.lineno}: {cause.message}", "Mend the template's syntax.")
+            return _refused(where, f"line {cause.lineno}: {cause.message}", "Correct the template's syntax.")
         except jinja2.UndefinedError as cause:
             return _refused(where, f"uses a variable it does not get: {cause}", f"It gets {_VARIABLES[name]}.")
         except Exception as cause:
@@ -219,7 +220,7 @@ def parse_question(text: str) -> str:
 
 
 def _own_answer(text: str) -> int | None:
-    """Where the heading of its author's own answer begins; in a block of code "# Solution" is a comment."""
+    """The position of the heading of the author's own answer; inside a block of code "# Solution" is a comment."""
     in_code = _FENCE_FIRST.match(text) is not None
     for found in _OWN_ANSWER.finditer(text):
         if found["fence"] is not None:

@@ -1,4 +1,4 @@
-"""The gates a text must pass to be used: pure functions, text to the reason it is refused or None.
+"""The quality gates for text: pure functions that return why a text is rejected, or None.
 
 Called by `harvest/` for questions and answers. Owns every threshold that is not configured. Never asks a model.
 """
@@ -116,7 +116,8 @@ def question_problem(
 ) -> Rejection | None:
     """Why a question cannot be used (method, section 4, point 2), or None.
 
-    A person in a conversation may well begin with "I can't write ..."; only without a question mark is that a refusal.
+    In a conversation a person may begin with "I can't write ...", so this counts as a refusal only without a question
+    mark.
     """
     reason = answer_problem(text, finish_reason, min_length, unit)
     if reason == "refusal" and _QUESTION_MARK.search(text):
@@ -126,9 +127,10 @@ def question_problem(
 
 def is_refusal(text: str) -> bool:
     """Whether a text begins by declining and says little else, in English or a language of `languages/refusals.py`;
-    others are not recognised.
+    refusals in other languages are not recognised.
 
-    A long text that only begins so, or one that goes on with "but here is how ...", is an answer: the judge weighs it.
+    A long text with such a beginning, or one that continues with "but here is how ...", counts as an answer, and the
+    judge decides.
     """
     start = text[:1000].replace("’", "'")
     declined = _declined_in_english(start[:300])
@@ -157,7 +159,7 @@ def is_repetitive(text: str) -> bool:
 
 
 def repeated_share(text: str) -> float:
-    """Share of the text's word 12-grams that occurred in it before; 0 for a short text."""
+    """Share of the text's word 12-grams that occurred earlier in it; 0 for a short text."""
     one_word, unspaced = _words()
     words = one_word.findall(_ENUMERATOR.sub("", composed(text).casefold()))
     letters = sum(1 for word in words if unspaced.match(word)) * 2 > len(words)

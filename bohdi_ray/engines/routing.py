@@ -1,4 +1,5 @@
-"""Which replica of a model gets the next requests. Pure; used inside harvest tasks, published by the driver's pools.
+"""Chooses which replica of a model gets the next requests. Pure; used inside harvest tasks, published by the driver's
+pools.
 
 A harvest task holds one immutable `RoutingTable` and counts only its own requests. Choosing the less loaded of two
 random replicas by such local counts spreads the load of many tasks nearly as well as global knowledge would
@@ -24,7 +25,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """Who serves what at one moment. A later table has a higher `version`."""
+    """Which replicas serve which model at one moment. A later table has a higher `version`."""
 
     version: int
     sources: tuple[str, ...]  # names of the sources in use

@@ -1,7 +1,7 @@
-"""Which sources take part at the moment. Pure; kept by the driver's pools, which start and watch the engines.
+"""Which sources are available at the moment. Pure; kept by the driver's pools, which start and watch the engines.
 
-A source that stays down is left out as long as enough others are there. It gives no answer, no vote for names and no
-judgement then, and asks no question. Work under way with it begins again without it.
+A source that stays down is skipped as long as enough others are available. Meanwhile it gives no answers, no votes for
+names and no judgements, and asks no questions. Work that was using it starts again without it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ class SourceAvailability:
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Sources that take part."""
+        """The available sources."""
         return tuple(source for source in self._sources if source not in self._left_out)
 
     def leave_out(self, source: str, why: str) -> bool:
-        """Whether that is news. Raises EngineFailed when fewer than `min_sources` would be left."""
+        """Marks a source as unavailable; returns whether it was available before. Raises EngineFailed if fewer than
+        `min_sources` would remain."""
         news = source not in self._left_out
         self._left_out[source] = why
         if len(self.present) < self._min_sources:
@@ -37,21 +38,21 @@ class SourceAvailability:
             # The cause first: that too few are left only follows from it.
             raise EngineFailed(
                 f"{source}: {why}. So {left}, and the run needs {self._min_sources} (harvest.min_sources; two with "
-                f"judge.kind {comparing}). Mend what is down and continue with `bohdi resume`{lower}. "
-                f"Down are: {down}"
+                f"judge.kind {comparing}). Fix what is down and continue with `bohdi resume`{lower}. "
+                f"Sources that are down: {down}"
             )
         return news
 
     def take_back(self, source: str) -> bool:
-        """Whether it was left out."""
+        """Marks a source as available again; returns whether it was unavailable."""
         return self._left_out.pop(source, None) is not None
 
 
 def least_sources(config: FusionConfig) -> int:
-    """How many sources a run cannot go on without; where answers of several are compared, that takes two."""
+    """The least number of sources that a run needs; two if answers of several sources are compared."""
     return max(config.harvest.min_sources, 2 if config.judge.needs_two else 1)
 
 
 def pauses(first_s: float, longest_s: float) -> Iterator[float]:
-    """Seconds between tries: each twice the one before, up to the longest."""
+    """Seconds between attempts: each twice the one before, up to the longest."""
     return (min(longest_s, first_s * 2**i) for i in itertools.count())

@@ -1,4 +1,5 @@
-"""What an engine is made from and what it reports. Picklable and light: the driver imports it, vllm does not follow."""
+"""What an engine is built from and what it reports. Picklable and light: the driver imports it without importing
+vllm."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """One replica: which model, which weights, how long anything may take."""
+    """The specification of one replica: which model, which weights, and how long anything may take."""
 
     model: VllmModel
     path: str  # the folder or hub id that is loaded
@@ -33,7 +34,7 @@ class EngineSpec:
 
 @dataclass(frozen=True)
 class RemoteSpec:
-    """A source behind somebody's server, and what the run asks of it."""
+    """The specification of a remote source: the model, and whether the run asks it for labels."""
 
     model: OpenAIModel
     judges: bool  # whether it is asked for labels

@@ -1,1 +1,1 @@
-"""What a target has gained: measures of weights versions."""
+"""Evaluation of weights versions: what the target has gained."""

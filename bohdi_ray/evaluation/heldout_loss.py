@@ -1,4 +1,4 @@
-"""The loss of any weights version on held-out samples. Runs in a Ray task; encodes and measures as training does.
+"""The loss of any weights version on held-out samples. Runs in a Ray task; uses the same encoding and loss as training.
 
 Called by the driver at the end of a run, for versions it wants to compare, over one set of rows. Measures published
 weights as an engine would serve them; never trains and never changes a folder.
@@ -28,8 +28,8 @@ class HeldoutLoss:
 
 
 def heldout_loss(weights_dir: str, examples: Sequence[Example], config: FusionConfig) -> HeldoutLoss:
-    """Loss of the published weights in `weights_dir` on completions, in the format they are stored in, or in float32 on
-    a CPU without instructions for bfloat16, as an engine has them there."""
+    """Loss of the published weights in `weights_dir` on completions, in the number format in which an engine runs them:
+    the stored one, or float32 on a CPU without bfloat16 instructions."""
     import torch
 
     from bohdi_ray.training.batches.batches import micro_batches
@@ -61,7 +61,7 @@ def heldout_loss(weights_dir: str, examples: Sequence[Example], config: FusionCo
 def compare_versions(
     weights_dirs: Mapping[int, str], examples: Sequence[Example], config: FusionConfig
 ) -> dict[int, HeldoutLoss]:
-    """`heldout_loss` of several versions over the same completions, one after another."""
+    """`heldout_loss` of several versions on the same completions, one after another."""
     losses = {}
     for version, folder in weights_dirs.items():
         with plain_weights(folder) as here:

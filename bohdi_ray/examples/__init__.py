@@ -1,1 +1,1 @@
-"""What is harvested: samples as Parquet parts, rows by id, export."""
+"""Harvested data: samples as Parquet parts, rows by id, export."""

@@ -1,4 +1,4 @@
-"""How often questions of a leaf nearly repeat each other. Pure; called for reports, never to reject anything."""
+"""How often questions of a leaf nearly repeat each other. Pure; used in reports, never to reject anything."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ MAX_COMPARED = 4000  # characters of a question: comparing takes quadratic time
 
 
 def near_duplicate_rate(questions_by_leaf: Mapping[DomainPath, Iterable[str]]) -> float:
-    """Share of all questions that are like an earlier one of their leaf, in whatever order of words; 0 for none.
+    """Share of questions that nearly repeat an earlier question of their leaf, ignoring word order; 0 if there are no
+    questions.
 
-    Of a question of more than 4000 characters the beginning is compared.
+    Only the first 4000 characters of a question are compared.
     """
     num_questions = num_near = 0
     for questions in questions_by_leaf.values():
@@ -32,7 +33,7 @@ def near_duplicate_rate(questions_by_leaf: Mapping[DomainPath, Iterable[str]]) -
 
 
 def _sorted_words(text: str) -> str:
-    """The words in order; where a script has no spaces, its letters, without space between them."""
+    """The words, sorted; in a script without spaces its letters, sorted and without spaces between them."""
     if text.isascii():
         return " ".join(sorted(text.split()))
     letters = [character for character in text if script_of(character) in UNSPACED]

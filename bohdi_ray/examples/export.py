@@ -63,8 +63,8 @@ _ROWS_PER_GROUP = 1000
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What goes into a data set. `min_margin` is the least lead of the better answer, in the judge's scores; with 0,
-    SFT rows need no lead, and preference pairs any lead at all: a tie is never a preference."""
+    """The options of an export. `min_margin` is the least lead of the better answer, in the judge's scores. With 0, SFT
+    rows need no lead and preference pairs any positive lead: a tie is never a preference."""
 
     format: Format = "sft"
     splits: tuple[Split, ...] = SPLITS
@@ -73,7 +73,7 @@ class ExportOptions:
 
 @dataclass
 class Exported:
-    """What was written, by split, and what was left out, by reason."""
+    """The number of rows written, by split, and of rows left out, by reason."""
 
     rows: dict[str, int] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -82,7 +82,8 @@ class Exported:
 
 
 def export(run: RunDir, out: Path, options: ExportOptions) -> Exported:
-    """Write `out`/<split>.parquet, `out`/<split>.jsonl and `out`/README.md; `out` appears when all of them are whole.
+    """Write `out`/<split>.parquet, `out`/<split>.jsonl and `out`/README.md; `out` appears only when all of them are
+    complete.
 
     Raises ConfigError if `out` already holds something or cannot be written, RunDirError if the run is damaged or gives
     no row. A split without rows gets no files.
@@ -101,7 +102,7 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> Exported:
             shutil.rmtree(begun, ignore_errors=True)
             raise
     except OSError as error:
-        remedy = "Choose another folder, or make room and mend its permissions."
+        remedy = "Choose another folder, or free some space and correct its permissions."
         raise ConfigError("out", str(out), f"it cannot be written ({error})", remedy) from error
     return done
 
@@ -135,15 +136,15 @@ def _export(run: RunDir, out: Path, options: ExportOptions) -> Exported:
 
 
 def committed_parts(run: RunDir) -> tuple[list[str], str | None]:
-    """The parts of samples that the journal's segments name, in the order they were committed; a step without an
-    accepted sample has none. And what is wrong with the last segment, if it had to be left out."""
+    """The parts of samples that the journal's segments name, in commit order (a step without an accepted sample has
+    none), and what is wrong with the last segment if it had to be skipped."""
     read = Segments(run).read_segments()
     rounds = read_history(data for _, data in read.segments)
     return [part for record in rounds for part in record.parts], read.damaged
 
 
 def rows_of(sample: Sample, target: str, options: ExportOptions, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The rows one sample gives; what it does not give is counted in `left_out`. Pure."""
+    """The rows made from one sample; rows that it cannot give are counted in `left_out`. Pure."""
     if options.format == "sft":
         if options.min_margin > 0 and (sample.verdict.margin or 0.0) < options.min_margin:
             left_out["margin below min_margin"] += 1

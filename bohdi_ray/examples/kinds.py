@@ -1,4 +1,4 @@
-"""What a target learns from: four kinds of example, frozen records, each with one versioned Arrow schema.
+"""The training examples of the target: four kinds, as frozen records, each with one versioned Arrow schema.
 
 An objective says which kind it needs. Between the task that writes an example and the worker that encodes it only its
 id travels. A `Completion` usually is a view of a `Sample` or of a rehearsal row (store.py); the other kinds have parts
@@ -42,7 +42,7 @@ class Distribution:
     """A text with a distribution over the target's vocabulary at each of its tokens, on a support of k tokens.
 
     `support`: token ids, int32, little endian, [T, k] row by row; `probabilities`: float16, alike. T is the number of
-    tokens that the distributions are about.
+    tokens that have a distribution.
     """
 
     example_id: str
@@ -55,7 +55,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text by itself."""
+    """A text without a prompt."""
 
     example_id: str
     text: str
@@ -79,12 +79,12 @@ def to_table(examples: Sequence[Example]) -> pa.Table:
 
 
 def from_table(table: pa.Table, kind: type[Example]) -> list[Example]:
-    """The examples of a table; columns that this version does not know are left out."""
+    """The examples in a table; columns that this version does not know are ignored."""
     return [kind(**line) for line in table.select(SCHEMAS[kind].names).to_pylist()]
 
 
 def is_readable(schema: pa.Schema, kind: type[Example]) -> bool:
-    """Whether a part of this schema holds examples of the kind: this version's fields, perhaps with further ones."""
+    """Whether a part with this schema holds examples of the kind: this version's fields, possibly with more."""
     found: dict[str, Any] = {field.name: field.type for field in schema}
     same_version = (schema.metadata or {}).get(VERSION_KEY) == VERSION
     return same_version and all(found.get(field.name) == field.type for field in SCHEMAS[kind])

@@ -46,7 +46,7 @@ def read_part(
     columns: Sequence[str] | None = None,
     ids: tuple[str, Collection[str]] | None = None,
 ) -> pa.Table:
-    """A part, or some of its columns; with `ids` (the id's column, the wanted ids) only row groups that may hold one.
+    """A part, or some of its columns; with `ids` (id column, wanted ids) only row groups that may contain one of them.
 
     Raises RunDirError if it is missing or damaged.
     """
@@ -65,7 +65,7 @@ def read_part(
 
 
 def _groups_with(metadata: pq.FileMetaData, column: str, wanted: Collection[str]) -> Iterator[int]:
-    """Row groups that may hold one of these ids; where a file says nothing of its groups' bounds, all."""
+    """Row groups that may contain one of these ids; all groups if a file has no statistics about them."""
     index = metadata.schema.names.index(column) if column in metadata.schema.names else None
     for number in range(metadata.num_row_groups):
         bounds = None

@@ -1,4 +1,4 @@
-"""The rehearsal rows of a round, one Parquet file each: every question that was asked, whether or not it became a row.
+"""The rehearsal rows of a round, one Parquet file each: every question that was asked, accepted as a row or not.
 
 A rehearsal task of the driver's writes them once the round is closed, before its rows are queued; they never change.
 """
@@ -37,14 +37,15 @@ assert SCHEMA.names == [field.name for field in fields(RehearsalRow)]
 
 @dataclass(frozen=True)
 class RehearsalCounts:
-    """What came of a round's questions: how many were "kept", or no row for which reason, and tokens decoded."""
+    """Counts of a round's rehearsal questions: how many were kept as rows, how many were rejected for which reason, and
+    tokens decoded."""
 
     counts: dict[str, int]
     num_tokens: int
 
 
 def figures_of(rows: Iterable[RehearsalRow]) -> RehearsalCounts:
-    """Of all that was asked for a round."""
+    """Counts over all questions asked for a round."""
     rows = list(rows)
     return RehearsalCounts(
         counts=dict(Counter(row.rejected or "kept" for row in rows)), num_tokens=sum(row.num_tokens for row in rows)
@@ -52,7 +53,7 @@ def figures_of(rows: Iterable[RehearsalRow]) -> RehearsalCounts:
 
 
 class RehearsalStore:
-    """The rehearsal rows of one run. Between two calls it holds ids and figures, and the texts of one round."""
+    """The rehearsal rows of one run. Between calls it keeps ids and counts, and the texts of one round."""
 
     def __init__(self, run: RunDir):
         self.run = run
@@ -64,13 +65,13 @@ class RehearsalStore:
         return self.run.exists(_name(round))
 
     def write(self, round: int, rows: Sequence[RehearsalRow]) -> None:
-        """All that was asked for a round. Atomic."""
+        """Stores all questions asked for a round. Atomic."""
         table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
         write_part(self.run, _name(round), table)
 
     def kept_ids(self, round: int, most: int) -> list[str]:
-        """What a round trains on: its first `most` questions with a sure answer, none of them twice; where there are
-        fewer, those of the rounds before it, the last one first. Answers of version 0 do not age."""
+        """The rehearsal rows that a round trains on: its first `most` distinct questions with a sure answer and, if
+        there are fewer, those of earlier rounds, the latest first. Answers of version 0 do not become outdated."""
         found: dict[str, str] = {}  # id by question's hash
         for asked in range(round, -1, -1):
             # Rounds before rehearsal was turned on have none.
@@ -81,7 +82,7 @@ class RehearsalStore:
         return list(found.values())[:most]
 
     def figures(self, round: int) -> RehearsalCounts:
-        """What came of a round's questions; of a round without rehearsal, nothing."""
+        """Counts of a round's rehearsal questions; all zero for a round without rehearsal."""
         return self._read_once(round)[1] if self.has(round) else figures_of([])
 
     def _read_once(self, round: int) -> tuple[dict[str, str], RehearsalCounts]:
@@ -97,7 +98,7 @@ class RehearsalStore:
         for replay_id in sorted(set(replay_ids)):
             match = REPLAY_ID.fullmatch(replay_id)
             if match is None:
-                raise RunDirError(f"{replay_id!r} is no id of a rehearsal row; ids look like replay-r0003-t00007")
+                raise RunDirError(f"{replay_id!r} is not the id of a rehearsal row; ids look like replay-r0003-t00007")
             if (round := int(match[1])) != self._texts[0]:
                 self._texts = (
                     round,
@@ -109,7 +110,7 @@ class RehearsalStore:
         return found
 
     def read(self, round: int) -> list[RehearsalRow]:
-        """All that was asked for a round. Raises RunDirError if it is missing, damaged or of another version."""
+        """All questions asked for a round. Raises RunDirError if the file is missing, damaged or of another version."""
         where, table = f"{self.run.location}/{_name(round)}", read_part(self.run, _name(round))
         try:
             if not table.schema.equals(SCHEMA):
@@ -120,7 +121,7 @@ class RehearsalStore:
 
 
 def digest(text: str) -> str:
-    """128 bits of a text, exactly as it is."""
+    """128 bits of the text, exactly as written."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -1,8 +1,8 @@
 """Samples as Parquet parts: one per harvest step, and texts by id.
 
 A task of the driver's stores a part; anyone may read. A sample's id contains its round and step, so the part that holds
-it follows from the id and no index is kept. It never changes a part that was committed, and believes no part that it
-cannot have written.
+it follows from the id and no index is kept. It never changes a committed part, and rejects a part that it cannot have
+written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def part_name(round: int, step: int) -> str:
 def _part_of(sample_id: str) -> str:
     match = _SAMPLE_ID.fullmatch(sample_id)
     if match is None:
-        raise RunDirError(f"{sample_id!r} is no sample id; ids look like r0003-s001-t00007")
+        raise RunDirError(f"{sample_id!r} is not a sample id; ids look like r0003-s001-t00007")
     return part_name(int(match.group(1)), int(match.group(2)))
 
 
@@ -92,7 +92,7 @@ class SampleStore:
         where = f"{self.run.location}/{SAMPLES}/{name}"
         if _PART.fullmatch(name) is None:  # names come from the journal: none may lead out of the folder
             raise RunDirError(
-                f"{where!r} is no part of samples; the journal that names it is foreign: restore RUN/tree"
+                f"{where!r} is not a sample part; the journal that names it belongs to another run: restore RUN/tree"
             )
         ids = None if sample_ids is None else ("sample_id", sample_ids)
         table = read_part(self.run, f"{SAMPLES}/{name}", columns, ids)
@@ -163,7 +163,7 @@ class SampleStore:
             raise self._foreign(name, f"a verdict names {error}, which did not answer") from error
 
     def _check(self, sample: Sample, name: str) -> None:
-        """Raises RunDirError for a sample that its part cannot hold."""
+        """Raises RunDirError for a sample that cannot belong to its part."""
         match = _SAMPLE_ID.fullmatch(sample.sample_id)
         if match is None or (int(match[1]), int(match[2])) != (sample.round, sample.step) or _part_of(match[0]) != name:
             raise self._foreign(name, f"it holds {sample.sample_id!r:.80} of another step")

@@ -1,4 +1,4 @@
-"""Samples as Arrow tables: the schema, and conversion both ways. Pure; files are the affair of `sample_store.py`."""
+"""Samples as Arrow tables: the schema, and conversion in both directions. Pure; `sample_store.py` handles the files."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ SCHEMA_1 = pa.schema(
 
 
 def is_readable(schema: pa.Schema, columns: Sequence[str] | None = None) -> bool:
-    """Whether a table of this schema is samples, or these columns of them, as this version or one before wrote them."""
+    """Whether a table of this schema holds samples (or some of their columns) as this or an earlier version wrote
+    them."""
     for known in (SCHEMA, SCHEMA_1):
         if columns is None or set(columns) <= set(known.names):
             wanted = known if columns is None else pa.schema([known.field(column) for column in columns])
@@ -99,7 +100,7 @@ def is_readable(schema: pa.Schema, columns: Sequence[str] | None = None) -> bool
 
 
 def to_table(samples: Sequence[Sample]) -> pa.Table:
-    """Samples as one Arrow table. Built column by column: a row-by-row conversion takes several times as long."""
+    """Samples as one Arrow table. Built column by column, because row-by-row conversion is several times slower."""
     verdicts = [sample.verdict for sample in samples]
     settings = [list(sample.sampling.items()) for sample in samples]
     columns = {

@@ -1,4 +1,4 @@
-"""ExampleStore: examples by id, wherever they are stored. What a rank's encoder reads by.
+"""ExampleStore: reads examples by id, wherever they are stored. Used by a rank's encoder.
 
 An id says where its example is:
 

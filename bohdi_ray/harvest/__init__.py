@@ -1,1 +1,1 @@
-"""How data is made: sprouting domains, harvesting samples, judging answers. Takes its models as an argument."""
+"""How data is made: sprouting domains, harvesting samples, judging answers. The models are passed in as an argument."""

@@ -1,8 +1,8 @@
-"""One ticket, one harvest (method, section 4): a leader asks, everybody answers, the best answer becomes a sample.
+"""One ticket, one harvest (method, section 4): a leader asks, all models answer, the best answer becomes a sample.
 
-Called by harvest tasks. Holds no state; every draw and every request's seed comes from the run's seed and the ticket.
-Only content fails a ticket, a request that engines die of included; what engines do wrong otherwise is raised by
-`Models`.
+Called by harvest tasks. Holds no state; every draw and every request's seed comes from the run's seed and the ticket. A
+ticket fails only because of its content, which includes a request that kills engines; other engine failures are raised
+by `Models`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class TicketWork:
         return tuple(self._candidate(done) for done in completions)
 
     async def judged(self, eligible: tuple[Candidate, ...]) -> Verdict:
-        """The judge's verdict, its cost counted."""
+        """The judge's verdict; its token cost is counted."""
         try:
             judgement = await judge_answers(self.ticket, self.asked, eligible, self.models, self.plan)
         except NobodyJudged as nobody:

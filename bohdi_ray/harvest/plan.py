@@ -1,7 +1,7 @@
-"""`HarvestPlan`: what every harvest task is given once: the run's configuration and its loaded prompt templates.
+"""`HarvestPlan`: what every harvest task gets once: the run's configuration and its loaded prompt templates.
 
-Frozen and picklable; holds no engine and no state. Made by the driver. Settings are read where they stand
-(`plan.config.harvest.min_answer_chars`); the methods are what has to be computed from them.
+Frozen and picklable; holds no engine and no state. Made by the driver. Settings are read directly
+(`plan.config.harvest.min_answer_chars`); the methods return values computed from them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bohdi_ray.records import ROLES, GenerationRequest, Role, SamplingSpec, Tick
 
 
 def level_names(depth: int) -> tuple[str, ...]:
-    """What a child at each level is called, from the main domains down to the leaves."""
+    """The names of the levels below the root, from the main domains down to the leaves."""
     if depth == 1:
         return ("domain",)
     between = ("secondary domain",) if depth == 3 else tuple(f"level-{i} domain" for i in range(2, depth))
@@ -41,7 +41,7 @@ class HarvestPlan:
 
     @property
     def level_names(self) -> tuple[str, ...]:
-        """What a child is called, one name per level below the root."""
+        """The names of the levels below the root, as used in prompts."""
         return self.config.tree.level_names or level_names(self.config.tree.depth)
 
     def spec(self, role: Role, model: str, seed: int) -> SamplingSpec:
@@ -55,7 +55,7 @@ class HarvestPlan:
         return replace(self._specs[role, model], seed=seed)
 
     def request(self, ticket: Ticket, role: Role, model: str, prompt: str, attempt: int = 0) -> GenerationRequest:
-        """What a ticket asks a model for, with a seed and an id of its own."""
+        """The request of a ticket to a model, with its own seed and id."""
         seed = derived_seed(self.config.seed, ticket.round, ticket.step, ticket.index, role, model, attempt)
         request_id = f"{ticket.ticket_id}/{role}/{model}/{attempt}"
         return GenerationRequest(request_id, role, prompt, self.spec(role, model, seed))

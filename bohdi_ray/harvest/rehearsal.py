@@ -1,7 +1,8 @@
 """One question for rehearsal: a source asks in a domain, and the target as it was before the fusion answers.
 
-What it is sure of it knew, or believed, before; trained on again, it stays. No data is needed for that. The answer is
-greedy, and how sure the target is of it, its probability, the same engine says. Called by rehearsal tasks.
+An answer with high probability shows what the target knew, or believed, before; training on it again prevents
+forgetting, without any data. The answer is decoded greedily, and the same engine gives its probability. Called by
+rehearsal tasks.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from bohdi_ray.records import (
 
 
 async def rehearse_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> RehearsalRow:
-    """The question, the answer and how sure it is; `rejected` says why it is no row. Raises SourceLeftOut."""
+    """The question, the answer and its probability; `rejected` says why it is not used as a row. Raises
+    SourceLeftOut."""
     asked = await question_for(ticket, models, plan)
     row = RehearsalRow(ticket.ticket_id, ticket.path, asked.leader, asked.text, "", 0.0, 0, asked.failure)
     if asked.failure is None and is_heldout(question_hash(asked.text), plan.config.harvest.heldout_fraction):

@@ -1,7 +1,8 @@
-"""What becomes of the requests to each source in one piece of harvest work: how many, what was lost and why.
+"""Counts the requests to each source in one piece of harvest work: how many were sent, and how many failed and why.
 
-A harvest's own counts say how much of a role was lost; these say by whom. Errors of requests and labels that cannot be
-read are noted here, as the answers come; what the quality gates refuse, harvest.py notes. The target is no source.
+A harvest's own counts say how many requests of a role failed; these say at which source. Request errors and unreadable
+labels are counted here as answers arrive; harvest.py counts answers that the quality gates reject. The target is not
+counted.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ class SourceNotes:
     said: dict[str, str] = field(default_factory=dict)
 
     def lose(self, source: str, role: str, reason: str, said: str = "") -> None:
-        """A request came to nothing."""
+        """Counts a request that failed."""
         self.lost[source, f"{role}:{reason}"] += 1
         if said:
             self.said[source] = said[:MAX_SAID]
 
     def tallies(self) -> dict[str, SourceCounts]:
-        """By source."""
+        """The counts by source."""
         return {
             source: SourceCounts(
                 asked={role: n for (name, role), n in self.asked.items() if name == source},
@@ -44,7 +45,7 @@ class SourceNotes:
 
 
 class NotedModels:
-    """`Models`, with every request to a source noted."""
+    """`Models` that counts every request to a source."""
 
     def __init__(self, models: Models, notes: SourceNotes):
         self._models, self._notes = models, notes

@@ -1,7 +1,7 @@
 """Asking the sources for names of new domains (method, section 3). One `SproutRequest` in, its `Proposals` out.
 
-Called by harvest tasks. Prompts and seeds depend on the run's seed and the request alone, so proposals may be asked for
-ahead of their election. Whether a name is still free, and who wins, is the tree's business.
+Called by harvest tasks. Prompts and seeds depend only on the run's seed and the request, so proposals may be requested
+before their election. The tree decides whether a name is still free and which name wins.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from bohdi_ray.tree.names import valid_name
 
 
 async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> Proposals:
-    """Every source that takes part proposes `proposals_per_source` names. A prompt too long for a source, or a request
-    that its engines die of, costs that proposal. With `min_support` the sources are then asked what they think of each
+    """Every available source proposes `proposals_per_source` names. A proposal is lost if its prompt is too long for a
+    source or its request kills the source's engines. With `min_support` the sources are then asked to score each
     other's names. Raises SourceLeftOut."""
     notes = SourceNotes()
     models = NotedModels(models, notes)
@@ -79,13 +79,13 @@ async def sprout(request: SproutRequest, models: Models, plan: HarvestPlan) -> P
 
 
 def _whole_lines(done: EngineReply) -> str:
-    """The reply, of a list that ran into the token limit without its last line: that may be half a name."""
+    """The reply; if the token limit cut it off, without its last line, which may be half a name."""
     text = done.text.lstrip()
     return text.rpartition("\n")[0] if done.finish_reason == "length" and "\n" in text else text
 
 
 def problem_of(completions: Sequence[EngineReply], num_valid: int) -> str:
-    """Why a poll came to no name: what was answered, and how many valid names were in it."""
+    """Why a poll gave no usable name: what was answered, and how many valid names it contained."""
     if not completions:
         return "sources_failed"
     if not any(done.text.strip() for done in completions):
@@ -124,7 +124,8 @@ def supported(scores: Mapping[tuple[str, str], EngineReply | None], plan: Harves
 
 
 def _initials(request: SproutRequest, prompt: str, plan: HarvestPlan) -> str | dict[str, str]:
-    """What names may begin with: with `sprout.vary_initials` a random half of the letters in a node's later elections.
+    """The letters that names may begin with: with `sprout.vary_initials` a random half of them in a node's later
+    elections.
 
     The names that come to mind first are taken after the first election, and prompts know nothing of it; without this,
     small models propose the same few names again. All sources get the same letters, so that votes can meet.

@@ -1,1 +1,1 @@
-"""What is true of text in any language: scripts, length, sameness, refusals, labels, names. Pure."""
+"""Language-independent text rules: scripts, length, equality, refusals, labels, names. Pure."""

@@ -1,4 +1,4 @@
-"""Words that stand in the place of a domain's name, by language. Pure data; called by tree/names.py."""
+"""Filler words that models write instead of a domain's name, by language. Pure data; used by tree/names.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models write around a question, an answer or a name, by language: headings, quotation marks, bullets. Data.
+"""Headings, quotation marks and bullets that models write around a question, an answer or a name, by language. Data.
 
 Called by `engines/prompts.py`. Parts of patterns without case; in front of a colon.
 """

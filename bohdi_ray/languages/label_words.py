@@ -1,4 +1,4 @@
-"""The words by which judges name an answer, language by language: data of the rules in `languages/labels.py`. Pure.
+"""The words with which judges name an answer, by language: data for the rules in `languages/labels.py`. Pure.
 
 All are parts of regular expressions without case. A line adds a language; a field left out says that the language has
 no such words here.
@@ -12,7 +12,7 @@ EMPTY = r"(?!)"  # the words of a field left out: they match nowhere
 
 
 class Words(NamedTuple):
-    """One language's words. Blanks may stand around every field in a text."""
+    """The words of one language. Spaces may surround every field in a text."""
 
     nouns: str = EMPTY  # what an answer is called
     nature: str = EMPTY  # what may follow a noun and say that it is the right one

@@ -1,4 +1,5 @@
-"""Which label a judge's reply names as its answer, and where: the one rule for texts and for log-probabilities. Pure.
+"""Finds the label that a judge's reply names as its answer, and its position: one rule for texts and for
+log-probabilities. Pure.
 
 A label counts only where it is the answer:
 1. as the only value of a JSON object that is a label ({"best": "B", "reason": "..."})
@@ -29,7 +30,7 @@ CLAUSE_LENGTH = 120  # characters before and behind a label in which it may be d
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The label a reply names, and where in the reply it stands."""
+    """The label that a reply names, and its position in the reply."""
 
     label: str
     start: int
@@ -74,7 +75,7 @@ _FENCE = re.compile(r"```\w*\s*|\s*```")
 
 
 def _announcement(words: Words) -> str:
-    """A language's words before a label, with what links them to it."""
+    """A pattern for a language's words before a label and what connects them to it."""
     edge, gap = (r"(?<![^\W_])", r"\s+") if words.is_spaced else ("", r"\s*")
     nature = f"(?:,?{gap}(?:{words.nature}),?)?"
     link = f"(?:{gap}(?:{words.links})(?:{_COLON})?|{_COLON})" + ("?" if words.is_bare else "")
@@ -142,7 +143,7 @@ def find_label(text: str, labels: Sequence[str]) -> Found | None:
 
 
 def _answer(plain: Plain, patterns: Patterns) -> tuple[int, int] | None:
-    """Where the label that is the answer begins and ends."""
+    """Start and end of the label that is the answer."""
     text = plain.text
     values = _json_values(text, patterns)
     if len(values) == 1:
@@ -164,7 +165,7 @@ def _answer(plain: Plain, patterns: Patterns) -> tuple[int, int] | None:
 
 
 def _json_values(text: str, patterns: Patterns) -> list[tuple[int, int]]:
-    """Where the labels stand that are values of a reply in JSON, but for those of "worst" and the like."""
+    """Positions of labels that are values in a JSON reply, except those under keys such as "worst"."""
     body = _FENCE.sub("", text)
     try:
         value = json.loads(body) if body.startswith("{") else None
@@ -185,7 +186,7 @@ def _words_of(name: str) -> str:
 
 
 def _of_several(text: str, patterns: Patterns) -> set[int]:
-    """Where labels stand that are named together with another one."""
+    """Positions of labels that are named together with another label."""
     starts = set()
     for match in patterns.several.finditer(text):
         second = "by_mark" if match["by_word"] is None else "by_word"
@@ -195,7 +196,7 @@ def _of_several(text: str, patterns: Patterns) -> set[int]:
 
 
 def _announced(text: str, patterns: Patterns) -> list[re.Match[str]]:
-    """The labels that words announce, in order; those behind a name alone only where they cannot be meant otherwise."""
+    """The announced labels, in order; labels after an ambiguous word only if no other reading is possible."""
     matches = list(patterns.announced.finditer(text))
     clear = [match for match in matches if not _NAME_ALONE.fullmatch(text, match.start(), match.start("label"))]
     if not clear and len({match["label"].casefold() for match in patterns.with_name.finditer(text)}) == 1:
@@ -204,7 +205,7 @@ def _announced(text: str, patterns: Patterns) -> list[re.Match[str]]:
 
 
 def _set_off(text: str, patterns: Patterns, several: set[int]) -> list[re.Match[str]]:
-    """The labels that are set off from the rest, where one begins the text or is all of its last line."""
+    """Labels that are set off from the rest: at the start of the text, or alone on the last line."""
     first, last = patterns.leading.match(text), patterns.leading.match(text, text.rfind("\n") + 1)
     is_alone = any(match is not None and _is_line(text, match) for match in (first, last))
     if first is None and not is_alone:
@@ -226,7 +227,8 @@ def _is_line(text: str, match: re.Match[str]) -> bool:
 
 
 def _is_turned_round(text: str, match: re.Match[str], patterns: Patterns) -> bool:
-    """Whether a statement is of the worst or of another answer, is denied or supposed: by a word in its clause."""
+    """Whether a word in its clause reverses a statement: it is about the worst or another answer, is denied, or is
+    hypothetical."""
     start = match.start("label")
     # The announcement's own marks belong to the clause: "Worst answer: A".
     first = _end_of_last(_CLAUSE, text, max(0, match.start() - CLAUSE_LENGTH), match.start())
@@ -243,7 +245,7 @@ def _end_of_last(pattern: re.Pattern[str], text: str, start: int, end: int) -> i
 
 
 def _is_taken_back(text: str, match: re.Match[str], patterns: Patterns) -> bool:
-    """Whether a verdict is asked, or denied behind it, as where verbs stand last: "Aが良いとは言えない"."""
+    """Whether a verdict is a question, or is denied after it, as where verbs come last: "Aが良いとは言えない"."""
     rest, mark = _rest(text, match.end(), patterns)
     clause = _CLAUSE.split(rest, maxsplit=1)[0]
     is_denied = _VERB_LAST.match(clause) is not None and _TURNED.search(clause) is not None
@@ -251,7 +253,7 @@ def _is_taken_back(text: str, match: re.Match[str], patterns: Patterns) -> bool:
 
 
 def _is_remarked(text: str, match: re.Match[str], patterns: Patterns, is_named: bool) -> bool:
-    """Whether a label heads a remark on it, or the sentence goes on to say what is wrong with it."""
+    """Whether a label begins a remark about it, or the sentence goes on to say what is wrong with it."""
     rest, mark = _rest(text, match.end("label"), patterns)
     if mark not in _ENDS:  # another label: "B, not A"
         rest = _NOT_THE_OTHER.sub("", rest)
@@ -260,7 +262,7 @@ def _is_remarked(text: str, match: re.Match[str], patterns: Patterns, is_named: 
 
 
 def _rest(text: str, start: int, patterns: Patterns) -> tuple[str, str]:
-    """What a sentence says from `start` to the next label or its end, and what stands there."""
+    """The text of a sentence from `start` to the next label or the end, and what comes there."""
     rest = text[start : start + CLAUSE_LENGTH]
     found = [match for pattern in (_SENTENCE, patterns.mention) if (match := pattern.search(rest))]
     end = min(found, key=lambda match: match.start(), default=None)

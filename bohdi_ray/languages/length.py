@@ -1,4 +1,5 @@
-"""How long a text is, in units that are fair to scripts. Called by the gates; docs/languages.md has examples.
+"""Measures the length of a text in units that are fair to all scripts. Called by the gates; docs/languages.md has
+examples.
 
 `characters`: Unicode code points, the paper's. `weighted`: what a character of ordinary prose says, measured in letters
 of an alphabet, so that about as much must be said in every language:
@@ -34,7 +35,7 @@ def length(text: str, unit: LengthUnit) -> int:
 
 
 def weighted_length(text: str) -> int:
-    """The length of `text` in letters' worth, as said at the head of this file."""
+    """The length of `text` in units of one letter, as described at the top of this file."""
     if not text.isascii():
         text = _FLAG.sub("\U0001f1e6", composed(IGNORABLE.sub("", _JOINED.sub("", text))))
     text = " ".join(text.split())
@@ -45,7 +46,7 @@ def weighted_length(text: str) -> int:
 
 @lru_cache(maxsize=1 << 14)
 def weight(character: str) -> int:
-    """What one character counts by itself."""
+    """The weight of one character."""
     category = unicodedata.category(character)
     if category in ("Cc", "Cf", "Cs", "Co") or IGNORABLE.match(character):
         return int(character in "\t\n")

@@ -1,7 +1,8 @@
-"""Which name a model proposes, which may have written a whole list: one entry of it, freed of what is around it.
+"""Extracts the name that a model proposes, even if it wrote a whole list: takes one entry and removes the text around
+it.
 
-Called by `engines/prompts.py`. Whether the name is a valid one, `tree/names.py` says. Linear in the text, of which only
-the beginning is looked at.
+Called by `engines/prompts.py`. `tree/names.py` decides whether the name is valid. Linear in the length of the text, of
+which only the beginning is read.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ _SENTENCE = re.compile(r"[,;:、，；：،؛](?!$)|[.!?。！？।؟]")
 
 
 def listed_name(text: str, number: int) -> str:
-    """The bare name in a proposal: of a list its entry `number`, by the entries' own numbers or else by their order; of
-    any other text the first line. Less bullet, number, label, quotes, article, explanation and full stop.
+    """The bare name in a proposal: entry `number` of a list, found by the entries' own numbers or else by their order;
+    of any other text the first line. Bullet, number, label, quotes, article, explanation and full stop are removed.
 
-    The entries of a list that ends before that number are taken in turn. Lines before a list are no names, nor is one
-    that announces what does not follow ("Of course:"). Not validated; empty if it breaks off after a word like "of".
+    If the list is shorter than that number, counting wraps around. Lines before a list are not names, nor is a line
+    that only announces something ("Of course:"). Not validated; empty if the text breaks off after a word like "of".
     """
     lines = [line[:_MAX_LINE] for line in text[:_MAX_TEXT].splitlines() if line.strip() and not _FENCE.match(line)]
     for entry in (_NUMBERED, _BULLETED):
@@ -44,7 +45,7 @@ def listed_name(text: str, number: int) -> str:
 
 
 def _plain_names(lines: list[str]) -> list[str]:
-    """The lines that are names where nothing numbers them: all that may be a list, else the first."""
+    """The lines that are names if nothing numbers them: all lines that may form a list, else the first."""
     announced = bool(lines) and _ANNOUNCES.search(lines[0]) is not None
     names = lines[1:] if announced else lines
     # A full stop behind every line is the writer's habit; behind some, those are sentences.

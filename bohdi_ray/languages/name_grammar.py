@@ -1,4 +1,4 @@
-"""The rule of names (`names.py`) as a grammar for structured outputs: what a source may reply to a sprout prompt.
+"""The rule for names (`names.py`) as a grammar for structured outputs: the allowed replies to a sprout prompt.
 
 A name may be written in every script that the prompt is written in, and in Latin letters. Under a prompt in ASCII, such
 as the package's own, names are of ASCII letters. Called by `harvest/sprout.py`; pure.
@@ -21,7 +21,8 @@ _HANGUL_GROUPS, _FIRST_HANGUL, _PER_CONSONANT = 19, 0xAC00, 588
 
 
 def name_scripts(prompt: str) -> frozenset[str]:
-    """The scripts that names may be written in under this prompt; none if its letters, and so its names, are ASCII."""
+    """The scripts in which names may be written under this prompt; empty if its letters, and so the names, are
+    ASCII."""
     foreign = {script for script in map(script_of, set(prompt)) if script} if not prompt.isascii() else set()
     if not any(script_of(character) for character in set(prompt) if not character.isascii()):
         return frozenset()  # a dash or an emoji is no other alphabet
@@ -31,8 +32,8 @@ def name_scripts(prompt: str) -> frozenset[str]:
 
 @lru_cache(maxsize=64)
 def initial_groups(script: str) -> tuple[str, ...]:
-    """What names of a script may begin with, in groups that are alike: a letter with all its accents, the syllables of
-    one consonant, ideographs of like radicals. Each is the inside of a class in a pattern."""
+    """The possible initials of names in a script, grouped by similarity: a letter with all its accents, the syllables
+    of one consonant, ideographs with similar radicals. Each group is the inside of a regular-expression class."""
     if script == "HAN":
         edges = [_FIRST_HAN + _NUM_HAN * i // _HAN_GROUPS for i in range(_HAN_GROUPS + 1)]
         return tuple(f"{chr(first)}-{chr(end - 1)}" for first, end in pairwise(edges))
@@ -52,7 +53,7 @@ def initial_groups(script: str) -> tuple[str, ...]:
 
 
 def any_initials(scripts: Collection[str]) -> dict[str, str]:
-    """Every initial of every script, as `name_regex` takes them."""
+    """All initials of all scripts, in the format of `name_regex`."""
     return {script: "".join(initial_groups(script)) for script in sorted(scripts)}
 
 
@@ -83,7 +84,7 @@ def _name(script: str, initials: str, scripts: Collection[str]) -> str:
 
 
 def _base_letter(letter: str) -> str:
-    """The letter without what is written on or through it."""
+    """The letter without marks written on or through it."""
     base = unicodedata.normalize("NFD", letter)[0]
     named = unicodedata.name(base, "").partition("LATIN CAPITAL LETTER ")[2]  # "O WITH STROKE", "AE"
     return named[0] if named else base

@@ -1,4 +1,4 @@
-"""Names of domains in any script: their letters, their length, their title case, and when two are the same name.
+"""Names of domains in any script: their letters, their length, their title case, and when two names are the same.
 
 Called by tree/names.py, whose `valid_name` is the rule, and by name_grammar.py, which writes it as a grammar.
 The paper's rule, 1 to 3 words of letters, holds wherever spaces divide words. docs/languages.md has examples.
@@ -52,7 +52,7 @@ def _after_virama(text: str) -> str:
 
 
 def is_word(word: str) -> bool:
-    """Whether these are letters with their marks and nothing else, of scripts that may meet in one word."""
+    """Whether the text consists only of letters with their marks, of scripts that may be mixed in one word."""
     if word.isascii():
         return word.isalpha()
     if IGNORABLE.search(word):
@@ -73,7 +73,7 @@ def is_word(word: str) -> bool:
 
 
 def fits(name: str) -> bool:
-    """Whether a name, its words divided by single spaces, is short enough."""
+    """Whether a name, with single spaces between words, is short enough."""
     if name.isascii():
         return name.count(" ") < MAX_WORDS and len(name) <= MAX_LENGTH
     limit = MAX_UNSPACED if any(script_of(c) in UNSPACED for c in name) else MAX_LENGTH
@@ -82,7 +82,7 @@ def fits(name: str) -> bool:
 
 
 def titled(word: str) -> str:
-    """The word in title case: what has no case stays. Not `str.title`, which begins anew behind every mark."""
+    """The word in title case; letters without case stay. Not `str.title`, which starts a new word after every mark."""
     first = word[:1].lower() if len(word[:1].lower()) == 1 else word[:1]
     first = first.title() if len(first.title()) == 1 else first  # ß and such keep the case they have
     return first + word[1:].replace("İ", "i").lower()
@@ -90,7 +90,8 @@ def titled(word: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def name_key(name: str) -> str:
-    """What spellings of one name share: it has no case, width, encoding of accents, dots of i or Arabic strokes."""
+    """The key that all spellings of a name share: without case, width, encoding of accents, dots of i or Arabic
+    strokes."""
     if name.isascii():
         return name.lower()
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

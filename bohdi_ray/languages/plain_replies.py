@@ -1,4 +1,5 @@
-"""A judge's reply made plain for the patterns of `languages/labels.py`, with every character's place in it. Pure."""
+"""Simplifies a judge's reply for the patterns of `languages/labels.py`, and keeps the original position of every
+character. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ _BLANK, _REPEATED = re.compile(r"\s{3,}"), re.compile(r"([^\w\s])\1{3,}")
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A plain text; origins: [characters] where each stands in the reply it was made from."""
+    """A simplified text; origins: [characters] is the position of each character in the original reply."""
 
     text: str
     origins: list[int]
 
     def replaced(self, pattern: re.Pattern[str], by: Callable[[re.Match[str]], str]) -> Plain:
-        """The same with every match replaced; what replaces a match stands where that began."""
+        """The same with every match replaced; a replacement gets the position where its match began."""
         texts, origins, done = [], [], 0
         for match in pattern.finditer(self.text):
             new = by(match)
@@ -32,8 +33,8 @@ class Plain:
 
 
 def plain_reply(text: str) -> Plain:
-    """The beginning and end of a reply, full-width and circled letters as plain ones, nothing invisible, no long runs
-    of one mark or of space."""
+    """The beginning and end of a reply, with full-width and circled letters as plain ones, without invisible characters
+    and without long runs of one mark or of spaces."""
     plain = Plain(text, list(range(len(text)))) if len(text) <= HEAD + TAIL else _ends(text)
     if not text.isascii():
         plain = plain.replaced(IGNORABLE, lambda _: "").replaced(_FOLDED, lambda match: _plain(match[0]))

@@ -1,8 +1,10 @@
-"""What "the same question" means: the text that two of them have in common. Pure, linear in the length of the text.
+"""Defines when two questions are the same: normalises a question to the text that both have in common. Pure, linear in
+the length of the text.
 
 Called by `records.py`, whose hash of it decides on repeated questions and on held-out membership, and by reports.
-Nothing that changes what is asked may be lost here, for one of two questions would be refused as a repeat of the other;
-where a difference may be one of style or of meaning, the two stay different. docs/languages.md has the list.
+Normalising must keep everything that changes the meaning, because otherwise a different question would be refused as a
+repeat. If a difference may be one of style or of meaning, the two questions stay different. docs/languages.md has the
+list.
 """
 
 from __future__ import annotations
@@ -114,7 +116,7 @@ def _is_operand_end(text: str, at: int, forward: bool = False) -> bool:
 
 
 def _is_member(text: str, at: int, forward: bool = False) -> bool:
-    """The same for what marks divide: a letter of a script without spaces may begin any sentence."""
+    """As `_is_operand_end`, for text between separators: a letter of a script without spaces may begin any sentence."""
     return _is_operand_end(text, at, forward) and script_of(text[at]) not in UNSPACED
 
 
@@ -146,7 +148,7 @@ def _around_unspaced() -> re.Pattern[str]:
 
 
 def _spaced(found: re.Match[str]) -> str:
-    """Behind such a letter a run of marks is prose; in front of one it is what it would be in front of a space."""
+    """A run of marks after such a letter is prose; before one it is treated as if it were before a space."""
     return " " if found["behind"] is not None else found[0] + " "
 
 

@@ -1,9 +1,9 @@
-"""How models decline, by language. Pure data and one function; called by the gates.
+"""How models decline, by language. Pure data and one function; used by the gates.
 
-A language is known by one pattern for a text's beginning, how one says sorry and that one cannot help, and one for what
-makes such a beginning an answer all the same ("but here is"). Behind a sorry that one cannot do whatever it is will do
-where the text says hardly more. A language that is not in the table is not recognised:
-its refusals go to the judge like any answer. English has finer patterns, in engines/quality.py.
+A language has a pattern for the beginning of a refusal (an apology, and that one cannot help) and a pattern for text
+that makes it an answer after all ("but here is"). After an apology any "cannot" counts, if the text says little else. A
+language that is not in the table is not recognised: its refusals go to the judge like any answer. English has finer
+patterns, in engines/quality.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bohdi_ray.languages.scripts import composed
 
 @dataclass(frozen=True, slots=True)
 class Declining:
-    """One language, as patterns without case. `alone` is what makes a refusal without `sorry`: by default `cannot`;
-    None where that phrase may begin any sentence."""
+    """One language, as case-insensitive patterns. `alone` is the phrase that makes a refusal without `sorry`: by
+    default `cannot`; None if that phrase may begin any sentence."""
 
     sorry: str  # what stands before it, or what the writer says it is: a machine
     cannot: str
@@ -28,7 +28,7 @@ class Declining:
 
 
 class Declined(NamedTuple):
-    """How a text declines: where that phrase ends, what would make it an answer, whether its verb is a known one."""
+    """A refusal: where its phrase ends, what would make it an answer, and whether its verb is a known one."""
 
     end: int
     goes_on: re.Pattern[str]
@@ -270,7 +270,7 @@ _PATTERNS = tuple(
 
 
 def declined_by(start: str) -> Declined | None:
-    """The way a text declines in a language of the table, or None. `start` is its beginning, composed, without Arabic
+    """How a text declines, in a language of the table, or None. `start` is its beginning, in NFC and without Arabic
     points."""
     for firm, loose, goes_on in _PATTERNS:
         if (found := firm.match(start)) is not None:

@@ -1,6 +1,6 @@
-"""Which script a character is of, which characters show as nothing, and character classes for patterns.
+"""The script of a character, invisible characters, and character classes for patterns.
 
-The standard library knows no scripts, but Unicode's names of letters begin with them. Called by the rest of this room
+The standard library has no scripts, but the Unicode names of letters begin with them. Called by the rest of this room
 and by the gates.
 """
 
@@ -43,7 +43,7 @@ _IDEOGRAPHS = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U
 @lru_cache(maxsize=1 << 14)
 def script_of(character: str) -> str:
     """The script of a letter or vowel sign, in capitals ("LATIN", "HAN", "KANA" for both kinds, "DEVANAGARI"); "" for
-    what many scripts share or none has: accents, digits, punctuation."""
+    characters that belong to many scripts or to none: accents, digits, punctuation."""
     if unicodedata.category(character)[0] not in "LM":
         return ""
     words = unicodedata.name(character, "").replace("-", " ", 1).split()

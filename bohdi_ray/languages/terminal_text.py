@@ -1,4 +1,4 @@
-"""Makes text from models and errors harmless before a person's terminal, log or page shows it. Pure."""
+"""Makes text from models and errors safe to show on a terminal, in a log or on a page. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def printable(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """`printable`, with later lines set in, so that none of them can pass for a message of its own."""
+    """`printable`, with continuation lines indented, so that none of them looks like a message of its own."""
     return "\n  ".join(printable(text).split("\n"))
 
 
@@ -43,8 +43,8 @@ def one_line(text: str, width: int = 200) -> str:
 
 
 def json_text(value: Any, **options: Any) -> str:
-    """`value` as JSON that keeps letters of all scripts as they are and escapes every character that could do harm
-    where the JSON itself is shown; who parses it gets exactly `value`."""
+    """`value` as JSON that keeps letters of all scripts and escapes every character that could do harm when the JSON
+    itself is shown; parsing it gives exactly `value`."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
     return (
         text if text.isascii() and "\x7f" not in text else _unsafe().sub(lambda found: json.dumps(found[0])[1:-1], text)

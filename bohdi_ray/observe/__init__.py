@@ -1,1 +1,1 @@
-"""What people see of a run: metrics, console, summary."""
+"""Observation of a run: metrics, console, summary."""

@@ -1,7 +1,7 @@
-"""What happens in a run, as frozen records. The driver tells them; observers (`observers.py`) handle those they know.
+"""The events of a run, as frozen records. The driver reports them; observers (`observers.py`) handle those they know.
 
-An event says what has happened and holds all that an observer needs of it: no observer asks the run for anything, so
-each can be left out. Times are in seconds.
+An event says what has happened and contains everything an observer needs, so no observer queries the run and each can
+be omitted. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from bohdi_ray.tree.messages import Rebirth
 
 
 class Tell(Protocol):
-    """How a part of the driver reports an event: `Observers.tell`."""
+    """The function with which a part of the driver reports an event: `Observers.tell`."""
 
     def __call__(self, event: Event) -> None: ...
 
 
 class Notify(Protocol):
-    """How a part of the driver reports what a person should not miss: `Observers.notify`."""
+    """The function with which a part of the driver reports what a person should not miss: `Observers.notify`."""
 
     def __call__(self, kind: str, text: str, **fields: Any) -> None:
-        """`kind` and `fields` go into metrics.jsonl, `text` onto the console."""
+        """`kind` and `fields` go into metrics.jsonl, `text` to the console."""
         ...
 
 
@@ -38,14 +38,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Message(Event):
-    """A line for the person who watches; nothing is recorded of it."""
+    """A line for the person who watches; it is not recorded."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Notice(Event):
-    """Something a person should not miss, as a source that is left out."""
+    """Something that a person should not miss, such as a source that became unavailable."""
 
     kind: str
     text: str
@@ -54,12 +54,12 @@ class Notice(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunOpened(Event):
-    """The driver holds the run and has read what there is of it; nothing is up yet."""
+    """The driver owns the run and has read its state; no component has started yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed(Event):
-    """The run that was opened has been worked on before."""
+    """The run that was opened had been started before."""
 
     location: str
     driver: int  # the number of this one, from 1
@@ -73,7 +73,7 @@ class Resumed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Started(Event):
-    """All engines and the trainer are up, so long after the driver's start."""
+    """All engines and the trainer are up; `seconds` counts from the driver's start."""
 
     seconds: float
 
@@ -89,7 +89,7 @@ class RoundBegan(Event):
 
 @dataclass(frozen=True, slots=True)
 class HarvestMoved(Event):
-    """Tasks of a harvest under way have ended, or a step of it is committed."""
+    """Progress of a running harvest: tasks have ended, or a step was committed."""
 
     round: int
     num_tickets_issued: int
@@ -103,7 +103,7 @@ class HarvestMoved(Event):
 
 @dataclass(frozen=True, slots=True)
 class WeightsServed(Event):
-    """The target's engines have changed to these weights."""
+    """The target's engines now serve these weights."""
 
     version: int
     seconds: float
@@ -123,7 +123,7 @@ class RehearsalAsked(Event):
 
 @dataclass(frozen=True, slots=True)
 class TurnSwitched(Event):
-    """With `placement: colocate`: the cards are this side's now, harvest or training."""
+    """With `placement: colocate`: the GPUs now belong to this side, harvest or training."""
 
     to: str
     seconds: float
@@ -183,7 +183,7 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True)
 class ComponentsPolled(Event):
-    """The components of a run as they were at one moment. None, or missing: did not answer."""
+    """The state of a run's components at one moment. None, or a missing entry: no answer."""
 
     replicas: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # wanted and up, by model
     engines: Mapping[str, EngineStats] = field(default_factory=dict)  # by replica
@@ -196,26 +196,26 @@ class ComponentsPolled(Event):
 
 @dataclass(frozen=True, slots=True)
 class TreeRestored(Event):
-    """What the tree held before this driver: totals are counted from here."""
+    """The content of the tree before this driver started: totals are counted from here."""
 
     tree: Mapping[str, Any]  # as TreeManager.stats
 
 
 @dataclass(frozen=True, slots=True)
 class PollingEnded(Event):
-    """The components are going: what was read of them is not true any more."""
+    """The components are shutting down: their last polled figures are no longer valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summarized(Event):
-    """The run is over, and these are its figures."""
+    """The run has ended; these are its final figures."""
 
     summary: Summary
 
 
 @dataclass(frozen=True, slots=True)
 class Ended(Event):
-    """The driver's last event: what it ended with."""
+    """The driver's last event: its outcome."""
 
     error: str | None
     stop_reason: str | None

@@ -1,4 +1,4 @@
-"""Is a run healthy, which side limits it, and what to do about it: a pure function of what its files say.
+"""Whether a run is healthy, which side limits it, and what to do: a pure function of the content of its files.
 
 `bohdi status` gathers the facts; nothing here reads anything.
 """
@@ -21,7 +21,7 @@ BALANCE = 0.05  # idle ratios closer than this are alike
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who has the run's lease."""
+    """The holder of the run's lease."""
 
     owner: str
     heartbeat_age_s: float
@@ -42,7 +42,7 @@ class PollFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What is known of a run. Ages and times in s."""
+    """The known facts about a run. Ages and times in s."""
 
     run: str  # as the remedies name it
     holder: Holder | None = None
@@ -62,7 +62,7 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunHealth:
-    """How a run is: `text` is one sentence, `remedy` what to do; empty if nothing."""
+    """The health of a run: `text` is one sentence, `remedy` what to do; empty if nothing."""
 
     state: State
     text: str
@@ -74,13 +74,13 @@ class RunHealth:
         return self.state in ("finished", "healthy")
 
     def line(self) -> str:
-        """All of it on one line."""
+        """Text and remedy on one line."""
         return f"{self.state}: {self.text}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 def judge_run(facts: RunFacts) -> RunHealth:
-    """The first of these that holds: no driver, a driver that does not answer, a trainer that does not move,
-    components that are missing, all well."""
+    """The first of these that applies: no driver, a driver that does not answer, a trainer without progress, missing
+    components, all well."""
     resume = f"continue with `bohdi resume {facts.run}`"
     holder = facts.holder
     if holder is None:
@@ -112,7 +112,7 @@ def judge_run(facts: RunFacts) -> RunHealth:
     side, how, advice = _limit(facts)
     if facts.left_out:
         reasons = "; ".join(f"{name}: {why}" for name, why in facts.left_out.items())
-        remedy = "mend what is down: it is tried again every few minutes"
+        remedy = "fix what is down: it is tried again every few minutes"
         return RunHealth("degraded", f"{how}, and works without {', '.join(facts.left_out)} ({reasons})", remedy, side)
     if facts.silent:
         remedy = "see its server and what it said, or take it out of the configuration"
@@ -128,7 +128,7 @@ def judge_run(facts: RunFacts) -> RunHealth:
 
 
 def _patience(facts: RunFacts) -> float | None:
-    """How long a round may be with the trainer, s; None while the trainer has none."""
+    """How long the trainer may take for a round, s; None while it has none."""
     if facts.num_trained >= facts.num_closed or facts.training_for_s is None:
         return None
     if facts.longest_training_s is None:
@@ -137,7 +137,7 @@ def _patience(facts: RunFacts) -> float | None:
 
 
 def _limit(facts: RunFacts) -> tuple[Side | None, str, str]:
-    """The limiting side, how to say it, and what to do."""
+    """The limiting side, its description, and what to do."""
     poll = facts.poll
     if poll is None or poll.age_s > FRESH_S or poll.harvest_idle is None or poll.training_idle is None:
         return None, "it is too early to say what limits it", ""

@@ -1,4 +1,4 @@
-"""When each phase of a run was under way, and how much of two phases fell together. Pure."""
+"""Time spans of the phases of a run, and the overlap of two phases. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ Spans = list[tuple[float, float]]
 
 
 class Intervals:
-    """Time spans by phase, s on any one clock. Spans of a phase may overlap: what counts is when any of them ran."""
+    """Time spans by phase, s on any one clock. Spans of one phase may overlap; overlapping time counts once."""
 
     def __init__(self) -> None:
         self._spans: dict[str, Spans] = {}
@@ -21,7 +21,7 @@ class Intervals:
         return {phase: [(a - since, b - since) for a, b in spans] for phase, spans in self._spans.items()}
 
     def total(self, phase: str) -> float:
-        """Seconds in which `phase` was under way at all; 0 if it never was."""
+        """Seconds in which `phase` was active; 0 if it never was."""
         return _length(_union(self._spans.get(phase, [])))
 
     def first_start(self, *phases: str) -> float:
@@ -33,12 +33,13 @@ class Intervals:
         return max((end for phase in phases for _, end in self._spans.get(phase, [])), default=0.0)
 
     def overlap(self, first: str, second: str) -> float:
-        """Seconds in which both phases were under way."""
+        """Seconds in which both phases were active."""
         a, b = _union(self._spans.get(first, [])), _union(self._spans.get(second, []))
         return _length(a) + _length(b) - _length(_union(a + b))
 
     def overlap_share(self, first: str, second: str) -> float | None:
-        """Overlap as a share of the shorter phase: 1 means wholly beside the other. None if one never ran."""
+        """Overlap as a share of the shorter phase: 1 means that it ran entirely during the other. None if one never
+        ran."""
         shorter = min(self.total(first), self.total(second))
         return self.overlap(first, second) / shorter if shorter > 0 else None
 

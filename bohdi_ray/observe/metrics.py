@@ -1,4 +1,5 @@
-"""Where a run's records go: metrics.jsonl always, trackers on wish (trackers/). For Prometheus: run_metrics.py.
+"""Where the records of a run go: always to metrics.jsonl, optionally to trackers (trackers/). For Prometheus see
+run_metrics.py.
 
 Used by `MetricsRecorder` (recorder.py). No text from models is logged.
 """
@@ -68,7 +69,7 @@ class Metrics:
 
 
 def plain(value: Any) -> Any:
-    """A value as plain JSON: numpy scalars and arrays unwrapped, NaN and infinities as None, anything else as text."""
+    """A value as plain JSON: numpy scalars and arrays converted, NaN and infinities as None, anything else as text."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -83,7 +84,7 @@ def plain(value: Any) -> Any:
 
 
 class _LocalLines:
-    """Appends; every line is in the file when `append` returns."""
+    """Appends lines; each is in the file when `append` returns."""
 
     def __init__(self, run: RunDir):
         path = Path(run.path(METRICS))
@@ -107,7 +108,7 @@ class _LocalLines:
 
 
 class _RemoteLines:
-    """Object stores cannot append: the whole file is written anew, at the latest every half minute and when flushed."""
+    """Rewrites the whole file, because object stores cannot append: at least every half minute, and when flushed."""
 
     def __init__(self, run: RunDir, clock: Callable[[], float]):
         self._run, self._clock, self._written_at = run, clock, clock()

@@ -1,4 +1,4 @@
-"""Observers: who looks at a run. The driver tells every event once; what an observer does with it changes no run."""
+"""Observers of a run. The driver reports every event once; an observer cannot change the run."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Observer(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what it holds. Called once."""
+        """Releases its resources. Called once."""
         ...
 
 
 class Observers:
     """The observers of one driver. Close it.
 
-    An observer that raises is warned of once, closed and left out, and the run continues. Not so a RunDirError: it
-    says that the run is somebody else's by now, or that the storage under it failed (a full disk under metrics.jsonl).
-    It ends the run, as it would anywhere else.
+    An observer that raises is closed and removed with one warning, and the run continues. A RunDirError is different:
+    it means that another driver owns the run, or that its storage failed (a full disk under metrics.jsonl). It ends the
+    run, as it would anywhere else.
     """
 
     def __init__(self, observers: Iterable[Observer]):
@@ -78,11 +78,11 @@ def _close(observer: Observer) -> None:
 
 def _warn_of(observer: Observer, error: Exception) -> None:
     name = type(observer).__name__
-    log.warning("%s failed and is left out, the run continues without it", name, exc_info=error)
+    log.warning("%s failed; the run continues without it", name, exc_info=error)
 
 
 def all_observers(config: FusionConfig, run: RunDir) -> list[Observer]:
-    """What watches a run: the console, metrics.jsonl with the trackers, and Prometheus."""
+    """All observers of a run: the console, metrics.jsonl with the trackers, and Prometheus."""
     return [
         ConsoleObserver(config.observe.console),
         MetricsRecorder.of(config, run),

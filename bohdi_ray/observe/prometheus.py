@@ -1,8 +1,8 @@
-"""A run's metrics on their way to Prometheus, through Ray's metrics agents. The only module that knows Ray's metrics.
+"""Exports a run's metrics to Prometheus through Ray's metrics agents. The only module that uses Ray's metrics.
 
-Ray forgets a gauge that nobody sets for about half a minute. So this keeps the current values and sets them again every
-few seconds (`keep_refreshed`): what is removed here, and everything once the run has ended, disappears from Prometheus
-too.
+Ray drops a gauge that is not set for about half a minute. So this keeps the current values and sets them again every
+few seconds (`keep_refreshed`). Gauges that are removed here disappear from Prometheus too, and so do all once the run
+has ended.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Key = tuple[MetricSpec, tuple[str, ...]]  # a metric, and the values of its labe
 
 
 class Exported:
-    """Counters and gauges of one run. Without Ray in this process nothing is exported, and nothing is lost but that."""
+    """Counters and gauges of one run. If Ray does not run in this process, nothing is exported and nothing else
+    happens."""
 
     def __init__(self, run_name: str, make: Callable[[MetricSpec], Any] | None = None):
         self._run_name = run_name
@@ -32,24 +33,25 @@ class Exported:
         self._totals: dict[Key, dict[str, float]] = {}
 
     def count(self, spec: MetricSpec, number: float = 1, **labels: str) -> None:
-        """Raise a counter. Zero changes nothing."""
+        """Increase a counter. Zero changes nothing."""
         assert spec.kind == "counter"
         if number > 0 and (metric := self._metric(spec)) is not None:
             metric.inc(number, tags=self._tags(spec, _values(spec, labels)))
 
     def count_to(self, spec: MetricSpec, total: float, part: str = "", **labels: str) -> None:
-        """Raise a counter by what `total` grew since the last call; a lower one means that its `part` began anew."""
+        """Increase a counter by the growth of `total` since the last call; a lower total means that its `part`
+        restarted."""
         known = self._totals.setdefault((spec, _values(spec, labels)), {})
         before = known.get(part, 0.0)
         known[part] = total
         self.count(spec, total - before if total >= before else total, **labels)
 
     def begin_at(self, spec: MetricSpec, total: float, part: str = "", **labels: str) -> None:
-        """What `count_to` continues from: what was there before this driver."""
+        """Sets the value from which `count_to` continues: the total before this driver."""
         self._totals.setdefault((spec, _values(spec, labels)), {})[part] = total
 
     def set(self, spec: MetricSpec, value: float | None, **labels: str) -> None:
-        """A gauge's value from now on; None or what is not finite removes it."""
+        """Sets a gauge; None or a value that is not finite removes it."""
         assert spec.kind == "gauge"
         key = spec, _values(spec, labels)
         if value is None or not math.isfinite(value):
@@ -94,7 +96,7 @@ def _values(spec: MetricSpec, labels: dict[str, str]) -> tuple[str, ...]:
 
 
 def _ray_metric(spec: MetricSpec) -> Any:
-    """Ray's own counter or gauge; None while Ray does not run here."""
+    """Ray's own counter or gauge; None if Ray does not run here."""
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return None

@@ -1,4 +1,4 @@
-"""MetricsRecorder: the events of a run as records of metrics.jsonl, and of the trackers."""
+"""MetricsRecorder: writes the events of a run as records of metrics.jsonl and of the trackers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OF_THE_SUMMARY = (
 
 
 class MetricsRecorder:
-    """The kinds of records and their fields are read by `bohdi status` and by others: they do not change."""
+    """`bohdi status` and others read the kinds of records and their fields, so these must not change."""
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic):
         self._metrics, self._clock = metrics, clock
@@ -37,7 +37,7 @@ class MetricsRecorder:
 
     @classmethod
     def of(cls, config: FusionConfig, run: RunDir) -> MetricsRecorder:
-        """With the trackers that the configuration asks for."""
+        """A recorder with the trackers that the configuration asks for."""
         return cls(Metrics(run, open_trackers(config, run, log.warning)))
 
     def close(self) -> None:

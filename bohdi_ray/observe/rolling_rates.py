@@ -1,4 +1,4 @@
-"""Over a moving window: how often sources win in each main domain, and how much of the time a side is idle."""
+"""Rates over a moving window: how often sources win in each main domain, and how much of the time a side is idle."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DomainShares:
         self._num_samples: dict[str, int] = {}
 
     def add(self, domain: str, reward: int) -> None:
-        """One accepted sample."""
+        """Adds one accepted sample."""
         self._rewards.setdefault(domain, deque(maxlen=self._window)).append(reward)
         self._num_samples[domain] = self._num_samples.get(domain, 0) + 1
 
@@ -50,19 +50,19 @@ class DomainShares:
 
 
 class BusyTime:
-    """When something worked, as reported at moments; how much of the newest `window_s` it did not."""
+    """The share of the newest `window_s` in which something was idle, from reports of busy and idle."""
 
     def __init__(self, clock: Callable[[], float], window_s: float = WINDOW_S):
         self._clock, self._window_s = clock, window_s
         self._changes: deque[tuple[float, bool]] = deque()  # from when on it worked or not
 
     def report(self, works: bool) -> None:
-        """It works, or does not, from now on."""
+        """It is busy, or idle, from now on."""
         if not self._changes or self._changes[-1][1] != works:
             self._changes.append((self._clock(), works))
 
     def idle_ratio(self) -> float | None:
-        """Between 0 and 1, over the window or since the first report; None before that."""
+        """Between 0 and 1, over the window or since the first report; None before any report."""
         now = self._clock()
         start = now - self._window_s
         while len(self._changes) > 1 and self._changes[1][0] <= start:
@@ -81,10 +81,10 @@ class IdleRatios:
         self.harvest, self.training = BusyTime(clock), BusyTime(clock)
 
     def harvest_is(self, busy: bool) -> None:
-        """A round is harvested, or none, from now on."""
+        """Whether a round is being harvested from now on."""
         self.harvest.report(busy)
 
     def queue_is(self, queue: QueueFigures | None) -> None:
-        """The trainer is busy while its queue has a step to work on; None says nothing."""
+        """Whether the queue has a step for the trainer, which is busy then; None changes nothing."""
         if queue is not None:
             self.training.report(queue.busy)

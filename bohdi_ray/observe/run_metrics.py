@@ -1,4 +1,4 @@
-"""RunMetrics: the events of a run as the metrics of metric_names.py, for Prometheus. It asks nobody."""
+"""RunMetrics: turns the events of a run into the metrics of metric_names.py, for Prometheus. It queries nothing."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class RunMetrics:
         self.exported.clear(*_OF_COMPONENTS)
 
     def _count_failure(self, kind: str, model: str = "") -> None:
-        """Something broke and was repaired, or set aside."""
+        """Counts a failure that was repaired or set aside."""
         self.exported.count(names.FAILURES, kind=kind, model=model)
 
     def _set_engines(self, engines: Mapping[str, EngineStats]) -> None:
@@ -160,7 +160,7 @@ class RunMetrics:
         self._engines = dict(engines)
 
     def _since_poll(self, replica: str, stats: EngineStats) -> tuple[float, float]:
-        """Seconds idle and up since the last poll of this replica, or its start."""
+        """Seconds idle and seconds up since the last poll of this replica, or since its start."""
         before = self._engines.get(replica)
         idle, up = (before.idle_s, before.uptime_s) if before else (0.0, 0.0)
         return max(0.0, stats.idle_s - idle), max(0.0, stats.uptime_s - up)

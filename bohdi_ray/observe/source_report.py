@@ -1,4 +1,5 @@
-"""What each source gave in a round: sums of what harvest tasks noted, and sentences about them for people. Pure.
+"""The contribution of each source to a round: sums of what harvest tasks counted, and sentences about them for people.
+Pure.
 
 Called by observers and the summary, and by `bohdi status` for what metrics.jsonl has of it.
 """
@@ -17,7 +18,7 @@ MAX_SAID = 160
 
 
 def summed(parts: Iterable[Mapping[str, SourceCounts]]) -> dict[str, SourceCounts]:
-    """The counts of each source; of what it said the newest."""
+    """The counts of each source, added up, with its newest message."""
     asked: dict[str, Counter[str]] = {}
     lost: dict[str, Counter[str]] = {}
     said: dict[str, str] = {}
@@ -31,7 +32,7 @@ def summed(parts: Iterable[Mapping[str, SourceCounts]]) -> dict[str, SourceCount
 
 
 def from_json(value: Any) -> dict[str, SourceCounts]:
-    """The counts in a record of metrics.jsonl; what does not have their form is skipped."""
+    """The counts in a record of metrics.jsonl; entries of another form are skipped."""
     found = {}
     for source, record in value.items() if isinstance(value, dict) else ():
         if isinstance(record, dict):
@@ -48,8 +49,8 @@ def _counts(value: Any) -> dict[str, int]:
 
 
 def is_silent(counts: SourceCounts) -> bool:
-    """Whether a source gave nothing that could be used: no question, no answer, no label; of a round that asked it for
-    names alone, no name."""
+    """Whether a source gave nothing usable: no question, no answer, no label; or no name, in a round that asked it only
+    for names."""
     asked, lost = _without_names(counts.asked), _without_names(counts.lost)
     if not asked:
         asked, lost = dict(counts.asked), dict(counts.lost)
@@ -72,7 +73,7 @@ def sentence(source: str, counts: SourceCounts) -> str:
 
 
 def reasons(counts: SourceCounts) -> str:
-    """What was lost, the most frequent first, and what was said of it."""
+    """The reasons for lost requests, most frequent first, and the source's message."""
     largest = sorted(counts.lost.items(), key=lambda item: (-item[1], item[0]))
     named = [f"{n} {reason}" for reason, n in largest[:MAX_REASONS]]
     if others := sum(n for _, n in largest[MAX_REASONS:]):
@@ -82,7 +83,7 @@ def reasons(counts: SourceCounts) -> str:
 
 
 def silent(by_source: Mapping[str, SourceCounts]) -> dict[str, str]:
-    """Sources that gave nothing, with the sentence about each."""
+    """The sources that gave nothing usable, each with a sentence about it."""
     return {source: sentence(source, counts) for source, counts in by_source.items() if is_silent(counts)}
 
 

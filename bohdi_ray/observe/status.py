@@ -1,7 +1,7 @@
-"""`bohdi status RUN`: its health and a few figures from a run's files alone. Reads only; needs no Ray and no lease.
+"""`bohdi status RUN`: health and a few figures of a run, from its files alone. Reads only; needs no Ray and no lease.
 
 Sources: lease.json (who works on it), the journal (what is harvested), checkpoints (what is trained), progress.json and
-metrics.jsonl (figures). A line of metrics.jsonl that cannot be read is passed over: nothing depends on one.
+metrics.jsonl (figures). Unreadable lines of metrics.jsonl are skipped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LACKING_POLLS = 3  # in a row, so that an engine that is being replaced is no fa
 
 @dataclass(slots=True)
 class Recorded:
-    """What metrics.jsonl has of the newest driver."""
+    """The records of the newest driver in metrics.jsonl."""
 
     started_at: float | None = None  # when all its components were up, Unix time, s
     ended: str | None = None  # what it ended with; "" if without an error
@@ -54,8 +54,8 @@ class Status:
 
 
 def status_of(location: str, now: float | None = None) -> Status:
-    """How the run is at `now` (Unix time, s; default: now). Raises RunDirError for a folder that holds no
-    run, and for a journal or lease that is damaged."""
+    """The status of the run at `now` (Unix time, s; default: now). Raises RunDirError for a folder that holds no run,
+    and for a damaged journal or lease."""
     now = time.time() if now is None else now
     run = RunDir.open(location)
     journal = Segments(run).read_segments()
@@ -69,7 +69,7 @@ def status_of(location: str, now: float | None = None) -> Status:
 
 
 def read_records(records: Iterator[dict[str, Any]]) -> Recorded:
-    """What the records of metrics.jsonl say in sum."""
+    """A summary of the records of metrics.jsonl."""
     recorded = Recorded()
     for record in records:
         kind, at = record.get("kind"), _number(record, "time")
@@ -127,7 +127,7 @@ def _facts(
 
 
 def _trouble(records: list[RoundRecord], state: DriverState) -> str:
-    """What keeps the run from learning, although all its components work; empty if nothing."""
+    """Why the run does not learn although all its components work; empty if it does."""
     empty = 0
     for record in reversed([record for record in records if record.is_closed]):
         if record.accepted or not (record.tickets or record.abandoned):
@@ -142,7 +142,7 @@ def _trouble(records: list[RoundRecord], state: DriverState) -> str:
 
 
 def _finished(run: RunDir) -> str | None:
-    """Why the run ended, if everything that it ends with is written."""
+    """Why the run ended, if all its final files are written."""
     if not (run.exists(SUMMARY) and run.is_exported(TARGET) and run.is_exported(BEST)):
         return None
     summary = json_object(run.read_bytes(SUMMARY), f"{run.location}/{SUMMARY}", "remove it: the run then continues")
@@ -224,7 +224,7 @@ def _figures(facts: RunFacts, records: list[RoundRecord], state: DriverState, re
 
 
 def _records(run: RunDir) -> Iterator[dict[str, Any]]:
-    """The records of metrics.jsonl that can be read."""
+    """The readable records of metrics.jsonl."""
     data = run.read_bytes(METRICS) if run.exists(METRICS) else b""
     for line in data.splitlines():
         try:
@@ -236,7 +236,7 @@ def _records(run: RunDir) -> Iterator[dict[str, Any]]:
 
 
 def _newest_sources(recorded: Recorded) -> dict[str, SourceCounts]:
-    """What each source gave in the newest round that is harvested."""
+    """The counts of each source in the newest harvested round."""
     return from_json(recorded.rounds[max(recorded.rounds)].get("sources")) if recorded.rounds else {}
 
 

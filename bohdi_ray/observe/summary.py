@@ -48,23 +48,23 @@ class RoundSummary:
 
     @property
     def walks(self) -> int:
-        """Walks through the tree, each of which might have given a sample."""
+        """Number of walks through the tree, each of which could have given a sample."""
         return self.tickets + sum(self.abandoned.values())
 
     @property
     def losses(self) -> dict[str, int]:
-        """Walks that gave no sample, by reason."""
+        """Number of walks that gave no sample, by reason."""
         return _added((self.failures, self.abandoned))
 
     @property
     def trained_rows(self) -> int:
-        """Rows that were trained on; 0 while the round is not trained."""
+        """Number of rows trained on; 0 while the round is not trained."""
         return self.training_rows - sum(self.rejected_rows.values()) if "training" in self.seconds else 0
 
 
 @dataclass(frozen=True)
 class SelfPreference:
-    """Does a source's answer win more often when that source leads, and so judges?
+    """Whether a source's answer wins more often when that source leads, and so judges.
 
     Counted over judged samples in which its answer was eligible. Leaders are drawn at random, so a difference is due to
     leading. `low` and `high` bound it with 95 % confidence (Newcombe's interval from two Wilson intervals).
@@ -96,7 +96,7 @@ class SelfPreference:
 
 @dataclass(frozen=True)
 class SampleFigures:
-    """What only the stored samples can tell. Made by `figures_of` in one pass."""
+    """Figures that need the stored samples. Computed by `figures_of` in one pass."""
 
     num_samples: int
     num_heldout: int
@@ -134,7 +134,7 @@ class Summary:
 
     @property
     def sources(self) -> dict[str, SourceCounts]:
-        """What became of the requests to each source, in the rounds of the last driver."""
+        """The counts of the requests to each source, in the rounds of the last driver."""
         return summed(round.sources for round in self.rounds)
 
     @property
@@ -154,7 +154,7 @@ class Summary:
 
     @property
     def losses(self) -> dict[str, int]:
-        """Walks of the whole run that gave no sample, by reason."""
+        """Number of walks of the whole run that gave no sample, by reason."""
         return _added(round.losses for round in self.rounds)
 
     @property
@@ -164,7 +164,7 @@ class Summary:
 
     @property
     def tokens_per_accepted_sample(self) -> dict[str, float | None]:
-        """Tokens decoded for one accepted sample, by role; failed tickets' tokens are part of the price."""
+        """Tokens decoded per accepted sample, by role, including the tokens of failed tickets."""
         return {role: n / self.num_accepted if self.num_accepted else None for role, n in self.tokens.items()}
 
     @property

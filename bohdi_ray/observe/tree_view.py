@@ -1,4 +1,4 @@
-"""A run's knowledge tree as text or JSON, as its journal has it. Called by `bohdi tree`; changes nothing."""
+"""A run's knowledge tree as text or JSON, read from its journal. Called by `bohdi tree`; changes nothing."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _seeds(config: FusionConfig) -> Seeds:
     try:
         return read_seeds(Path(config.tree.seed).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        remedy = "Put the file back where the run found it."
-        raise ConfigError("tree.seed", config.tree.seed, f"the run began with it ({error})", remedy) from error
+        remedy = "Restore the file to that path."
+        raise ConfigError("tree.seed", config.tree.seed, f"the run started with it ({error})", remedy) from error
 
 
 def tree_json(location: str) -> str:
-    """Everything TreeManager describes."""
+    """The whole description by TreeManager, as JSON."""
     manager, damaged = replayed(location)
     plain = {"digest": manager.digest(), "damaged": damaged, "stats": manager.stats(), "tree": manager.describe()}
     return json_text(plain, indent=2, default=str)

@@ -1,1 +1,1 @@
-"""Who sits where: nodes, cards, memory, pools of engines."""
+"""Placement: nodes, GPUs, memory, pools of engines."""

@@ -1,7 +1,7 @@
-"""Nodes, what has to find room on them, and what is left of them while bundles are seated. Pure.
+"""Nodes, the bundles that must fit on them, and the free resources while bundles are placed. Pure.
 
-Used by placement.py, which places a whole run on paper, and by the driver's pools, which place one engine at a time on
-what is free at that moment.
+Used by placement.py, which plans the placement of a whole run, and by the driver's pools, which place one engine at a
+time on the resources that are free at that moment.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SET = re.compile(r"(!?)in\((.*)\)")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine of a cluster, as Ray counts it."""
+    """One machine of a cluster, with the resources that Ray counts."""
 
     name: str
     num_cpus: float
@@ -44,7 +44,7 @@ class Node:
 
     @property
     def card_gb(self) -> float | None:
-        """Memory of one card, GB, as far as it is given or Ray's name for the card settles it."""
+        """Memory of one GPU, GB, if it is given or known from Ray's name of the GPU."""
         if self.gpu_memory_gb is not None or self.gpu_name is None:
             return self.gpu_memory_gb
         return GPU_MEMORY_GB.get(self.gpu_name)
@@ -52,7 +52,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What has to find room on one node."""
+    """Resources that must fit on one node."""
 
     who: str  # "trainer worker 1 of 4"
     owner: str  # "trainer" or a model's name
@@ -72,7 +72,8 @@ class Bundle:
 
 @dataclass(slots=True)
 class Free:
-    """What is left of a node while bundles are seated. Cards are counted one by one: a share must fit on one card."""
+    """The free resources of a node while bundles are placed. GPUs are counted one by one, because a share must fit on
+    one GPU."""
 
     node: Node
     cpus: float = 0
@@ -82,14 +83,14 @@ class Free:
 
     @staticmethod
     def whole(node: Node) -> Free:
-        """All of a node."""
+        """All resources of a node."""
         memory_gb = float("inf") if node.memory_gb is None else node.memory_gb
         return Free(node, node.num_cpus, [1.0] * node.num_gpus, memory_gb, dict(node.resources))
 
     @staticmethod
     def rest(node: Node, available: Mapping[str, float]) -> Free:
-        """What Ray says is available of a node. It tells the sum over the cards, so shares that are left are taken to
-        be of one card; Ray itself has the last word."""
+        """The resources that Ray reports as available on a node. Ray reports only the sum over the GPUs, so a remaining
+        share is assumed to be on one GPU; Ray itself decides in the end."""
         gpus = available.get("GPU", 0)
         share = gpus - int(gpus + SLACK)
         cards = [1.0] * int(gpus + SLACK) + ([share] if share > SLACK else [])
@@ -101,7 +102,7 @@ class Free:
         return Free(self.node, self.cpus, list(self.cards), self.memory_gb, dict(self.resources))
 
     def _cards_for(self, num_gpus: float) -> list[int] | None:
-        """The cards a bundle would take: whole ones, or the fullest one with room for a share."""
+        """The GPUs that a bundle would take: whole ones, or the fullest one with capacity for a share."""
         if num_gpus < 1:
             fitting = [i for i, left in enumerate(self.cards) if left >= num_gpus - SLACK]
             return [min(fitting, key=lambda i: self.cards[i])] if fitting else None
@@ -116,7 +117,7 @@ class Free:
         return enough and (bundle.num_gpus == 0 or self._cards_for(bundle.num_gpus) is not None)
 
     def take(self, bundle: Bundle) -> tuple[int, ...]:
-        """Takes the bundle's room; returns the numbers of its cards."""
+        """Takes the bundle's resources; returns the indices of its GPUs."""
         self.cpus -= bundle.num_cpus
         self.memory_gb -= bundle.memory_gb
         for name, amount in bundle.resources.items():
@@ -130,7 +131,7 @@ class Free:
         return tuple(cards)
 
     def lacks(self, bundle: Bundle) -> str:
-        """What this node has, where it matters to the bundle, for people."""
+        """The node's resources that matter to the bundle, as text for people."""
         missing = {key: value for key, value in bundle.labels.items() if not matches(self.node.labels, {key: value})}
         if missing:
             has = ", ".join(f"{key}={self.node.labels.get(key, 'not set')}" for key in sorted(missing))
@@ -159,8 +160,8 @@ def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
 def best_node(bundle: Bundle, free: Sequence[Free], beside: Collection[str]) -> Free | None:
     """The node for one bundle, or None. Deterministic.
 
-    Bundles of one owner share a node where they can (`beside`: the nodes it sits on by now); GPU bundles take the node
-    with the fewest free cards that suffice, so that large holes stay; bundles without GPUs prefer nodes without.
+    Bundles of one owner share a node if possible (`beside`: the nodes of its other bundles). A GPU bundle goes to the
+    node with the fewest free GPUs that suffice, to avoid fragmentation; bundles without GPUs prefer nodes without GPUs.
     """
     fitting = [node for node in free if node.fits(bundle)]
     return min(fitting, key=lambda node: (node.node.name not in beside, sum(node.cards), -node.cpus), default=None)
@@ -168,26 +169,27 @@ def best_node(bundle: Bundle, free: Sequence[Free], beside: Collection[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Sit:
-    """There is room now: the node of every bundle, by name."""
+    """There is capacity now: the name of the node of every bundle."""
 
     nodes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No room on the nodes that are there. With `ask` more nodes may be asked for; else the trainer waits too, and
-    comes first. `free` is for people."""
+    """There is no capacity on the current nodes. With `ask` the caller may request more nodes; otherwise the trainer
+    also waits, and has priority. `free` describes the free resources for people."""
 
     ask: bool
     free: tuple[str, ...]
 
 
 def admit(bundles: Sequence[Bundle], free: Sequence[Free], owed: Sequence[Bundle]) -> Sit | Wait:
-    """Whether an engine may take its room now, beside what is `owed` to the trainer and not in its hands.
+    """Whether an engine may be placed now, next to the bundles `owed` to the trainer, which it does not hold at the
+    moment.
 
-    The trainer's bundles are seated first, on paper; an engine gets only what they leave. While they find no room
-    themselves, no engine gets any, nor asks for nodes. So the rule holds while Ray Train restarts its workers, for
-    which it gives its placement group back, perhaps one bundle after another, and asks for them again.
+    The plan places the trainer's bundles first, and an engine gets only the remaining capacity. While the trainer's
+    bundles do not fit, no engine is placed and none requests nodes. So the rule also holds while Ray Train restarts its
+    workers: it releases its placement group, perhaps one bundle after another, and requests it again.
     """
     left = [node.copy() for node in free]
     if _seated(owed, left) is None:
@@ -201,7 +203,7 @@ def admit(bundles: Sequence[Bundle], free: Sequence[Free], owed: Sequence[Bundle
 
 
 def _seated(bundles: Sequence[Bundle], free: Sequence[Free]) -> tuple[str, ...] | None:
-    """The nodes of all bundles, whose room is taken from `free`; None as soon as one finds none."""
+    """The nodes of all bundles, whose resources are taken from `free`; None as soon as one does not fit."""
     names: list[str] = []
     for bundle in bundles:
         node = best_node(bundle, free, names)

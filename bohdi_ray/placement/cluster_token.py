@@ -1,4 +1,4 @@
-"""Ray's token authentication, asked about before anything joins a cluster: what is wrong with the token, in words.
+"""Checks Ray's token authentication before anything joins a cluster, and explains what is wrong with the token.
 
 Without it Ray tries for half a minute and more, prints warnings of its own, and ends with another cause.
 """
@@ -37,16 +37,16 @@ _AUTHENTICATION = (
 
 
 def knock_and_show_token(address: str) -> None:
-    """Raises ConnectionError when nothing, or no Ray head, answers at an address, and ConfigError when it does not take
-    our token."""
+    """Raises ConnectionError if nothing, or no Ray head, answers at an address, and ConfigError if it rejects this
+    process's token."""
     knock(address)
     check_token(address)
 
 
 def check_token(address: str) -> None:
-    """Raises ConfigError when the cluster at `host:port` does not take our token, or wants one and gets none.
+    """Raises ConfigError if the cluster at `host:port` rejects this process's token, or requires one and none is set.
 
-    Raises ConnectionError when what answers there is no Ray head. Other forms of address are left to Ray.
+    Raises ConnectionError if something other than a Ray head answers. Other forms of address are left to Ray.
     """
     if re.fullmatch(r"[\w.-]+:\d+|auto", address) is None:
         return
@@ -55,22 +55,22 @@ def check_token(address: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S)
     except subprocess.TimeoutExpired:
         raise ConnectionError(
-            f"what answers there is no Ray head, or too busy to answer within {ASK_S:.0f} s"
+            f"something other than a Ray head answers there, or it is too busy to answer within {ASK_S:.0f} s"
         ) from None
     said = done.stdout + (done.stderr if done.returncode else "")  # without a token Ray ends the process
     if any(mark in said for mark in _AUTHENTICATION):
         raise token_error(said)
     if done.stdout:
-        raise ConnectionError(f"what answers there is no Ray head: {' '.join(done.stdout.split())[:300]}")
+        raise ConnectionError(f"something other than a Ray head answers there: {' '.join(done.stdout.split())[:300]}")
 
 
 def token_error(said: str) -> ConfigError:
-    """Which variable is to be mended, and how; never with the token."""
+    """Which variable to fix, and how; never contains the token."""
     mode, path = os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN_PATH")
     remedy = "Put the cluster's token into ~/.ray/auth_token, or its file's path into RAY_AUTH_TOKEN_PATH."
     # The dashboard's words, and those of the cluster's own service.
     if "Missing authentication token" in said or "RAY_AUTH_MODE is currently" in said:
-        rule = "the cluster asks for a token, and none is sent in this mode"
+        rule = "the cluster requires a token, and none is sent in this mode"
         return ConfigError("RAY_AUTH_MODE", mode, rule, f"export RAY_AUTH_MODE=token. {remedy}")
     if os.environ.get("RAY_AUTH_TOKEN"):
         name, value = "RAY_AUTH_TOKEN", "(not shown)"

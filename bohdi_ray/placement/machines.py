@@ -1,4 +1,4 @@
-"""The nodes a configuration may be placed on: this machine, those in a file, those of a running Ray.
+"""The nodes on which a configuration may be placed: this machine, those in a file, or those of a running Ray cluster.
 
 Called by the command line and before a run starts. It only reads: nothing is started and nothing reserved.
 """
@@ -27,7 +27,7 @@ EXAMPLE = "Write a list of nodes like {name: a, num_cpus: 96, num_gpus: 8, memor
 
 
 def this_machine() -> Node:
-    """This machine, without asking Ray or torch."""
+    """This machine's resources, without Ray or torch."""
     cards = _cards()
     names = {name for name, _ in cards}
     memory = [gb for _, gb in cards if gb is not None]
@@ -44,8 +44,7 @@ def this_machine() -> Node:
 
 
 def _cards() -> list[tuple[str, float | None]]:
-    """Name and memory (GB; None: not known) of each visible NVIDIA card; none where the driver's tool is missing or
-    fails."""
+    """Name and memory (GB; None: not known) of each visible NVIDIA GPU; empty if nvidia-smi is missing or fails."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
         cards = listed_cards(_printed(QUERY))
@@ -71,7 +70,7 @@ def read_nodes(path: Path) -> list[Node]:
 
 
 def described_nodes(entries: Sequence[Any], where: str) -> list[Node]:
-    """Nodes from what a person wrote about them, in a file or under `nodes:`. Raises ConfigError."""
+    """Nodes as a person described them, in a file or under `nodes:`. Raises ConfigError."""
     return [node for i, entry in enumerate(entries) for node in _nodes_of(entry, f"{where}, entry {i}", i)]
 
 
@@ -80,7 +79,7 @@ def _nodes_of(entry: Any, field: str, i: int) -> list[Node]:
         raise ConfigError(field, entry, "must be a mapping with num_cpus", EXAMPLE)
     unknown = sorted(str(key) for key in set(entry) - set(NODE_KEYS))
     if unknown:
-        raise ConfigError(field, unknown[0], "there is no such key", f"Known here: {', '.join(NODE_KEYS)}.")
+        raise ConfigError(field, unknown[0], "this key does not exist", f"Known here: {', '.join(NODE_KEYS)}.")
     numbers = {key: entry.get(key) for key in ("num_cpus", "num_gpus", "memory_gb", "gpu_memory_gb", "count")}
     for key, value in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
@@ -117,7 +116,7 @@ def _check_labels_and_resources(entry: dict[str, Any], field: str) -> None:
 
 
 def knock(address: str) -> None:
-    """Raises ConnectionError when nothing answers at `host:port`, which Ray itself takes minutes to say.
+    """Raises ConnectionError if nothing answers at `host:port`; Ray itself would take minutes to find out.
 
     Other forms of address (`auto`, `ray://…`) are left to Ray.
     """
@@ -130,14 +129,14 @@ def knock(address: str) -> None:
 
 
 def unreachable(field: str, address: str | None, error: Exception) -> ConfigError:
-    """What to say when a running Ray cannot be joined, from what `ray.init` raised."""
+    """The error for a running Ray that cannot be joined, from the exception of `ray.init`."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     remedy = "Check the address, that the cluster is up, and RAY_AUTH_MODE; `bohdi plan --nodes FILE` needs no cluster."
     return ConfigError(field, address, f"cannot be reached ({reason})", remedy)
 
 
 def not_started(error: Exception) -> str:
-    """What to say when a Ray of our own does not start on this machine, from what `ray.init` raised."""
+    """The error for a Ray that does not start on this machine, from the exception of `ray.init`."""
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return (
         f"Ray did not start on this machine: {reason.rstrip('.')}. Try again when the machine is less busy, and see "
@@ -147,10 +146,11 @@ def not_started(error: Exception) -> str:
 
 
 def check_mode() -> None:
-    """Raises ConfigError when this process wants a token on a cluster without, which Ray lets it join.
+    """Raises ConfigError if this process requires a token and the cluster has none, a combination that Ray does not
+    reject.
 
-    The head's calls to this process fail then, and Ray takes that for nobody referring to its actors: it ends them as
-    they start. The other way round Ray refuses the connection.
+    Then the head's calls to this process fail, Ray concludes that nothing refers to its actors any more, and ends them
+    as they start. In the opposite case Ray refuses the connection.
     """
     import ray
 
@@ -165,7 +165,7 @@ def check_mode() -> None:
         raise ConfigError(
             "RAY_AUTH_MODE",
             os.environ.get("RAY_AUTH_MODE"),
-            "the cluster was started without a token, and cannot call back a process that wants one",
+            "the cluster was started without a token, and cannot connect back to a process that requires one",
             "export RAY_AUTH_MODE=disabled, or start the cluster with RAY_AUTH_MODE=token.",
         )
 
@@ -178,7 +178,7 @@ def _token_mode() -> bool:
 
 
 def on_this_node() -> Any:
-    """Ray's scheduling strategy for what must run where this process does, and nowhere else."""
+    """Ray's scheduling strategy for tasks and actors that must run on the same node as this process."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -188,8 +188,8 @@ def on_this_node() -> Any:
 def free_of_ray(
     listed: Sequence[Mapping[str, Any]], available: Mapping[str, Mapping[str, float]], leaving: Collection[str]
 ) -> list[Free]:
-    """What is free on living nodes, from `ray.nodes()`, what is available by node id, and the nodes that Ray is
-    draining, which are left out."""
+    """The free resources of living nodes, from `ray.nodes()` and the available resources by node id; nodes that Ray is
+    draining are left out."""
     living = [node for node in listed if node.get("Alive")]
     return [
         Free.rest(node, available.get(entry["NodeID"], {}))
@@ -221,7 +221,7 @@ def nodes_of_ray(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
 
 
 def _is_custom(name: str) -> bool:
-    """Whether a resource is one that somebody gave a node, not Ray's own count."""
+    """Whether a resource is a custom one, not one that Ray counts itself."""
     own = name in ("CPU", "GPU", "memory", "object_store_memory") or name.startswith(("node:", "accelerator_type:"))
     return not own and "_group_" not in name  # Ray's names for what a placement group holds
 
@@ -229,9 +229,9 @@ def _is_custom(name: str) -> bool:
 def trainer_sits(
     table: Mapping[str, Mapping[str, Any]], per_worker: Mapping[str, float], num_workers: int, job_id: str
 ) -> bool:
-    """Whether the placement group that Ray Train makes for its workers holds its room now.
+    """Whether the placement group that Ray Train creates for its workers is allocated now.
 
-    It carries no name. It is known by its job, which is at the end of its id, and by what it asks for.
+    The group has no name. It is identified by its job, which is at the end of its id, and by its bundles.
     """
     asked = {name: float(amount) for name, amount in per_worker.items() if amount}
     return any(
@@ -244,6 +244,6 @@ def trainer_sits(
 
 
 def ray_bundle(bundle: Bundle) -> dict[str, float]:
-    """A bundle as Ray writes it."""
+    """A bundle in Ray's format."""
     asked = {"CPU": bundle.num_cpus, "GPU": bundle.num_gpus, "memory": float(int(bundle.memory_gb * 1e9))}
     return {name: amount for name, amount in {**asked, **bundle.resources}.items() if amount}

@@ -1,4 +1,4 @@
-"""What placing a hosted model on a CPU means for it: families that cannot run there, and the number format.
+"""What it means to place a hosted model on a CPU: families that cannot run there, and the number format.
 
 Called when it is known which machines a run would get. Reads config.json files and /proc/cpuinfo, nothing else.
 """
@@ -22,7 +22,7 @@ BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
 
 @cache
 def computes_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Whether this machine's CPU has instructions for bfloat16; true where it does not tell.
+    """Whether this machine's CPU has instructions for bfloat16; true if this cannot be determined.
 
     Without them PyTorch multiplies one number at a time: 27 times slower than float32, measured on AVX2.
     """
@@ -35,9 +35,9 @@ def computes_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
 
 
 def cpu_dtype(model: VllmModel) -> VllmModel:
-    """The model with `dtype: auto` replaced by what an engine on this machine's CPU computes well in.
+    """The model with `dtype: auto` replaced by a number format that this machine's CPU computes fast.
 
-    A quantized model keeps it: its kernels choose.
+    A quantized model keeps `auto`, because its kernels choose.
     """
     if model.dtype != "auto" or computes_bfloat16() or quantization_of(config_in(model.model)):
         return model
@@ -45,7 +45,8 @@ def cpu_dtype(model: VllmModel) -> VllmModel:
 
 
 def slow_formats(config: FusionConfig) -> Iterator[str]:
-    """What asks a CPU to compute in bfloat16 that has no instructions for it. GPU counts must be resolved."""
+    """Notes for models that would compute in bfloat16 on a CPU without instructions for it. GPU counts must be
+    resolved."""
     if computes_bfloat16():
         return
     hosted = [model for model in (*config.sources, config.target) if isinstance(model, VllmModel)]
@@ -62,9 +63,9 @@ def slow_formats(config: FusionConfig) -> Iterator[str]:
 def unproved_errors(
     models: Mapping[str, VllmModel], configs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[ConfigError]:
-    """One error for each of these models that vLLM's CPU build cannot run and that would be placed on a CPU; by their
-    place in a configuration whose GPU counts are resolved. `configs`: each config.json that was read already, by the
-    model's name, as of a model that is on a hub."""
+    """One error for each of these models (by path in the configuration) that would be placed on a CPU and that vLLM's
+    CPU build cannot run. GPU counts must be resolved. `configs`: config.json files that were read already, by model
+    name, for example of hub models."""
     errors = []
     for at, model in models.items():
         config = (configs or {}).get(model.name) or config_in(model.model)

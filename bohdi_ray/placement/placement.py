@@ -1,8 +1,8 @@
-"""Who sits where: a pure function of configuration and nodes, and an exact account of what does not fit.
+"""Plans the placement of a run: a pure function of configuration and nodes that also reports what does not fit.
 
 Called by `bohdi plan` (nodes from a file or this machine) and before a run starts (nodes from Ray). Nothing is reserved
-here: Ray places for real; this says beforehand whether it can. The trainer comes first, because its worker group is
-taken down and built up again as one, then the target's engines, then the sources', the largest first.
+here: Ray does the actual placement; this says beforehand whether it can succeed. The trainer comes first, because its
+worker group restarts as a whole, then the target's engines, then the sources', the largest first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A bundle that finds no room, and what was free on each node when its turn came."""
+    """A bundle that does not fit, and the free resources of each node when it was to be placed."""
 
     bundle: Bundle
     free: tuple[str, ...]
@@ -48,15 +48,16 @@ class PlacementPlan:
     short: tuple[Misfit, ...] = ()  # of what pools may grow into
 
     def on(self, node: str) -> tuple[Bundle, ...]:
-        """Everything that sits on one node."""
+        """All bundles placed on one node."""
         return tuple(at.bundle for at in self.placed if at.node == node)
 
 
 def resolve_gpus(config: FusionConfig, cluster_has_gpus: bool) -> FusionConfig:
-    """The same configuration with every `None` GPU count replaced by what it means on this cluster.
+    """The configuration with every GPU count of `None` replaced by the number it means on this cluster.
 
-    An engine takes tensor_parallel_size * pipeline_parallel_size GPUs, a train worker one; none on a cluster without.
-    With `placement: colocate` both take shares of one. On a CPU `dtype: auto` is settled, too (on_cpu.py).
+    An engine takes tensor_parallel_size * pipeline_parallel_size GPUs, a train worker one; on a cluster without GPUs
+    both take none. With `placement: colocate` both take shares of one GPU. On a CPU `dtype: auto` is resolved too
+    (on_cpu.py).
     """
 
     def resolved(model: VllmModel) -> VllmModel:
@@ -86,7 +87,7 @@ def resolve_gpus(config: FusionConfig, cluster_has_gpus: bool) -> FusionConfig:
 
 
 def bundles(config: FusionConfig) -> list[Bundle]:
-    """Everything that must find room, in the order in which it is seated. The GPU counts must be resolved."""
+    """All bundles that must fit, in the order in which they are placed. The GPU counts must be resolved."""
     wanted = trainer_bundles(config)
     for model, role in _hosted(config):
         for replica in range(model.replicas.min):
@@ -95,7 +96,7 @@ def bundles(config: FusionConfig) -> list[Bundle]:
 
 
 def bundles_to_grow(config: FusionConfig) -> list[Bundle]:
-    """What pools may ask for beyond that."""
+    """Further bundles that pools may request when they grow."""
     return [
         bundle
         for model, role in _hosted(config)
@@ -105,7 +106,8 @@ def bundles_to_grow(config: FusionConfig) -> list[Bundle]:
 
 
 def trainer_bundles(config: FusionConfig) -> list[Bundle]:
-    """One bundle per train worker, with the CPU shares of the task that takes its steps and the actor that encodes."""
+    """One bundle per train worker, with the CPU shares of the task that reads its steps and the actor that encodes
+    them."""
     per_worker, num_workers = config.training.resources_per_worker, config.training.num_workers
     custom = {name: amount for name, amount in per_worker.items() if name not in ("CPU", "GPU", "memory")}
     return [
@@ -123,13 +125,13 @@ def trainer_bundles(config: FusionConfig) -> list[Bundle]:
 
 
 def harvest_bundle(config: FusionConfig) -> Bundle:
-    """What the harvest's tasks and the small actors share."""
+    """The resources that the harvest's tasks and the control actors share."""
     harvest_cpus = SMALL_CPUS * (config.harvest.max_tasks_in_flight + 1)
     return Bundle("harvest tasks, tree manager and sample queue", "harvest", harvest_cpus)
 
 
 def _hosted(config: FusionConfig) -> list[tuple[VllmModel, str]]:
-    """The models that engines of ours load, with their roles, in the order in which they are seated."""
+    """The models hosted by vLLM engines, with their roles, in the order in which they are placed."""
     sources = [source for source in config.sources if isinstance(source, VllmModel)]
     sources.sort(key=lambda source: -_gpus(source))
     return [(config.target, "target"), *((source, "source") for source in sources)]
@@ -159,8 +161,8 @@ def engine_bundles(model: VllmModel, who: str) -> list[Bundle]:
 
 
 def place(config: FusionConfig, nodes: Sequence[Node]) -> PlacementPlan:
-    """Seats every bundle of a configuration whose GPU counts are resolved, and then those that pools may grow into.
-    Pure and deterministic."""
+    """Places every bundle of a configuration whose GPU counts are resolved, then those that pools may grow into. Pure
+    and deterministic."""
     free = [Free.whole(node) for node in nodes]
     placed: list[Placed] = []
 
@@ -185,7 +187,8 @@ def place(config: FusionConfig, nodes: Sequence[Node]) -> PlacementPlan:
 
 
 def placement_errors(config: FusionConfig, nodes: Sequence[Node]) -> list[ConfigError]:
-    """What does not fit, as errors on the fields that ask for it. Takes unresolved configurations too."""
+    """Errors for everything that does not fit, on the fields that ask for it. Also accepts configurations with
+    unresolved GPU counts."""
     config = resolve_gpus(config, any(node.num_gpus for node in nodes))
     wanted = bundles(config)
     num_gpus, available = sum(bundle.num_gpus for bundle in wanted), sum(node.num_gpus for node in nodes)

@@ -64,7 +64,7 @@ def _mark(run_dir: str) -> Iterator[str]:
         with open(mark, "x"):
             pass
     except OSError as error:
-        remedy = "Choose a folder you may write to, or mend its permissions."
+        remedy = "Choose a folder you may write to, or correct its permissions."
         raise ConfigError("run_dir", run_dir, f"it cannot be written ({error})", remedy) from None
     try:
         yield mark

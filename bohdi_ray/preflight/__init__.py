@@ -1,7 +1,7 @@
-"""What the configuration's models cannot check alone: folders, templates, windows, the run directory, the nodes.
+"""Checks that the configuration's models cannot make alone: folders, templates, windows, the run directory, the nodes.
 
-Called by `bohdi plan` and by `fuse` before anything starts. It only reads, loads no model and asks no network, unless
-it is given a `Hub` (`bohdi plan --online`); what it cannot check it says instead of guessing.
+Called by `bohdi plan` and by `fuse` before anything starts. It only reads, loads no model and uses no network, unless
+it gets a `Hub` (`bohdi plan --online`). It reports what it cannot check instead of guessing.
 """
 
 from bohdi_ray.preflight.checks import hosted_models, local_node, preflight

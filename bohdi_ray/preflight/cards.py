@@ -1,4 +1,4 @@
-"""What engines read, and whether weights and KV caches fit the cards they would get. Part of the preflight."""
+"""Context windows of engines, and whether weights and KV caches fit the GPUs they would get. Part of the preflight."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bohdi_ray.preflight.findings import Findings
 
 
 def hosted_models(config: FusionConfig) -> dict[str, VllmModel]:
-    """Every model that an engine of ours loads, by its place in the configuration."""
+    """Every model that a vLLM engine loads, by its path in the configuration."""
     models = {f"sources.{i}": m for i, m in enumerate(config.sources) if isinstance(m, VllmModel)}
     return {**models, "target": config.target}
 
 
 def check_kv_room(config: FusionConfig, nodes: Sequence[Node] | None, findings: Findings) -> None:
-    """Whether each engine's KV cache holds one request of its whole window."""
+    """Checks that each engine's KV cache can hold one request of its whole window."""
     # Where it would run is not known: as if on GPUs, which share a cache between them and need less of it each.
     resolved = resolve_gpus(config, nodes is None or any(node.num_gpus for node in nodes))
     cards = _cards(resolved, nodes or ())
@@ -34,7 +34,8 @@ def check_kv_room(config: FusionConfig, nodes: Sequence[Node] | None, findings: 
 
 
 def check_windows(config: FusionConfig, findings: Findings) -> None:
-    """What engines read: whether it is known, whether the model reads so much, whether answers leave room in it."""
+    """Checks the context windows: whether each is known, whether the model supports it, whether answers leave room for
+    a prompt."""
     longest = sum(model.sampling_of("answer").max_tokens or 0 for model in (*config.sources, config.target))
     for at, model in hosted_models(config).items():
         size = findings.sizes[model.name]
@@ -52,18 +53,18 @@ def check_windows(config: FusionConfig, findings: Findings) -> None:
         unknown = [what for what, value in (("the window", size.max_positions), ("KV room", size.kv)) if value is None]
         if unknown:
             unknown += ["activations"] if model.name == config.target.name and size.layers is None else []
-            text = f"config.json leaves out numbers of the model; {', '.join(unknown)} could not be checked"
+            text = f"config.json lacks some numbers of the model; {', '.join(unknown)} could not be checked"
             findings.notes.append(f"{model.name}: {text}")
 
 
 def _cards(resolved: FusionConfig, nodes: Sequence[Node]) -> dict[str, float | None]:
-    """Memory of the cards that each model's engines would get, GB."""
+    """Memory of the GPUs that each model's engines would get, GB."""
     cards = {node.name: node.card_gb for node in nodes}
     return {at.bundle.owner: cards.get(at.node) for at in place(resolved, nodes).placed} if nodes else {}
 
 
 def check_cards(config: FusionConfig, nodes: Sequence[Node], findings: Findings) -> None:
-    """Engines whose weights alone are larger than what vLLM may take of the cards they would get."""
+    """Checks for engines whose weights alone exceed the share of GPU memory that vLLM may use."""
     resolved, sizes = resolve_gpus(config, any(node.num_gpus for node in nodes)), findings.sizes
     cards = _cards(resolved, nodes)
     for place_name, model in hosted_models(resolved).items():
@@ -77,6 +78,6 @@ def check_cards(config: FusionConfig, nodes: Sequence[Node], findings: Findings)
                 less = f"{' and '.join(keys)} in engine.extra makes them smaller, and by how much is not known"
                 findings.notes.append(f"{model.name}: as stored {rule}; {less}")
                 continue
-            remedy = "Split the model over more GPUs, or give it larger ones."
+            remedy = "Split the model over more GPUs, or use larger GPUs."
             field_name = f"{place_name}.engine.tensor_parallel_size"
             findings.problems.append(ConfigError(field_name, model.engine.tensor_parallel_size, rule, remedy))

@@ -1,4 +1,4 @@
-"""Looks at everything that can be known before a start, once. Part of the preflight; see its __init__.py."""
+"""Runs all checks that are possible before a start, once. Part of the preflight; see its __init__.py."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from bohdi_ray.training.zero.config import check_deepspeed
 def preflight(
     config: FusionConfig, nodes: Sequence[Node] | None, resume: bool = False, hub: Hub | None = None
 ) -> Findings:
-    """Looks at everything once. `nodes` is where the run will be placed; None leaves the placement unchecked. With
-    `resume` the run directory may hold a run; whether it does, and which, is driver/resume.py's affair. With `hub`
-    models that are hub ids are checked as folders are, by what the hub says of them; without, they are not."""
+    """Runs all checks once. `nodes` is where the run will be placed; with None placement is not checked. With `resume`
+    the run directory may hold a run; driver/resume.py checks whether it does, and which. With `hub`, models given as
+    hub ids are checked like folders, from the hub's metadata; without it they are not checked."""
     findings, config = Findings(), all_with_last_words(config)
     prompts = checked_templates(config, findings)
     _check_models(config, prompts, findings, hub)
@@ -59,7 +59,7 @@ def preflight(
 
 
 def local_node(config: FusionConfig) -> Node:
-    """This machine as a run on it alone sees it: CPU slots are as many as it asks for, GPUs as many as there are."""
+    """This machine as a run on it alone sees it: as many CPU slots as the run asks for, and the existing GPUs."""
     machine = this_machine()
     resolved = resolve_gpus(config, machine.num_gpus > 0)
     wanted = sum(bundle.num_cpus for bundle in (*bundles(resolved), *bundles_to_grow(resolved)))

@@ -1,5 +1,5 @@
-"""What a model's folder itself says against its use: as a target, without its own code, or with a tokenizer that does
-not fit.
+"""Reasons in a model's own folder why it cannot be used: as a target, without its own code, or because its tokenizer
+does not fit.
 
 Called by the preflight for every model whose folder is here. Reads configuration and tokenizer files, no weights.
 """
@@ -17,8 +17,8 @@ from bohdi_ray.errors import ConfigError
 
 
 def folder_errors(at: str, folder: Path, trust_remote_code: bool = False) -> list[ConfigError]:
-    """Every such error of the model at `at` in the configuration (`target`, `sources.0`). `trust_remote_code`: whether
-    a source's own code may run."""
+    """All such errors for the model at path `at` in the configuration (`target`, `sources.0`). `trust_remote_code`:
+    whether a source's own code may run."""
     field = f"{at}.model"
     errors = []
     if not (config := config_in(folder)):
@@ -26,7 +26,7 @@ def folder_errors(at: str, folder: Path, trust_remote_code: bool = False) -> lis
     if at == "target" and (error := target_error(config, str(folder), field)):
         errors.append(error)
     if at != "target" and not trust_remote_code and needs_own_code(config):
-        rule = f"vLLM runs {config.get('model_type')!r} only with the code that its publisher put beside it"
+        rule = f"vLLM runs {config.get('model_type')!r} only with the code that its publisher ships with it"
         remedy = "Read that code and set trust_remote_code: true at this source, or use another model."
         errors.append(ConfigError(field, str(folder), rule, remedy))
     try:

@@ -1,4 +1,4 @@
-"""What the checks before a start have found, for `bohdi plan` to show and for `fuse` to refuse."""
+"""The results of the checks before a start: `bohdi plan` shows them, `fuse` refuses to start on errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from bohdi_ray.training.weights.attention import Attention
 
 @dataclass(slots=True)
 class Findings:
-    """All that was found: what is wrong, what could not be checked, and the sizes of models whose files are here.
+    """All results: errors, what could not be checked, and the sizes of models whose files are here.
 
-    `sizes` are those of what engines load, of the target what is published."""
+    `sizes` are those of what engines load, of the target what is published.
+    """
 
     problems: list[ConfigError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -27,16 +28,16 @@ class Findings:
 
     @property
     def configs(self) -> dict[str, Mapping[str, Any]]:
-        """config.json of each model whose files were looked at, in a folder or on a hub, by the model's name."""
+        """config.json of each model whose files were read, from a folder or a hub, by model name."""
         return {name: size.config for name, size in self.sizes.items() if size is not None}
 
     def raise_if_wrong(self) -> None:
-        """Raises ConfigErrors with every problem."""
+        """Raises ConfigErrors with all errors."""
         if self.problems:
             raise ConfigErrors(self.problems)
 
     def refuse(self, field_name: str, value: object, rule: str, remedy: str) -> None:
-        """One more problem, unless it was found already."""
+        """Adds an error, unless it was added already."""
         error = ConfigError(field_name, value, rule, remedy)
         if str(error) not in map(str, self.problems):
             self.problems.append(error)

@@ -1,4 +1,4 @@
-"""Which files of a model's folder are read, and whether each is there and whole. Part of the preflight.
+"""Which files of a model's folder are read, and whether each one exists and is complete. Part of the preflight.
 
 Called by models.py for every folder, and by hub.py, which downloads what is parsed here. Reads small files; of weights
 only whether there are any.
@@ -29,7 +29,7 @@ AGAIN = "Make or download the folder again."
 
 
 def folder_fault(folder: Path) -> tuple[str, str] | None:
-    """What keeps a folder from being a model's, as rule and remedy."""
+    """Why a folder is not a complete model folder, as rule and remedy."""
     if not folder.is_dir():
         if folder.is_relative_to(default_cache_dir()):
             return "the model is not in the cache yet", "Make it: bohdi prepare-quickstart (`make demo` does)."
@@ -62,7 +62,7 @@ def folder_fault(folder: Path) -> tuple[str, str] | None:
 
 
 def _json_fault(file: Path) -> str | None:
-    """Why a file is no JSON; of a large one only whether it breaks off."""
+    """Why a file is not valid JSON; of a large file only whether it is cut off."""
     try:
         if file.stat().st_size <= MAX_PARSED_BYTES:
             json.loads(file.read_bytes())

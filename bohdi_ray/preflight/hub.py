@@ -1,8 +1,8 @@
-"""What a model hub says of a model, as a folder that every check of a folder can read. For `bohdi plan --online`.
+"""Presents a model on a hub as a folder that all folder checks can read. For `bohdi plan --online`.
 
-Small files are downloaded; weight files have their true size and their true table of tensors, and nothing behind it
-(sparse files): no weights are asked for. Everything is in a temporary folder that goes with the `Hub`. HF_ENDPOINT,
-HF_TOKEN and a login of `hf auth login` count as they do for huggingface_hub, which alone is used to talk to the hub.
+Small files are downloaded. Weight files have their true size and header, and no content after it (sparse files): no
+weights are downloaded. Everything is in a temporary folder that goes with the `Hub`. HF_ENDPOINT, HF_TOKEN and a login
+of `hf auth login` count as they do for huggingface_hub, which alone is used to talk to the hub.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEMPLATES = "additional_chat_templates"
 
 
 class HubUnreachable(Exception):
-    """The hub does not answer, or not as a hub does; never leaves the preflight."""
+    """The hub does not answer, or answers unlike a hub; never leaves the preflight."""
 
     def __init__(self, endpoint: str, rule: str, remedy: str):
         self.parts = ("--online", endpoint, rule, remedy)
@@ -42,7 +42,7 @@ class HubUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the hub says of one revision of a model."""
+    """The hub's information about one revision of a model."""
 
     folder: Path | None
     commit: str
@@ -51,13 +51,13 @@ class Told:
 
 @contextmanager
 def asked_hub() -> Iterator[Hub]:
-    """A hub to ask, and a folder for its answers that is removed at the end."""
+    """A hub client, and a folder for its answers that is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="bohdi-hub-") as folder:
         yield Hub(Path(folder))
 
 
 class Hub:
-    """Asks once for each model and revision."""
+    """Queries each model and revision once."""
 
     def __init__(self, folder: Path):
         from huggingface_hub import HfApi, constants
@@ -69,7 +69,7 @@ class Hub:
         self._unreachable: HubUnreachable | None = None
 
     def look(self, at: str, model: str, revision: str | None) -> Told:
-        """What the hub says; `at` is the model's place in the configuration. Raises HubUnreachable."""
+        """The hub's information about a model; `at` is the model's path in the configuration. Raises HubUnreachable."""
         if self._unreachable is not None:
             raise self._unreachable
         if (model, revision) not in self._told:
@@ -89,7 +89,7 @@ class Hub:
         return Told(folder, commit)
 
     def _lay_out(self, folder: Path, model: str, commit: str, sizes: dict[str, int | None]) -> None:
-        """Every file of the repository's top that a check may look at."""
+        """Creates every top-level file of the repository that a check may read."""
         wanted: list[tuple[Path, str]] = []
         # Read only where it is the only tokenizer; it is large.
         parsed = DOWNLOADED if any(name in sizes for name in TOKENIZER_FILES) else {*DOWNLOADED, TEKKEN}
@@ -115,11 +115,11 @@ class Hub:
     def _download(self, place: Path, name: str, model: str, commit: str) -> None:
         data, total = self._bytes(model, commit, name, 0, MAX_FILE_BYTES)
         if len(data) < (total or 0):
-            raise ValueError(f"{name} has {total} bytes, more than such a file can have")
+            raise ValueError(f"{name} has {total} bytes, more than such a file may have")
         place.write_bytes(data)
 
     def _head(self, place: Path, model: str, commit: str, size: int | None) -> None:
-        """The length and table of a safetensors file, in a file as large as the hub's."""
+        """Writes the header of a safetensors file into a sparse file as large as the original."""
         data, total = self._bytes(model, commit, place.name, 0, FIRST_BYTES)
         needed = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
         if len(data) < needed <= MAX_HEADER_BYTES and len(data) == FIRST_BYTES:
@@ -129,8 +129,8 @@ class Hub:
             file.truncate(size if size is not None else total or len(data))
 
     def _bytes(self, model: str, commit: str, name: str, start: int, most: int) -> tuple[bytes, int | None]:
-        """At most `most` bytes of a file from `start` on, and the file's whole size if the server says it. What a
-        server sends beyond them is not read."""
+        """At most `most` bytes of a file from `start` on, and the file's whole size if the server gives it. Anything
+        the server sends beyond that is not read."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
@@ -157,17 +157,17 @@ class Hub:
         return b"".join(parts)[:most], int(total) if total.isdecimal() else None
 
     def _problem(self, at: str, model: str, revision: str | None, error: Exception) -> ConfigError:
-        """What to tell. Raises HubUnreachable where it concerns the hub and not the model."""
+        """The error to report. Raises HubUnreachable if it concerns the hub and not the model."""
         from huggingface_hub import errors
 
         field, said = f"{at}.model", _first_line(error)
         log_in = "log in with `hf auth login`, or set HF_TOKEN"
         if isinstance(error, errors.GatedRepoError):
             remedy = f"Accept its terms at {self.endpoint}/{model}, then {log_in}."
-            return ConfigError(field, model, "the hub gives its files only to who has accepted its terms", remedy)
+            return ConfigError(field, model, "the hub provides its files only after its terms are accepted", remedy)
         if isinstance(error, errors.RepositoryNotFoundError):
             remedy = f"Check the spelling of owner/name; for a private model {log_in}."
-            return ConfigError(field, model, f"{self.endpoint} has no such model for us to see", remedy)
+            return ConfigError(field, model, f"{self.endpoint} has no such model, or none that you may see", remedy)
         if isinstance(error, errors.RevisionNotFoundError):
             remedy = f"Give a commit, branch or tag of {self.endpoint}/{model}/commits/main."
             return ConfigError(f"{at}.revision", revision, f"{model} has no such revision", remedy)
@@ -175,17 +175,15 @@ class Hub:
             return ConfigError(field, model, f"the hub refuses it ({said})", "Use another model, or a folder.")
         if isinstance(error, errors.OfflineModeIsEnabled):
             rule, remedy = (
-                "HF_HUB_OFFLINE keeps the hub from being asked",
+                "HF_HUB_OFFLINE prevents access to the hub",
                 "Unset HF_HUB_OFFLINE, or leave out --online.",
             )
         elif (status := getattr(getattr(error, "response", None), "status_code", None)) in (401, 403):
-            return ConfigError(
-                field, model, f"the hub does not let us in ({said})", f"{log_in[0].upper()}{log_in[1:]}."
-            )
+            return ConfigError(field, model, f"the hub refuses access ({said})", f"{log_in[0].upper()}{log_in[1:]}.")
         else:
             what = f"answers with status {status}" if status else "cannot be asked"
             rule = f"the hub {what} ({type(error).__name__}: {said})"
-            remedy = "Check the network, proxies and HF_ENDPOINT, or try later; without --online no network is asked."
+            remedy = "Check the network, proxies and HF_ENDPOINT, or try later; without --online no network is used."
         self._unreachable = HubUnreachable(self.endpoint, rule, remedy)
         raise self._unreachable from error
 

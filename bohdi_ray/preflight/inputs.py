@@ -1,4 +1,4 @@
-"""What a run reads beside its models: starting domains, prompt templates, keys of remote servers. Part of the
+"""A run's inputs other than models: starting domains, prompt templates, keys of remote servers. Part of the
 preflight."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bohdi_ray.tree.names import read_seeds, seed_paths
 
 
 def check_seed(config: FusionConfig, findings: Findings) -> None:
-    """The tree's starting domains."""
+    """Checks the tree's starting domains."""
     seed = config.tree.seed
     if seed is None:
         return
@@ -34,7 +34,7 @@ def check_seed(config: FusionConfig, findings: Findings) -> None:
 
 
 def checked_templates(config: FusionConfig, findings: Findings) -> TemplateSet | None:
-    """The prompts that harvests will use; None if they are refused."""
+    """The prompts that harvests will use; None if they were refused."""
     try:
         templates = load_templates(config.harvest.prompts)
     except ConfigErrors as errors:
@@ -46,7 +46,7 @@ def checked_templates(config: FusionConfig, findings: Findings) -> TemplateSet |
 
 
 def _check_prompts_folder(folder: Path, findings: Findings) -> None:
-    """A folder is named to replace prompts: one that replaces none, and files that were meant to, are mistakes."""
+    """Checks a folder of prompts: it is an error if it replaces no template, or holds misnamed template files."""
     known = ", ".join(f"{name}.jinja" for name in TEMPLATE_NAMES)
     names = sorted(path.name for path in folder.iterdir())
     meant = {name: name.lower().split(".")[0] for name in names if not name.endswith(".jinja")}
@@ -55,13 +55,13 @@ def _check_prompts_folder(folder: Path, findings: Findings) -> None:
         rule = "replaces no template"
         findings.refuse("harvest.prompts", str(folder / name), rule, f"Rename it: the templates are {known}.")
     if not wrong and not any(name.endswith(".jinja") for name in names):
-        remedy = f"Put some of {known} into it, or leave harvest.prompts out."
+        remedy = f"Put one or more of {known} into it, or leave harvest.prompts out."
         findings.refuse("harvest.prompts", str(folder), "replaces no template", remedy)
 
 
 def check_remote_sources(config: FusionConfig, nodes: Sequence[Node] | None, findings: Findings) -> None:
-    """A key that is missing here, and a proxy that cannot be used, count on a run of this machine alone: other nodes
-    have an environment of their own."""
+    """Checks keys and proxies of remote sources. A missing key or an unusable proxy is an error only if the run uses
+    this machine alone, because other nodes have their own environment."""
     here_alone = nodes is not None and [node.name for node in nodes] == [THIS_MACHINE]
     for i, source in enumerate(config.sources):
         if source.kind != "openai":
@@ -84,7 +84,7 @@ def check_remote_sources(config: FusionConfig, nodes: Sequence[Node] | None, fin
 
 
 def _key_error(field_name: str, reference: str | None) -> ConfigError | None:
-    """What keeps a key from being read here, or None. Never holds the key."""
+    """Why a key cannot be read here, or None. Never contains the key."""
     try:
         if reference is not None:
             resolve_secret(reference)

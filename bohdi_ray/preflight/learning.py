@@ -1,6 +1,6 @@
-"""Settings with which a run would go through all its rounds and learn nothing. Pure; part of the preflight.
+"""Settings with which a run would finish all its rounds without learning anything. Pure; part of the preflight.
 
-Each is allowed by its own field; that nothing comes of them shows in numbers of a whole round or run only.
+Each value is valid for its field; only the numbers of a whole round or run show that nothing would be learned.
 """
 
 from __future__ import annotations
@@ -52,6 +52,6 @@ def _of_the_rows(config: FusionConfig) -> Iterator[ConfigError]:
     heldout, walks = config.harvest.heldout_fraction, config.walks_per_round
     left = walks * (1 - heldout)
     if left < 1:
-        rule = f"of the {walks} harvests of a round {left:.2g} are left to learn from"
+        rule = f"only {left:.2g} of the {walks} harvests of a round remain to learn from"
         remedy = f"Hold out less, 0.1 for example, or raise meditation.walks_per_step ({walks} walks a round now)."
         yield ConfigError("harvest.heldout_fraction", heldout, rule, remedy)

@@ -1,4 +1,5 @@
-"""One hosted model: its folder, its weights, its window, and its chat template's trial. Part of the preflight."""
+"""Checks one hosted model: its folder, its weights, its window, and a trial of its chat template. Part of the
+preflight."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from bohdi_ray.training.weights.attention import attention_for
 def check_model(
     at: str, model: VllmModel, config: FusionConfig, prompts: TemplateSet | None, findings: Findings, hub: Hub | None
 ) -> None:
-    """Everything about one model; `at` is its place in the configuration."""
+    """All checks of one model; `at` is its path in the configuration."""
     findings.sizes[model.name] = None
     folder = _folder(at, model, findings, hub)
     if folder is None:
@@ -49,7 +50,7 @@ def check_model(
 
 
 def _folder(at: str, model: VllmModel, findings: Findings, hub: Hub | None) -> Path | None:
-    """Where the model's files are, or what the hub says of them; None where there is nothing to look at."""
+    """The folder with the model's files, or with the hub's information; None if there is nothing to check."""
     folder = Path(model.model)
     if folder.is_absolute():
         return folder
@@ -75,7 +76,7 @@ def _folder(at: str, model: VllmModel, findings: Findings, hub: Hub | None) -> P
 
 
 def _checked_size(at: str, model: VllmModel, folder: Path, findings: Findings) -> ModelSize | None:
-    """The model's size; None when its files are refused."""
+    """The model's size; None if its files were refused."""
 
     def refuse(rule: str, remedy: str) -> None:
         findings.refuse(f"{at}.model", model.model, rule, remedy)
@@ -108,10 +109,10 @@ def _checked_size(at: str, model: VllmModel, folder: Path, findings: Findings) -
 
 
 def _as_loaded(at: str, model: VllmModel, size: ModelSize, findings: Findings) -> ModelSize:
-    """What the engines load: config.json as they change it, and of the target what is published."""
+    """The model as the engines load it: config.json with their changes, and for the target what is published."""
     try:
         size = size.served_as(model)
     except ValueError as error:
-        rule = f"hf_overrides changes config.json into one that no model has ({error})"
-        findings.refuse(f"{at}.engine.extra", model.engine.extra, rule, "Mend it, or leave it out.")
+        rule = f"with hf_overrides config.json describes no valid model ({error})"
+        findings.refuse(f"{at}.engine.extra", model.engine.extra, rule, "Correct it, or leave it out.")
     return size.published() if at == "target" else size

@@ -1,4 +1,4 @@
-"""`bohdi plan`: what a run would be, as text. Pure: takes what the preflight found, returns lines."""
+"""`bohdi plan`: describes a run as text. Pure: takes the results of the preflight, returns lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bohdi_ray.preflight.shared_cards import sharing_lines
 
 
 def plan_text(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | None) -> str:
-    """The whole plan. `nodes` is where it would run; None when that is not known."""
+    """The whole plan. `nodes` is where the run would be placed; None if not known."""
     has_gpus = any(node.num_gpus for node in nodes) if nodes is not None else asks_for_gpus(config)
     resolved = all_with_last_words(resolve_gpus(config, has_gpus))
     sections = [
@@ -37,7 +37,7 @@ def plan_text(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | 
 
 
 def _verdict(findings: Findings) -> str:
-    """The last line. Nobody may take what was not looked at for what is well."""
+    """The last line. It must be clear that what was not checked is not known to be right."""
     if findings.problems:
         return "Refused: see above."
     if findings.unchecked:
@@ -49,7 +49,7 @@ def _verdict(findings: Findings) -> str:
 
 
 def asks_for_gpus(config: FusionConfig) -> bool:
-    """Whether the configuration names GPUs itself, wherever it may run."""
+    """Whether the configuration explicitly asks for GPUs."""
     return any(bundle.num_gpus for bundle in bundles(resolve_gpus(config, cluster_has_gpus=False)))
 
 

@@ -1,6 +1,6 @@
-"""Whether a new run can begin in a run directory, seen without touching it. Part of the preflight.
+"""Checks whether a new run can begin in a run directory, without touching it. Part of the preflight.
 
-The final word has run/run_dir.py, which tries to write when the run begins; this one leaves nothing behind.
+run/run_dir.py makes the final check by writing when the run begins; this check leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from bohdi_ray.run.withdrawal import holds_nothing
 
 
 def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
-    """What keeps a run from beginning there, or going on: a run, a file, a lack of rights, an unknown kind of address.
+    """Why a run cannot begin or continue there: an existing run, a file, missing permissions, an unknown kind of
+    address.
 
-    An object store is not asked; run/run_dir.py does so when the run begins.
+    An object store is not contacted; run/run_dir.py does that when the run begins.
     """
     if is_address(run_dir):
         scheme, _, path = run_dir.partition("://")
@@ -38,7 +39,7 @@ def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
         folder = folder.parent
     elif (folder / "config.yaml").exists() and not resume:
         empty = " or, since nothing was harvested in it, remove it" if holds_nothing(RunDir(folder)) else ""
-        remedy = f"Go on with it (bohdi resume {run_dir}){empty}, or choose another run_dir; "
+        remedy = f"Continue it (bohdi resume {run_dir}){empty}, or choose another run_dir; "
         remedy += "`{time}` gives a new one each time."
         return [ConfigError("run_dir", run_dir, "it already holds a run", remedy)]
     while not folder.exists():
@@ -50,6 +51,6 @@ def run_dir_errors(run_dir: str, resume: bool = False) -> list[ConfigError]:
     if not os.access(folder, os.W_OK | os.X_OK) or not folder.stat().st_mode & (
         stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
     ):
-        remedy = "Choose a folder you may write to, or mend its permissions."
+        remedy = "Choose a folder you may write to, or correct its permissions."
         return [ConfigError("run_dir", run_dir, f"{folder} is read-only", remedy)]
     return []

@@ -1,4 +1,4 @@
-"""Memory with `placement: colocate`: what each card holds in either turn, and what sleeps in main memory. Pure.
+"""Memory with `placement: colocate`: the use of each GPU while harvesting and while training, and of main memory. Pure.
 
 Called by `bohdi plan` and the preflight. Estimates, with estimate.py's formulas.
 
@@ -30,7 +30,7 @@ from bohdi_ray.placement.placement import TRAINER, place
 
 @dataclass(slots=True)
 class SharedCard:
-    """One card. Amounts in GB; None: not known."""
+    """One GPU. Amounts in GB; None: not known."""
 
     utilization: float = 0.0  # sum over its engines
     num_engines: int = 0
@@ -56,7 +56,7 @@ class SharedNode:
 def shared_nodes(
     config: FusionConfig, nodes: Sequence[Node], sizes: dict[str, ModelSize | None]
 ) -> dict[str, SharedNode]:
-    """Nodes on which the run takes turns, by name. GPU counts must be resolved."""
+    """Nodes on which harvest and training take turns, by name. GPU counts must be resolved."""
     found = {node.name: SharedNode(node) for node in nodes}
     for placed in place(config, nodes).placed:
         if not placed.cards:
@@ -80,7 +80,7 @@ def shared_nodes(
 def sharing_errors(
     config: FusionConfig, nodes: Sequence[Node], sizes: dict[str, ModelSize | None]
 ) -> Iterator[ConfigError]:
-    """Cards and nodes that are known to be too small for one of the turns."""
+    """Errors for GPUs and nodes that are known to have too little memory for harvest or training."""
     for name, at in shared_nodes(config, nodes, sizes).items():
         card_gb, there = at.node.card_gb, at.node.memory_gb
         fullest = max(at.cards.values(), key=lambda card: card.utilization)
@@ -98,7 +98,7 @@ def sharing_errors(
 
 
 def sharing_lines(config: FusionConfig, nodes: Sequence[Node], sizes: dict[str, ModelSize | None]) -> Iterator[str]:
-    """For people, of every card and node."""
+    """The use of every GPU and node, as text for people."""
     worker_gb = estimates(config, {**{m.name: None for m in config.sources}, **sizes}, None)[-1].gb
     for name, at in shared_nodes(config, nodes, sizes).items():
         for number, card in sorted(at.cards.items()):

@@ -1,7 +1,8 @@
-"""A model's chat template, tried with the configured system prompt and variables, and with prompts as of a harvest.
+"""Tries a model's chat template with the configured system prompt and variables, and with prompts like those of a
+harvest.
 
-Part of the preflight. What is refused here would otherwise show as sources that answer an empty question, or as a
-target all of whose rows are rejected.
+Part of the preflight. Templates that are refused here would otherwise lead to sources that answer an empty question, or
+to a target whose rows are all rejected.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ USEFUL_ANSWER = 32  # tokens; with less room every answer loses its end
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """One trial: the roles that ask in this way, and what came out."""
+    """One trial: the roles that use this style, and the result."""
 
     roles: tuple[Role, ...]
     kwargs: dict[str, Any]
@@ -68,7 +69,7 @@ def check_templates(
 
 
 def _render_of(folder: Path) -> FolderTemplate:
-    """The template that the folder's tokenizer will have. Raises ConfigError when there is none."""
+    """The template that the folder's tokenizer will use. Raises ConfigError if there is none."""
     made = tekken_template(folder) if only_tekken(folder) and template_of(folder) is None else None
     return made or render_of(folder)
 
@@ -105,7 +106,7 @@ def _kwargs(model: VllmModel, role: Role) -> dict[str, Any]:
 
 
 def _rendered(render: FolderTemplate, tried: _Tried, model: VllmModel, prompts: TemplateSet, role: Role) -> str | None:
-    """A prompt of this role as the engine would read it; None where the template refuses it."""
+    """A prompt of this role as the engine would read it; None if the template rejects it."""
     text = {
         "sprout": lambda: prompts.render_sprout(PATH[:1], "sub-domain", leaf=True),
         "question": lambda: prompts.render_question(PATH, "a question"),

@@ -22,6 +22,6 @@ SOURCE_OF: dict[str, QuestionSource] = modules_of(QUESTIONS, __name__, "question
 
 
 async def question_for(ticket: Ticket, models: Models, plan: HarvestPlan) -> Question:
-    """The ticket's question, from the run's source of questions. Raises SourceLeftOut."""
+    """The ticket's question, from the run's question source. Raises SourceLeftOut."""
     rng = partial(generator, plan.config.seed, ticket.round, ticket.step, ticket.index)
     return await SOURCE_OF[plan.config.questions.kind](ticket, models, plan, rng)

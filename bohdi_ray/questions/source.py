@@ -1,4 +1,4 @@
-"""What a source of questions is given, and what it gives."""
+"""The interface of a question source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QuestionFailure = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A ticket's question, or the reason why there is none, and what either has cost."""
+    """A ticket's question, or the reason why there is none, and its cost in either case."""
 
     leader: str  # the source that asks, and judges where a leader does
     style: str
@@ -38,7 +38,7 @@ class QuestionSource(Protocol):
     async def __call__(
         self, ticket: Ticket, models: Models, plan: HarvestPlan, rng: Callable[[str], np.random.Generator]
     ) -> Question:
-        """The question of `ticket`. Only content may fail: what engines do wrong otherwise, `models` raises.
+        """The question of `ticket`. It may fail only because of its content; `models` raises engine failures.
 
         Whatever is drawn comes from `rng`, which gives the ticket's generator of each purpose, and the seed of every
         request from the ticket (`plan.request`): asked again, a source gives the same question.

@@ -1,4 +1,4 @@
-"""Facts about where a run happens: versions, machine, commit. Written once into environment.json.
+"""Facts about the environment of a run: versions, machine, commit. Written once into environment.json.
 
 Never values of environment variables, addresses or secrets, and no heavy import: versions come from package metadata.
 """
@@ -34,7 +34,7 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Plain JSON values. A fact that cannot be found out is None."""
+    """Facts as plain JSON values. A fact that cannot be determined is None."""
     return {
         "bohdi_ray": bohdi_ray.__version__,
         "git": _git_commit(),

@@ -1,8 +1,8 @@
-"""Files at one location, a local path or an address: read, written, listed and deleted, with errors people can act on.
+"""Files at one location, a local path or an address: read, write, list and delete, with actionable errors.
 
-The one module that knows how a filesystem is made of an address, and what is different on object stores: no rename, no
-appending, no folders. `RunDir` and the trainer's checkpoints stand on it. Every failure of a filesystem becomes a
-StorageFailed with a remedy; only that a file is not there stays a FileNotFoundError.
+The only module that creates a filesystem from an address and handles what is different on object stores: no rename, no
+appending, no folders. `RunDir` and the trainer's checkpoints are built on it. Every failure of a filesystem becomes a
+StorageFailed with a remedy; only a missing file stays a FileNotFoundError.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")  # that
 
 @dataclass(frozen=True)
 class Place:
-    """A file or folder: `path` on `filesystem`; `location` is what messages call it."""
+    """A file or folder: `path` on `filesystem`; messages name it by `location`."""
 
     filesystem: pa.fs.FileSystem
     path: str
     location: str
 
     def child(self, relative: str) -> Place:
-        """What is below, at a relative path with `/`; "" is the place itself."""
+        """The file or folder at a relative path with `/`; "" is the place itself."""
         if not relative:
             return self
         address, mark, query = self.location.partition("?") if is_address(self.location) else (self.location, "", "")
@@ -51,7 +51,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """Its name in the folder it is in."""
+        """Its name within its parent folder."""
         return self.path.rpartition("/")[2]
 
     @property
@@ -61,7 +61,7 @@ class Place:
 
     @property
     def shown(self) -> str:
-        """The location without its settings, for messages."""
+        """The location without its query, for messages."""
         return without_secrets(self.location).partition("?")[0] if is_address(self.location) else self.location
 
     def kind(self) -> pa.fs.FileType:
@@ -79,7 +79,7 @@ class Place:
         return sorted(name for name in names if name and _TEMPORARY not in name)
 
     def numbers(self, pattern: re.Pattern[str]) -> list[int]:
-        """The number in each name of a folder that `pattern` matches whole (its first group), ascending."""
+        """The numbers in those names of a folder that match `pattern` as a whole (its first group), ascending."""
         return sorted(int(match[1]) for match in map(pattern.fullmatch, self.names()) if match)
 
     def files_below(self) -> list[str]:
@@ -91,12 +91,12 @@ class Place:
         return sorted(path for path in paths if _TEMPORARY not in path)
 
     def make_parent(self) -> None:
-        """The folder that it is in; object stores have none and need none."""
+        """Creates the parent folder; object stores have none and need none."""
         if self.filesystem.type_name not in ("s3", "gcs", "abfs"):
             self.filesystem.create_dir(self.path.rsplit("/", 1)[0], recursive=True)
 
     def read_bytes(self) -> bytes:
-        """The whole file. Raises FileNotFoundError if it is not there."""
+        """The whole file. Raises FileNotFoundError if it does not exist."""
         with storage_errors(self.shown, "read"), self.filesystem.open_input_stream(self.path) as stream:
             return stream.read()
 
@@ -119,7 +119,7 @@ class Place:
         self.child(COMMIT).write_bytes((json.dumps(record) + "\n").encode())
 
     def commit_facts(self) -> dict[str, Any] | None:
-        """What COMMIT of this folder says, {} if it is empty; None if the folder is not committed.
+        """The facts in the COMMIT of this folder, {} if it is empty; None if the folder is not committed.
 
         Raises RunDirError if it is damaged.
         """
@@ -130,9 +130,9 @@ class Place:
             return None
 
     def delete(self) -> None:
-        """Remove a file or a folder with all it holds; nothing happens if it is not there.
+        """Remove a file or a folder with its content; does nothing if it does not exist.
 
-        The COMMIT of a folder goes first, so that a crash half-way leaves a folder that counts for nothing.
+        The COMMIT of a folder is deleted first, so that a crash half-way leaves an uncommitted folder.
         """
         with storage_errors(self.shown, "delete"), contextlib.suppress(FileNotFoundError):
             kind = self.filesystem.get_file_info(self.path).type
@@ -145,9 +145,9 @@ class Place:
 
 
 def place_of(location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | None = None) -> Place:
-    """The place that a path or an address names; `filesystem` overrides what the location would give.
+    """The place that a path or an address names; `filesystem` overrides the one that the location implies.
 
-    Raises ConfigError (field run_dir) for an address that holds a secret or that no filesystem can be made of.
+    Raises ConfigError (field run_dir) for an address that contains a secret or has no known filesystem.
     """
     location = os.fspath(location)
     if filesystem is not None:
@@ -155,13 +155,13 @@ def place_of(location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | No
     if not is_address(location):
         return Place(_LOCAL, os.path.abspath(os.path.expanduser(location)), location)
     if secret := secret_in(location):
-        rule = f"it holds {secret}, and would be written into the run and into messages"
+        rule = f"it contains {secret}, and would be written into the run and into messages"
         remedy = "Leave it out: credentials come from the environment, AWS_ACCESS_KEY_ID for example, or the machine."
         raise ConfigError("run_dir", without_secrets(location), rule, remedy)
     try:
         filesystem, root = _filesystem_of(location)
     except (pa.ArrowException, OSError, ValueError) as error:
-        rule = f"no filesystem can be made of it ({without_secrets(str(error))})"
+        rule = f"it names no known filesystem ({without_secrets(str(error))})"
         raise ConfigError("run_dir", location, rule, "Use a path, or an address pyarrow knows.") from None
     return Place(filesystem, root.rstrip("/"), location)
 
@@ -170,7 +170,7 @@ _LOCAL = pa.fs.LocalFileSystem()
 
 
 def _filesystem_of(location: str) -> tuple[pa.fs.FileSystem, str]:
-    """One client per bucket and settings: making one takes longer than many requests."""
+    """One client per bucket and settings, because creating one takes longer than many requests."""
     scheme, _, rest = location.partition("://")
     address, _, query = rest.partition("?")
     if scheme in ("s3", "gs", "gcs"):
@@ -190,7 +190,7 @@ def _client(address: str) -> tuple[pa.fs.FileSystem, str]:
 
 @contextlib.contextmanager
 def storage_errors(where: str, what: str) -> Iterator[None]:
-    """Failures of a filesystem while the block runs, as StorageFailed, which says what to do. `what`: a verb."""
+    """Turns failures of a filesystem in the block into StorageFailed, which says what to do. `what`: a verb."""
     try:
         yield
     except FileNotFoundError:
@@ -203,9 +203,10 @@ def storage_errors(where: str, what: str) -> Iterator[None]:
 
 
 def storage_error(where: str, what: str, error: Exception) -> StorageFailed | None:
-    """The error of a filesystem in words, with a remedy; None for what is no failure of storage.
+    """The failure of a filesystem as an error with a remedy; None for an exception that is not a storage failure.
 
-    Writers of weights wrap what the system says in errors of their own, so its words count as much as its number.
+    Writers of weights wrap the system's message in errors of their own, so the text is checked as well as the error
+    number.
     """
     number, text = getattr(error, "errno", None), str(error).lower()
     if number in (errno.ENOSPC, errno.EDQUOT) or any(words in text for words in _FULL):
@@ -213,11 +214,11 @@ def storage_error(where: str, what: str, error: Exception) -> StorageFailed | No
     elif not isinstance(error, OSError):
         return None
     elif number in (errno.EACCES, errno.EPERM, errno.EROFS) or any(words in text for words in _DENIED):
-        why, remedy = "permission is denied", "Mend the permissions or the credentials."
+        why, remedy = "permission is denied", "Correct the permissions or the credentials."
     elif number == errno.ETIMEDOUT or any(words in text for words in _TOO_SLOW):
-        why, remedy = "it answers too slowly", "Look at the storage and the way to it."
+        why, remedy = "it answers too slowly", "Check the storage and the connection to it."
     else:
-        why, remedy = "the storage failed", "Look at the storage and the way to it."
+        why, remedy = "the storage failed", "Check the storage and the connection to it."
     where = without_secrets(where).partition("?")[0] if is_address(where) else where
     said = " ".join(without_secrets(str(error)).split()) or type(error).__name__
     return StorageFailed(f"cannot {what} {where}: {why} ({said}). {remedy} {SAFE}")
@@ -239,7 +240,7 @@ def _replace_file(path: str, data: Any) -> None:
 
 
 def sync(path: str) -> None:
-    """Until a local file or folder is on disk; what a folder holds then outlasts a power cut."""
+    """Flushes a local file or folder to disk; the entries of a folder then survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
 """One run, one owner: a small file with a heartbeat.
 
-The driver takes the lease after opening the run directory and renews it now and then; a second driver on the same run
-is refused. The lease is advisory: two drivers that start within the same second may both get it, and one of them then
+The driver takes the lease after opening the run directory and renews it regularly; a second driver on the same run is
+refused. The lease is advisory: two drivers that start within the same second may both get it, and one of them then
 finds out at its next `renew`. It never waits.
 """
 
@@ -29,25 +29,25 @@ STALE_AFTER_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who writes for the holder of a lease, in whatever process, asks it first: a driver that was killed leaves actors
-    and tasks behind for a moment, and they must not write into a run that somebody else continues with."""
+    """Checks the lease before a write on behalf of its holder, in any process: the actors and tasks of a killed driver
+    live on for a moment, and must not write into a run that another driver continues."""
 
     run: RunDir
     token: str
 
     def check(self) -> None:
-        """Raises LeaseLost when the run is somebody else's by now."""
+        """Raises LeaseLost if another driver owns the run now."""
         held = read_lease(self.run)
         if held is None or held["token"] != self.token:
             holder = "nobody" if held is None else held["owner"]
             raise LeaseLost(
-                f"the lease on {self.run.location} was lost: it is held by {holder} now. Only one driver may use a "
+                f"the lease on {self.run.location} was lost: {holder} holds it now. Only one driver may use a "
                 "run; make sure that no other one is running and choose another run_dir"
             )
 
 
 class Held(TypedDict):
-    """lease.json."""
+    """The content of lease.json."""
 
     owner: str
     token: str
@@ -57,8 +57,8 @@ class Held(TypedDict):
 
 
 def read_lease(run: RunDir) -> Held | None:
-    """What lease.json says; None if nobody holds the run. Raises RunDirError if it is damaged: then nobody can know
-    whether the run is in use."""
+    """The content of lease.json; None if nobody holds the run. Raises RunDirError if it is damaged, because then it is
+    unknown whether the run is in use."""
     try:
         data = run.read_bytes(LEASE)
     except FileNotFoundError:
@@ -67,7 +67,8 @@ def read_lease(run: RunDir) -> Held | None:
 
 
 class Lease:
-    """A claim on a run. Another's claim ends after `stale_after_s` without a heartbeat, or with its process here."""
+    """A claim on a run. Another driver's claim ends after `stale_after_s` without a heartbeat, or when its process on
+    this machine ends."""
 
     def __init__(
         self,
@@ -83,8 +84,8 @@ class Lease:
         self.claim = Claim(run, uuid.uuid4().hex)
 
     def acquire(self) -> bool:
-        """Claim the run; says whether somebody else had it and did not give it back. Raises RunDirError with owner, age
-        and remedy if somebody else's claim is alive."""
+        """Claim the run; returns whether a former owner did not release it. Raises RunDirError with owner, age and
+        remedy if another claim is active."""
         held = read_lease(self.run)
         others = held is not None and held["token"] != self.claim.token
         if held is not None and others and not is_over(held, self._clock(), self.stale_after_s):
@@ -104,12 +105,12 @@ class Lease:
         return others
 
     def renew(self) -> None:
-        """Say that the owner is alive. Raises LeaseLost if it was lost meanwhile; the run must stop then."""
+        """Write a heartbeat. Raises LeaseLost if the lease was lost meanwhile; the run must stop then."""
         self.claim.check()
         self._write()
 
     def release(self) -> None:
-        """Give the run free. Does nothing if it is somebody else's by now."""
+        """Release the run. Does nothing if another driver owns it now."""
         held = read_lease(self.run)
         if held is not None and held["token"] == self.claim.token:
             self.run.delete(LEASE)
@@ -126,7 +127,7 @@ class Lease:
 
 
 def is_over(held: Held, now: float, stale_after_s: float = STALE_AFTER_S) -> bool:
-    """Whether a claim that was not given back has ended: no heartbeat for too long, or, seen from the holder's own
+    """Whether a claim that was not released has ended: there was no heartbeat for too long or, on the holder's own
     machine, its process is gone. `now`: Unix time, s."""
     if now - held["heartbeat_at"] > stale_after_s:
         return True
@@ -134,7 +135,8 @@ def is_over(held: Held, now: float, stale_after_s: float = STALE_AFTER_S) -> boo
 
 
 def _machine() -> str | None:
-    """Where a process id means the same process: this boot of this machine, this namespace. None if unknown."""
+    """An id of the scope in which a process id is unique: this boot of this machine, this namespace. None if
+    unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}"

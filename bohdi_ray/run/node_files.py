@@ -1,11 +1,12 @@
-"""Folders of a run as plain files of this node, where the run itself is on an object store.
+"""Provides folders of a run as plain files on this node when the run itself is on an object store.
 
 Readers that need plain files (vLLM, DeepSpeed, transformers) get a copy of a committed folder, downloaded once per
-commit and node (`on_this_node`); writers write into a scratch folder that is uploaded when it is whole (`scratch_of`,
-`upload`). A run on a local filesystem uses its own folders: nothing is copied, and both are the folder itself.
+commit and node (`on_this_node`); writers write into a scratch folder that is uploaded when it is complete
+(`scratch_of`, `upload`). A run on a local filesystem uses its own folders: nothing is copied, and both are the folder
+itself.
 
-Everything is in $TMPDIR/bohdi_ray-<user>. A copy that nobody reads goes when a newer one comes; those last read stay.
-Locks on files say who reads, loads or writes: they end with their process, however it ends.
+Everything is in $TMPDIR/bohdi_ray-<user>. An unused copy is removed when a newer one arrives; the copies read last are
+kept. File locks show who reads, downloads or writes: they end with their process, however it ends.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _LOCAL = pyarrow.fs.LocalFileSystem()
 
 
 def node_folder() -> Path:
-    """Where this node keeps its copies; made, if need be, for this user alone."""
+    """The folder for this node's copies; created, if necessary, for this user alone."""
     folder = Path(tempfile.gettempdir()) / f"bohdi_ray-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
@@ -49,7 +50,7 @@ def node_folder() -> Path:
 
 @contextlib.contextmanager
 def on_this_node(folder: str | Place, cache: Path | None = None) -> Iterator[Path]:
-    """A committed folder as plain files, while the block runs; without its optimizer, which is committed by itself.
+    """A committed folder as plain files, while the block runs; without its optimizer, which has its own commit.
 
     Waits while another process of this node downloads the same. Raises RunDirError if the folder is not committed.
     """
@@ -66,7 +67,7 @@ def on_this_node(folder: str | Place, cache: Path | None = None) -> Iterator[Pat
 
 @contextlib.contextmanager
 def plain_files(folder: str) -> Iterator[str]:
-    """`on_this_node` for whoever has a location: a path is itself, whatever is there."""
+    """As `on_this_node`, for callers that have a location: a path is used as it is, committed or not."""
     if not is_address(folder):
         yield folder
         return
@@ -76,7 +77,7 @@ def plain_files(folder: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def plain_weights(weights_dir: str) -> Iterator[str]:
-    """Weights as plain files, the rest of their version beside them, while the block runs."""
+    """Weights as plain files, next to the rest of their version, while the block runs."""
     if not is_address(weights_dir):
         yield weights_dir
         return
@@ -112,14 +113,16 @@ def _download(place: Place, copy: Path) -> None:
             names = [name for name in place.files_below() if name.split("/")[0] != OPTIMIZER]
             _copy_all((place.child(name), Place(_LOCAL, str(fresh / name), str(fresh / name))) for name in names)
             if not (fresh / COMMIT).exists():
-                raise RunDirError(f"{place.shown} was removed while it was read; only what no run needs is removed")
+                raise RunDirError(
+                    f"{place.shown} was removed while it was read; only files that no run needs are removed"
+                )
             fresh.rename(copy)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def clean(cache: Path, keep: int = 0) -> None:
-    """Remove copies that nobody reads, but for the `keep` last read, and downloads that were cut short."""
+    """Remove unused copies, except the `keep` last read, and incomplete downloads."""
     copies = [path for path in cache.iterdir() if path.suffix != ".lock"]
     whole = sorted((path for path in copies if not path.suffix), key=_last_read, reverse=True)
     for path in {*(path.with_suffix("") for path in copies)} - {*whole[:keep]}:
@@ -139,7 +142,7 @@ def _last_read(path: Path) -> float:
 
 @contextlib.contextmanager
 def _locked(path: Path, how: int, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock on `path` while the block runs; yields False if somebody has it and `wait` is off."""
+    """Holds the lock on `path` while the block runs; yields False if another process has it and `wait` is off."""
     descriptor = _lock(path.with_suffix(".lock"), how if wait else how | fcntl.LOCK_NB)
     try:
         yield descriptor is not None
@@ -160,7 +163,7 @@ def _lock(name: Path, how: int) -> int | None:
             os.close(descriptor)
             return None
         except FileNotFoundError:
-            log.debug("%s was removed while it was waited for; making it anew", name)
+            log.debug("%s was removed while waiting for it; creating it again", name)
         os.close(descriptor)
 
 
@@ -168,9 +171,10 @@ def _lock(name: Path, how: int) -> int | None:
 
 
 def scratch_of(folder: str) -> str:
-    """Where this process writes what is to be in `folder`: the folder itself, or a scratch folder of this node.
+    """The folder into which this process writes the files of `folder`: the folder itself, or a scratch folder on this
+    node.
 
-    The same each time, until `upload` or `drop_scratch`.
+    Returns the same folder each time, until `upload` or `drop_scratch`.
     """
     if not is_address(folder):
         return folder
@@ -180,8 +184,8 @@ def scratch_of(folder: str) -> str:
 
 
 def upload(folder: str) -> None:
-    """What this process wrote into the scratch of `folder` now is there, and the scratch is gone. Nothing to do
-    locally. Several processes may upload into one folder; who commits it does so when all have."""
+    """Uploads what this process wrote into the scratch folder of `folder` and removes the scratch folder. Does nothing
+    for a local folder. Several processes may upload into one folder; commit it only when all have finished."""
     if not is_address(folder):
         return
     scratch, place = scratch_of(folder), place_of(folder)
@@ -192,7 +196,7 @@ def upload(folder: str) -> None:
 
 
 def _copy_all(pairs: Iterable[tuple[Place, Place]]) -> None:
-    """Copies files, some at a time. Raises what the first one that fails raises."""
+    """Copies files, several at a time. Raises the error of the first file that fails."""
 
     def copy(pair: tuple[Place, Place]) -> None:
         source, target = pair
@@ -204,7 +208,7 @@ def _copy_all(pairs: Iterable[tuple[Place, Place]]) -> None:
 
 
 def drop_scratch(folder: str) -> None:
-    """What this process has written for `folder` and not uploaded is gone. Nothing to do locally."""
+    """Removes what this process wrote for `folder` and did not upload. Does nothing for a local folder."""
     if is_address(folder):
         shutil.rmtree(scratch_of(folder), ignore_errors=True)
 

@@ -1,4 +1,5 @@
-"""Requests that engines died of, set aside with all that reproduces them: one Parquet part each below RUN/quarantine.
+"""Stores requests that kill engines, with everything needed to reproduce them: one Parquet part each below
+RUN/quarantine.
 
 Written by harvest tasks, read by people; nothing in a run reads them again. A part's name follows from the request's
 id, so a task that runs again writes the same part, and no text of a model gets into it but as a digest.
@@ -70,7 +71,7 @@ class Death:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a harvest task knows of a request that engines died of."""
+    """What a harvest task knows about a request that kills engines."""
 
     request: EngineRequest
     model: str
@@ -80,7 +81,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Where the tasks of one driver set requests aside."""
+    """The quarantine of one driver's tasks."""
 
     run: RunDir
     claim: Claim | None
@@ -93,7 +94,7 @@ class Quarantine:
         return cls(run, claim, models, config.target.name)
 
     def write(self, case: Case) -> str:
-        """Stores the case; returns its part's name. Raises RunDirError when the run is somebody else's by now."""
+        """Stores the case; returns its part's name. Raises RunDirError if another driver owns the run now."""
         name = part_name(case.request.request_id)
         table = pa.Table.from_pylist([_harmless(self._row(case))], schema=SCHEMA)
         sink = pa.BufferOutputStream()
@@ -135,13 +136,13 @@ class Quarantine:
 
 
 def part_name(request_id: str) -> str:
-    """The part of a request: the ticket's id where it has one, and a digest of the request's id."""
+    """The name of a request's part: the ticket's id, if it has one, and a digest of the request's id."""
     digest = hashlib.blake2b(request_id.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
     return f"part-{_ticket_of(request_id) or 'sprout'}-{digest}.parquet"
 
 
 def _ticket_of(request_id: str) -> str | None:
-    """The ticket whose request it is; None for one that asks for names."""
+    """The ticket of the request; None for a request for names."""
     ticket_id = request_id.partition("/")[0]
     try:
         pack_ticket_id(ticket_id)
@@ -151,7 +152,8 @@ def _ticket_of(request_id: str) -> str | None:
 
 
 def _harmless(value: Any) -> Any:
-    """What UTF-8 cannot hold, lone surrogates for instance, written as escapes: it must not keep the rest from disk."""
+    """The text with characters that UTF-8 cannot encode, such as lone surrogates, escaped, so that the rest can be
+    stored."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):

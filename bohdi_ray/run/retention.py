@@ -1,4 +1,5 @@
-"""Which checkpoints may go. The decision is a pure function; the driver executes it after every committed round."""
+"""Decides which checkpoints may be deleted. The decision is a pure function; the driver executes it after every
+committed round."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ def checkpoints_to_delete(
     best: int | None,
     with_optimizer: Collection[int] | None = None,
 ) -> list[int]:
-    """Rounds whose checkpoints nobody needs any more, ascending.
+    """Rounds whose checkpoints are no longer needed, ascending.
 
     Kept are the `keep` newest rounds, those whose weights a harvest or an evaluation may still use (`needed_versions`;
     version v is round v - 1's), the best version so far, and the newest round with an optimizer state, from which
@@ -32,20 +33,20 @@ def checkpoints_to_delete(
 
 
 def rounds_with_optimizer(run: RunDir, committed: Collection[int]) -> list[int]:
-    """Those of the committed rounds that hold a whole optimizer state (it has a COMMIT of its own), ascending."""
+    """The committed rounds that have a complete optimizer state (with its own COMMIT), ascending."""
     return [round for round in sorted(committed) if run.exists(f"{checkpoint_dir(round)}/optimizer/{COMMIT}")]
 
 
 def drop_optimizers(run: RunDir, committed: Collection[int], resume_round: int) -> None:
-    """Removes the optimizer states of the committed rounds before the one that a start of the workers would go on from:
-    nothing loads them again, and each is many times as large as the weights beside it. Their weights stay."""
+    """Removes the optimizer states of committed rounds before the one from which the workers would start: they are
+    never loaded again, and each is many times as large as the weights. The weights stay."""
     for round in committed:
         if round < resume_round:
             run.delete(f"{checkpoint_dir(round)}/{OPTIMIZER}")
 
 
 def delete_checkpoints(run: RunDir, rounds: Collection[int]) -> None:
-    """Remove them. COMMIT goes first, so that a crash half-way leaves a folder that counts for nothing."""
+    """Remove them. COMMIT is deleted first, so that a crash half-way leaves an uncommitted folder."""
     for round in rounds:
         run.delete(f"{checkpoint_dir(round)}/{COMMIT}")
         run.delete(checkpoint_dir(round))

@@ -51,8 +51,8 @@ def weights_dir(version: int) -> str:
 class RunDir:
     """One run's directory, on a filesystem that every node reaches: a path, or an address pyarrow knows (`s3://…`).
 
-    `filesystem` overrides what the location would give, for a filesystem with its own settings; it must pickle.
-    Raises ConfigError for a location that holds a secret or that no filesystem can be made of.
+    `filesystem` overrides the one that the location implies, for a filesystem with its own settings; it must pickle.
+    Raises ConfigError for a location that contains a secret or has no known filesystem.
     """
 
     def __init__(self, location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | None = None):
@@ -91,7 +91,7 @@ class RunDir:
 
     @classmethod
     def open(cls, location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | None = None) -> RunDir:
-        """An existing run. Raises RunDirError if there is none."""
+        """Opens an existing run. Raises RunDirError if there is none."""
         run = cls(location, filesystem)
         if not run.exists(CONFIG):
             raise RunDirError(
@@ -110,11 +110,11 @@ class RunDir:
             ) from error
 
     def write_config(self, config: FusionConfig) -> None:
-        """The configuration in force from here on."""
+        """Replaces the configuration, valid from here on."""
         self.write_bytes(CONFIG, dump_config(config).encode())
 
     def write_environment(self, environment: dict[str, Any], name: str = ENVIRONMENT) -> None:
-        """The machine a driver runs on."""
+        """Records the machine of a driver."""
         self.write_bytes(name, (json.dumps(environment, indent=2, sort_keys=True) + "\n").encode())
 
     def environment(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class RunDir:
         return self._place.is_local
 
     def place(self, relative: str = "") -> Place:
-        """A file or folder of it."""
+        """A file or folder of the run."""
         return self._place.child(relative)
 
     def path(self, relative: str = "") -> str:
@@ -141,12 +141,12 @@ class RunDir:
         return self._place.child(relative).path
 
     def address(self, relative: str = "") -> str:
-        """What names this file or folder in any process: for a local run its path, else an address."""
+        """A name of this file or folder that works in any process: for a local run its path, else an address."""
         place = self._place.child(relative)
         return place.path if self.is_local else place.location
 
     def shown(self, relative: str = "") -> str:
-        """As messages call it: its path, or its address without the settings."""
+        """The path for messages, or the address without its query."""
         place = self._place.child(relative)
         return place.path if self.is_local else place.shown
 
@@ -178,11 +178,11 @@ class RunDir:
         self._place.child(folder).commit(facts)
 
     def commit_facts(self, folder: str) -> dict[str, Any] | None:
-        """What COMMIT says, {} if it is empty; None if the folder is not committed."""
+        """The facts in the folder's COMMIT, {} if it is empty; None if the folder is not committed."""
         return self._place.child(folder).commit_facts()
 
     def is_exported(self, folder: str) -> bool:
-        """Whether RUN/target or RUN/best is complete: a local folder appears in one go, another has a COMMIT."""
+        """Whether RUN/target or RUN/best is complete: a local folder is renamed into place, any other has a COMMIT."""
         return self.exists(folder if self.is_local else f"{folder}/{COMMIT}")
 
     def is_committed(self, round: int) -> bool:
@@ -207,7 +207,7 @@ class RunDir:
 
 
 def check_new(location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | None = None) -> RunDir:
-    """Make sure a run can begin at `location`, leaving at most an empty directory there.
+    """Check that a run can begin at `location`, leaving at most an empty directory there.
 
     Raises ConfigError (field run_dir) if it already holds a run, is read-only, or cannot be reached.
     """
@@ -231,8 +231,8 @@ def check_new(location: str | os.PathLike[str], filesystem: pa.fs.FileSystem | N
 
 
 def _is_marked_read_only(folder: Path) -> bool:
-    """Whether the folder, or the nearest one above it that exists, gives nobody the right to write. Root could write
-    all the same, but whoever took that right away did not want it."""
+    """Whether the folder, or its nearest existing parent, gives nobody write permission. Root could still write, but
+    the permission was removed on purpose."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return not existing.stat().st_mode & 0o222
 
@@ -242,5 +242,5 @@ def _not_writable(location: str, why: str) -> ConfigError:
         "run_dir",
         location,
         f"it cannot be written ({why})",
-        "Choose a folder you may write to, or mend its permissions.",
+        "Choose a folder you may write to, or correct its permissions.",
     )

@@ -1,6 +1,6 @@
-"""Whether two folders of weights hold the same bytes: what a run that learned nothing ends with.
+"""Compares two folders of weights byte by byte: if they are equal, the run learned nothing.
 
-Asked once, at the end of a run. The first byte that differs answers, so only of weights that are the same is all read.
+Used once, at the end of a run. It stops at the first difference, so only equal weights are read completely.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ WEIGHTS_SUFFIX = ".safetensors"
 
 
 def same_weights(one: Place, other: Place) -> bool:
-    """Both were written by this program, in one layout: the same weights are the same files. Without any file of
-    weights in them (scripted trainers) all files count."""
+    """Whether the weight files are equal. This program wrote both in one layout, so equal weights give equal files. If
+    there are no weight files (scripted trainers), all files are compared."""
     files, others = (_files(folder) for folder in (one, other))
     if not files or files != others:
         return False
@@ -21,7 +21,7 @@ def same_weights(one: Place, other: Place) -> bool:
 
 
 def _files(folder: Place) -> dict[str, int]:
-    """Sizes of the files of weights, by name."""
+    """Sizes of the weight files, by name."""
     names = folder.files_below()
     kept = [name for name in names if name.endswith(WEIGHTS_SUFFIX)] or names
     with storage_errors(folder.shown, "look at"):

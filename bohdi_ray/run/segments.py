@@ -1,7 +1,7 @@
 """The journal's files: immutable, numbered segments, each closed by a checksum.
 
-Owned by the tree-manager actor, which writes one segment per commit and reads them all when it starts. What the bytes
-mean is the tree's journal's business; nothing here reads them.
+Owned by the tree-manager actor, which writes one segment per commit and reads them all when it starts. The tree's
+journal interprets the bytes; nothing here does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SEGMENT = re.compile(r"segment-([0-9]{8,})")
 
 @dataclass(frozen=True)
 class SegmentsRead:
-    """Segments in order, and what is wrong with the last one if it had to be left out."""
+    """Segments in order, and what is wrong with the last one if it had to be skipped."""
 
     segments: list[tuple[int, bytes]]
     damaged: str | None = None
@@ -32,7 +32,8 @@ class Segments:
         self.run = run
 
     def write_segment(self, number: int, data: bytes) -> None:
-        """Store one segment for good. The same content again changes nothing; another content raises RunDirError."""
+        """Store one segment permanently. Writing the same content again changes nothing; different content raises
+        RunDirError."""
         name = f"{TREE}/{_name(number)}"
         if self.run.exists(name):
             stored = _opened(self.run.read_bytes(name))
@@ -40,7 +41,7 @@ class Segments:
                 return
             if stored is not None:
                 raise RunDirError(
-                    f"{self.run.location}/{name} is already written with another content; two drivers may be using "
+                    f"{self.run.location}/{name} already exists with different content; two drivers may be using "
                     "this run: stop one of them"
                 )
         self.run.write_bytes(name, _closed(data))
@@ -54,8 +55,8 @@ class Segments:
     def read_segments(self, start: int = 0) -> SegmentsRead:
         """All segments from number `start` on.
 
-        A damaged last segment is left out and reported: its commit was never acknowledged, or the disk lost it. A gap
-        or damage before that raises RunDirError, for everything later builds on it.
+        A damaged last segment is skipped and reported: its commit was never acknowledged, or the disk lost it. A gap or
+        damage before that raises RunDirError, because all later segments build on it.
         """
         numbers = [number for number in self.numbers() if number >= start]
         segments: list[tuple[int, bytes]] = []
@@ -63,13 +64,13 @@ class Segments:
             name = f"{TREE}/{_name(number)}"
             if number != expected:
                 raise RunDirError(
-                    f"{self.run.location}/{TREE}/{_name(expected)} is missing although later ones are there; "
+                    f"{self.run.location}/{TREE}/{_name(expected)} is missing although later ones exist; "
                     "restore it from a copy, or start a new run"
                 )
             data = _opened(self.run.read_bytes(name))
             if data is None and number == numbers[-1]:
                 return SegmentsRead(
-                    segments, f"{name} is damaged and left out; the run goes on from the segment before"
+                    segments, f"{name} is damaged and skipped; the run continues from the segment before"
                 )
             if data is None:
                 raise RunDirError(
@@ -90,6 +91,6 @@ def _closed(data: bytes) -> bytes:
 
 
 def _opened(stored: bytes) -> bytes | None:
-    """The content without its footer; None if the footer does not fit it."""
+    """The content without its footer; None if the footer does not match it."""
     data, _, footer = stored.removesuffix(b"\n").rpartition(b"\n")
     return data if stored == _closed(data) and footer else None

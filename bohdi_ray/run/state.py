@@ -1,7 +1,9 @@
-"""RUN/progress.json: what the driver knows of a run and journal and checkpoints do not tell.
+"""RUN/progress.json: facts about a run that the driver knows and that are neither in the journal nor in the
+checkpoints.
 
-Times, what the trainer reported, what remote sources cost. Nothing that decides what is harvested or trained: a run
-whose file is old or missing goes on all the same, with poorer figures. Written by the driver at every boundary.
+It holds times, the trainer's reports and the cost of remote sources. None of it decides what is harvested or trained:
+if the file is old or missing, the run still continues, with less complete figures. Written by the driver at every
+boundary.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ PROGRESS = "progress.json"
 
 
 class TrainedRound(msgspec.Struct):
-    """What came of one round's training."""
+    """The result of one round's training."""
 
     training_loss: float | None = None
     heldout_loss: float | None = None
@@ -28,7 +30,7 @@ class TrainedRound(msgspec.Struct):
 
 
 class DriverState(msgspec.Struct):
-    """All of it, over all drivers the run has had."""
+    """The whole content, over all drivers of the run."""
 
     wall_time_s: float = 0.0  # with a driver; the time in between does not count
     num_drivers: int = 0
@@ -44,26 +46,26 @@ class DriverState(msgspec.Struct):
 
     @property
     def num_trained(self) -> int:
-        """Rounds whose training the driver has taken in."""
+        """Number of rounds whose training the driver has recorded."""
         return len(self.trained)
 
 
 def write_state(run: RunDir, state: DriverState) -> None:
-    """Replaces the file in one go."""
+    """Replaces the file atomically."""
     run.write_bytes(PROGRESS, msgspec.json.encode(state))
 
 
 def read_state(run: RunDir, num_committed: int) -> DriverState:
-    """What the last driver wrote; a new state, with a warning, if that cannot be read.
+    """The state that the last driver wrote; if it cannot be read, a new state, with a warning.
 
-    What it knew of the training of rounds from `num_committed` on is left out: their weights are not there.
+    Its entries about the training of rounds from `num_committed` on are dropped, because their weights do not exist.
     """
     try:
         state = msgspec.json.decode(run.read_bytes(PROGRESS), type=DriverState)
         if list(state.trained) != list(range(len(state.trained))):
-            raise ValueError("rounds are missing in it")
+            raise ValueError("its list of trained rounds has a gap")
         if any(end < start for spans in state.spans.values() for start, end in spans):
-            raise ValueError("phases end in it before they begin")
+            raise ValueError("it has phases that end before they begin")
     except FileNotFoundError:
         return DriverState()
     except (ValueError, OSError, RecursionError, RunDirError) as error:  # msgspec's errors are ValueErrors

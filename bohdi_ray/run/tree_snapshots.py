@@ -1,9 +1,9 @@
-"""Snapshots of the tree in the run directory, so that a restart reads the newest one and the segments after it.
+"""Snapshots of the tree in the run directory: a restart reads the newest one and the segments after it.
 
 RUN/tree/snapshot-<round>/ holds `state.arrow` (`tree/record/snapshot.py`) and, written last, COMMIT: size and checksum,
 the number of the first segment that comes after it, and the checksum of the segment before that, which says to which
-journal it belongs. The journal stays the promise: every snapshot may be lost, damaged or removed, and nothing is lost.
-Owned by the tree-manager actor; `bohdi tree` reads.
+journal it belongs. The journal remains authoritative: any snapshot may be lost, damaged or removed without loss of
+data. Owned by the tree-manager actor; `bohdi tree` reads.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ MIN_EVENTS = 20_000
 NODES_PER_EVENT = 4
 KEEP = 2
 STATE = "state.arrow"
-FAILED = "no snapshot of the tree after round %d, the journal is enough: %r"
+FAILED = "no snapshot of the tree after round %d, the journal is sufficient: %r"
 _SNAPSHOT = re.compile(r"snapshot-(0|[1-9][0-9]*)")
 
 
 def folder_of(round: int) -> str:
-    """Folder of the state right after `round` was closed."""
+    """Folder of the snapshot taken right after `round` was closed."""
     return f"{TREE}/snapshot-{round}"
 
 
@@ -83,7 +83,7 @@ class TreeSnapshots:
             self._delete(other)
 
     def clean(self) -> None:
-        """Removes what was never completed. Only at start: not while one is being written."""
+        """Removes incomplete snapshots. Only at start: not while one is being written."""
         complete = {folder_of(round) for round in self.rounds()}
         for name in self.run.names(TREE):
             if _SNAPSHOT.fullmatch(name) and f"{TREE}/{name}" not in complete:
@@ -107,7 +107,7 @@ class TreeSnapshots:
             next_segment = facts["next_segment"]
             read = Segments(self.run).read_segments(next_segment - 1)
             if not read.segments or _checksum(read.segments[0][1]) != facts["last_segment"]:
-                raise RunDirError(f"the journal does not hold segment {next_segment - 1} as the snapshot met it")
+                raise RunDirError(f"segment {next_segment - 1} of the journal differs from that of the snapshot")
             state = self.run.read_bytes(f"{folder}/{STATE}")
             if (len(state), _checksum(state)) != (facts["num_bytes"], facts["blake2b"]):
                 raise RunDirError(f"{self.run.shown(folder)}/{STATE} is damaged")
@@ -129,10 +129,11 @@ class Restored:
 
 
 def restore(config: FusionConfig, seeds: Seeds, run: RunDir) -> Restored:
-    """The tree at the end of a run's journal, by the shortest way: the newest snapshot that can be read and the
-    segments after it; without one, all segments. A snapshot that cannot be used is skipped with a warning.
+    """The tree at the end of a run's journal, by the shortest way: from the newest readable snapshot and the segments
+    after it; without one, from all segments. An unusable snapshot is skipped with a warning.
 
-    So is a damaged last segment. Changes nothing on disk. Raises RunDirError when the journal itself cannot be read.
+    A damaged last segment is skipped too. Changes nothing on disk. Raises RunDirError when the journal itself cannot be
+    read.
     """
     restored = _restored(config, seeds, run)
     if restored.damaged is not None:
@@ -146,7 +147,7 @@ def _restored(config: FusionConfig, seeds: Seeds, run: RunDir) -> Restored:
         try:
             return snapshots.restore(round, config)
         except RunDirError as error:
-            log.warning("%s is left out, the journal is enough: %s", folder_of(round), error)
+            log.warning("%s is skipped, the journal is sufficient: %s", folder_of(round), error)
     read = Segments(run).read_segments()
     segments = [data for _, data in read.segments]
     return Restored(TreeManager.replay(config, seeds, segments), len(segments), _num_events(segments), read.damaged)
@@ -157,15 +158,16 @@ def _num_events(segments: list[bytes]) -> int:
 
 
 class SnapshotWriter:
-    """Decides when a snapshot pays, and writes it in a thread of its own while the tree goes on.
+    """Decides when a snapshot is worth writing, and writes it in a thread while the tree continues to change.
 
-    It pays when replaying the events since the last one would take longer than writing it: an event is replayed in
-    about the time that 4 nodes are written in. And never below 20,000 events, which are replayed in a fifth of a
-    second: a run of some hundred samples writes none. A failure is logged and costs nothing but the snapshot.
+    It is worth it if replaying the events since the last snapshot would take longer than writing a new one: replaying
+    one event takes about as long as writing 4 nodes. With fewer than 20,000 events, which are replayed in a fifth of a
+    second, none is written, so a run of some hundred samples writes none. A failure is logged; only the snapshot is
+    lost.
     """
 
     def __init__(self, run: RunDir, num_events: int, min_events: int = MIN_EVENTS):
-        """`num_events`: those in the journal that no snapshot holds."""
+        """`num_events`: number of events in the journal that no snapshot covers."""
         self._snapshots = TreeSnapshots(run)
         self._num_events = num_events
         self._min_events = min_events
@@ -189,7 +191,7 @@ class SnapshotWriter:
             log.warning(FAILED, round, error)
 
     def wait(self, timeout_s: float) -> None:
-        """Until what is being written is written."""
+        """Waits until the snapshot in progress is written, at most `timeout_s`."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 

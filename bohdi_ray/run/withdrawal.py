@@ -1,7 +1,8 @@
-"""Takes back a run that was refused after its directory was made and before it harvested anything.
+"""Removes a run that was refused after its directory was created and before it harvested anything.
 
-Called by the driver when a start ends in a refusal: what is left would block the next start of the same configuration,
-and there is nothing in it to continue with. Names only what a run writes; whatever else is in the folder stays.
+Called by the driver when a start ends in a refusal: the remaining directory would block the next start of the same
+configuration, and it contains nothing to continue from. Only files that a run writes are removed; everything else in
+the folder stays.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ TRIES, PAUSE_S = 5, 0.5  # a task of the run that was cut off may still write
 
 @contextlib.contextmanager
 def withdrawn_if_refused() -> Iterator[list[RunDir]]:
-    """Runs that are begun in the block are put into the list; a refusal takes them back."""
+    """A list for the runs that are created in the block; if the start is refused, they are removed."""
     begun: list[RunDir] = []
     try:
         yield begun
@@ -55,7 +56,7 @@ def holds_nothing(run: RunDir) -> bool:
 
 
 def withdraw(run: RunDir) -> bool:
-    """Removes the run if it holds nothing; says whether it did."""
+    """Removes the run if it holds nothing; returns whether it did."""
     if not run.exists(CONFIG) or not holds_nothing(run):
         return False
     for left in range(TRIES, 0, -1):

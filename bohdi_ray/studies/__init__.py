@@ -1,1 +1,1 @@
-"""Made with the product, not part of it: the quickstart's models, the simulation, the miniature."""
+"""Studies shipped with the product: the quickstart's models, the simulation, the miniature."""

@@ -37,7 +37,8 @@ class QuickstartModels:
 
 
 def prepare_models(cache_dir: Path | str | None = None, progress: Progress = lambda line: None) -> QuickstartModels:
-    """Both folders, made now if they are not there. Safe when several processes do it at once; about 20 s and 500 MB.
+    """The two folders, created now if they do not exist. Safe when several processes call it at once; about 20 s and
+    500 MB.
 
     Raises ConfigError when the package with the weights is not installed.
     """

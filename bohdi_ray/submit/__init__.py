@@ -1,1 +1,1 @@
-"""Jobs on a cluster: what they take along, and Ray's job server."""
+"""Jobs on a cluster: their packages, and Ray's job server."""

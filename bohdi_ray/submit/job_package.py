@@ -1,9 +1,9 @@
-"""What a submitted job takes along: this package, the configuration, and the local files that it names. No Ray.
+"""The content of a submitted job: this package, the configuration, and the local files that it names. No Ray.
 
-Everything that can be wrong is found here, before anything is sent. Paths mean: models and absolute run directories are
-the cluster's, starting domains and prompts are this machine's and travel along, a relative run directory is below
-`$BOHDI_HOME` or the home directory on the cluster (config/job_paths.py). `cache:`, `~` and `$NAME` are resolved there,
-too.
+All errors that can be found locally are found here, before anything is sent. Paths mean: models and absolute run
+directories are the cluster's, starting domains and prompts are this machine's and travel along, a relative run
+directory is below `$BOHDI_HOME` or the home directory on the cluster (config/job_paths.py). `cache:`, `~` and `$NAME`
+are resolved there, too.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ CODE = ("*.py", "*.jinja")
 
 @dataclass(slots=True)
 class JobPackage:
-    """One job's files by the name they have in its working directory, and what a person should know of them."""
+    """One job's files, by their name in its working directory, and notices for the user about them."""
 
     config: FusionConfig
     files: dict[str, bytes] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def write(self, folder: Path, with_package: bool) -> None:
-        """Writes everything into an empty folder, which is then uploaded as it is."""
+        """Writes everything into an empty folder, which is then uploaded."""
         if with_package:
             copy_package(folder)
         for name, content in self.files.items():
@@ -61,10 +61,10 @@ def copy_package(folder: Path) -> None:
 
 
 def prepare(path: Path, overrides: Sequence[str], now: datetime) -> JobPackage:
-    """The shipment of a configuration file with overrides; `now` replaces `{time}` in its run directory.
+    """The job package for a configuration file with overrides; `now` replaces `{time}` in its run directory.
 
-    Relative paths in the file are beside the file, those in overrides below the working directory. Raises ConfigErrors
-    with everything that is wrong and can be known here.
+    Relative paths in the file are relative to the file's folder, those in overrides to the working directory. Raises
+    ConfigErrors with all errors that can be found here.
     """
     data = read_mapping(path)
     problems = _settle_paths(data, path.resolve().parent)
@@ -88,7 +88,8 @@ def prepare(path: Path, overrides: Sequence[str], now: datetime) -> JobPackage:
 
 
 def _settle_paths(data: dict[str, Any], folder: Path) -> list[ConfigError]:
-    """Makes paths of this machine absolute, in place, and leaves those of the cluster; what is neither is wrong."""
+    """Makes local paths absolute, in place, and leaves those of the cluster; returns errors for paths that are valid on
+    neither."""
     problems = []
     sources = data.get("sources")
     models = [(f"sources.{i}", model) for i, model in enumerate(sources if isinstance(sources, list) else [])]
@@ -102,8 +103,8 @@ def _settle_paths(data: dict[str, Any], folder: Path) -> list[ConfigError]:
     if isinstance(run := data.get("run_dir"), str) and not is_address(run):
         run = data["run_dir"] = os.path.normpath(run)
         if run.startswith(".."):
-            rule = "leads out of the folder on the cluster that relative run directories are below"
-            problems.append(ConfigError("run_dir", run, rule, "Give the whole path on the cluster, or an address."))
+            rule = "is outside the folder on the cluster that contains relative run directories"
+            problems.append(ConfigError("run_dir", run, rule, "Give the full path on the cluster, or an address."))
         elif in_rays_session(run):
             rule = "it is in the folder of a Ray session, which Ray removes"
             problems.append(ConfigError("run_dir", run, rule, "Give a path that the cluster's nodes keep."))
@@ -119,7 +120,8 @@ def _model_problems(at: str, model: str, folder: Path) -> list[ConfigError]:
     elif HUB_ID.fullmatch(model):
         return []
     else:
-        rule, remedy = "is no path and no hub id", "Give a path on the cluster's nodes or a hub id (`owner/name`)."
+        rule = "is neither a path nor a hub id"
+        remedy = "Give a path on the cluster's nodes, or a hub id (`owner/name`)."
     return [ConfigError(at, model, rule, remedy)]
 
 
@@ -177,7 +179,7 @@ def _take_prompts(data: dict[str, Any], shipment: JobPackage) -> list[ConfigErro
 def _pack(
     name: str, texts: dict[str, str], section: dict[str, Any], key: str, shipment: JobPackage
 ) -> list[ConfigError]:
-    """Adds files to the shipment and lets the setting name them as the job will find them: beside its configuration."""
+    """Adds files to the job package and sets the setting to their path in the job, next to its configuration."""
     secret = [file for file, text in texts.items() if looks_secret(text)]
     if secret:
         rule = f"{secret[0]} holds what looks like a key or password, and the cluster would store and show it"

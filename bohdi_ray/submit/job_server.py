@@ -1,6 +1,6 @@
-"""Ray's job server, seen from a machine that need not be part of the cluster: submit, follow, stop.
+"""Ray's job server, used from a machine that need not be part of the cluster: submit, follow, stop.
 
-Around Ray's own client, over HTTP. Errors become ConfigErrors or JobErrors with a remedy; no token is ever shown.
+Wraps Ray's own client, over HTTP. Errors become ConfigErrors or JobErrors with a remedy; no token is ever shown.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Echo = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What the server knows of a job."""
+    """The server's information about a job."""
 
     status: str  # PENDING, RUNNING or one of ENDED
     exit_code: int | None  # of the driver, where it ended by itself
@@ -50,7 +50,7 @@ class JobState:
 
     @property
     def program_exit_code(self) -> int:
-        """What a program that followed the job should exit with: the driver's own code; 130 if it was stopped."""
+        """The exit code for a program that followed the job: the driver's own code; 130 if it was stopped."""
         if self.status == STOPPED:
             return 130
         if self.status == SUCCEEDED:
@@ -67,16 +67,16 @@ def server_address(given: str | None) -> str:
             field_name, address = name, os.environ[name]
     remedy = "Give the dashboard of the head node: --address http://HEAD:8265."
     if address is None:
-        raise ConfigError("--address", None, "nothing says which cluster is meant", remedy)
+        raise ConfigError("--address", None, "no cluster is given", remedy)
     whole = address if "://" in address else f"http://{address}"
     if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", whole):
         shown = without_secrets(address)
-        raise ConfigError(field_name, shown, "is no address of a dashboard, where jobs are submitted", remedy)
+        raise ConfigError(field_name, shown, "is not the address of a dashboard, where jobs are submitted", remedy)
     return whole.rstrip("/")
 
 
 class JobServer:
-    """One cluster's jobs. Raises ConfigError where it cannot be reached or does not let us in."""
+    """The jobs of one cluster. Raises ConfigError if the server cannot be reached or refuses access."""
 
     def __init__(self, address: str | None):
         self.address = server_address(address)
@@ -112,7 +112,7 @@ class JobServer:
             )
 
     def state(self, job: str) -> JobState:
-        """What became of a job so far. Raises ConfigError for one that the cluster does not know."""
+        """The current state of a job. Raises ConfigError for one that the cluster does not know."""
         with self._errors(job):
             info = self._client.get_job_info(job)
         return JobState(
@@ -123,13 +123,13 @@ class JobServer:
         )
 
     def log(self, job: str) -> str:
-        """What a job has printed so far, harmless to show."""
+        """The output of a job so far, safe to show."""
         with self._errors(job):
             return shown(self._client.get_job_logs(job))
 
     def follow(self, job: str, echo: Echo) -> JobState:
-        """Passes on what the job prints until it has ended, also over lost connections. Raises JobError when the
-        cluster stays away; a KeyboardInterrupt ends the following and not the job."""
+        """Prints the job's output until it has ended, and reconnects if the connection is lost. Raises JobError if the
+        cluster stays away; a KeyboardInterrupt stops following, not the job."""
         self.state(job)
         num_seen = 0
         heard = time.monotonic()
@@ -161,7 +161,7 @@ class JobServer:
             time.sleep(POLL_S)
 
     def stop(self, job: str) -> JobState:
-        """Asks a job to stop and waits for its end. Raises JobError if it does not come."""
+        """Asks a job to stop and waits for its end. Raises JobError if it does not end."""
         before = self.state(job)
         if before.has_ended:
             return before
@@ -178,7 +178,7 @@ class JobServer:
 
     @contextlib.contextmanager
     def _errors(self, job: str | None = None) -> Iterator[None]:
-        """What Ray's client raises, as errors with a remedy."""
+        """Turns exceptions of Ray's client into errors with a remedy."""
         try:
             yield
         except BohdiError:
@@ -188,7 +188,7 @@ class JobServer:
 
 
 def shown(text: str) -> str:
-    """A log's text without colours and without what could harm a terminal."""
+    """A log's text without colours and anything that could harm a terminal."""
     return printable(_COLOURS.sub("", text))
 
 

@@ -1,8 +1,8 @@
-"""Finds secrets that are in a configuration as they are, instead of as a reference. Pure.
+"""Finds secrets that are written in a configuration literally, instead of as a reference. Pure.
 
 What is submitted to a cluster is stored there, shown in its dashboard and logged, so nothing secret may be in it.
-Called before a job is submitted. A key is known by its setting's name or by the form that common issuers give theirs; a
-secret with neither is not seen.
+Called before a job is submitted. A key is recognised by its setting's name or by the format of common issuers; a secret
+with neither is not found.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REMEDY = (
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a text holds what has the form of a key or token, or an address with a password."""
+    """Whether a text contains something that looks like a key or token, or an address with a password."""
     return _FORMS.search(text) is not None or secret_in(text) is not None
 
 

@@ -1,1 +1,1 @@
-"""How the target learns: rows of a round become numbered global steps, one long Ray Train run consumes them."""
+"""Training of the target: rows of a round become numbered global steps, which one long Ray Train run consumes."""

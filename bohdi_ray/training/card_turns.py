@@ -1,7 +1,8 @@
-"""A rank's turns on its card, with `placement: colocate`: nothing of it is there but while a round's rows are.
+"""A rank's turns on a shared GPU, with `placement: colocate`: it uses the GPU only while a round's rows are being
+trained on.
 
-Used by the train loop. Consumes: the queue's word that a step is there. Waits for: that, however long a round is
-harvested. Unblocked by: `put_round`, `finish` or `stop` on the queue.
+Used by the train loop. Consumes: the queue's answer that a step is there. Waits for: that answer, however long the
+harvest of a round takes. Unblocked by: `put_round`, `finish` or `stop` on the queue.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ TURN_WAIT_S = 20.0  # one long poll
 
 
 class CardTurns:
-    """This rank's turns on its card, with `placement: colocate`; else it is always its turn."""
+    """This rank's turns on its GPU, with `placement: colocate`; otherwise it may always use it."""
 
     def __init__(self, colocated: bool, queue: Any, attempt: int, rank: int, world_size: int):
         self._colocated, self._queue = colocated, queue
         self._who = (attempt, world_size, rank)
 
     def wait(self, step: int) -> bool:
-        """Waits until `step` is there; nothing of this rank may be on the card. False: no step will come."""
+        """Waits until `step` is there; this rank must hold nothing on the GPU. False: no further step will come."""
         answer: type = GlobalStep
         if self._colocated:
             answer = NotYet
@@ -37,7 +38,7 @@ class CardTurns:
         return answer is not Ended
 
     def give(self, learner: Learner, tally: RoundSums, step: int) -> bool:
-        """Leaves the card until `step` is there. False: no step will come."""
+        """Leaves the GPU until `step` is there. False: no further step will come."""
         if not self._colocated:
             return True
         began = time.perf_counter()

@@ -26,7 +26,7 @@ QUEUE_TIMEOUT_S = 60.0
 
 
 class TrainerHandle:
-    """The running training run, as the driver sees it."""
+    """The driver's handle to the running training run."""
 
     def __init__(self, fit: Any, queue: Any, train_step_s: float):
         self._fit = fit  # ObjectRef of the task that runs fit()
@@ -34,8 +34,8 @@ class TrainerHandle:
         self._train_step_s = train_step_s
 
     def raise_if_dead(self) -> None:
-        """Raises TrainingFailed when the run has ended with an error, or before the queue said so, as it does when it
-        refuses a round for its rows (RowsRejected). Returns at once."""
+        """Raises TrainingFailed if the run has ended with an error or before the queue allowed it; RowsRejected if the
+        queue has refused a round for its rows. Returns at once."""
         ready, _ = ray.wait([self._fit], timeout=0)
         if ready:
             self._result()
@@ -46,11 +46,11 @@ class TrainerHandle:
                 raise TrainingFailed("the training run has ended before its last round; see the train workers' logs")
 
     def raise_if_stuck(self) -> None:
-        """Raises DeadlineExceeded when steps wait and nothing has moved for `deadlines.train_step_s`."""
+        """Raises DeadlineExceeded if steps are waiting and there was no progress for `deadlines.train_step_s`."""
         status = ray.get(self._queue.status.remote(), timeout=QUEUE_TIMEOUT_S)
         if status.busy and status.idle_s > self._train_step_s:
             raise DeadlineExceeded(
-                f"the trainer to move on (queue: {status.num_rows_queued} rows, attempt {status.attempt})",
+                f"progress of the trainer (queue: {status.num_rows_queued} rows, attempt {status.attempt})",
                 status.idle_s,
                 "look at the train workers' logs, or raise deadlines.train_step_s",
             )
@@ -77,9 +77,9 @@ class TrainerHandle:
 
 
 def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str, claim: Claim | None = None) -> TrainerHandle:
-    """Starts training on `queue`, behind the newest committed round in `checkpoints_dir`; `base` must be there.
+    """Starts training on `queue`, after the newest committed round in `checkpoints_dir`; `base` must exist.
 
-    Rounds that were harvested earlier are in the queue by now. With `claim` nothing is committed for a driver that has
+    Rounds that were harvested earlier are already in the queue. With `claim` nothing is committed for a driver that has
     lost its lease.
     """
     status = ray.get(queue.status.remote(), timeout=QUEUE_TIMEOUT_S)
@@ -93,8 +93,8 @@ def start_trainer(config: FusionConfig, queue: Any, checkpoints_dir: str, claim:
 
 
 def worker_resources(config: FusionConfig, cluster_has_gpus: bool) -> dict[str, float]:
-    """Resources of one train worker: as configured, with a GPU, or its share, where the cluster has some and none is
-    named."""
+    """Resources of one train worker: as configured, plus a GPU, or its share, if the cluster has GPUs and the
+    configuration names none."""
     return resolve_gpus(config, cluster_has_gpus).training.resources_per_worker
 
 

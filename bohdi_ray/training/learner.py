@@ -1,8 +1,8 @@
 """One rank's model, optimizer and step under DeepSpeed. Imports torch, so only train workers, tests and benchmarks use
 it.
 
-The loop (loop.py) hands it encoded examples of one global step; every rank must call the same methods in the same
-order. It knows nothing of queues, rounds, texts or Ray; torch.distributed must be set up before.
+The loop (loop.py) gives it the encoded examples of one global step; every rank must call the same methods in the same
+order. It knows nothing of queues, rounds, texts or Ray; torch.distributed must be initialised before.
 
 What is minimised is the objective's (objectives/objective.py): a step's loss is, added up over its terms, (the term's
 sum over all ranks) / (its count over all ranks, known before the first forward). DeepSpeed averages gradients over
@@ -92,7 +92,7 @@ class Learner:
     # Learning
 
     def step(self, usable: Sequence[EncodedExample], rejected: Sequence[Rejected] = ()) -> StepResult:
-        """One optimizer step on this rank's share of a global step. Where nothing counts nothing is updated."""
+        """One optimizer step on this rank's share of a global step. If no token counts, nothing is updated."""
         objective = self.objective
         batches = self._layout.batches(usable)
         counts = objective.counts(usable)
@@ -121,8 +121,8 @@ class Learner:
         return StepResult(sum(means.values()), *numbers, grad_norm, rate, reasons, means)
 
     def _accumulate(self, batches: list[Batch], num_micro_batches: int, totals: dict[str, int]) -> dict[str, float]:
-        """Forward and backward over all micro-batches; returns each term's sum over all ranks. `totals`: what the terms
-        are divided by."""
+        """Forward and backward over all micro-batches; returns each term's sum over all ranks. `totals`: the divisors
+        of the terms."""
         self._engine.train()
         world_size = dist.get_world_size()
         scales = {term: world_size / total if total else 0.0 for term, total in totals.items()}
@@ -141,15 +141,16 @@ class Learner:
         return dict(zip(totals, self._summed(sums).tolist(), strict=True))
 
     def _reference_of(self, batch: Batch) -> torch.Tensor | None:
-        """[num_rows] of the batch."""
+        """Reference scores of the batch's rows, shape [num_rows]."""
         if self.objective.reference is None:
             return None
         values = [value for example in batch.examples for value in self.reference[example.example_id]]
         return torch.tensor(values, dtype=torch.float32, device=self._device)
 
     def score_reference(self, examples: Sequence[EncodedExample]) -> None:
-        """Scores this rank's examples under the present weights, for an objective whose reference is where a round
-        begins; what is scored already, in the round that goes on from a checkpoint within it, stays."""
+        """Scores this rank's examples under the current weights, for an objective whose reference is the model at the
+        start of a round. Examples that are scored already, because the round resumed from a checkpoint within it, keep
+        their scores."""
         new = {one.example_id: one for one in examples if one.example_id not in self.reference}
         for batch in self._batches_of_all(list(new.values())):
             sums = iter(self._row_loss_sums(batch))
@@ -157,7 +158,7 @@ class Learner:
                 self.reference[example.example_id] = tuple(-next(sums) for _ in example.rows)
 
     def all_references(self) -> dict[str, tuple[float, ...]]:
-        """Those of all ranks; every rank must call."""
+        """The reference scores of all ranks; every rank must call."""
         every: list[dict[str, tuple[float, ...]]] = [{}] * dist.get_world_size()
         dist.all_gather_object(every, self.reference)
         return {one: values for references in every for one, values in references.items()}
@@ -176,20 +177,21 @@ class Learner:
     # Taking turns on the card
 
     def leave_card(self) -> None:
-        """Weights and optimizer state go to main memory, as they are; the CUDA context and the module's buffers stay.
+        """Moves weights and optimizer state to main memory; the CUDA context and the module's buffers stay on the GPU.
 
-        Nothing but `enter_card` may be called then. Not pinned: that memory would stay taken, up to twice as much.
+        Only `enter_card` may be called afterwards. The memory is not pinned, because pinned memory would stay
+        allocated, up to twice as much.
         """
         self._engine.offload_states(pin_memory=False)
 
     def enter_card(self) -> None:
-        """Brings them back."""
+        """Moves weights and optimizer state back onto the GPU."""
         self._engine.reload_states()
 
     # Measuring
 
     def row_losses(self, examples: Sequence[EncodedExample]) -> list[RowLoss]:
-        """This rank's examples by the objective's selection metric, under the present weights."""
+        """This rank's examples evaluated by the objective's selection metric, under the current weights."""
         found = []
         self._engine.eval()
         for batch in self._batches_of_all(examples):
@@ -205,27 +207,28 @@ class Learner:
         return found
 
     def _batches_of_all(self, examples: Sequence[EncodedExample]) -> Iterator[Batch]:
-        """This rank's micro-batches, and empty ones while another rank has more: all go through the model together."""
+        """This rank's micro-batches, followed by empty ones while another rank has more, because all ranks run the
+        model together."""
         batches = self._layout.batches(examples)
         for number in range(int(self._gathered([len(batches)]).max())):
             yield batches[number] if number < len(batches) else empty_batch()
 
     def probe(self, weights_version: int) -> Probe:
-        """Log-probabilities of the probe sequences under the present weights; every rank computes all of them."""
+        """Log-probabilities of the probe sequences under the current weights; every rank computes all of them."""
         self._engine.eval()
         probe = measure_probe(self._engine, probe_ids(self.encoder), weights_version, self._device)
         self._engine.train()
         return probe
 
     def check_start(self, published: Probe, tolerance: float) -> None:
-        """Whether the model that is about to be trained is the one that was published; every rank must call.
+        """Checks that the model about to be trained computes the same as the published one; every rank must call.
 
-        Raises ConfigError: what differs between the two is how they are computed, attention above all.
+        Raises ConfigError, because a difference can only come from how they are computed, above all from attention.
         """
         report = compare(self.probe(published.weights_version).logprobs, published, None, tolerance)
         if report.failure is not None:
             name = getattr(self._engine.module.config, "_attn_implementation", None)
-            rule = f"version {published.weights_version} computes something else in training than where it was made "
+            rule = f"version {published.weights_version} computes something else in training than at its publication "
             rule += f"(attention {name}, ZeRO-{self._stage}, {self._training.dtype}): log-probabilities differ by "
             rule += f"{report.mean_abs_difference:.4f} nats per token, more than weights.tolerance {tolerance:g}"
             remedy = "Leave training.attn_implementation out, or set it to eager."
@@ -234,13 +237,13 @@ class Learner:
     # Saving
 
     def save_optimizer(self, folder: str) -> None:
-        """Everything training needs to go on exactly, one file per rank."""
+        """Saves everything that training needs to continue exactly, one file per rank."""
         # The checksum of every tensor costs more than writing it; nothing reads these files but the loop itself.
         torch.serialization.set_crc32_options(False)
         self._engine.save_checkpoint(folder, tag=OPTIMIZER_TAG)
 
     def save_weights(self, folder: str, rank: int) -> None:
-        """Engine layout, written by rank 0; every rank must call."""
+        """Saves the weights in engine layout, written by rank 0; every rank must call."""
         state = full_state(self._engine, self._stage)
         if rank == 0:
             assert state is not None
@@ -257,7 +260,7 @@ class Learner:
     # Parts
 
     def _gathered(self, own: list[int]) -> torch.Tensor:
-        """[world_size, len(own)] of every rank's numbers."""
+        """The numbers of all ranks, shape [world_size, len(own)]."""
         mine = torch.tensor(own, dtype=torch.int64, device=self._device)
         every = [torch.zeros_like(mine) for _ in range(dist.get_world_size())]
         dist.all_gather(every, mine)
@@ -276,7 +279,7 @@ class Learner:
 
     @torch.no_grad()
     def _row_loss_sums(self, batch: Batch) -> list[float]:
-        """Losses of a batch's rows, summed over their answer tokens, under the present weights, in evaluation mode."""
+        """Losses of a batch's rows, summed over their answer tokens, under the current weights, in evaluation mode."""
         self._engine.eval()
         tensors = to_tensors(batch, self._device)
         if batch.rows:
@@ -288,5 +291,5 @@ class Learner:
         return sums
 
     def _on_all_ranks(self, answer: bool) -> bool:
-        """Whether the answer is yes on every rank."""
+        """Whether the answer is yes on all ranks."""
         return bool(self._gathered([int(answer)]).min())

@@ -74,7 +74,7 @@ class LoopConfig:
     claim: Claim | None = None  # its driver's on the run: nothing is written for one that has lost it
 
     def check_claim(self) -> None:
-        """Raises RunDirError when the run is somebody else's by now."""
+        """Raises RunDirError if another driver owns the run now."""
         if self.claim is not None:
             self.claim.check()
 
@@ -144,7 +144,7 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
             raise ConfigError("training.num_workers", world_size, str(error), remedy) from None
         if optimizer_folder is None and not read_state(folder).has_optimizer:
             # Never begin anew without a word: a later start went on from a newer state, and this one was let go.
-            raise RunDirError(f"the optimizer state in {folder} is gone; training goes on from a newer one")
+            raise RunDirError(f"the optimizer state in {folder} was deleted; training continues from a newer one")
     with ExitStack() as reading:
         here = [reading.enter_context(plain_files(part)) for part in (folder, version_dir(checkpoints_dir, 0))]
         learner = Learner(
@@ -162,7 +162,7 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
 
 
 def start_tally(setup: LoopConfig, resume: ResumePoint) -> RoundSums:
-    """What is known of the round that `resume` is within."""
+    """The sums of the round that `resume` is within, as recorded at that checkpoint."""
     if not resume.steps_done:
         return RoundSums()
     return RoundSums.from_json(read_tally(resume.folder(setup.checkpoints_dir)))
@@ -186,7 +186,7 @@ def end_round(
     rank: int,
     world_size: int,
 ) -> None:
-    """Measures held-out examples, commits the round, tells the queue and Ray Train."""
+    """Evaluates held-out examples, commits the round, notifies the queue and Ray Train."""
     began = time.perf_counter()
     heldout: list[tuple[int, list[RowLoss]]] = [(0, [])] * world_size
     dist.all_gather_object(heldout, (len(step.heldout), learner.row_losses(measured)))
@@ -212,7 +212,7 @@ def commit_round(
 ) -> RoundState:
     """All ranks write, then rank 0 writes COMMIT. A round replayed after a restart keeps its committed folder.
 
-    `metrics` are those known so far; they are beside the weights whatever happens after COMMIT.
+    `metrics` are those known so far; they are stored next to the weights, so they survive a crash after COMMIT.
     """
     folder = round_dir(setup.checkpoints_dir, step.round)
     # Rank 0 looks for all: a rank that looked later could find the COMMIT of this very round.
@@ -242,9 +242,9 @@ def commit_round(
 
 
 def save_optimizer_when_due(setup: LoopConfig, learner: Learner, step: EncodedStep, rank: int) -> bool:
-    """Writes the optimizer state of a committed round where the configuration asks for it; says whether it did.
+    """Writes the optimizer state of a committed round if the configuration asks for it; returns whether it did.
 
-    Engines load the new weights meanwhile: they need nothing of this.
+    Engines load the new weights at the same time, because they do not need it.
     """
     training = setup.config.training
     if training.reset_optimizer or (step.round + 1) % training.save_optimizer_every:

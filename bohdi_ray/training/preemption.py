@@ -1,9 +1,9 @@
 """A checkpoint within a round when a node is about to be taken away (spot and preemptible machines).
 
-Ray tells every train worker when the cluster drains a node that one of them sits on. From then on the loop commits
-`checkpoints/step-<s>/` between two steps: right at the notice, and again as long as the node is there, so that at most
-a few steps are trained twice. Such a checkpoint is no version of the weights: nobody harvests with it, and the next
-round's commit makes it worthless.
+Ray notifies every train worker when the cluster drains a node of one of them. From then on the loop commits
+`checkpoints/step-<s>/` between two steps: right at the notice, and again as long as the node exists, so that at most a
+few steps are trained twice. Such a checkpoint is not a version of the weights: it is never used for harvesting, and the
+next round's commit supersedes it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ QUEUE_TIMEOUT_S = 300.0
 
 
 class JustInTime:
-    """One per worker. All ranks call `after` for the same steps; rank 0's clock decides for all of them."""
+    """One instance per worker. All ranks call `after` for the same steps; rank 0's clock decides for all of them."""
 
     def __init__(
         self,
@@ -115,5 +115,5 @@ class JustInTime:
             commit_folder(folder)
             point = ResumePoint(step.round - 1, step.step + 1, taken, steps_done=done)
             ray.get(self._queue.step_committed.remote(point), timeout=QUEUE_TIMEOUT_S)
-            log.warning("committed step %d of round %d, ahead of the round's end", done, step.round)
+            log.warning("committed step %d of round %d, before the end of the round", done, step.round)
         dist.barrier()

@@ -60,13 +60,13 @@ def with_reference(
 
 
 class Heldout:
-    """The held-out examples that this rank measures: a step brings those that are new."""
+    """The held-out examples that this rank evaluates; a step delivers only the new ones."""
 
     def __init__(self) -> None:
         self._known: dict[str, EncodedExample | Rejected] = {}
 
     def of(self, step: EncodedStep) -> list[EncodedExample]:
-        """Those to measure after the last step of a round."""
+        """The examples to evaluate after the last step of a round."""
         self._known |= {one.example_id: one for one in step.new_heldout}
         self._known = {one: self._known[one] for one in step.heldout}
         return [one for one in self._known.values() if isinstance(one, EncodedExample)]

@@ -1,4 +1,4 @@
-"""What a learner reports of a step, and of a held-out example."""
+"""Results that a learner reports for a step and for a held-out example."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One global step, the same on every rank."""
+    """The result of one global step, the same on every rank."""
 
     loss: float  # the means of the objective's terms, added up; for sft per answer token; 0 when there was none
     num_answer_tokens: int
@@ -22,8 +22,8 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class RowLoss:
-    """A held-out example by the objective's selection metric: a sum, and what it is divided by once added up. For sft
-    the loss over its answer tokens, natural log, and their number."""
+    """A held-out example by the objective's selection metric: a sum and its weight (sums are divided by weights after
+    adding up). For sft the loss over its answer tokens, natural log, and their number."""
 
     example_id: str
     loss_sum: float

@@ -1,4 +1,4 @@
-"""What one round of training came to: sums over its steps, kept by every rank, and the figures rank 0 reports."""
+"""Figures of one round of training: sums over its steps, kept by every rank, and the metrics that rank 0 reports."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class RoundSums:
 
     @property
     def num_rows(self) -> int:
-        """Rows that came, of all ranks, whether they could be trained on or not."""
+        """Number of rows received by all ranks, used for training or not."""
         return sum(step.num_rows for step in self.steps)
 
     @property
     def num_rejected(self) -> int:
-        """Of these, without weight."""
+        """Number of these rows that carry no weight."""
         return sum(step.num_rejected for step in self.steps)
 
     @property
     def rejected(self) -> dict[str, int]:
-        """The same by reason."""
+        """Number of rejected rows by reason."""
         return dict(sum((Counter(step.rejected) for step in self.steps), Counter()))
 
     def to_json(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class RoundSums:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> RoundSums:
-        """What `to_json` gave."""
+        """The inverse of `to_json`."""
         steps = [StepResult(**step) for step in plain["steps"]]
         reference = {one: tuple(values) for one, values in plain.get("reference", {}).items()}
         seconds = defaultdict(float, plain["seconds"])
@@ -57,8 +57,8 @@ class RoundSums:
 
 
 def round_metrics(tally: RoundSums, heldout: list[RowLoss], num_heldout: int = 0) -> dict[str, Any]:
-    """Figures of one round. Losses are per answer token; `heldout_rows` maps ids to (loss sum, tokens); of
-    `num_heldout` rows that were to be measured."""
+    """Metrics of one round. Losses are per answer token; `heldout_rows` maps ids to (loss sum, tokens), for those of
+    `num_heldout` rows that could be evaluated."""
     steps, seconds = tally.steps, tally.seconds
     answer_tokens = sum(s.num_answer_tokens for s in steps)
     tokens = sum(s.num_tokens for s in steps)

@@ -1,4 +1,4 @@
-"""What the boundary of a round decides: its training rows, and which domains are reborn (method, sections 6 and 7).
+"""Decisions at the end of a round: its training rows, and which domains are reborn (method, sections 6 and 7).
 
 Called by the manager's `close_round`, once per round, when all its credit is committed. Reads the state only.
 """
@@ -19,8 +19,8 @@ from bohdi_ray.tree.state import TreeState
 
 
 def draw_rows(state: TreeState) -> tuple[str, ...]:
-    """Sample ids of the round's rows: E batches of B_e draws, each batch from a generator of its own, or with
-    `each_once` every trainable sample of the round once an epoch, each epoch in an order of its own."""
+    """Sample ids of the round's rows: E batches of B_e draws, each batch with its own generator or, with `each_once`,
+    every trainable sample of the round once per epoch, each epoch in an order of its own."""
     config, rows = state.config, list[str]()
     if config.enlightenment.rows == "each_once":
         leaves = (node for node in state.tree.nodes() if node.arms is None)
@@ -38,9 +38,9 @@ def draw_rows(state: TreeState) -> tuple[str, ...]:
 def draw_samples(tree: KnowledgeTree, policy: Policy, rng: np.random.Generator, num_rows: int) -> list[str]:
     """Sample ids of `num_rows` training rows, drawn with replacement (method, section 7).
 
-    Each row is a walk over existing nodes with trainable samples below, then a uniform draw among its leaf's. All rows
-    descend together, a level at a time: one call of the policy scores the arms of all nodes the rows are at.
-    Returns nothing when the tree has no trainable sample.
+    Each row is a walk over existing nodes with trainable samples below, then a uniform draw among the samples of its
+    leaf. All rows descend together, a level at a time: one call of the policy scores the arms of all nodes the rows are
+    at. Returns nothing when the tree has no trainable sample.
     """
     if tree.root.num_trainable == 0:
         return []
@@ -74,7 +74,8 @@ def _descend(nodes: Sequence[Node], policy: Policy, rng: np.random.Generator) ->
 
 
 def draw_leaves(state: TreeState, round: int, number: int) -> tuple[DomainPath, ...]:
-    """Paths of `number` leaves, each drawn from all alike; () while there are none. For `training.replay`."""
+    """Paths of `number` leaves, each drawn uniformly from all leaves; () if there are none. For
+    `training.rehearsal`."""
     leaves = [node for node in state.tree.nodes() if node.arms is None]
     if not leaves:
         return ()
@@ -83,7 +84,7 @@ def draw_leaves(state: TreeState, round: int, number: int) -> tuple[DomainPath, 
 
 
 def rebirths(state: TreeState) -> list[Reborn]:
-    """One event per domain that has changed, by path."""
+    """One event per domain whose reward rate has changed, by path."""
     nodes = sorted(state.testable, key=lambda node: node.path)
     posteriors = np.array([node.posterior for node in nodes]).reshape(-1, 2)
     changes = state.policy.introspect(posteriors[:, 0], posteriors[:, 1], [node.window for node in nodes])

@@ -1,6 +1,7 @@
-"""Elections: which name a new child gets (method, section 3). Pure; the tree is read, never changed.
+"""Elections: choose the name of a new child (method, section 3). Pure; the tree is read, never changed.
 
-Called by `walks.py` when `unk` wins at a node. What an election found is an `Elected` event, which `state.py` applies.
+Called by `walks.py` when `unk` wins at a node. The result of an election is an `Elected` event, which `state.py`
+applies.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ NO_VALID_NAME, NAMES_TAKEN = "no_valid_name", "names_taken"
 
 
 def request_id(path: DomainPath, poll: int) -> str:
-    """Names are letters and spaces, so the separator is safe."""
+    """The id of a request. Names are letters and spaces, so the separator is safe."""
     return "/".join(("sprout", *path, str(poll)))
 
 
@@ -26,18 +27,18 @@ def parse_request_id(text: str) -> tuple[DomainPath, int]:
     """(path, poll). Raises ValueError for any other text."""
     kind, *path, poll = text.split("/")
     if kind != "sprout" or not poll.isdecimal():
-        raise ValueError(f"{text!r} is no sprout request's id")
+        raise ValueError(f"{text!r} is not the id of a sprout request")
     return tuple(path), int(poll)
 
 
 def sprout_request(node: Node, poll: int, depth: int) -> SproutRequest:
-    """The wish for the proposals of the node's election `poll`, of those that need any."""
+    """The request for proposals for election number `poll` of the node, which must need some."""
     path = node.path
     return SproutRequest(request_id(path, poll), path, poll, leaf=len(path) + 1 == depth)
 
 
 def hold(tree: KnowledgeTree, node: Node, seed: int, reuse_ballots: bool) -> Elected | None:
-    """The outcome of the node's next election, or None when it needs proposals that are not there yet.
+    """The outcome of the node's next election, or None if it needs proposals that are not there yet.
 
     While the ballot holds a free name no proposals are needed. Names found taken leave the ballot for good: a name
     never becomes free again. The winner is the free name with most votes; the election's own generator
@@ -68,7 +69,7 @@ def _free(tree: KnowledgeTree, node: Node, votes: dict[str, int]) -> dict[str, i
 
 
 def _by_spelling(votes: dict[str, int]) -> dict[str, int]:
-    """Votes for one name in several spellings (Straße, Strasse) are votes for that with most of them."""
+    """Adds up votes for one name in several spellings (Straße, Strasse), under the spelling with most votes."""
     keys = {name: name_key(name) for name in votes}
     if len(set(keys.values())) == len(votes):
         return votes

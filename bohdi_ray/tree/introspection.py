@@ -16,8 +16,8 @@ CHUNK = 4096  # domains whose table of splits or outcomes is in memory at a time
 
 
 def _each(function: Callable[[float], float], values: np.ndarray) -> np.ndarray:
-    """A function of the C library, value by value: NumPy has a logarithm, an exponential and a power of its own for
-    processors with AVX-512, different in the last bit, and a run's tree must not depend on where it grows."""
+    """Applies a function of the C library to each value. NumPy uses its own logarithm, exponential and power on
+    processors with AVX-512, which differ in the last bit, and a run's tree must not depend on the machine."""
     return np.fromiter(map(function, values.ravel().tolist()), float, values.size).reshape(values.shape)
 
 
@@ -47,7 +47,7 @@ def swblrts(
     """
     num_history, num_losses = alpha + beta - 2, num_rewards - num_wins
     if ((num_history <= 0) | (num_wins < 0) | (num_losses < 0) | (num_rewards < 1)).any():
-        raise ValueError("no test without history, or with other than 0 to n wins of n >= 1 rewards")
+        raise ValueError("a test needs history, and 0 to n wins of n >= 1 rewards")
     with np.errstate(divide="ignore", invalid="ignore"):
         wins = num_wins * _ln(num_wins / num_rewards * num_history / (alpha - 1))
         losses = num_losses * _ln(num_losses / num_rewards * num_history / (beta - 1))
@@ -102,7 +102,8 @@ def glr_p_values(statistic: np.ndarray, num_rewards: np.ndarray) -> np.ndarray:
 def two_sample_test(
     new_wins: np.ndarray, num_new: np.ndarray, old_wins: np.ndarray, num_old: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether two binomial samples have one rate: (likelihood ratio 2 ln L, mid-p, smallest possible mid-p), shape [n].
+    """Tests whether two binomial samples have the same rate: (likelihood ratio 2 ln L, mid-p, smallest possible mid-p),
+    shape [n].
 
     The mid-p is P(ratio > seen) + P(ratio = seen) / 2 in the hypergeometric distribution of the new wins, all wins
     given. Whole numbers in; ValueError if they are no counts. Where a sample is empty, or all rewards are alike, there
@@ -110,7 +111,7 @@ def two_sample_test(
     """
     counts = np.array([new_wins, num_new, old_wins, num_old], np.int64)
     if (counts < 0).any() or (counts[0] > counts[1]).any() or (counts[2] > counts[3]).any():
-        raise ValueError("no test with fewer than 0 rewards, or more wins than rewards")
+        raise ValueError("a test needs 0 or more rewards, and no more wins than rewards")
     largest = int((counts[1] + counts[3]).max(initial=1))
     entropies = _entropies(largest)
     factorials = np.concatenate(([0.0], _ln(np.arange(1, largest + 1)).cumsum()))

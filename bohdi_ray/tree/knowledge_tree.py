@@ -1,4 +1,4 @@
-"""The knowledge tree: nodes, their arms, what was harvested below them, and an incremental digest of all that.
+"""The knowledge tree: nodes, their arms, the samples harvested below them, and an incremental digest of all that.
 
 Only `state.py` changes a tree, by applying events; walks and draws read it. It knows nothing of rounds, tickets or
 requests. A leaf costs a few hundred bytes; a node's posteriors are in its parent's arrays, so that one call of numpy
@@ -22,7 +22,8 @@ ITEM = 8  # bytes of a packed id and of a question's key
 
 
 class Arms:
-    """What a node above the leaf level has: one arm per child and, at index 0, `unk`. Arm i + 1 belongs to child i."""
+    """The data of a node above the leaf level: one arm per child and, at index 0, `unk`. Arm i + 1 belongs to child
+    i."""
 
     __slots__ = (
         "_live",
@@ -64,7 +65,8 @@ class Arms:
             self.trainable = np.concatenate((self.trainable, np.zeros(more, np.int64)))
 
     def plays(self, start: int) -> np.ndarray:
-        """Rewards taken in by each arm from `start` on; for `unk`, the elections held."""
+        """Number of rewards that each arm has received, from arm `start` on; for `unk`, the number of elections
+        held."""
         counts = self.trainable[: len(self.children) + 1].copy()
         counts[0] = self.num_elections
         return counts[start:]
@@ -128,7 +130,7 @@ class Node:
 
     @property
     def posterior(self) -> tuple[float, float]:
-        """(alpha, beta); Beta(1, 1) for the root, which is no arm."""
+        """(alpha, beta); Beta(1, 1) for the root, which is not an arm."""
         if self.parent is None:
             return 1.0, 1.0
         arms = self.parent.arms
@@ -136,7 +138,7 @@ class Node:
 
     @property
     def num_trainable(self) -> int:
-        """Trainable samples below."""
+        """Number of trainable samples below the node."""
         if self.parent is None:
             return int(self.arms.trainable.sum())
         return int(self.parent.arms.trainable[self.index])
@@ -153,7 +155,7 @@ class Node:
         return unpack_ids(self.trainable)
 
     def trainable_ids_of(self, round: int) -> list[str]:
-        """Those of one round, the newest that the leaf has."""
+        """The ids of one round's trainable samples; the round must be the newest that the leaf has."""
         first = ticket_id(round, 0, 0)
         found: list[str] = []
         for index in reversed(range(len(self.trainable) // ITEM)):
@@ -163,11 +165,12 @@ class Node:
         return found[::-1]
 
     def heldout_ids(self) -> tuple[str, ...]:
-        """The same of its held-out samples."""
+        """Ids of the leaf's held-out samples, in order of commit."""
         return unpack_ids(self.heldout)
 
     def has_question(self, question_hash: str) -> bool:
-        """Whether the leaf has a sample with this question; a wrong yes has chance 2^-64 per question there."""
+        """Whether the leaf has a sample with this question; a false positive has probability 2^-64 per question
+        there."""
         if not self.questions:
             return False
         key = question_key(question_hash)
@@ -177,7 +180,7 @@ class Node:
         return at >= 0
 
     def add_sample(self, ticket_id: str, question_hash: str, heldout: bool) -> None:
-        """Notes a sample at the leaf. Its count, and what is above, is the caller's affair."""
+        """Adds a sample to the leaf. The caller updates its count and the nodes above."""
         packed = pack_ticket_id(ticket_id).to_bytes(ITEM, "little")
         self.questions += question_key(question_hash)
         if heldout:
@@ -187,12 +190,13 @@ class Node:
 
 
 def question_key(question_hash: str) -> bytes:
-    """What a leaf keeps of a question: 8 bytes made of its hash, whatever text that is."""
+    """What a leaf stores of a question: 8 bytes derived from its hash, whatever text the hash is."""
     return hashlib.blake2b(question_hash.encode(), digest_size=ITEM).digest()
 
 
 def pack_ids(ticket_ids: Iterable[str]) -> bytes:
-    """Ids as a leaf keeps them: unsigned integers of 64 bits, little-endian. Raises ValueError as `pack_ticket_id`."""
+    """Ids in the format stored at a leaf: unsigned 64-bit integers, little-endian. Raises ValueError as
+    `pack_ticket_id` does."""
     return b"".join(pack_ticket_id(text).to_bytes(ITEM, "little") for text in ticket_ids)
 
 
@@ -224,7 +228,7 @@ class KnowledgeTree:
         return self.add_all(parent, (name,))[0]
 
     def add_all(self, parent: Node, names: Sequence[str]) -> list[Node]:
-        """New children of one node, which must not have these names yet, in this order."""
+        """Adds children to one node, in this order; it must not have children with these names yet."""
         leaf = len(parent.path) + 1 == self.depth
         start = len(parent.arms.children) + 1
         children = [Node(name, parent, index, leaf) for index, name in enumerate(names, start)]
@@ -239,14 +243,15 @@ class KnowledgeTree:
         return children
 
     def start_step(self) -> None:
-        """From here on the names of all nodes there are count as taken everywhere."""
+        """From here on the names of all existing nodes count as taken everywhere."""
         self._new_names.clear()
 
     def is_free(self, name: str, parent: Node) -> bool:
         """Whether a new child of `parent` may have this name.
 
-        It must have stood nowhere when the step began, and be neither a sibling's nor an ancestor's now. So one
-        step may give the same name at two nodes: which of them came first would be a matter of timing.
+        The name must not have existed anywhere when the step began, and must not be the name of a sibling or an
+        ancestor now. So one step may give the same name at two nodes, because which of them came first would depend on
+        timing.
         """
         key = name_key(name)
         if key not in self._names:
@@ -256,7 +261,7 @@ class KnowledgeTree:
         return all(name_key(above) != key for above in parent.path)
 
     def touch(self, node: Node) -> None:
-        """Says that `node` changed, for the digest; with it, posteriors and memory of its own arms."""
+        """Marks `node` as changed for the digest, and with it the posteriors and memory of its own arms."""
         self._changed.add(node)
 
     def nodes(self) -> Iterator[Node]:

@@ -1,7 +1,7 @@
 """TreeManager: the state machine that owns tree and bandit. Plain, synchronous, never waits, never sees text.
 
 Called by the tree-manager actor (one process, one thread), by `bohdi tree` and by simulations. Hands out tickets and
-sprout requests, takes in proposals and outcomes. It promises that what becomes of the tree never depends on timing.
+sprout requests, takes in proposals and outcomes. It guarantees that the state of the tree never depends on timing.
 
 The order of a round's work, M steps, lag = harvest.step_lag:
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 class TreeManager:
     def __init__(self, config: FusionConfig, seeds: Seeds = None, policy: Policy | None = None):
-        """`policy`: one that no configuration names, for simulations; default: the configuration's."""
+        """`policy`: a policy that no configuration names, for simulations; default: the configuration's."""
         self._config = config
         self._state = TreeState(config, policy or make_policy(config.bandit), seeds)
         self._journal = journal.Journal()
@@ -67,7 +67,7 @@ class TreeManager:
     # Rounds and work.
 
     def open_round(self, round: int, weights_version: int) -> None:
-        """Opens the first round. Later ones are opened by `close_round`, as one step with what it decides."""
+        """Opens the first round. Later ones are opened by `close_round`, in one step with its decisions."""
         state = self._state
         if (round, weights_version) == (state.round, state.weights_version):
             return
@@ -79,8 +79,8 @@ class TreeManager:
     def work(self, cursor: int) -> Work:
         """The tickets of this round issued since `cursor`, and all sprout requests now open.
 
-        Cursors count tickets since the run began; 0 always means "from the start of this round", and is what a caller
-        must use who cannot know that this is still the same process. Known ids may come again then.
+        Cursors count tickets since the run began; 0 always means "from the start of this round". A caller that cannot
+        know whether this is the same process must use 0, and may get known ids again.
         """
         self._advance()
         state = self._state
@@ -99,8 +99,8 @@ class TreeManager:
     def propose(self, proposals: Proposals) -> None:
         """Takes the answer to a sprout request and lets the walks that waited for it go on.
 
-        Ignored: an answer to a poll that has one, and one for a node this process does not know (it was asked for by
-        a process that died; the walks will ask again). Raises ValueError for an id that is no sprout request's.
+        Ignores an answer to a poll that has one, and one for a node that this process does not know (a process that
+        died requested it; the walks will ask again). Raises ValueError for an id that is not a sprout request's.
         """
         self._advance()
         path, poll = parse_request_id(proposals.request_id)
@@ -110,7 +110,7 @@ class TreeManager:
         except KeyError:
             return
         if node.arms is None:
-            raise ValueError(f"{path} is a leaf: it has no children, and nobody asked for any")
+            raise ValueError(f"{path} is a leaf: it has no children, so no names were requested for it")
         if poll < node.arms.num_polls or poll in node.arms.proposals:
             return
         # Names end up in paths and ids, so no caller is trusted with them.
@@ -123,7 +123,7 @@ class TreeManager:
 
     @property
     def num_steps_left(self) -> int:
-        """Steps of this round that are not committed yet; 0 says that the round may be closed."""
+        """Number of steps of this round that are not committed yet; 0 means that the round may be closed."""
         return self._config.meditation.steps - self._state.num_committed
 
     # Outcomes.
@@ -131,18 +131,18 @@ class TreeManager:
     def screen(self, step: int, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
         """The step's outcomes in ticket order; those whose question their leaf already has become failures. Pure.
 
-        `outcomes` are those of all tickets of the step, which must be the next to be committed: what its leaves have
-        depends on the steps before. Raises StepNotReady before its turn, ValueError for missing or foreign outcomes.
+        `outcomes` are those of all tickets of the step, which must be the next to be committed: the questions of its
+        leaves depend on earlier steps. Raises StepNotReady before its turn, ValueError for missing or foreign outcomes.
         """
         return tuple(outcome for _, outcome in screening.screen(self._state, step, outcomes))
 
     def committable(self) -> int | None:
-        """The next step whose credit may be committed, once its outcomes are there; None while walks come first."""
+        """The next step whose credit may be committed once its outcomes are there; None while walks must come first."""
         self._advance()
         return self._committable()
 
     def commit_step(self, step: int, outcomes: Sequence[Outcome], part: str) -> None:
-        """Gives the step's credit in ticket order.
+        """Applies the step's credit in ticket order.
 
         `outcomes` are what `screen` returned; `part` names what holds the samples.
         Raises StepNotReady before the step's turn (after a restart, walks may have to be done again first), ValueError
@@ -162,8 +162,8 @@ class TreeManager:
         self._commit_point()
 
     def close_round(self, next_round: int, next_version: int) -> RoundClosed:
-        """The boundary of a round, as one: draws its training rows, introspects if the next round meets another target,
-        opens the next. Raises ValueError while steps are not committed."""
+        """Ends a round in one step: draws its training rows, introspects if the next round has new target weights,
+        opens that. Raises ValueError while steps are not committed."""
         state = self._state
         if state.round == next_round and state.last_closed is not None and state.last_closed.round == next_round - 1:
             return state.last_closed
@@ -185,7 +185,7 @@ class TreeManager:
         return closed
 
     def draw_leaves(self, round: int, number: int) -> tuple[DomainPath, ...]:
-        """Leaves for the questions that `round` replays. Draws from what is there now, and changes nothing."""
+        """Leaves for the rehearsal questions of `round`, drawn from the current tree. Changes nothing."""
         return boundary.draw_leaves(self._state, round, number)
 
     # Persistence.
@@ -196,16 +196,16 @@ class TreeManager:
 
     @property
     def events_since_commit(self) -> tuple[journal.AnyEvent, ...]:
-        """What happened since the last commit point; it leaves with the segment of the next one."""
+        """The events since the last commit point; they will be part of the next commit's segment."""
         return self._journal.uncommitted
 
     @classmethod
     def replay(
         cls, config: FusionConfig, seeds: Seeds, segments: Iterable[bytes], base: Source | None = None
     ) -> TreeManager:
-        """The manager at the commit point where the last segment ends.
+        """The manager in the state at the end of the last segment, which is a commit point.
 
-        With `base`, a snapshot as `restore` takes it, `segments` are those taken after it.
+        With `base`, a snapshot in the form that `restore` accepts, `segments` are those taken after it.
         """
         manager = cls(config, seeds) if base is None else cls.restore(config, base)
         manager._journal.take_segment()
@@ -213,15 +213,15 @@ class TreeManager:
         return manager
 
     def copy_state(self) -> StateCopy:
-        """The whole state, to be kept while this manager goes on; `snapshot.write` makes a file of it. Only right after
-        `commit_step` or `close_round`, before `work`: raises ValueError when walks are under way."""
+        """An unchanging copy of the whole state; `snapshot.write` makes a file of it. Only right after `commit_step` or
+        `close_round`, before `work`: raises ValueError if walks are in progress."""
         if self._digest is not None:
             raise ValueError("walks are under way: take a snapshot right after commit_step or close_round")
         return snapshot.copy_state(self._state)
 
     @classmethod
     def restore(cls, config: FusionConfig, source: Source, policy: Policy | None = None) -> TreeManager:
-        """The manager at the commit point that a snapshot holds.
+        """The manager in the state stored in a snapshot, which is a commit point.
 
         `source`: its bytes, or its file, open for reading. Raises RunDirError if it is damaged or does not fit.
         """
@@ -231,7 +231,7 @@ class TreeManager:
         return manager
 
     def digest(self) -> str:
-        """Of the state at the last commit point."""
+        """The digest of the state at the last commit point."""
         return self._state.digest() if self._digest is None else self._digest
 
     # For people.
@@ -242,11 +242,11 @@ class TreeManager:
         return self._state.tree
 
     def describe(self) -> dict[str, Any]:
-        """The tree as nested plain data, as it is now."""
+        """The current tree as nested plain data."""
         return describe(self._state)
 
     def stats(self) -> dict[str, Any]:
-        """Counts since the run began, and the size of the tree, as they are now."""
+        """Current counts since the run began, and the size of the tree."""
         return self._state.stats()
 
     # Inside.
@@ -260,7 +260,7 @@ class TreeManager:
         self._digest = None
 
     def _advance(self) -> None:
-        """Starts and ends the walks of steps, as far as the order at the top allows."""
+        """Starts and ends the walks of steps, as far as the order described above allows."""
         state, meditation = self._state, self._config.meditation
         while True:
             if self._walks is not None:

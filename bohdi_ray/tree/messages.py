@@ -1,4 +1,4 @@
-"""What TreeManager answers with. Frozen, small, picklable: they cross processes."""
+"""The answers of TreeManager. Frozen, small, picklable, because they cross processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bohdi_ray.records import DomainPath, SproutRequest, Ticket
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What there is to do now."""
+    """The current work."""
 
     round: int
     tickets: tuple[Ticket, ...]  # issued since the cursor, their step not yet committed
@@ -31,7 +31,7 @@ class Rebirth:
 
 @dataclass(frozen=True, slots=True)
 class RoundClosed:
-    """The boundary of a round: what it leaves to training, and what changed before the next."""
+    """The result of closing a round: its training rows, and what changed before the next round."""
 
     round: int
     row_sample_ids: tuple[str, ...]  # E * B_e sample ids, repeats included; empty when nothing is trainable

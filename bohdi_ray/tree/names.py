@@ -1,4 +1,4 @@
-"""Names of domains: what a valid one is, and the starting domains a user may give.
+"""Domain names: the rule for valid names, and the starting domains that a user may give.
 
 Called by the tree for seeds and by harvest/ for the sources' proposals; it never looks at a tree.
 """
@@ -25,8 +25,8 @@ Seeds = Mapping[str, "Seeds"] | Sequence["Seeds"] | str | None
 def valid_name(text: str) -> str | None:
     """`text` as a domain's name in title case, or None unless it is 1 to 3 words of letters and no filler.
 
-    Space around and between words is normalised, and spelling as `folded_name` says; nothing else is mended. What a
-    word is in scripts without spaces, `languages/names.py` says. `valid_name(valid_name(x)) == valid_name(x)`.
+    Spaces around and between words are normalised, and spelling as in `folded_name`; nothing else is corrected.
+    `languages/names.py` defines words in scripts without spaces. `valid_name(valid_name(x)) == valid_name(x)`.
     """
     if len(text) > MAX_RAW_CHARS:
         return None
@@ -38,12 +38,12 @@ def valid_name(text: str) -> str | None:
 
 
 def read_seeds(text: str) -> Seeds:
-    """The starting domains in a YAML document. Raises ConfigError if it is not YAML of names."""
+    """The starting domains in a YAML document. Raises ConfigError if it is not YAML that contains names."""
     try:
         # A domain called `No` or `2024` stays text, so the rule on names can speak about it.
         return read_yaml(text, TextLoader, MAX_SEED_CHARS, MAX_SEED_VALUES)
     except YamlFault as fault:
-        raise ConfigError("tree.seed", str(fault), "it is not valid YAML", "Mend the file at that place.") from None
+        raise ConfigError("tree.seed", str(fault), "it is not valid YAML", "Correct the file at that place.") from None
 
 
 def seed_paths(seeds: Seeds, config: TreeConfig) -> list[DomainPath]:
@@ -65,7 +65,7 @@ def seed_paths(seeds: Seeds, config: TreeConfig) -> list[DomainPath]:
                 "tree.seed", where, f"'{name}' occurs twice", "A name may be at one place only: rename one."
             )
         if len(parent) >= config.depth:
-            rule = f"it lies {len(parent) + 1} levels deep; tree.depth is {config.depth}"
+            rule = f"it is {len(parent) + 1} levels deep; tree.depth is {config.depth}"
             raise ConfigError("tree.seed", where, rule, "Remove it, or raise tree.depth.")
         num_children[parent] = num_children.get(parent, 0) + 1
         if config.max_children is not None and num_children[parent] > config.max_children[len(parent)]:

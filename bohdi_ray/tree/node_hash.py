@@ -14,8 +14,8 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 def hash_of(node: Node) -> int:
-    """Of all a node is, but two things: its own posterior, which is in its parent's hash, and proposals that wait for
-    their election, for when those arrive is a matter of timing."""
+    """The hash of a node's data, except its own posterior, which is in its parent's hash, and proposals that wait for
+    their election, because their arrival depends on timing."""
     arms = node.arms
     if arms is None:
         own: tuple = (node.trainable, node.heldout, node.questions)

@@ -1,4 +1,4 @@
-"""Which sprout requests are open: what walks wait for, and what was asked ahead of need.
+"""The open sprout requests: those that walks wait for, and those sent ahead of need.
 
 The manager owns one `OpenRequests`. Nothing here is part of the state: after a restart the walks ask again.
 """
@@ -22,7 +22,8 @@ class OpenRequests:
         self._asked.pop(request_id, None)
 
     def all(self, waiting: Iterable[Node]) -> tuple[SproutRequest, ...]:
-        """What the waiting nodes need, then what was asked ahead. The latter stay open when their node goes on."""
+        """The requests that waiting nodes need, then those sent ahead. The latter stay open when their node
+        continues."""
         needed: dict[str, SproutRequest] = {}
         for node in waiting:
             arms = node.arms

@@ -1,4 +1,5 @@
-"""Which outcomes of a step count: all of its tickets, in ticket order, no question twice in a leaf; as events. Pure.
+"""Checks the outcomes of a step (all of its tickets, in ticket order, no question twice in a leaf) and turns them into
+events. Pure.
 
 Called by the manager before credit is given; reads the state only.
 """
@@ -18,7 +19,8 @@ DUPLICATE = "duplicate_question"
 
 
 def in_ticket_order(state: TreeState, step: int, outcomes: Sequence[Outcome]) -> list[tuple[DomainPath, Outcome]]:
-    """Each ticket's path and outcome. Raises StepNotReady before the step's turn, ValueError for others' outcomes."""
+    """Each ticket's path and outcome. Raises StepNotReady before the step's turn, ValueError for outcomes of other
+    tickets."""
     if step != state.num_committed or state.num_walked <= step:
         raise StepNotReady(f"step {step} is not the next to be committed, or its walks are not done")
     tickets = [state.ticket(step, index, path) for index, path in sorted(state.in_flight.get(step, {}).items())]
@@ -29,7 +31,7 @@ def in_ticket_order(state: TreeState, step: int, outcomes: Sequence[Outcome]) ->
 
 
 def screen(state: TreeState, step: int, outcomes: Sequence[Outcome]) -> list[tuple[DomainPath, Outcome]]:
-    """`in_ticket_order`, with a question that its leaf already has turned into a failure."""
+    """`in_ticket_order`, with outcomes whose question the leaf already has turned into failures."""
     seen: set[tuple[DomainPath, str]] = set()
     screened = []
     for path, outcome in in_ticket_order(state, step, outcomes):
@@ -44,7 +46,7 @@ def screen(state: TreeState, step: int, outcomes: Sequence[Outcome]) -> list[tup
 
 
 def events(step: int, ordered: Sequence[tuple[DomainPath, Outcome]], part: str) -> Iterator[journal.AnyEvent]:
-    """What a commit of the step journals; `ordered` is what `screen` returned."""
+    """The events that a commit of the step writes to the journal; `ordered` is the result of `screen`."""
     num_tokens = Counter[str]()
     for path, outcome in ordered:
         num_tokens.update(outcome.num_tokens)

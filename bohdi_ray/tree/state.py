@@ -1,7 +1,7 @@
-"""The tree manager's whole state, and the one way to change it: `apply` an event.
+"""The tree manager's whole state, and the only way to change it: `apply` an event.
 
-Live work and replay both come through here, so a journal rebuilds exactly the state that wrote it. Nothing is decided
-here: no draw, no election, no test.
+Live work and replay both use it, so a journal rebuilds exactly the state that wrote it. Nothing is decided here: no
+draw, no election, no test.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TreeState:
         return sum(len(paths) for paths in self.in_flight.values())
 
     def digest(self) -> str:
-        """Of tree and progress. At a commit point: a function of config, seeds and outcomes alone."""
+        """The digest of tree and progress. At a commit point it is a function of config, seeds and outcomes alone."""
         counts = dataclasses.asdict(self.counts)
         for name in ("num_proposals", "num_invalid_proposals", "num_sprout_tokens"):
             del counts[name]  # proposals asked ahead count when they arrive, which is a matter of timing
@@ -228,7 +228,7 @@ _APPLY: dict[type, Callable[[TreeState, Any], None]] = {
 
 
 def replay(state: TreeState, segments: Iterable[bytes]) -> None:
-    """Applies the events of segments, in order, to the state that the first of them began with.
+    """Applies the events of segments, in order, to the state in which the first of them began.
 
     Raises RunDirError for a segment that is damaged or does not fit.
     """
@@ -245,7 +245,7 @@ def replay(state: TreeState, segments: Iterable[bytes]) -> None:
                 raise _does_not_fit(event, repr(error)) from error
             first = False
         if not isinstance(event, journal.StepCommitted | journal.RoundOpened | None):
-            raise _does_not_fit(event, "no commit point, where a segment ends")
+            raise _does_not_fit(event, "not a commit point, although a segment ends here")
 
 
 def _does_not_fit(event: journal.AnyEvent, why: str) -> RunDirError:

@@ -1,4 +1,5 @@
-"""The walks of one step, from the root to a leaf each (method, section 2), whatever the order proposals arrive in.
+"""The walks of one step, each from the root to a leaf (method, section 2); the result does not depend on the order in
+which proposals arrive.
 
 Every node has a queue, and walks pass it in ticket order. A walk goes on until it reaches a leaf or a node whose queue
 is not empty; it stays at the head of a queue only while its election there lacks proposals. A child has one parent, so
@@ -64,7 +65,7 @@ class StepWalks:
             self._descend(_Walk(index, rng, state.tree.root))
 
     def resume(self, node: Node) -> None:
-        """Proposals arrived for `node`; lets the walks queued there go on as far as they can."""
+        """Proposals arrived for `node`; continues the walks queued there as far as possible."""
         queue = self._queues.pop(node, None)
         while queue:
             self._descend(queue.popleft())
@@ -73,7 +74,7 @@ class StepWalks:
                 return
 
     def _descend(self, walk: _Walk) -> None:
-        """Goes on until the walk ends or waits."""
+        """Continues until the walk ends or waits."""
         while walk.node.arms is not None:
             queue = self._queues.get(walk.node)
             if queue is not None:
@@ -87,7 +88,7 @@ class StepWalks:
         self._emit(journal.Walked(self._step, walk.index, walk.node.path))
 
     def _choose(self, walk: _Walk) -> Node | None:
-        """The child to go on to; None when the walk waits (it is queued) or was abandoned."""
+        """The child to walk to next; None if the walk waits (it is queued) or was abandoned."""
         arms, scores = walk.node.arms, self._state.policy.scores
         while True:
             if not walk.wants_child:
@@ -114,7 +115,7 @@ class StepWalks:
 
     def _in_flight_at(self, node: Node) -> np.ndarray:
         """Walks that went to each arm of the node and have no reward yet, shape [capacity]: those of earlier steps that
-        are not committed, and this step's so far, the abandoned ones included: when they end is a matter of timing."""
+        are not committed, and this step's so far, including abandoned ones, because when they end depends on timing."""
         counts, capacity = self._in_flight.get(node), len(node.arms.alpha)
         if counts is None or len(counts) < capacity:
             old, counts = counts, np.zeros(capacity, np.int64)
@@ -130,7 +131,7 @@ class StepWalks:
         return limits is None or len(arms.children) < limits[len(node.path)]
 
     def _elect(self, walk: _Walk) -> journal.Elected | None:
-        """Holds the node's next election; None when it lacks proposals, and the walk now waits for them."""
+        """Holds the node's next election; None if it lacks proposals, so that the walk now waits for them."""
         config, node = self._state.config.sprout, walk.node
         event = elections.hold(self._state.tree, node, self._state.config.seed, config.reuse_ballots)
         if event is None:

@@ -50,7 +50,7 @@ def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(p
     # More is wanted than there is: told with needed and free, then with fewer.
     assert "it needs 1 GPU + 0.5 CPU; free beside what the trainer needs: " in seen["waited"]
     assert ": 0 GPU, " in seen["waited"]
-    assert "source ada continues with fewer engines for now: waited 20 s for room" in seen["given_up"]
+    assert "source ada continues with fewer engines for now: waited 20 s for capacity" in seen["given_up"]
     assert seen["ada_without_room"] == 1
     # The trainer's card was free for three seconds, while the pool asked for one.
     assert seen["ada_while_trainer_restarts"] == 1
@@ -60,7 +60,7 @@ def test_a_pool_follows_its_load_and_the_nodes_and_leaves_the_trainer_its_room(p
     # At once or by steps, as what was under way ends.
     assert any(text.startswith("ada shrinks from 5 to ") for text in told)
     assert any(text.startswith("ada shrinks from ") and " to 1 engines: " in text for text in told)
-    assert any("for what must be there finds no room" in text for text in told), "it gave room back after the loss"
+    assert any("because required components do not fit" in text for text in told), "it gave room back after the loss"
 
 
 @pytest.mark.long(60)

@@ -75,7 +75,7 @@ def test_a_run_at_work_is_found_by_the_names_of_its_actors(tmp_path):
     assert "; engines: source/ada 1, source/bob 1, source/cyd 1, target 1\n" in told.stdout
 
     gone = status("--address", address)
-    assert (gone.returncode, gone.stdout) == (1, "on the cluster: no run is at work there\n")
+    assert (gone.returncode, gone.stdout) == (1, "on the cluster: no run is active there\n")
     ended = status(folder, "--address", address)
     assert ended.returncode == 0 and ended.stdout.startswith("finished: the run ended because stop.rounds = 2")
 

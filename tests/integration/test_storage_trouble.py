@@ -53,7 +53,7 @@ def test_a_run_that_may_not_write_any_more_says_so_and_goes_on_when_it_may(disk:
 
     sealing = threading.Thread(target=seal)
     sealing.start()
-    with pytest.raises(BohdiError, match=r"permission is denied.*Mend the permissions.*bohdi resume"):
+    with pytest.raises(BohdiError, match=r"permission is denied.*Correct the permissions.*bohdi resume"):
         fuse(config(disk.folder / "run"), parts=scripted_parts(answer_s=0.3, step_s=0.1))
     sealing.join()
     disk.open_again("run/tree")

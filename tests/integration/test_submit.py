@@ -109,7 +109,7 @@ def test_a_job_is_followed_stopped_and_resumed_and_ends_as_an_undisturbed_one(cl
     wait_for(client, "fused/tree/segment-*1", "first")
     follower.send_signal(signal.SIGINT)
     shown, _ = follower.communicate(timeout=60)
-    assert follower.returncode == 130 and "the job goes on" in shown and "bohdi logs first --follow" in shown, shown
+    assert follower.returncode == 130 and "the job continues" in shown and "bohdi logs first --follow" in shown, shown
     code, shown = client.run("submit", "--resume", "first")
     assert code == 2 and "the job is running" in shown, shown
 
@@ -118,7 +118,7 @@ def test_a_job_is_followed_stopped_and_resumed_and_ends_as_an_undisturbed_one(cl
     assert code == 0 and "was stopped" in shown and "asked to stop" in shown, shown
     shown, _ = follower.communicate(timeout=60)
     assert follower.returncode == 130, shown
-    assert "code from the package: True" in shown and "stopping: work under way may end" in shown, shown
+    assert "code from the package: True" in shown and "stopping: work in progress may finish" in shown, shown
     assert "All samples committed so far are kept" in shown, "it was killed instead of drained"
     run = client.runs() / "fused"
     before = samples(run)
@@ -149,7 +149,7 @@ def test_a_failing_job_gives_its_exit_code(client):
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        ({"RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": ""}, "RAY_AUTH_MODE = None: the cluster asks for a token"),
+        ({"RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": ""}, "RAY_AUTH_MODE = None: the cluster requires a token"),
         ({"RAY_AUTH_TOKEN": "ab" * 32}, "RAY_AUTH_TOKEN = '(not shown)': the cluster has another token"),
         (
             {"RAY_AUTH_TOKEN": "", "HOME": "/none"},
@@ -169,7 +169,7 @@ def test_a_missing_or_wrong_token_is_refused_with_what_to_mend(client, environme
 @pytest.mark.parametrize(
     ("command", "environment", "says"),
     [
-        ("fuse", {"RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": ""}, "RAY_AUTH_MODE = None: the cluster asks for a token"),
+        ("fuse", {"RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": ""}, "RAY_AUTH_MODE = None: the cluster requires a token"),
         ("plan", {"RAY_AUTH_TOKEN": "ab" * 32}, "RAY_AUTH_TOKEN = '(not shown)': the cluster has another token"),
         ("fuse", {"RAY_AUTH_TOKEN": "", "HOME": "/none"}, "RAY_AUTH_TOKEN = None: RAY_AUTH_MODE is token, and no"),
     ],

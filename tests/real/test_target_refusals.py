@@ -71,7 +71,7 @@ def test_a_missing_head_is_named_where_the_model_has_one(copy_of, tmp_path):
 def test_tensors_under_another_prefix_are_missing_ones(copy_of, tmp_path):
     folder = copy_of("llama-3.2")
     rewrite(folder, lambda tensors: {f"base_model.model.{name}": tensor for name, tensor in tensors.items()})
-    assert "more tensors, which would be drawn at random" in refusal(folder, tmp_path).rule
+    assert "more tensors, which would be initialised at random" in refusal(folder, tmp_path).rule
 
 
 def test_tensors_of_another_shape_are_named(copy_of, tmp_path):

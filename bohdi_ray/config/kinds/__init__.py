@@ -1,1 +1,1 @@
-"""Sections of the configuration of which there are several kinds, each table of kinds in a file of its own."""
+"""Sections of the configuration that have several kinds; each table of kinds is in a file of its own."""

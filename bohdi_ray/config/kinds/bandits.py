@@ -19,12 +19,13 @@ from bohdi_ray.config.section_base import Section
 class BanditSection(Section):
     """How credit steers the walks: posteriors and introspection (method, sections 5 and 6). The paper: `dynabranches`.
     The others are challengers from the literature on bandits whose rewards change, and ablations; the default is the
-    one that gains most in simulation (docs/allocation.md)."""
+    one with the largest gain in simulation (docs/allocation.md)."""
 
     kind: str
     """Which policy."""
     introspection: bool = True
-    """Whether changed nodes are reborn (IR), and beliefs age, before a round that meets another target."""
+    """Whether nodes whose reward rate changed are reborn (IR), and beliefs age, before a round with new target
+    weights."""
 
     @model_validator(mode="before")
     @classmethod
@@ -35,87 +36,90 @@ class BanditSection(Section):
 
 
 class DynamicThompsonBandit(BanditSection):
-    """Thompson sampling in which the evidence about a child is capped, so that it is about its last rewards."""
+    """Thompson sampling in which the evidence about a child is capped, so that its latest rewards dominate."""
 
     kind: Literal["dynamic_thompson"] = "dynamic_thompson"
     horizon: int = Field(3, ge=1)
-    """Credits of each child that count, about."""
+    """Approximate number of each child's latest credits that count."""
 
 
 class DynabranchesBandit(BanditSection):
-    """The paper's: Beta posteriors with Thompson sampling; a node whose window differs from its history is reborn."""
+    """The paper's policy: Beta posteriors with Thompson sampling; a node whose window differs from its history is
+    reborn."""
 
     kind: Literal["dynabranches"] = "dynabranches"
     window: int = Field(20, ge=1)
-    """Rewards in a node's sliding window (w)."""
+    """Number of rewards in a node's sliding window (w)."""
     threshold: float = Field(0.2, ge=0, le=1)
     """A node is reborn when the test's p-value is below this (u)."""
 
 
 class UniformBandit(BanditSection):
-    """Every arm alike, whatever was learned: an ablation."""
+    """Chooses every arm with equal probability, whatever was observed: an ablation."""
 
     kind: Literal["uniform"] = "uniform"
 
 
 class GreedyBandit(BanditSection):
-    """The largest posterior mean: an ablation."""
+    """Chooses the arm with the largest posterior mean: an ablation."""
 
     kind: Literal["greedy"] = "greedy"
 
 
 class DiscountedThompsonBandit(BanditSection):
-    """Thompson sampling in which each credit at a node makes the evidence about all its children fade."""
+    """Thompson sampling in which each credit at a node discounts the evidence about all its children."""
 
     kind: Literal["discounted_thompson"] = "discounted_thompson"
     discount: float = Field(0.95, gt=0, le=1)
-    """What is left of old evidence per credit at the node. 1 forgets nothing."""
+    """The factor by which old evidence shrinks with each credit at the node. 1 forgets nothing."""
 
 
 class SlidingWindowThompsonBandit(BanditSection):
-    """Thompson sampling on a node's last credits alone."""
+    """Thompson sampling that uses only a node's latest credits."""
 
     kind: Literal["sliding_window_thompson"] = "sliding_window_thompson"
     horizon: int = Field(12, ge=1)
-    """Credits of the node that count, those of all its children together."""
+    """Number of latest credits at the node that count, over all its children together."""
 
 
 class AgedThompsonBandit(BanditSection):
-    """Thompson sampling in which the evidence fades whenever the target has new weights."""
+    """Thompson sampling in which the evidence is discounted whenever the target has new weights."""
 
     kind: Literal["aged_thompson"] = "aged_thompson"
     discount: float = Field(0.7, gt=0, le=1)
-    """What is left of old evidence per new weights. 1 forgets nothing."""
+    """The factor by which old evidence shrinks with each new weights version. 1 forgets nothing."""
 
 
 class GlrThompsonBandit(BanditSection):
-    """Thompson sampling; a node is reborn by a generalised likelihood-ratio test of its rewards since the last one."""
+    """Thompson sampling; a node is reborn if a generalised likelihood-ratio test of its rewards since the last rebirth
+    finds a change."""
 
     kind: Literal["glr_thompson"] = "glr_thompson"
     false_alarm_rate: float = Field(0.05, gt=0, lt=1)
     """The test's error probability (delta)."""
     window: int = Field(200, ge=1, validate_default=True)
-    """Rewards in a node's sliding window, in which the test looks for a change."""
+    """Number of rewards in a node's sliding window, in which the test looks for a change."""
 
     @field_validator("window")
     @classmethod
     def _may_show_a_change(cls, window: int, info: ValidationInfo) -> int:
         rate = info.data.get("false_alarm_rate")
         if rate is not None and window < (needed := smallest_glr_window(rate)):
-            rule = f"so few rewards can show no change at bandit.false_alarm_rate = {rate:g}"
-            remedy = f"Make it {needed} or more, 100 to 200 for changes of common size."
+            rule = f"with so few rewards no change can be detected at bandit.false_alarm_rate = {rate:g}"
+            remedy = f"Make it {needed} or more, 100 to 200 for changes of typical size."
             raise PydanticCustomError("too_few_rewards", rule, {"remedy": remedy})
         return window
 
 
 class CorrectedSwblrtBandit(BanditSection):
-    """Thompson sampling; a node is reborn by an exact test of its window, corrected for the number of nodes."""
+    """Thompson sampling; a node is reborn if an exact test of its window finds a change, corrected for the number of
+    nodes."""
 
     kind: Literal["corrected_swblrt"] = "corrected_swblrt"
     false_alarm_rate: float = Field(0.05, gt=0, lt=1)
-    """The level of all tests before a round together."""
+    """The false-discovery rate over all tests before a round."""
     window: int = Field(40, ge=1)
-    """Rewards in a node's sliding window, which is compared with its history."""
+    """Number of rewards in a node's sliding window, which is compared with its history."""
 
 
 BANDITS: dict[str, type[BanditSection]] = by_kind(
@@ -132,7 +136,8 @@ BANDITS: dict[str, type[BanditSection]] = by_kind(
 
 
 def glr_threshold(num_rewards: float, false_alarm_rate: float) -> float:
-    """beta(n, delta) = ln(3 n sqrt(n) / delta), nats: what the likelihood ratio of a change has to reach.
+    """beta(n, delta) = ln(3 n sqrt(n) / delta), in nats: the threshold that the likelihood ratio must reach to signal a
+    change.
 
     The form that Besson, Kaufmann, Maillard and Seznec (2022), JMLR 23(77), use in their experiments.
     """
@@ -140,7 +145,8 @@ def glr_threshold(num_rewards: float, false_alarm_rate: float) -> float:
 
 
 def smallest_glr_window(false_alarm_rate: float) -> int:
-    """The fewest rewards with which the clearest change, half losses then half wins, reaches the threshold."""
+    """The smallest number of rewards with which the clearest change (first half losses, second half wins) reaches the
+    threshold."""
     num_rewards = 2
     while num_rewards * math.log(2) < glr_threshold(num_rewards, false_alarm_rate):
         num_rewards += 2

@@ -1,5 +1,5 @@
-"""Sections of which there are several kinds, told apart by `kind`. One table (kind -> section) makes two things of it:
-the union in the configuration (`ByKind`), and in another room the table of what each kind does (`modules_of`).
+"""Sections that have several kinds, distinguished by `kind`. One table (kind -> section) gives both the union in the
+configuration (`ByKind`) and, in another package, the table of implementations (`modules_of`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KindTable = Mapping[str, type[BaseModel]]
 
 
 def by_kind(*sections: type[S]) -> dict[str, type[S]]:
-    """The table of these sections. A mapping without `kind` is of the first."""
+    """The table of these sections. A mapping without `kind` belongs to the first."""
     return {get_args(section.model_fields["kind"].annotation)[0]: section for section in sections}
 
 
@@ -51,24 +51,24 @@ class ByKind:
 
 
 def kinds_of(field: FieldInfo) -> KindTable | None:
-    """The kinds of section that a field, or an item of it, may be; None for any other field."""
+    """The kinds of section that a field, or an item of it, may have; None for any other field."""
     of_items = (mark for item in get_args(field.annotation) for mark in get_args(item)[1:])
     return next((mark.sections for mark in (*field.metadata, *of_items) if isinstance(mark, ByKind)), None)
 
 
 def own_settings(section: BaseModel, base: type[BaseModel]) -> dict[str, Any]:
-    """The settings that only sections of this kind have, not all of those that `base` stands for."""
+    """The settings of this kind that not every kind derived from `base` has."""
     return {name: value for name, value in section if name not in base.model_fields}
 
 
 def in_words(kinds: KindTable | list[str]) -> str:
-    """`a`, `b` and `c`."""
+    """The names as `a`, `b` and `c`."""
     *others, last = (f"`{kind}`" for kind in kinds)
     return f"{', '.join(others)} and {last}" if others else last
 
 
 def modules_of(kinds: KindTable, package: str, attribute: str) -> dict[str, Any]:
-    """By kind the `attribute` of the module of `package` that is called like it. Raises ImportError."""
+    """For each kind, the `attribute` of the module of that name in `package`. Raises ImportError."""
     return {kind: _attribute_of(kind, package, attribute) for kind in kinds}
 
 

@@ -21,11 +21,11 @@ class JudgeSection(Section):
     """Who decides which answer is best (method, sections 4 and 9)."""
 
     needs_two: ClassVar[str] = ""
-    """Why it needs at least two sources; empty where one is enough."""
+    """Why the judge needs at least two sources; empty if one is enough."""
     names_letter: ClassVar[bool] = False
-    """Whether it names an answer by a letter, of which there are `MOST_ANSWERS`."""
+    """Whether the judge names an answer by a letter, of which there are `MOST_ANSWERS`."""
     scores_answers: ClassVar[bool] = False
-    """Whether it asks how likely a given answer is, which no remote server says."""
+    """Whether the judge needs the likelihood of a given answer, which no remote server provides."""
 
     kind: str
     """Which judge."""
@@ -37,17 +37,18 @@ class LabelJudge(JudgeSection):
     names_letter = True
 
     orders: int = Field(1, ge=1)
-    """Rotations of one random order whose label probabilities are averaged; as many as answers balance every slot."""
+    """Number of rotations of one random order over which label probabilities are averaged; as many as there are answers
+    puts each answer into every slot."""
 
 
 class LeaderJudge(LabelJudge):
-    """The question's author (the paper)."""
+    """The question's author judges (the paper)."""
 
     kind: Literal["leader"] = "leader"
 
 
 class OthersJudge(LabelJudge):
-    """Every source judges the answers that it did not write: none has a say about its own."""
+    """Every source judges the answers that it did not write, so none judges its own."""
 
     needs_two = NOT_ONES_OWN
 
@@ -64,7 +65,7 @@ class LikelihoodJudge(JudgeSection):
 
 
 class ConsensusJudge(JudgeSection):
-    """The sources' mean probability per byte of an answer decides, its author left out."""
+    """The answer with the highest mean probability per byte under the sources, without its author, wins."""
 
     needs_two = NOT_ONES_OWN
     scores_answers = True

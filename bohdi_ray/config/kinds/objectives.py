@@ -13,7 +13,7 @@ from bohdi_ray.config.section_base import Section
 
 
 class ObjectiveSection(Section):
-    """What is minimised."""
+    """The training loss."""
 
     kind: str
     """Which objective."""

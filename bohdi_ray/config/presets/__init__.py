@@ -1,5 +1,5 @@
-"""Presets: one word for many settings. Data, and the merging of it below what a user set. Called by `fusion_config.py`;
-one file per published method.
+"""Presets: one name for many settings. Data, and the code that merges it under what a user set. Called by
+`fusion_config.py`; one file per published method.
 
 A preset only fills in keys that are absent, before anything is validated, so a user's value wins wherever it comes from
 (file or override), and every error is about a user's value. A resolved configuration holds all keys and so loads to
@@ -20,9 +20,10 @@ PRESETS: dict[str, Preset] = {"paper": PAPER}
 
 
 def with_preset(data: Any) -> Any:
-    """`data`, plain or already of models, with its preset's values where it has none; never changed in place.
+    """`data` (plain, or already models) with its preset's values for keys that it does not have; never changed in
+    place.
 
-    What has the wrong shape is left to validation, and so is a preset that does not exist.
+    Values of the wrong shape, and a preset that does not exist, are left to validation.
     """
     name = data.get("preset") if isinstance(data, Mapping) else None
     preset = PRESETS.get(name) if isinstance(name, str) else None
@@ -38,7 +39,8 @@ def with_preset(data: Any) -> Any:
 
 
 def changed_settings(config: BaseModel) -> list[str]:
-    """Dotted keys in which a resolved configuration differs from its preset, in the preset's order; models by name."""
+    """Dotted keys whose values in a resolved configuration differ from its preset, in the preset's order; models by
+    name."""
     preset = PRESETS.get(getattr(config, "preset", None) or "")
     if preset is None:
         return []
@@ -53,7 +55,7 @@ def _differing(part: Any, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def with_values(part: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of a mapping or section in which every dotted key that is absent has its value."""
+    """A copy of a mapping or section in which every missing dotted key is filled in."""
     plain = _plain(part)
     if plain is None:
         return part
@@ -67,7 +69,7 @@ def with_values(part: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _plain(part: Any) -> dict[str, Any] | None:
-    """What was set in it, its kind included, as a new mapping; None for what is neither a mapping nor a section."""
+    """The values that were set, including the kind, as a new mapping; None for anything but a mapping or a section."""
     if isinstance(part, BaseModel):
         return {name: value for name, value in part if name in part.model_fields_set or name == "kind"}
     return dict(part) if isinstance(part, Mapping) else None

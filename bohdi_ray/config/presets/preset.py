@@ -1,4 +1,4 @@
-"""What a preset is: values for settings that a user leaves out."""
+"""The format of a preset: values for settings that a user leaves out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Preset:
     temperatures: Mapping[str, float] = field(default_factory=dict)
 
     def settings_for(self, data: object) -> dict[str, Any]:
-        """The settings that suit what was chosen in `data`, a mapping or a configuration: a section of another kind
-        than the preset's keeps that kind's own defaults."""
+        """The preset's settings that apply to `data`, a mapping or a configuration: if `data` chooses another kind of a
+        section than the preset, that section keeps its own kind's defaults."""
         kinds = {key.removesuffix("kind"): kind for key, kind in self.settings.items() if key.endswith(".kind")}
         others = tuple(part for part, kind in kinds.items() if value_at(data, f"{part}kind", kind) != kind)
         return {
@@ -27,7 +27,7 @@ class Preset:
         }
 
     def source_values(self, model: object) -> dict[str, Any]:
-        """The values for a source whose `model` (a folder, hub id or served name) this is."""
+        """The values for a source with this `model` (a folder, hub id or served name)."""
         name = model.rstrip("/").rpartition("/")[2].lower() if isinstance(model, str) else ""
         special = [value for text, value in self.temperatures.items() if text in name]
         return {**self.source, **({"temperature": special[0]} if special else {})}

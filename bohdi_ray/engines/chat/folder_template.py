@@ -27,7 +27,7 @@ NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
 
 
 class FolderTemplate:
-    """Renders conversations with the template of one folder. Compiled at the first use."""
+    """Renders conversations with the chat template of one folder. Compiled at the first use."""
 
     def __init__(self, template: str, tokens: Mapping[str, str]):
         self.template, self.tokens = template, dict(tokens)
@@ -37,26 +37,27 @@ class FolderTemplate:
         return _environment().from_string(self.template)
 
     def __call__(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool, **kwargs: Any) -> str:
-        """The text. Raises whatever the template raises, mostly jinja2's TemplateError."""
+        """The rendered text. Raises whatever the template raises, mostly jinja2's TemplateError."""
         variables = {**self.tokens, "tools": None, "documents": None, **kwargs}
         return self._compiled.render(messages=messages, add_generation_prompt=add_generation_prompt, **variables)
 
 
 def render_of(folder: Path | str) -> FolderTemplate:
-    """The renderer of a folder's default template. Raises ConfigError when there is none or it cannot be read."""
+    """A function that renders with a folder's default template. Raises ConfigError if there is none or it cannot be
+    read."""
     template = template_of(folder)
     if template is None:
         raise ConfigError(
             "model",
             str(folder),
-            "the folder has no chat template, so it is not known how this model wants to be asked",
+            "the folder has no chat template, so the format of its prompts is not known",
             f"Use the instruction-tuned variant of the model, or add its {TEMPLATE} to the folder.",
         )
     return FolderTemplate(template, named_tokens(folder))
 
 
 def template_of(folder: Path | str) -> str | None:
-    """The template a tokenizer loaded from the folder has, else the one its processor has; None for neither.
+    """The template that a tokenizer loaded from the folder has, else that of its processor; None if neither has one.
 
     A file of its own comes before tokenizer_config.json, as in transformers. Raises ConfigError for files that cannot
     be read and for several named templates without a default one.
@@ -89,7 +90,7 @@ def _named(written: Any) -> dict[str, str]:
 
 
 def named_tokens(folder: Path | str) -> dict[str, str]:
-    """The special tokens a template may name (`bos_token`, ...), by what the folder's own files say."""
+    """The special tokens that a template may refer to by name (`bos_token`, ...), read from the folder's files."""
     folder = Path(folder)
     tokens: dict[str, str] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -106,22 +107,26 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("model", str(path.parent), f"{path.name} cannot be read ({error})", "Mend it.") from error
+        raise ConfigError(
+            "model", str(path.parent), f"{path.name} cannot be read ({error})", "Correct the file."
+        ) from error
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; empty when there is no such file or it holds something else."""
+    """The mapping in a JSON file; empty if there is no such file or it holds something else."""
     if not path.is_file():
         return {}
     try:
         content = json.loads(_text(path))
     except ValueError as error:
-        raise ConfigError("model", str(path.parent), f"{path.name} is not JSON ({error})", "Mend it.") from error
+        raise ConfigError(
+            "model", str(path.parent), f"{path.name} is not JSON ({error})", "Correct the file."
+        ) from error
     return content if isinstance(content, dict) else {}
 
 
 class _GenerationTag(jinja2.ext.Extension):
-    """`{% generation %}` marks what the model wrote; when a text is rendered it changes nothing."""
+    """`{% generation %}` marks text that the model wrote; it does not change the rendered text."""
 
     tags: set[str] = {"generation"}  # noqa: RUF012 (declared so by jinja2)
 
@@ -132,7 +137,7 @@ class _GenerationTag(jinja2.ext.Extension):
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """The names and filters that templates are written for."""
+    """The Jinja environment with the names and filters that templates expect."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
     )

@@ -1,9 +1,10 @@
 """The Hugging Face tokenizer of a model, the same for its engine and for training.
 
-transformers' own way goes wrong with three kinds of folders: Mistral's (tekken.json makes it choose a tokenizer without
-chat template, and vLLM too), folders whose tokenizer_config.json names a class that is not what tokenizer.json holds
-(DeepSeek-R1-Distill-Llama: every space is lost), and those that keep their template in chat_template.json. Called by
-training/weights/versions.py, and by engine.py before vLLM starts. Imports transformers inside functions.
+transformers itself loads the wrong tokenizer from three kinds of folders: Mistral's (tekken.json makes it choose a
+tokenizer without chat template, and vLLM too), folders whose tokenizer_config.json names a class that is not what
+tokenizer.json holds (DeepSeek-R1-Distill-Llama: every space is lost), and those that keep their template in
+chat_template.json. Called by training/weights/versions.py, and by engine.py before vLLM starts. Imports transformers
+inside functions.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ SAMPLE = "Why is it 12,345.67?\n\n\tif a_b != 'x':  # It's über-café, 你好, 
 
 @dataclass(frozen=True, slots=True)
 class ModelTokenizer:
-    """A model's tokenizer, and what vLLM, which loads it by itself in each of its processes, must be told."""
+    """A model's tokenizer, and what must be passed to vLLM, which loads the tokenizer by itself in each of its
+    processes."""
 
     tokenizer: Any
     files: Path | None  # the model's own, for a hub repository its small ones; None when they could not be had
     is_mended: bool  # `AutoTokenizer` with Mistral's format off gives another one
 
     def folder_for_vllm(self, scratch: str) -> str | None:
-        """A folder below `scratch` from which `AutoTokenizer` loads this one; None when it does so from the model's."""
+        """A folder below `scratch` from which `AutoTokenizer` loads this tokenizer; None if it can load it from the
+        model's own folder."""
         if not self.is_mended:
             return None
         folder = os.path.join(scratch, "tokenizer")
@@ -51,7 +54,7 @@ class ModelTokenizer:
 
 
 def load_tokenizer(path: str, **options: Any) -> Any:
-    """The tokenizer of a folder or hub repository, with its chat template if there is one anywhere in it.
+    """The tokenizer of a folder or hub repository, with its chat template if any file there has one.
 
     `options` are those of `from_pretrained` (revision, trust_remote_code, padding_side).
     """
@@ -59,12 +62,12 @@ def load_tokenizer(path: str, **options: Any) -> Any:
 
 
 def model_tokenizer(path: str, **options: Any) -> ModelTokenizer:
-    """The same with what vLLM must be told."""
+    """As `load_tokenizer`, with what must be passed to vLLM."""
     return tokenizer_from(files_of(path, options.get("revision")), path, **options)
 
 
 def tokenizer_from(files: Path | None, path: str, **options: Any) -> ModelTokenizer:
-    """The same where `files_of` has been asked already."""
+    """As `model_tokenizer`, where the result of `files_of` is known already."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     options = {"trust_remote_code": False, **options}  # unsaid, transformers asks whoever sits at the terminal
@@ -76,7 +79,7 @@ def tokenizer_from(files: Path | None, path: str, **options: Any) -> ModelTokeni
         return ModelTokenizer(tokenizer, None, False)
     is_mended = False
     if not options.get("trust_remote_code") and not _encodes_as_published(tokenizer, files):
-        log.warning("%s: the tokenizer class it names does not fit its tokenizer.json, which is taken as it is", path)
+        log.warning("%s: the tokenizer class it names does not fit its tokenizer.json; tokenizer.json is used", path)
         plain = {name: value for name, value in options.items() if name != "trust_remote_code"}
         tokenizer = PreTrainedTokenizerFast.from_pretrained(path, **plain)
         is_mended = True
@@ -87,7 +90,8 @@ def tokenizer_from(files: Path | None, path: str, **options: Any) -> ModelTokeni
 
 
 def _converted(files: Path, options: Mapping[str, Any]) -> Any:
-    """A Hugging Face tokenizer made of tekken.json; its template is the folder's, else the one Mistral's rules give."""
+    """A Hugging Face tokenizer made from tekken.json; its template is the folder's, else one made from Mistral's
+    rules."""
     from transformers.integrations.mistral.tokenizer import convert_tekken_tokenizer
 
     tokenizer = convert_tekken_tokenizer(str(files / TEKKEN), template_of(files))
@@ -97,29 +101,30 @@ def _converted(files: Path, options: Mapping[str, Any]) -> Any:
 
 
 def tekken_template(folder: Path) -> FolderTemplate | None:
-    """The template that loading gives a folder with tekken.json alone and no template; None where none can be made."""
+    """The template that a folder with tekken.json alone and no template gets when it is loaded; None if none can be
+    made."""
     try:
         from mistral_common.integrations.chat_templates.chat_templates import convert_tokenizer_to_chat_template
 
         template = convert_tokenizer_to_chat_template(str(folder / TEKKEN))
     except Exception as error:
         # A damaged or unknown tekken.json, or none of vLLM's packages; transformers goes on without a template, too.
-        log.info("%s: no chat template can be made of its %s (%s)", folder, TEKKEN, error)
+        log.info("%s: its %s gives no chat template (%s)", folder, TEKKEN, error)
         return None
     return FolderTemplate(template, TEKKEN_TOKENS)
 
 
 def require_hugging_face_layout(field: str, folder: Path) -> None:
-    """Raises ConfigError for a folder that holds a model in Mistral's own format alone."""
+    """Raises ConfigError for a folder that holds a model only in Mistral's own format."""
     if (folder / "config.json").is_file() or not (folder / "params.json").is_file():
         return
-    rule = "the folder has the model in Mistral's own format alone (params.json, no config.json)"
-    remedy = "Take the repository whole: config.json, model-*.safetensors and their index are in Hugging Face's layout."
+    rule = "the folder has the model only in Mistral's own format (params.json, no config.json)"
+    remedy = "Download the complete repository, which has config.json and model-*.safetensors with their index too."
     raise ConfigError(field, str(folder), rule, remedy)
 
 
 def has_mistral_format(files: Path | None) -> bool:
-    """Whether Mistral's own files are there, which vLLM prefers to Hugging Face's unless told otherwise."""
+    """Whether the folder has Mistral's own files, which vLLM prefers to Hugging Face's unless configured otherwise."""
     return files is not None and any(next(files.glob(pattern), None) for pattern in MISTRAL_FILES)
 
 
@@ -129,7 +134,7 @@ def only_tekken(folder: Path) -> bool:
 
 
 def _encodes_as_published(tokenizer: Any, folder: Path) -> bool:
-    """Whether it gives the ids that the folder's tokenizer.json gives by itself; true where there is no such file."""
+    """Whether the tokenizer gives the same ids as the folder's tokenizer.json alone; true if there is no such file."""
     from tokenizers import Tokenizer
 
     file = folder / "tokenizer.json"
@@ -140,7 +145,7 @@ def _encodes_as_published(tokenizer: Any, folder: Path) -> bool:
 
 
 def files_of(path: str, revision: str | None) -> Path | None:
-    """The folder, or the local copy of a hub repository's small files; None when that cannot be had."""
+    """The folder, or the local copy of a hub repository's small files; None if they are not available."""
     if os.path.isdir(path):
         return Path(path)
     from huggingface_hub import snapshot_download
@@ -148,5 +153,5 @@ def files_of(path: str, revision: str | None) -> Path | None:
     try:
         return Path(snapshot_download(path, revision=revision, allow_patterns=list(SMALL_FILES)))
     except Exception as error:  # the loading itself says what is the matter with a repository
-        log.info("%s: its files could not be looked at (%s)", path, error)
+        log.info("%s: its files could not be inspected (%s)", path, error)
         return None

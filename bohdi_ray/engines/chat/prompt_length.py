@@ -1,4 +1,4 @@
-"""How many tokens a text has in a folder's tokenizer, without transformers; only as exactly as a question needs it.
+"""Counts the tokens of a text in a folder's tokenizer, without transformers, only as exactly as needed.
 
 Called by the preflight. A tokenizer that works on bytes, or falls back to them, makes no more tokens of a text than it
 has bytes; so most questions are answered without reading a tokenizer of tens of megabytes.
@@ -14,21 +14,21 @@ SPARE = 8  # tokens that a tokenizer may add for itself: a space in front, a mar
 
 
 class TokenCounter:
-    """Counts in the tokenizer of one folder, which is read when it has to be."""
+    """Counts with the tokenizer of one folder, which is read only when needed."""
 
     def __init__(self, folder: Path):
         self._file = folder / "tokenizer.json"
 
     def fits(self, text: str, limit: int) -> bool:
-        """Whether `text` has fewer than `limit` tokens, as far as anybody can know here: yes where it is not known."""
+        """Whether `text` has fewer than `limit` tokens; true if this cannot be determined here."""
         if len(text.encode()) + SPARE < limit:
             return True
         count = self.count(text)
         return count is None or count < limit
 
     def count(self, text: str) -> int | None:
-        """Tokens of `text`, control tokens in it read as such and none added; None without a tokenizer.json that the
-        library of fast tokenizers reads."""
+        """Number of tokens of `text`. Control tokens in the text are read as such and none are added; None without a
+        tokenizer.json that the library of fast tokenizers can read."""
         if self._tokenizer is None:
             return None
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)

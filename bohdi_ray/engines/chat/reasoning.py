@@ -1,8 +1,8 @@
-"""What a model wrote before its answer, told from the answer. Pure: text in, text out.
+"""Separates a model's reasoning from its answer. Pure: text in, text out.
 
-Called by both kinds of engine on every text they decode, and by harvest/ on whatever an engine left in. It knows how
-families write reasoning (`DIALECTS`, `HARMONY`); what one model does, and how it is asked, is style.py's affair.
-Time is linear in the length of the text.
+Called by both kinds of engine on every text they decode, and by harvest/ on reasoning that an engine left in the text.
+It knows how families write reasoning (`DIALECTS`, `HARMONY`); what one model does, and how it is asked, belongs to
+style.py. Time is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Split:
 
 
 def is_harmony(thinking: Thinking | None) -> bool:
-    """Whether a model writes channels rather than one block."""
+    """Whether a model writes reasoning in channels rather than in one block."""
     return thinking is not None and (thinking.parser == HARMONY.parser or "<|channel|>" in thinking.start)
 
 
@@ -107,7 +107,7 @@ def split_reasoning(text: str, thinking: Thinking | None, opened: bool, finished
 
 
 def without_reasoning(done: EngineReply) -> EngineReply:
-    """A completion whose text holds no reasoning, whatever engine it comes from."""
+    """The completion with any reasoning removed from its text, whichever engine made it."""
     if done.error is not None or not done.text:
         return done
     split = split_reasoning(done.text, None, False, done.finish_reason != "length")
@@ -118,7 +118,7 @@ def without_reasoning(done: EngineReply) -> EngineReply:
 
 
 def reasoning_problem(done: EngineReply) -> ReasoningProblem | None:
-    """Why a reply has reasoning and nothing behind it; None for any other."""
+    """Why a reply that has reasoning has no answer after it; None for any other reply."""
     if done.text.strip() or not done.reasoning:
         return None
     return "unfinished_reasoning" if done.finish_reason == "length" else "only_reasoning"
@@ -150,7 +150,7 @@ def _past_blank(text: str, at: int) -> int:
 
 
 def _leading_block(text: str, at: int, known: Iterable[Thinking]) -> tuple[Thinking | None, int]:
-    """The way of the block that begins here, and where its inside begins."""
+    """The tag style of the block that begins here, and where its content begins."""
     for way in known:
         if inside := _past_tag(text, way.start, at):
             return way, inside
@@ -177,7 +177,8 @@ def _is_quoted(text: str, match: re.Match[str]) -> bool:
 
 
 def _orphan_end(text: str, at: int, known: tuple[Thinking, ...], alone: bool = False) -> re.Match[str] | None:
-    """The end tag of a block that nothing from here on opened; with `alone` it must have a line of its own."""
+    """The first end tag from this position on whose block was not opened; with `alone` the tag must have a line of its
+    own."""
     for way in known:
         end = None if way.start[0].isalpha() else _end_tag(text, at, way)
         if end is None or _start_tag(text, at, end.start(), way) or _in_fence(text[at : end.start()]):
@@ -204,7 +205,7 @@ def _unwrapped(text: str, finished: bool) -> str:
 
 
 def _without_inner_blocks(text: str, way: Thinking) -> tuple[str, list[str]]:
-    """An answer without further blocks that begin a line outside of code, and what was in them."""
+    """The answer without further reasoning blocks that begin a line outside code, and the text of those blocks."""
     thoughts: list[str] = []
     kept: list[str] = []
     fenced, at, done = False, 0, 0
@@ -245,7 +246,7 @@ def _split_channels(text: str, opened: bool, finished: bool) -> Split:
 
 
 def _split_bare_channels(text: str, finished: bool) -> Split:
-    """Channels as a decoder leaves them that skips control tokens: "analysisLet me see.assistantfinalIt is 4."."""
+    """Splits channels in text from a decoder that skips control tokens: "analysisLet me see.assistantfinalIt is 4."."""
     text = _MESSAGE_END.split(text, maxsplit=1)[0]
     start = _BARE_HARMONY.match(text)
     if start is None:

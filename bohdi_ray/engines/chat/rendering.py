@@ -1,7 +1,8 @@
-"""From a user turn to the text a model reads: its chat template, its system prompt, no control tokens from outside.
+"""Renders a user turn as the text a model reads: applies chat template and system prompt, and removes control tokens
+that come from outside.
 
-Called by the engine for every request and by training/batches/encoding.py for every row, so that what is trained is
-what is asked. Pure functions over a Hugging Face tokenizer; imports neither torch nor transformers.
+Called by the engine for every request and by training/batches/encoding.py for every row, so that training and inference
+use the same text. Pure functions over a Hugging Face tokenizer; imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from bohdi_ray.engines.chat.template_trial import ChatShape, Message, Render, sh
 
 
 def special_tokens_of(tokenizer: Any) -> tuple[str, ...]:
-    """Every control token of a tokenizer: those it marks as special, whether or not they have a role by name."""
+    """All control tokens of a tokenizer: the tokens it marks as special, with or without a named role."""
     marked = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
     return tuple(sorted({token for token in (*tokenizer.all_special_tokens, *marked) if token.strip()}))
 
 
 def strip_control_tokens(text: str, special_tokens: Iterable[str]) -> str:
-    """`text` without any of the tokens, also none that would arise by taking another one out.
+    """`text` without any of the tokens, including those that would appear when another one is removed.
 
     One pass, linear in the length: a token is removed as soon as its last character is read, so what is kept never
     holds one, however they were nested.
@@ -48,7 +49,7 @@ def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def renderer(tokenizer: Any) -> Render:
-    """A tokenizer's chat template as a plain function to text."""
+    """A tokenizer's chat template as a plain function that returns text."""
 
     def render(messages: list[Message], add_generation_prompt: bool, **kwargs: Any) -> str:
         return tokenizer.apply_chat_template(
@@ -59,9 +60,10 @@ def renderer(tokenizer: Any) -> Render:
 
 
 def chat_shape(tokenizer: Any, kwargs: Mapping[str, Any] | None = None) -> ChatShape:
-    """How this tokenizer's template wants its messages, tried once with text that must come out again.
+    """The message format that this tokenizer's template needs, found by rendering test text that must appear in the
+    result.
 
-    Raises ConfigError when no question comes out of it.
+    Raises ConfigError if the template drops the question in every format.
     """
     return shape_of(renderer(tokenizer), kwargs, "model", str(getattr(tokenizer, "name_or_path", "")) or "the model")
 
@@ -73,7 +75,7 @@ def render_chat(
     shape: ChatShape,
     kwargs: Mapping[str, Any] | None = None,
 ) -> str:
-    """The text up to where the answer begins. It holds all special tokens: encode it without adding any.
+    """The text up to the start of the answer. It includes all special tokens, so encode it without adding any.
 
     `kwargs` are variables of the template (`enable_thinking`, say).
     """

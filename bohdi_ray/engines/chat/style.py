@@ -1,8 +1,8 @@
-"""How one model is asked in one role: its template's variables, whether it thinks there, where its answer begins.
+"""How one model is asked in one role: the variables of its template, whether it thinks, and where its answer begins.
 
-Made from the tokenizer alone, so that an engine and training/batches/encoding.py, which see the same tokenizer, cannot
-differ. What a template does is tried on it: whether a variable turns reasoning off, and whether the prompt ends inside
-a block.
+Derived from the tokenizer alone, so that an engine and training/batches/encoding.py, which see the same tokenizer,
+cannot differ. The template is tried out: whether a variable turns reasoning off, and whether the prompt ends inside a
+block.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COMPACT = ("[THINK]", "<|START_THINKING|>", "<|channel>thought")  # written wit
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """What a model's tokenizer tells of its reasoning."""
+    """How a model reasons, as far as its tokenizer shows it."""
 
     thinking: Thinking | None = None  # how it is written; None: nothing in the template speaks of it
     switch: str | None = None  # the template's variable that turns it off, tried
@@ -49,32 +49,34 @@ class ChatStyle:
 
 
 def opening(way: Thinking) -> str:
-    """A block's beginning, as models write it."""
+    """The start of a reasoning block, as models write it."""
     return way.start + ("" if is_harmony(way) or way.start in _COMPACT[:2] else "\n")
 
 
 def closing(way: Thinking) -> str:
-    """A block's end and all up to where the answer begins."""
+    """The end of a reasoning block and everything up to the start of the answer."""
     if is_harmony(way):
         return HARMONY.end + HARMONY_REPLY + HARMONY_FINAL
     return way.end if way.start in _COMPACT else f"\n{way.end}\n\n"
 
 
 def exchange(way: Thinking, reasoning: str, opened: bool) -> str:
-    """A block with `reasoning` in it, up to where the answer begins; without its beginning where the prompt has it."""
+    """A complete block with `reasoning` in it, up to the start of the answer; without the opening tag if the prompt
+    already has it."""
     if is_harmony(way) and not reasoning and not opened:
         return HARMONY_FINAL
     return ("" if opened else opening(way)) + reasoning.strip() + closing(way)
 
 
 def template_text(tokenizer: Any) -> str:
-    """A tokenizer's chat template, or all of them where it has several."""
+    """A tokenizer's chat template; all of them, joined, if it has several."""
     template = getattr(tokenizer, "chat_template", None) or ""
     return "\n".join(map(str, template.values())) if isinstance(template, Mapping) else str(template)
 
 
 def way_in(template: str, control_tokens: Iterable[str] = ()) -> Thinking | None:
-    """How a chat template, or a vocabulary, says that reasoning is written; None where neither speaks of it."""
+    """The tag style in which a chat template or a vocabulary says that reasoning is written; None if neither mentions
+    it."""
     if "<|channel|>" in template and "<|message|>" in template:
         return HARMONY
     of_families = (family.thinking for family in FAMILIES if family.thinking and not is_harmony(family.thinking))
@@ -86,7 +88,7 @@ def way_in(template: str, control_tokens: Iterable[str] = ()) -> Thinking | None
 
 
 def habit_of(tokenizer: Any) -> Habit:
-    """What this model does; renders its template a few times where that speaks of reasoning."""
+    """The habit of this model; renders its template a few times if the template mentions reasoning."""
     template, control_tokens = template_text(tokenizer), special_tokens_of(tokenizer)
     way = way_in(template, control_tokens)
     if way is None:
@@ -100,9 +102,9 @@ def habit_of(tokenizer: Any) -> Habit:
 
 
 class ChatStyles:
-    """The ways to ask one model, by role. With `thinks` false it is never asked to think.
+    """How one model is asked, by role. With `thinks` false it is never asked to think.
 
-    Raises ConfigError where `chat_template_kwargs` name what the template does not have.
+    Raises ConfigError if `chat_template_kwargs` names a variable that the template does not have.
     """
 
     def __init__(self, name: str, tokenizer: Any, sampling: Mapping[Role, RoleSampling], thinks: bool = True):
@@ -118,7 +120,8 @@ class ChatStyles:
         self._styles: dict[tuple[Role, bool], ChatStyle] = {}
 
     def room(self, role: Role, asked: int = 0) -> int:
-        """Tokens for reasoning in this role: as asked, else as configured, else the default of a model that thinks."""
+        """Number of tokens for reasoning in this role: as requested, else as configured, else the default for a model
+        that thinks."""
         if not self._thinks:
             return 0
         sampling, habit = self._sampling[role], self.habit
@@ -130,7 +133,7 @@ class ChatStyles:
         return DEFAULT_ROOM[role] if habit.by_default or switched else 0
 
     def style(self, role: Role, thinks: bool) -> ChatStyle:
-        """How the model is asked in this role, to think or not to."""
+        """The style in which the model is asked in this role, with or without thinking."""
         if (role, thinks) not in self._styles:
             self._styles[role, thinks] = self._style(dict(self._sampling[role].chat_template_kwargs), thinks)
         return self._styles[role, thinks]
@@ -154,7 +157,7 @@ class ChatStyles:
 
 
 def plain_styles(name: str, tokenizer: Any, template_kwargs: Mapping[str, Any] | None = None) -> ChatStyles:
-    """Styles of a model of which no more is known than variables of its template, the same in every role."""
+    """Styles of a model of which only the template variables are known; the same in every role."""
     sampling = {
         role: default.model_copy(update={"chat_template_kwargs": dict(template_kwargs or {})})
         for role, default in ROLE_DEFAULTS.items()
@@ -174,7 +177,7 @@ def check_template_kwargs(where: str, template_kwargs: Mapping[str, Any], templa
 
 
 def template_errors(at: str, model: VllmModel, folder: Path, teaches_reasoning: bool) -> list[ConfigError]:
-    """What the configuration asks of the chat template in a model's folder that this does not have."""
+    """Settings of the configuration that the chat template in a model's folder does not support."""
     template, errors = template_in(folder), []
     if not template:
         return []
@@ -188,13 +191,13 @@ def template_errors(at: str, model: VllmModel, folder: Path, teaches_reasoning: 
         except ConfigError as error:
             errors.append(error)
     if teaches_reasoning and way_in(template) is None:
-        rule = f"nothing in the chat template of {model.name} speaks of reasoning"
+        rule = f"the chat template of {model.name} does not mention reasoning"
         errors.append(ConfigError("training.reasoning", "keep", rule, "Set it to off, or use a target that thinks."))
     return errors
 
 
 def template_in(folder: Path) -> str:
-    """The chat template in a model's folder, all of them where it has several; empty where none can be read."""
+    """The chat template in a model's folder; all of them, joined, if it has several; empty if none can be read."""
     files = (*folder.glob("*.jinja"), *folder.glob("additional_chat_templates/*.jinja"))
     found = [path.read_text("utf-8", "replace") for path in sorted(files)]
     for name in ("chat_template.json", "tokenizer_config.json"):
@@ -205,7 +208,7 @@ def template_in(folder: Path) -> str:
 
 
 def _rendered(tokenizer: Any, template_kwargs: Mapping[str, Any]) -> str | None:
-    """A prompt, or None where the template refuses these variables."""
+    """A prompt, or None if the template rejects these variables."""
     try:
         shape = chat_shape(tokenizer, template_kwargs)
         return render_chat(tokenizer, shape.least_system, _MARK, shape, template_kwargs)

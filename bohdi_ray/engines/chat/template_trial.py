@@ -1,8 +1,8 @@
-"""Whether a chat template lets text through: it is rendered once with text that must come out again.
+"""Checks that a chat template passes text through: renders it once with test text that must appear in the result.
 
 Called by engines/chat/rendering.py for every tokenizer, and by `bohdi plan` for every folder before anything starts.
-What is found (whether there is a system role, whether content must be a list of parts) is how the model is asked from
-then on. Pure functions over a rendering callable; `render_of(folder)` makes one without transformers.
+The findings (whether there is a system role, whether content must be a list of parts) determine how the model is asked
+from then on. Pure functions over a rendering callable; `render_of(folder)` makes one without transformers.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ ARRANGEMENTS = tuple(
 
 
 class Render(Protocol):
-    """A tokenizer's template, or a folder's. Further variables of the template come by name."""
+    """A tokenizer's or folder's template as a callable. Further template variables are keyword arguments."""
 
     def __call__(self, messages: list[Message], add_generation_prompt: bool, **kwargs: Any) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ChatShape:
-    """How one template wants its messages."""
+    """The message format that one template needs."""
 
     folded: bool = False  # the system prompt opens the user turn, because there is no role for it
     parts: frozenset[str] = frozenset()  # roles whose content is a list of parts; a plain text would be dropped
     least_system: str | None = None  # what to try it with where no system prompt matters; None: it takes none
 
     def message(self, role: str, text: str) -> Message:
-        """One turn."""
+        """One turn in this format."""
         return {"role": role, "content": [{"type": "text", "text": text}] if role in self.parts else text}
 
     def messages(self, system_prompt: str | None, prompt: str) -> list[Message]:
@@ -59,7 +59,7 @@ class ChatShape:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came out of one trial with the configured system prompt."""
+    """The result of one trial with the configured system prompt."""
 
     shape: ChatShape
     prompt: str  # up to where the answer begins
@@ -67,18 +67,20 @@ class Trial:
 
     @property
     def is_stable(self) -> bool:
-        """Whether the prompt is the beginning of the conversation, so that answer tokens can be told from its own."""
+        """Whether the prompt is a prefix of the conversation, so that answer tokens can be separated from prompt
+        tokens."""
         return self.conversation is not None and self.conversation.startswith(self.prompt)
 
 
 def shape_of(
     render: Render, kwargs: Mapping[str, Any] | None = None, field: str = "model", value: object = "its chat template"
 ) -> ChatShape:
-    """How this template wants its messages. Raises ConfigError when no question comes out of it.
+    """The message format that this template needs. Raises ConfigError if the template drops the question in every
+    format.
 
-    The first arrangement from which question and answer both come out; else the first one that lets the question
-    through, which is enough for a source. With a system turn only where none comes out without: some templates demand
-    one, and whether there is a system prompt is for `trial` to see.
+    The first format in which question and answer both appear; else the first in which the question appears, which is
+    enough for a source. A system turn is added only if no format works without it: some templates require one. `trial`
+    checks whether a system prompt passes.
     """
     kwargs = dict(kwargs or {})
     least_system, asked = None, _arranged(render, None, kwargs)
@@ -91,14 +93,14 @@ def shape_of(
         raise ConfigError(
             field,
             value,
-            f"a question does not come out of the chat template: {failure}, as a text and as a list of parts",
-            "Mend the template, or add one that takes plain text as chat_template.jinja to the model's folder.",
+            f"the chat template loses the question: {failure}, as a text and as a list of parts",
+            "Correct the template, or add one that takes plain text as chat_template.jinja to the model's folder.",
         )
     return ChatShape(_must_fold(render, asked, kwargs), asked.parts, least_system)
 
 
 def _arranged(render: Render, system_prompt: str | None, kwargs: dict[str, Any]) -> ChatShape | None:
-    """The arrangement that lets most through; None where every one loses the question."""
+    """The format in which most of the text appears; None if every format loses the question."""
     asked = None
     for parts in ARRANGEMENTS:
         shape = ChatShape(parts=parts)
@@ -114,8 +116,8 @@ def _arranged(render: Render, system_prompt: str | None, kwargs: dict[str, Any])
 
 
 def _must_fold(render: Render, shape: ChatShape, kwargs: dict[str, Any]) -> bool:
-    """Whether the template has no system role that stays: it raises, drops the text, or drops it (or moves it) once an
-    answer follows, as Mistral's do that write it into the last user turn."""
+    """Whether the template has no usable system role: it raises, drops the text, or drops or moves it once an answer
+    follows, as those of Mistral do, which write it into the last user turn."""
     answer = shape.message("assistant", ANSWER_MARK)
 
     def tried(system_prompt: str | None) -> tuple[str | None, str | None]:
@@ -142,7 +144,8 @@ def trial(
     field: str = "model",
     value: object = "its chat template",
 ) -> Trial:
-    """One question, with the configured system prompt, and one answer. Raises ConfigError when one does not come out.
+    """Renders one question, with the configured system prompt, and one answer. Raises ConfigError if one of them is
+    missing in the result.
 
     A source needs no answer to come out. Whether the prompt is the beginning of the conversation is for the caller to
     judge by `is_stable`.
@@ -152,17 +155,17 @@ def trial(
     messages = shape.messages(system_prompt, QUESTION_MARK)
     prompt, reason = _rendered(render, messages, True, kwargs)
     if prompt is None or not _holds(prompt, QUESTION_MARK):
-        rule = f"with this system prompt no question comes out of the chat template ({reason or 'it is dropped'})"
-        raise ConfigError(field, value, rule, "Change system_prompt, or mend the template.")
+        rule = f"with this system prompt the chat template loses the question ({reason or 'it is dropped'})"
+        raise ConfigError(field, value, rule, "Change system_prompt, or correct the template.")
     if system_prompt and system_prompt.strip() not in prompt:
-        rule = "the system prompt does not come out of the chat template as it is written"
-        raise ConfigError(field, value, rule, "Change system_prompt, or mend the template.")
+        rule = "the chat template loses or changes the system prompt"
+        raise ConfigError(field, value, rule, "Change system_prompt, or correct the template.")
     whole, reason = _rendered(render, [*messages, shape.message("assistant", ANSWER_MARK)], False, kwargs)
     if not (_holds(whole, ANSWER_MARK) and _holds(whole, QUESTION_MARK)):
         whole = None
     if is_target and whole is None:
-        rule = f"no answer comes out of the chat template ({reason or 'it is dropped'}), so no row could be learned"
-        remedy = "Mend the template, or add one that writes assistant turns as chat_template.jinja to the folder."
+        rule = f"the chat template loses the answer ({reason or 'it is dropped'}), so no row could be learned"
+        remedy = "Correct the template, or add one that writes assistant turns as chat_template.jinja to the folder."
         raise ConfigError(field, value, rule, remedy)
     return Trial(shape, prompt, whole)
 

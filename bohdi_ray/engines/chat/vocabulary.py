@@ -1,4 +1,4 @@
-"""Whether a tokenizer fits its model: every token that a text can come to needs a row of the embedding.
+"""Checks that a tokenizer fits its model: every token that a text can be encoded to needs a row of the embedding.
 
 Called by `bohdi plan` for folders and by training/weights/versions.py for what it has loaded. Pure functions over plain
 data and files; imports nothing heavy.
@@ -22,11 +22,11 @@ ROLES = ("bos_token", "eos_token")
 def tokens_without_row(
     ids: Mapping[str, int], special: Collection[str], written: str, named: Mapping[str, str], num_rows: int
 ) -> list[str]:
-    """Tokens beyond the embedding that a prompt or an answer can hold, lowest id first.
+    """Tokens beyond the embedding that can occur in a prompt or an answer, lowest id first.
 
-    A special token that the template does not write (`written`), by itself or by one of the names in `named`, and that
-    does not begin or end texts, comes into none: control tokens are stripped. Gemma 3's text models have such a one,
-    for images, behind their last row; others a token for padding that was added later.
+    A special token occurs only if the template writes it (`written`, or one of the names in `named`) or if it begins or
+    ends texts, because control tokens are stripped from texts. Gemma 3's text models have one that never occurs, for
+    images, beyond their last row; others have a padding token that was added later.
     """
     roles = {token for name, token in named.items() if name in ROLES or re.search(rf"\b{re.escape(name)}\b", written)}
     beyond = sorted((number, token) for token, number in ids.items() if number >= num_rows)
@@ -48,7 +48,8 @@ def check_vocabulary(tokens: list[str], num_rows: int, field: str, value: object
 
 
 def check_folder_vocabulary(folder: Path | str, field: str) -> None:
-    """The same for a model folder, by tokenizer.json and config.json alone; says nothing where they do not tell."""
+    """As `check_vocabulary`, for a model folder, from tokenizer.json and config.json alone; passes if they do not
+    say."""
     folder = Path(folder)
     num_rows = num_embedding_rows(config_in(folder))
     tokenizer = mapping_in(folder / "tokenizer.json")
@@ -64,13 +65,13 @@ def check_folder_vocabulary(folder: Path | str, field: str) -> None:
 
 
 def control_tokens_in(folder: Path) -> set[str]:
-    """The special tokens of the tokenizer in a folder; none where its files do not tell."""
+    """The special tokens of the tokenizer in a folder; empty if its files do not say."""
     tokenizer = mapping_in(folder / "tokenizer.json")
     return tokenizer_tokens(tokenizer, mapping_in(folder / "tokenizer_config.json"))[1]
 
 
 def num_embedding_rows(config: Mapping[str, Any]) -> int | None:
-    """`vocab_size` of a config.json, that of its language model for a wrapper; None where it does not say."""
+    """`vocab_size` of a config.json, of the inner language model for a wrapper; None if it does not say."""
     text = config.get("text_config")
     for part in (text if isinstance(text, Mapping) else {}, config):
         if isinstance(size := part.get("vocab_size"), int) and size > 0:
@@ -81,7 +82,7 @@ def num_embedding_rows(config: Mapping[str, Any]) -> int | None:
 def tokenizer_tokens(
     tokenizer: Mapping[str, Any], tokenizer_config: Mapping[str, Any]
 ) -> tuple[dict[str, int], set[str]]:
-    """Every token of a tokenizer.json with its id, and which of them are special."""
+    """Every token of a tokenizer.json with its id, and the set of special ones."""
     model = tokenizer.get("model")
     vocab = model.get("vocab") if isinstance(model, Mapping) else None
     ids: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Writes docs/models.md from the table of families, so that page and code cannot differ.
+"""Writes docs/models.md from the table of families, so that page and code always agree.
 
 Usage: python -m bohdi_ray.engines.families.docs docs/models.md
 """

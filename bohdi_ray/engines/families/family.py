@@ -1,4 +1,4 @@
-"""What the table of families says of one: its fields, and what is true of several families."""
+"""The fields of an entry in the table of families, and facts that several families share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One family. Whatever is not named is as in a plain decoder with rotary positions (Llama)."""
+    """One family. A field that is not set is as in a plain decoder with rotary positions (Llama)."""
 
     name: str
     examples: tuple[str, ...]  # hub ids of models people use

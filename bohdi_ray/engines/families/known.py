@@ -1,8 +1,8 @@
-"""Which models transformers and vLLM have code for, read from the source of those that are installed.
+"""Which models the installed transformers and vLLM have code for, read from their source.
 
 Called for targets (families/targets.py), which transformers loads, and for sources (preflight/family_checks.py), which
-vLLM runs. What neither knows comes with its publisher's own code, which runs only where a person allows it. Nothing is
-imported: either library takes seconds. A library that is not installed knows nothing, and nothing is said then.
+vLLM runs. A model that neither knows needs its publisher's own code, which runs only if a person allows it. Nothing is
+imported, because importing either library takes seconds. If a library is not installed, there is no finding.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bohdi_ray.engines.families.vllm_heads import registered
 
 
 def needs_own_code(config: Mapping[str, Any]) -> bool:
-    """Whether vLLM runs this model only with the code that its publisher put beside it."""
+    """Whether vLLM can run this model only with the code that its publisher ships with it."""
     architectures, known = config.get("architectures"), registered()
     if not config.get("auto_map") or not known:
         return False
@@ -51,18 +51,18 @@ def transformers_decoders() -> frozenset[str]:
 
 @cache
 def vllm_types() -> frozenset[str]:
-    """Those that the installed vLLM has one for."""
+    """The model types that the installed vLLM has a configuration class for."""
     return frozenset(_keys("_CONFIG_REGISTRY", "vllm.transformers_utils.config"))
 
 
 def _keys(name: str, *modules: str) -> Iterator[str]:
-    """Keys of a mapping."""
+    """The string keys of a mapping."""
     for statement in _statements(name, *modules):
         yield from _written_keys(statement)
 
 
 def _statements(name: str, *modules: str) -> Iterator[ast.stmt]:
-    """Those that make a mapping of this name or add to it."""
+    """The statements that create a mapping of this name or add to it."""
     for module in modules:
         tree = module_tree(module)
         for statement in tree.body if tree is not None else ():
@@ -71,7 +71,7 @@ def _statements(name: str, *modules: str) -> Iterator[ast.stmt]:
 
 
 def _head(statement: ast.stmt) -> ast.AST:
-    """What a statement assigns to, or the method that it calls."""
+    """The target of an assignment, or the method that the statement calls."""
     if isinstance(statement, ast.Assign):
         return statement.targets[0]
     if isinstance(statement, ast.AnnAssign):
@@ -82,7 +82,7 @@ def _head(statement: ast.stmt) -> ast.AST:
 
 
 def _written_keys(statement: ast.stmt) -> Iterator[str]:
-    """Of dictionaries, of pairs in a list, and of keywords."""
+    """The keys of dictionaries, of pairs in a list, and of keyword arguments."""
     for node in ast.walk(statement):
         keys: list[Any] = []
         if isinstance(node, ast.Dict):

@@ -1,4 +1,4 @@
-"""The source of a library that is installed, as syntax trees. Nothing is imported: that takes seconds."""
+"""The source of an installed library, as syntax trees. Nothing is imported, because importing takes seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @cache
 def package_root(package: str) -> Path | None:
-    """The folder of a package; None where it is not installed."""
+    """The folder of a package; None if it is not installed."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
@@ -20,7 +20,7 @@ def package_root(package: str) -> Path | None:
 
 @cache
 def module_tree(module: str) -> ast.Module | None:
-    """The syntax tree of a module by its dotted name; None where there is none."""
+    """The syntax tree of a module by its dotted name; None if there is none."""
     package, *parts = module.split(".")
     if (root := package_root(package)) is None:
         return None

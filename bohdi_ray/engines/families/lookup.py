@@ -10,10 +10,10 @@ from bohdi_ray.engines.families.table import FAMILIES
 
 
 def family_of(config: Mapping[str, Any], template: str | None = None) -> Family | None:
-    """The family of a model by its config.json; None for one that is not in the table.
+    """The family of a model by its config.json; None if it is not in the table.
 
     Several families may share a configuration class; `template`, the model's chat template, tells them apart. Without
-    it the one that most people mean comes back.
+    it the most common of them is returned.
     """
     fitting = [family for family in FAMILIES if config.get("model_type") in family.model_types]
     if template is not None and len(fitting) > 1:

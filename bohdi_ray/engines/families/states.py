@@ -1,4 +1,5 @@
-"""Layers that keep one state a sequence instead of keys and values a token: Mamba's and its like. Pure."""
+"""Layers that keep one recurrent state per sequence instead of keys and values per token: Mamba's and similar ones.
+Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ STATE_SETTINGS = (
 
 
 def listed_layers(config: Mapping[str, Any]) -> Any:
-    """The kind of each layer (a list, or letters), in whatever way this config.json lists them; None where it does not.
-    As it is written: a value of another type is for the caller to refuse."""
+    """The kind of each layer (a list, or letters), in whichever way this config.json lists them; None if it does not.
+    Returned as written: the caller must refuse a value of another type."""
     if listed := next((config[name] for name in LISTS if config.get(name)), None):
         return listed
     if isinstance(types := config.get("attn_type_list"), list):
@@ -29,7 +30,7 @@ def listed_layers(config: Mapping[str, Any]) -> Any:
 
 
 def keeps_states(config: Mapping[str, Any]) -> bool:
-    """Whether a language model with this config.json has such layers."""
+    """Whether a language model with this config.json has layers with a recurrent state."""
     listed = listed_layers(config)
     if isinstance(listed, list | str):
         return any(kind in STATE_LAYERS for kind in listed)

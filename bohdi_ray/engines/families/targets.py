@@ -1,5 +1,5 @@
-"""What cannot be a target, by its config.json alone: models that write no text, and those whose weights are not there
-to be trained.
+"""Models that cannot be a target, judged by config.json alone: models that write no text, and those whose weights are
+not in a trainable form.
 
 Called by `bohdi plan` and before the target is loaded. Wrappers of several modalities are known by the table, other
 models by what the transformers that is installed knows.
@@ -28,9 +28,9 @@ def is_wrapper(config: Mapping[str, Any]) -> bool:
 
 
 def text_tower_of(config: Mapping[str, Any]) -> str | None:
-    """The model_type of a wrapper's language model as a plain decoder; None where it cannot be trained by itself.
+    """The model_type of a wrapper's language model as a plain decoder; None if it cannot be trained by itself.
 
-    Where a wrapper's own text class takes several positions a token (Qwen's for images), the table names the plain
+    If a wrapper's own text class takes several positions per token (Qwen's, for images), the table names the plain
     class that computes the same for text, where all positions are equal.
     """
     family = family_of(config)
@@ -38,7 +38,7 @@ def text_tower_of(config: Mapping[str, Any]) -> str | None:
 
 
 def as_published(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A config.json that says which family the engines of this target get: of a wrapper its language model alone, and
+    """The config.json of the weights that the engines of this target load: for a wrapper only its language model, and
     plain weights."""
     if is_wrapper(config) and text_tower_of(config):
         return {"model_type": text_tower_of(config)}
@@ -46,7 +46,7 @@ def as_published(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def quantization_of(config: Mapping[str, Any]) -> str | None:
-    """The method a checkpoint's weights are packed with; None for plain ones."""
+    """The quantization method of a checkpoint's weights; None for plain weights."""
     text = config.get("text_config")
     for part in (config, text if isinstance(text, Mapping) else {}):
         for key in QUANTIZATIONS:
@@ -56,14 +56,14 @@ def quantization_of(config: Mapping[str, Any]) -> str | None:
 
 
 def target_error(config: Mapping[str, Any], value: object, field: str = "target.model") -> ConfigError | None:
-    """Why the model of this config.json cannot be a target; None for one that can, as far as this tells."""
+    """Why the model with this config.json cannot be a target; None if this check finds no reason."""
     model_type = config.get("model_type")
     names = [str(name) for name in config.get("architectures") or []]
     if config.get("is_encoder_decoder"):
         rule = f"it is an encoder-decoder model ({model_type}); a target answers after its prompt in one sequence"
         return ConfigError(field, value, rule, "Use a decoder-only model.")
     if any(mark in name for name in names for mark in SCORES):
-        rule = f"{names[0]} gives scores or labels, no text"
+        rule = f"{names[0]} gives scores or labels, not text"
         return ConfigError(field, value, rule, "Use a model that was saved as a causal language model (…ForCausalLM).")
     if is_wrapper(config) and text_tower_of(config) is None:
         known = "; ".join(family.name for family in FAMILIES if family.text_tower is not None)
@@ -77,9 +77,9 @@ def target_error(config: Mapping[str, Any], value: object, field: str = "target.
 
 
 def stored_fault(config: Mapping[str, Any], stored_as: str | None) -> tuple[str, str] | None:
-    """Why weights of this number format cannot be a target's, as rule and remedy. `stored_as`: None for plain numbers.
+    """Why a target's weights cannot have this number format, as rule and remedy. `stored_as`: None for plain numbers.
 
-    Tools write what they did to the weights into files of their own, or nowhere; the weights themselves tell.
+    Quantization tools record what they did in files of their own, or nowhere, so the weights themselves are checked.
     """
     if stored_as is None or quantization_of(config) is not None:  # `target_error` says it of the latter
         return None

@@ -1,4 +1,4 @@
-"""What vLLM's CPU build cannot run is refused there by name; on GPUs it starts.
+"""Families that vLLM's CPU build cannot run; they are refused on CPUs by name, and allowed on GPUs.
 
 Called by `bohdi plan` and by an engine before it loads anything. Pure.
 """
@@ -18,7 +18,7 @@ FORMATS = {"mxfp4": "vLLM's CPU build has no kernel for experts in MXFP4"}
 
 
 def family_errors(field: str, value: object, config: Mapping[str, Any], device: str) -> list[ConfigError]:
-    """What keeps the model of this config.json from running on `device` ("cpu" or "cuda")."""
+    """Why the model with this config.json cannot run on `device` ("cpu" or "cuda")."""
     family = family_of(config)
     if family is not None:
         name, why = family.name, family.unproved_on_cpu
@@ -29,5 +29,5 @@ def family_errors(field: str, value: object, config: Mapping[str, Any], device: 
     if device != "cpu" or why is None:
         return []
     rule = f"{name} is unproved here, on a CPU: {why}"
-    remedy = "Run it on a machine with a GPU, or take a family that docs/models.md says runs on a CPU."
+    remedy = "Run it on a machine with a GPU, or use a family that docs/models.md says runs on a CPU."
     return [ConfigError(field, value, rule, remedy)]

@@ -1,4 +1,4 @@
-"""Which of vLLM's model classes have an LM head of their own, read from the source of the vLLM that is installed.
+"""Which of vLLM's model classes have an LM head of their own, read from the source of the installed vLLM.
 
 Called by training/weights/versions.py: vLLM's CPU build packs a head and does not pack it again on a reload when it is
 tied to the embedding, so weights are published with the head as a tensor of its own, except for classes that compute
@@ -35,7 +35,7 @@ def takes_own_head(architecture: str) -> bool:
 
 
 def _always_ties(body: ast.ClassDef) -> bool:
-    """Whether a class ties its head whatever the configuration says: outside of any `if` about tied embeddings."""
+    """Whether a class ties its head whatever the configuration says: outside any `if` about tied embeddings."""
 
     def ties(node: ast.AST) -> bool:
         if isinstance(node, ast.If) and "tie" in ast.unparse(node.test):
@@ -49,7 +49,7 @@ def _always_ties(body: ast.ClassDef) -> bool:
 
 @cache
 def registered() -> dict[str, tuple[str, str]]:
-    """Architecture -> module and class, from the tables of vLLM's registry."""
+    """Architecture -> module and class, from the tables of vLLM's model registry."""
     tree = module_tree(f"{MODELS}.registry")
     found: dict[str, tuple[str, str]] = {}
     for node in ast.walk(tree) if tree is not None else ():
@@ -64,7 +64,7 @@ def registered() -> dict[str, tuple[str, str]]:
 
 
 def _bodies(module: str, name: str, seen: frozenset[tuple[str, str]]) -> list[ast.ClassDef]:
-    """The class and the classes of vLLM's models that it is made from."""
+    """The class and, recursively, its base classes, as far as they are vLLM model classes."""
     tree = module_tree(module)
     if tree is None or (module, name) in seen or not module.startswith(MODELS):
         return []

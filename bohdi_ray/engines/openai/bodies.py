@@ -1,8 +1,8 @@
-"""What the body of an error says is wrong, in all the shapes that such bodies have. Pure; called by troubles.py.
+"""Reads what the body of an error response says is wrong, in all its common formats. Pure; called by troubles.py.
 
-Every object of a body is one complaint: all its texts together, with the field and the code that it names. Objects
-inside of objects, and JSON that is quoted as text, come before what is around them. What a server repeats of a
-request is left out.
+Every object of a body is one complaint: all its texts together, with the field and the code that it names. Nested
+objects, and JSON quoted as text, come before the objects around them. Text that a server repeats from the request is
+left out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REPEATED = re.compile("^(input|prompt|request|received|given|got|provided|value
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """One thing that a server finds wrong with a request."""
+    """One error that a server reports about a request."""
 
     text: str
     path: tuple[str, ...] = ()  # of the field, where the server names it apart from the text
@@ -39,17 +39,17 @@ class Complaint:
 
 
 def complaints_in(body: str) -> tuple[Complaint, ...]:
-    """Everything in a body that is said to be wrong, the most exact first."""
+    """All complaints in a body, the most specific first."""
     return tuple(dict.fromkeys(islice(_complaints(_json(body), DEPTH), MOST)))
 
 
 def speaks(value: Mapping[str, Any]) -> bool:
-    """Whether an object says something in words."""
+    """Whether an object has text."""
     return any(isinstance(item, str | dict | list) and _rank(name) is not None for name, item in value.items())
 
 
 def plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with names as `errormessage`, which servers write in many ways."""
+    """The object with normalised names, such as `errormessage`, which servers spell in many ways."""
     return {_plain(name): item for name, item in value.items()}
 
 
@@ -58,7 +58,7 @@ def _plain(name: str) -> str:
 
 
 def _rank(name: str) -> int | None:
-    """How exact a text of this name is, from 0 on; None for a name of no text."""
+    """The rank of a text field of this name, 0 for the most specific; None if it is not a text field."""
     name = _plain(name)
     if _NO_TEXT.search(name):
         return None
@@ -121,7 +121,7 @@ def _of_object(value: dict[str, Any], depth: int) -> Iterator[Complaint]:
 
 
 def _quoted_json(text: str) -> Any:
-    """The JSON object or list that a text is, or that it ends with; None for any other text."""
+    """The JSON object or list that a text is, or ends with; None for any other text."""
     if not text.rstrip().endswith(("}", "]")):
         return None
     for start in (0, *(m.start() for m in islice(re.finditer(r"[\[{]", text[:400]), 3 * MOST))):

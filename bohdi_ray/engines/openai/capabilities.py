@@ -1,4 +1,4 @@
-"""What one model behind one server takes: learned at the first refusal, remembered by every engine of this process.
+"""What one model behind one server accepts: learned from its refusals and shared by all engines of this process.
 
 Filled by lessons.py from what a server says, and by engine.py from how it answers; read by fields.py, which makes a
 request's body. Every change goes one way (left out, lower, next), so learning ends.
@@ -18,7 +18,7 @@ FIRST_ROOM, LAST_ROOM = 2048, 16384
 
 @dataclass(slots=True)
 class Capabilities:
-    """Of one model. `notices` says in whole sentences what was learned, by what it is about."""
+    """The capabilities of one model. `notices` holds sentences about what was learned, by subject."""
 
     left_out: set[str] = field(default_factory=set)  # fields
     left_out_at: dict[str, float] = field(default_factory=dict)  # fields left out where they would have this value
@@ -34,13 +34,13 @@ class Capabilities:
     notices: dict[str, str] = field(default_factory=dict)
 
     def note(self, about: str, text: str) -> None:
-        """Says it once, in the log and to whoever asks for `notices`, where the newest about something counts."""
+        """Logs a notice once and stores it in `notices`, where the newest one about a subject replaces older ones."""
         if self.notices.get(about) != text:
             self.notices[about] = text
             log.info("%s", text)
 
     def give_room(self) -> bool:
-        """More room for reasoning; False once there is no more."""
+        """Raises the number of tokens for reasoning; returns False if it is at its maximum already."""
         if self.room >= LAST_ROOM:
             return False
         self.room = min(LAST_ROOM, max(FIRST_ROOM, 2 * self.room))
@@ -51,5 +51,5 @@ _KNOWN: dict[tuple[str, str], Capabilities] = {}
 
 
 def capabilities_of(base_url: str, model: str) -> Capabilities:
-    """The one record of this model in this process."""
+    """The record of this model, shared within this process."""
     return _KNOWN.setdefault((base_url, model), Capabilities())

@@ -1,8 +1,8 @@
-"""One model's server, reached over the official client: what is sent, what comes back, and nothing of this machine's.
+"""The connection to one model's server through the official client; it sends nothing from this machine's environment.
 
 The client takes much from the environment that is meant for OpenAI's own servers (organisation, project, further
-headers, an administrator's key). None of it is sent from here: a source's server gets the key of its `api_key`, and
-that alone. Proxies of the environment do apply. Retries, and what an answer means, are the callers' business.
+headers, an administrator's key). This module sends none of it: a source's server gets only the key of its `api_key`.
+Proxies of the environment do apply. Callers handle retries and interpret the answer.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ ENDPOINT = "/chat/completions"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered a request with: what its JSON holds, or text that is no JSON."""
+    """The body of a server's response: its parsed JSON, or its text if that is not JSON."""
 
     content: Any
 
 
 class ServerClient:
-    """Makes the connection when it is made, in a running event loop. Raises ConfigError for a key or a proxy that
-    cannot be used; sends nothing by itself."""
+    """Creates the HTTP connection pool when constructed, in a running event loop. Raises ConfigError for a key or a
+    proxy that cannot be used; sends nothing by itself."""
 
     def __init__(self, model: OpenAIModel):
         import openai
@@ -63,7 +63,7 @@ class ServerClient:
         self._client.admin_api_key = None
 
     async def ask(self, body: dict[str, Any]) -> Reply | Trouble:
-        """One request, one answer; errors of the server and of the way to it come back as troubles."""
+        """Sends one request and returns one answer; errors of the server or the connection are returned as troubles."""
         import openai
 
         rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
@@ -102,7 +102,7 @@ def _headers_of_environment() -> list[str]:
 
 
 def _http_client(model: OpenAIModel) -> Any:
-    """Connections with the proxy that applies to this server, and with the certificates that the environment names."""
+    """An HTTP client with the proxy that applies to this server and the certificates that the environment names."""
     import openai
 
     proxy = proxy_of(model.base_url)
@@ -111,27 +111,28 @@ def _http_client(model: OpenAIModel) -> Any:
         verify = _certificates(*files)
     except OSError as error:
         shown = files[0] or files[1]
-        raise ConfigError("SSL_CERT_FILE", shown, f"cannot be read ({error})", "Mend or unset it.") from error
+        raise ConfigError("SSL_CERT_FILE", shown, f"cannot be read ({error})", "Correct or unset it.") from error
     try:
         return openai.DefaultAsyncHttpxClient(proxy=proxy, trust_env=False, timeout=model.timeout_s, verify=verify)
     except (ImportError, ValueError) as error:
         if proxy is None:
             raise
         raise ConfigError(
-            "ALL_PROXY", "(not shown)", f"the client cannot use this proxy ({error})", "Mend it, or unset it."
+            "ALL_PROXY", "(not shown)", f"the client cannot use this proxy ({error})", "Correct it, or unset it."
         ) from None
 
 
 @lru_cache(maxsize=8)
 def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
-    """Whom to trust: what the environment names, else the usual authorities. Reading them takes a while."""
+    """The trusted certificates: those that the environment names, else the usual authorities. Reading them takes a
+    while."""
     import certifi
 
     return ssl.create_default_context(cafile=file if file or folder else certifi.where(), capath=folder)
 
 
 def _cause(error: BaseException, secret: str) -> str:
-    """The innermost reason, which is the one that says something."""
+    """The innermost cause, which has the useful message."""
     seen: set[int] = set()
     while error.__cause__ is not None and id(error) not in seen:
         seen.add(id(error))

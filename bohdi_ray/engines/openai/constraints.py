@@ -1,7 +1,7 @@
-"""The ways in which servers take a constraint of the answer: to one of several labels, or to a regular expression.
+"""The formats in which servers accept a constraint on the answer: one of several labels, or a regular expression.
 
-A ladder: a server that refuses a way, or takes it and answers otherwise, is sent the next one; behind the last one
-nothing is sent, and the label is read from free text. Pure.
+The formats are tried in order: if a server refuses one, or accepts it but ignores it, the next one is used. After the
+last one no constraint is sent, and the label is read from free text. Pure.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Kind = Literal["choice", "regex"]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way of stating a constraint. `fields` gives None where it cannot state this one."""
+    """One format of a constraint. `fields` returns None if the format cannot express this constraint."""
 
     servers: str  # that are known for it
     fields: Callable[[GenerationRequest], Mapping[str, Any] | None]
 
 
 def kind_of(request: GenerationRequest) -> Kind | None:
-    """What constrains the answer, if anything does."""
+    """The kind of constraint on the answer, if there is one."""
     return "choice" if request.choices is not None else "regex" if request.regex is not None else None
 
 
@@ -72,7 +72,8 @@ SPOKEN = re.compile(
 
 
 def way_for(request: GenerationRequest, rung: int) -> tuple[int, Mapping[str, Any]]:
-    """The fields of the first way from `rung` on that can state this request's constraint, and its number."""
+    """The fields of the first format from number `rung` on that can express this request's constraint, and the number
+    of that format."""
     for number, way in enumerate(WAYS[rung:], rung):
         fields = way.fields(request)
         if fields is not None:
@@ -81,7 +82,7 @@ def way_for(request: GenerationRequest, rung: int) -> tuple[int, Mapping[str, An
 
 
 def holds(request: GenerationRequest, text: str) -> bool:
-    """Whether an answer keeps to its request's constraint."""
+    """Whether an answer satisfies its request's constraint."""
     if request.choices is not None:
         return text.strip() in request.choices
     return request.regex is None or any(re.fullmatch(request.regex, form) for form in (text, text.strip()))

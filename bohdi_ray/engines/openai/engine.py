@@ -1,7 +1,7 @@
 """RemoteEngine: a source behind any OpenAI-compatible server, with the interface of LLMEngine.
 
-Owns the limit on requests sent at a time, the retries, and the question whose fault a failure is: the request's, which
-then fails alone, or the source's. It has no weights to load and cannot score a given answer.
+Owns the limit on concurrent requests, the retries, and the decision whether a failure is due to the request, which then
+fails alone, or to the source. It has no weights to load and cannot score a given answer.
 """
 
 from __future__ import annotations
@@ -58,22 +58,23 @@ class RemoteEngine:
         self._client = ServerClient(self._model)
 
     async def ping(self) -> None:
-        """Returns once the server has answered what harvests ask: an answer, a name and, if it judges, a label. What
-        the server does not take is learned here. Raises RemoteFailed, after as many retries as for any request."""
+        """Returns once the server has served the kinds of request that harvests send: an answer, a name and, if it
+        judges, a label. Learns here what the server does not accept. Raises RemoteFailed, after as many retries as for
+        any request."""
         for request in probes.requests(self._model, self._judges):
             try:
                 reading = await self._send(request)
             except (PromptTooLong, RequestRefused) as error:
-                raise self._failed(f"it refuses what every harvest asks for ({request.role}): {error}") from error
+                raise self._failed(f"it refuses requests that every harvest sends ({request.role}): {error}") from error
             if reading.completion.error is not None:
                 said = reading.completion.error
-                raise self._failed(f"it refuses what every harvest asks for ({request.role}): {said}")
+                raise self._failed(f"it refuses requests that every harvest sends ({request.role}): {said}")
             self._count(reading.completion)
             if notice := probes.problem(request, reading.completion):
                 self._learned.note(request.request_id, f"{self._model.name}: {notice}")
 
     async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[EngineReply]]:
-        """Replies as they finish, as LLMEngine.run. Raises RemoteFailed when the source is down."""
+        """Replies as they finish, as in LLMEngine.run. Raises RemoteFailed if the source is down."""
         if self._client is None:
             raise EngineFailed(f"remote source {self._model.name} was not started, or was stopped")
         queue: RunQueue = asyncio.Queue()
@@ -136,10 +137,10 @@ class RemoteEngine:
         self._num_decoded_tokens += completion.num_tokens
 
     async def _send(self, request: GenerationRequest) -> Reading:
-        """The answer, after as many retries as it takes or may take, in the way that the server takes it.
+        """The answer, after as many retries as needed and allowed, in the format that the server accepts.
 
-        Raises PromptTooLong and RequestRefused, which concern this request alone, and RemoteFailed. Ends: what is
-        learned goes one way, and failures are counted.
+        Raises PromptTooLong and RequestRefused, which concern this request alone, and RemoteFailed. It terminates,
+        because capabilities only shrink and failures are counted.
         """
         num_failures, wasted = 0, EngineReply("", "", 0)
         most_room: int | None = None  # for reasoning, where this prompt leaves less of the window than others
@@ -185,7 +186,7 @@ class RemoteEngine:
         return reading
 
     def _is_worth_another(self, reading: Reading, request: GenerationRequest, sent: dict[str, Any]) -> bool:
-        """Whether the way in which the server answered teaches how to get a better answer."""
+        """Whether to send the request again, because the server's answer showed how to get a better one."""
         kind, done = kind_of(request), reading.completion
         if reading.starved:
             if configured_room(request, self._model) is not None:
@@ -196,8 +197,8 @@ class RemoteEngine:
                 return False
             self._learned.note(
                 "room",
-                f"{self._model.name}: it reasons before it answers, and its room for that was used up; "
-                f"{self._learned.room} tokens more are asked for from now on (set sampling.{request.role}"
+                f"{self._model.name}: it reasons before it answers, and used up its tokens for that; "
+                f"{self._learned.room} more tokens are requested from now on (set sampling.{request.role}"
                 f".reasoning_max_tokens to say how many)",
             )
             return True
@@ -212,7 +213,7 @@ class RemoteEngine:
         return False
 
     def _settled(self, reading: Reading, request: GenerationRequest) -> Reading:
-        """An answer whose room ended in its reasoning is none, and says what to do."""
+        """The reading; if reasoning used up all tokens, it becomes an error that says what to do."""
         done = reading.completion
         if not reading.starved or done.text.strip():
             return reading
@@ -225,16 +226,18 @@ class RemoteEngine:
         return replace(reading, completion=replace(done, text="", finish_reason=None, error=error))
 
     def _teaches(self, trouble: Trouble, sent: dict[str, Any], request: GenerationRequest) -> bool:
-        """Whether a trouble teaches how the request is to be sent."""
+        """Whether the error shows how the request should be sent."""
         if trouble.status in (401, 402, 429, 503, UNREACHABLE) or trouble.kind in ("flagged", "account"):
             return False
         if probes.ran_out(trouble.said) and configured_room(request, self._model) is None and self._learned.give_room():
-            self._learned.note("room", f"{self._model.name}: {self._learned.room} tokens more are asked for, to reason")
+            self._learned.note(
+                "room", f"{self._model.name}: {self._learned.room} more tokens are requested for reasoning"
+            )
             return True
         return learn(trouble, sent, request, self._learned, self._model.name)
 
     async def _refused(self, trouble: Trouble, asked_at: float) -> None:
-        """A refusal, raised as what it is: this request's, or the source's."""
+        """Raises the error for a refusal: this request's, or the source's."""
         if trouble.kind == "too_long":
             raise PromptTooLong(self._model.name, said=str(trouble))
         if trouble.kind == "account":
@@ -246,15 +249,15 @@ class RemoteEngine:
         raise RequestRefused(f"{self._model.name} refused a request: {trouble}")
 
     async def _given_up(self, trouble: Trouble, num_failures: int, asked_at: float) -> None:
-        """Retries are used up: the source is down, or this request is one that it cannot serve."""
+        """Raises the error after the last retry: the source is down, or it cannot serve this request."""
         if down := await self._is_down(asked_at):
             remedy = "see the server, or raise max_retries or timeout_s"
             raise self._failed(f"failed {num_failures} times, last: {down}; {remedy}")
         raise RequestRefused(f"{self._model.name} failed a request {num_failures} times, last: {trouble}")
 
     async def _is_down(self, since: float) -> Trouble | None:
-        """What a plain short request comes to; None if the source has answered anything `since` then, as it has when
-        only some requests fail."""
+        """Sends a plain short request and returns its error, or None if it succeeds. Sends nothing and returns None if
+        the source has answered anything after `since`, because then only some requests fail."""
         async with self._checking:  # all that fail together ask once
             if self._answered_at >= since or self._client is None:
                 return None
@@ -263,7 +266,7 @@ class RemoteEngine:
             if isinstance(came, Trouble):
                 return came if came.kind in ("busy", "account", "refused") else None
             if not isinstance(came.content, dict):
-                return trouble_of(200, "something else than a chat completion")
+                return trouble_of(200, "something other than a chat completion")
             self._answered_at, self._num_refused = time.monotonic(), 0
             return None
 
@@ -271,14 +274,15 @@ class RemoteEngine:
         return RemoteFailed(f"{self._model.name} at {self._model.base_url}: {why}")
 
     def _delay(self, num_failures: int, trouble: Trouble) -> float:
-        """Doubles with every failure, with jitter; never less than the server asks for, up to a minute."""
+        """Seconds until the next retry: doubles with every failure, with jitter, and is at least what the server asks
+        for, up to a minute."""
         doubled = self._first_delay_s * 2 ** min(num_failures - 1, 10)
         wait = min(LONGEST_DELAY_S, doubled) * self._jitter.uniform(0.5, 1.5)
         return wait if trouble.asks_s is None else max(wait, min(LONGEST_DELAY_S, trouble.asks_s))
 
 
 def _with_tokens_of(done: EngineReply, before: EngineReply) -> EngineReply:
-    """The completion with what the tries before it cost."""
+    """The completion, with the tokens that earlier attempts used added."""
     return replace(
         done,
         num_prompt_tokens=done.num_prompt_tokens + before.num_prompt_tokens,

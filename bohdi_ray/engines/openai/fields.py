@@ -1,4 +1,4 @@
-"""The body of a request: what it asks for, in the way that the server takes it. Pure."""
+"""Builds the body of a request in the format that the server accepts. Pure."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ MAX_TOP_LOGPROBS = 20  # OpenAI's limit
 
 
 def reasoning_room(request: GenerationRequest, model: OpenAIModel, learned: Capabilities) -> int:
-    """Tokens for reasoning on top of the answer's: as configured for the role, else as learned."""
+    """Number of tokens for reasoning, in addition to the answer's: as configured for the role, else as learned."""
     configured = configured_room(request, model)
     return learned.room if configured is None else configured
 
 
 def configured_room(request: GenerationRequest, model: OpenAIModel) -> int | None:
-    """`reasoning_max_tokens` of the request's role; None where nobody set it."""
+    """`reasoning_max_tokens` of the request's role; None if it is not set."""
     own = getattr(model.sampling, request.role).reasoning_max_tokens
     return (
         max(own, request.sampling.reasoning_max_tokens)
@@ -48,7 +48,7 @@ def configured_room(request: GenerationRequest, model: OpenAIModel) -> int | Non
 def body_of(
     request: GenerationRequest, model: OpenAIModel, learned: Capabilities, most_room: int | None = None
 ) -> dict[str, Any]:
-    """The JSON object that is sent, with no more than `most_room` tokens for reasoning."""
+    """The JSON object to send, with at most `most_room` tokens for reasoning."""
     sampling = request.sampling
     prompt = strip_control_tokens(request.prompt, CONTROL_TOKENS)
     messages = ChatShape(folded=learned.folded).messages(model.system_prompt, prompt)
@@ -74,7 +74,8 @@ def body_of(
 
 
 def _template_variables(request: GenerationRequest, model: OpenAIModel) -> dict[str, Any]:
-    """For the server's chat template: the model's, then the role's; without room for reasoning it is switched off."""
+    """Variables for the server's chat template: the model's, then the role's; thinking is switched off if there are no
+    tokens for it."""
     role = getattr(model.sampling, request.role)
     variables = {**model.chat_template_kwargs, **role.chat_template_kwargs}
     if role.reasoning_max_tokens == 0 and not {"enable_thinking", "thinking"} & variables.keys():

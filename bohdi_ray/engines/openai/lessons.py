@@ -1,8 +1,8 @@
-"""What a refusal teaches: from a server's complaint, and what it was sent, to what is sent from then on. Pure.
+"""Learns from a refusal: derives from a server's complaint and the body sent how to send requests from then on. Pure.
 
-A field is left out only when the server says that it does not take the field, or that the field has one value alone; a
-complaint about a value of ours otherwise teaches nothing, except where it states a limit that can be kept. The server's
-own naming of a field (`param`, `loc`) counts before the text.
+A field is left out only if the server says that it does not accept the field, or that the field has a single allowed
+value. Any other complaint about a value is ignored, unless it states a limit that can be obeyed. A field that the
+server names explicitly (`param`, `loc`) takes precedence over the text.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ Rule = Callable[[Complaint, Mapping[str, Any], GenerationRequest, Capabilities],
 def learn(
     trouble: Trouble, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities, who: str
 ) -> bool:
-    """Whether the trouble teaches something; then the request is worth another try.
+    """Whether something was learned from the error; then the request is worth another attempt.
 
-    `sent` is the body that was refused, and must be the one that would be sent now: others may have taught meanwhile
-    what this refusal is about.
+    `sent` is the body that was refused. The caller must make sure that the same body would be sent now: otherwise
+    another request may have learned from the same complaint meanwhile.
     """
     found = False
     rules = RULES_OF.get(trouble.kind, RULES)
@@ -65,7 +65,7 @@ def _short(complaint: Complaint) -> str:
 def _system_role(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """No system role: the system prompt opens the user turn."""
+    """The server has no system role: put the system prompt at the start of the user turn."""
     role = sent["messages"][0]["role"]
     if role != "system" or learned.folded:
         return None
@@ -84,7 +84,7 @@ def _system_role(
 def _content_parts(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """Content only as a list of parts."""
+    """The server accepts content only as a list of parts."""
     if learned.parts:
         return None
     at_content = "content" in complaint.path or re.search(r"\bcontent\b", complaint.text)
@@ -118,7 +118,7 @@ GOES_ON = re.compile(r"[`'\"]?\s*,\s*(?:and |or )?([`'\"]?)(\w+)")
 def _not_both(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """Temperature or top_p, not both: the temperature stays."""
+    """The server accepts temperature or top_p, not both: keep the temperature."""
     if not {"temperature", "top_p"} <= sent.keys() or "top_p" in learned.left_out:
         return None
     if EXACT.search(f"{complaint.code} {complaint.text}"):
@@ -136,7 +136,7 @@ def _not_both(
 def _unknown(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """Fields that the server calls unknown by their names, whatever others it lists as known."""
+    """Fields that the server calls unknown by name; other fields that it lists as known are ignored."""
     if complaint.path[:1] in (("messages",), ("model",)):
         return None
     names = [name for found in UNKNOWN_NAMES.findall(complaint.text) for name in re.findall(r"\w+", found)]
@@ -147,7 +147,7 @@ def _unknown(
 def _insists(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """A switch that must be set for answers that are not streamed."""
+    """A switch that the server requires for answers that are not streamed."""
     match = re.search(r"\b(enable_thinking) must be set to (false|true)", complaint.text, re.I)
     if match is None or match[1] in sent:
         return None
@@ -158,7 +158,7 @@ def _insists(
 def _constraint(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """A constraint that is refused, in whatever words: the next way."""
+    """The server refuses a constraint, in whatever words: use the next format."""
     kind = kind_of(request)
     ours = CONSTRAINTS & sent.keys()
     if kind is None or not ours:
@@ -176,7 +176,7 @@ def _constraint(
 
 
 def next_way(request: GenerationRequest, learned: Capabilities) -> Lesson:
-    """Moves on to the next way of sending a constraint. Returns how to say so."""
+    """Switches to the next format of a constraint. Returns the notice about it."""
     kind = kind_of(request)
     assert kind is not None
     learned.rungs[kind] = way_for(request, learned.rungs.get(kind, 0))[0] + 1
@@ -190,7 +190,7 @@ def next_way(request: GenerationRequest, learned: Capabilities) -> Lesson:
 def _counted(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """`logprobs` as a number instead of a switch."""
+    """The server wants `logprobs` as a number instead of a boolean."""
     if sent.get("logprobs") is not True or learned.counted_logprobs:
         return None
     if "logprobs" not in named(complaint, optional(sent), WANTS_NUMBER) or not WANTS_NUMBER.search(
@@ -204,7 +204,7 @@ def _counted(
 def _not_taken(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """Fields that the server does not take, or whose value it does not let choose."""
+    """Fields that the server does not accept, or whose value it fixes."""
     exact = EXACT.search(f"{complaint.text} {complaint.code}")
     fixed = bool(FIXED.search(complaint.text) or ONE_VALUE_CODES.search(complaint.code))
     unset = UNSET.search(complaint.text)
@@ -232,7 +232,8 @@ def _all_left_out(names: list[str], complaint: Complaint, learned: Capabilities)
 def _bare_switch(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """`logprobs: true` is no value that could be wrong: a refusal that names it and no limit is of the field."""
+    """`logprobs: true` cannot be a wrong value, so a refusal that names it without a limit refers to the field
+    itself."""
     if sent.get("logprobs") is not True or LIMIT_CODES.search(complaint.code):
         return None
     if LIMITED.search(complaint.text) or BUSY.search(complaint.text):

@@ -1,4 +1,4 @@
-"""Limits that a server states for a value of ours, and how they are kept to. Pure; called by lessons.py."""
+"""Limits that a server states for a value, and how requests obey them. Pure; called by lessons.py."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WANTS_LESS = re.compile(
 def limit(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """A value outside of limits that are stated."""
+    """Learns from a complaint that a value is outside stated limits."""
     if EXACT.search(f"{complaint.code} {complaint.text}") or FIXED.search(complaint.text):
         return None
     if not (LIMITED.search(complaint.text) or LIMIT_CODES.search(complaint.code)):
@@ -61,7 +61,8 @@ def limit(
 def stated_length(
     complaint: Complaint, sent: Mapping[str, Any], request: GenerationRequest, learned: Capabilities
 ) -> Lesson | None:
-    """A longest or shortest answer that is stated in numbers, apart from the room that a prompt leaves of a window."""
+    """Learns a limit on the answer's length from the numbers in the complaint; ignores sentences about the context
+    window."""
     field = next((name for name in LENGTHS if name in sent), None)
     if field is None or not named(complaint, [*LENGTHS, *ALIASES], LIMITED):
         return None
@@ -71,14 +72,14 @@ def stated_length(
     more, less = [n for n in numbers if n > asked], [n for n in numbers if n < asked]
     if WANTS_MORE.search(text) and more and min(more) > learned.at_least.get("max_tokens", 0):
         learned.at_least["max_tokens"] = min(more)
-        return Lesson(field, f"it wants room for {min(more):g} tokens or more, which is sent from now on")
+        return Lesson(field, f"it requires a limit of at least {min(more):g} tokens, which is sent from now on")
     if less and (WANTS_LESS.search(text) or not WANTS_MORE.search(text)):
         return _no_longer(field, int(max(less)), learned)
     return None
 
 
 def _shorter(complaint: Complaint, sent: Mapping[str, Any], learned: Capabilities) -> Lesson | None:
-    """Half the length, where it is said to be too large and no number is."""
+    """Halves the length if the server says it is too large without giving a number."""
     field = next((name for name in LENGTHS if name in sent), None)
     if field is None or WINDOW.search(complaint.text) or sent[field] < 2 * LEAST_LENGTH:
         return None
@@ -89,11 +90,11 @@ def _shorter(complaint: Complaint, sent: Mapping[str, Any], learned: Capabilitie
 
 
 def _no_longer(field: str, most: int, learned: Capabilities) -> Lesson | None:
-    """A limit; one that is kept to already, against another limit of the server's, teaches nothing more."""
+    """Learns an upper limit on the answer's length; learns nothing if a limit as low is known already."""
     if most >= learned.at_most.get("max_tokens", math.inf):
         return None
     learned.at_most["max_tokens"] = most
-    return Lesson(field, f"it decodes {most} tokens at most; no more are asked for from now on")
+    return Lesson(field, f"it decodes {most} tokens at most; no more are requested from now on")
 
 
 def _fewer_alternatives(complaint: Complaint, sent: Mapping[str, Any], learned: Capabilities) -> Lesson | None:
@@ -102,5 +103,5 @@ def _fewer_alternatives(complaint: Complaint, sent: Mapping[str, Any], learned: 
     if most < 1:
         return leave_out("top_logprobs" if "top_logprobs" in sent else "logprobs", learned)
     learned.at_most["top_logprobs"] = most
-    text = f"it gives log-probabilities of {most} alternatives at most; no more are asked for from now on"
+    text = f"it gives log-probabilities of {most} alternatives at most; no more are requested from now on"
     return Lesson("top_logprobs", text)

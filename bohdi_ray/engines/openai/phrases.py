@@ -1,4 +1,4 @@
-"""How servers say what is wrong with a field, and which field they mean. English; pure."""
+"""The phrases with which servers say what is wrong with a field, and which field they mean. English; pure."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ WANTS_NUMBER = re.compile(
 
 
 def named(complaint: Complaint, names: Sequence[str], said: re.Pattern[str], num_sentences: int = 1) -> list[str]:
-    """Those fields of `names` that the complaint is about: by the server's own naming, or, for each place where its
-    text has what was `said`, the name that is nearest, within so many sentences."""
+    """The fields of `names` that the complaint refers to. If the server names a field explicitly, that one; otherwise,
+    for each match of `said` in the text, the nearest field name within `num_sentences` sentences."""
     if by_path := [name for name in names if name in complaint.path]:
         return by_path
     if complaint.path and complaint.path[0] in ("messages", "model"):
@@ -111,7 +111,7 @@ def named(complaint: Complaint, names: Sequence[str], said: re.Pattern[str], num
 
 
 def _gap(text: str, phrase: tuple[int, int], mention: tuple[int, int], num_sentences: int) -> int | None:
-    """Characters between a phrase and a field's name; None where they do not belong together."""
+    """Number of characters between a phrase and a field's name; None if they do not belong together."""
     start, end = mention
     if start < phrase[1] and end > phrase[0]:
         return 0
@@ -129,7 +129,7 @@ def _listed(text: str, at: int, places: list[tuple[int, int, str]]) -> Iterator[
 
 @lru_cache(maxsize=64)
 def _mention(name: str) -> re.Pattern[str]:
-    """A field in a text: `top_p`, also top-p, "top p" and topP; log-probabilities also in full."""
+    """A pattern for a field name in a text: `top_p`, also top-p, "top p" and topP; "logprobs" also written out."""
     written = re.escape(name).replace("_", "[ _-]?").replace("logprobs", "log[ _-]?prob(?:s|abilit(?:y|ies))")
     return re.compile(rf"(?<![\w-]){written}(?![\w-])", re.I)
 
@@ -143,7 +143,8 @@ def sentences(text: str) -> list[str]:
 
 
 def numbers_in(text: str, inclusive: bool = False) -> list[float]:
-    """Every number of a text; with `inclusive`, for one that a value must stay below, the one before it."""
+    """All numbers in a text. With `inclusive`, an exclusive upper bound ("less than 5") is returned as the largest
+    allowed integer (4)."""
     text = STATUS.sub(" ", text)
     found = []
     for match in NUMBER.finditer(text):

@@ -15,9 +15,9 @@ SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def proxy_of(base_url: str) -> str | None:
-    """The address of the proxy that requests to `base_url` go through; None without one.
+    """The address of the proxy for requests to `base_url`; None without one.
 
-    Raises ConfigError for one that cannot be used; its user name and password are no part of the message.
+    Raises ConfigError for a proxy that cannot be used; the message never contains its user name or password.
     """
     address = urlsplit(base_url)
     proxies = urllib.request.getproxies()
@@ -31,11 +31,13 @@ def proxy_of(base_url: str) -> str | None:
         parts = urlsplit(proxy)
         host, _ = parts.hostname, parts.port  # the latter raises for what is no number
     except ValueError as error:
-        raise ConfigError(field, "(not shown)", f"it is no address ({error})", f"Mend it, {unset}.") from None
+        raise ConfigError(
+            field, "(not shown)", f"it is not a valid address ({error})", f"Correct it, {unset}."
+        ) from None
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     if parts.scheme not in SCHEMES or not host or parts.path.strip("/"):
         rule = f"a proxy's address is SCHEME://HOST:PORT, with the schemes {', '.join(SCHEMES)}"
-        raise ConfigError(field, shown, rule, f"Mend it, {unset}.")
+        raise ConfigError(field, shown, rule, f"Correct it, {unset}.")
     if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ConfigError(
             field,

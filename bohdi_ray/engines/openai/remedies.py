@@ -1,4 +1,4 @@
-"""What is done about a field that a server refuses: left out, or sent under another name. Pure."""
+"""The reaction to a field that a server refuses: leave it out, or send it under another name. Pure."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ OTHER_NAMES = {"max_tokens": "max_completion_tokens", "seed": "random_seed"}
 
 
 class Lesson(NamedTuple):
-    """What was learned: about what, and in words that follow the model's name."""
+    """One thing that was learned: its subject, and a text that follows the model's name."""
 
     about: str
     text: str
 
 
 def optional(sent: Mapping[str, Any]) -> list[str]:
-    """The fields of a body that it is also good without."""
+    """The fields of a body that may be left out."""
     return [name for name in sent if name in OPTIONAL]
 
 
 def leave_out(name: str, learned: Capabilities, text: str = "") -> Lesson:
-    """From now on; `text` is what the server says, which may hold another name to try."""
+    """Leaves the field out from now on, or renames it; `text` is the server's message, which may mention another
+    name."""
     original = next((old for old, new in learned.renamed.items() if new == name), name)
     other = OTHER_NAMES.get(name)
     if name in learned.renamed:  # by another complaint about the same request

@@ -1,4 +1,4 @@
-"""Reading what a server answers with: text, reasoning, labels, why it ended, in all the ways these are written. Pure.
+"""Parses a server's response: text, reasoning, labels, finish reason, in all common formats. Pure.
 
 A reply is what its JSON holds, or an object with the same names as attributes; nothing in it is taken for granted.
 """
@@ -40,12 +40,12 @@ MOST_PLACES = 4  # at which a text is looked for among the tokens
 
 
 class AnswerFailed(Exception):
-    """The server gave up in the middle of an answer: worth another try. Never leaves this package."""
+    """The server gave up in the middle of an answer; a retry may help. Never leaves this package."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A reply as it was understood."""
+    """A parsed reply."""
 
     completion: EngineReply
     written: str = ""  # the text as the model wrote it, before a label was read out of it
@@ -53,14 +53,16 @@ class Reading:
 
 
 def completion_of(reply: Any, request: GenerationRequest, base: EngineReply) -> EngineReply:
-    """A EngineReply from a chat completion. An answer that was withheld is none. Raises RemoteFailed for a page."""
+    """An EngineReply from a chat completion. A withheld answer counts as no answer. Raises RemoteFailed for a web
+    page."""
     return read(reply, request, base).completion
 
 
 def read(reply: Any, request: GenerationRequest, base: EngineReply) -> Reading:
-    """The reply to `request`. Raises RemoteFailed for a page, AnswerFailed for an answer that was broken off."""
+    """Parses the reply to `request`. Raises RemoteFailed for a web page, AnswerFailed for an answer that was cut
+    off."""
     if not isinstance(reply, dict) and not hasattr(reply, "choices"):
-        raise RemoteFailed(f"{base.model} answered with something else than a chat completion; check its base_url")
+        raise RemoteFailed(f"{base.model} answered with something other than a chat completion; check its base_url")
     base, num_reasoning_tokens = _counted(_get(reply, "usage"), base)
     choices = _get(reply, "choices")
     if not isinstance(choices, list | tuple) or not choices:
@@ -71,7 +73,7 @@ def read(reply: Any, request: GenerationRequest, base: EngineReply) -> Reading:
     reason = _get(answer, "finish_reason")
     end = end_of(reason, bool(text))
     if end == "failed":
-        raise AnswerFailed(f"the answer was broken off with {reason!r}")
+        raise AnswerFailed(f"the answer was cut off with {reason!r}")
     if end in ("withheld", "other"):  # content_filter, tool_calls, ...
         return Reading(replace(base, error=RequestRefused(f"{base.model} ended its answer with {reason!r}")))
     refusal = _get(message, "refusal")
@@ -99,7 +101,7 @@ def read(reply: Any, request: GenerationRequest, base: EngineReply) -> Reading:
 
 
 def end_of(reason: Any, has_text: bool) -> End:
-    """What a finish reason means, a word or {"type": word}; none at all is a stop where there is a text."""
+    """The meaning of a finish reason, a word or {"type": word}. Without a reason it is "stop" if there is text."""
     reason = reason.get("type") if isinstance(reason, dict) else "" if reason is None else reason
     if not isinstance(reason, str):
         return "other"
@@ -119,7 +121,7 @@ def _is_starved(
 
 
 def _counted(usage: Any, base: EngineReply) -> tuple[EngineReply, int]:
-    """The counts of tokens, and how many of them were reasoning."""
+    """The token counts, and how many of the tokens were reasoning."""
     details = _get(usage, "completion_tokens_details")
     told = (_get(usage, "prompt_tokens"), _get(usage, "completion_tokens"))
     reasoning = (_get(details, "reasoning_tokens"), _get(usage, "reasoning_tokens"))
@@ -155,7 +157,7 @@ def content_of(message: Any) -> tuple[str, str]:
 
 
 def _texts(value: Any, depth: int = 4) -> Iterator[str]:
-    """Every text of a part, however deep, as in {"type": "thinking", "thinking": [{"type": "text", "text": ...}]}."""
+    """All texts of a part, at any depth, as in {"type": "thinking", "thinking": [{"type": "text", "text": ...}]}."""
     if depth == 0:
         return
     if isinstance(value, str):
@@ -171,17 +173,19 @@ def _texts(value: Any, depth: int = 4) -> Iterator[str]:
 
 
 def label_alternatives(logprobs: Any, text: str, choices: Sequence[str]) -> list[tuple[str, float]]:
-    """The alternatives at the position of the label that `text` names; empty if there is none or that is not known.
+    """The alternatives at the position of the label that `text` names; empty if there is no label or its position is
+    unknown.
 
-    Not those of a mark or word in front of it: that a judge began with "**" says nothing of A and B.
+    Alternatives to a mark or word before the label are not used: a judge that began with "**" said nothing about A and
+    B.
     """
     found = find_label(text, choices)
     return [] if found is None else alternatives(logprobs, text, found.start)
 
 
 def alternatives(logprobs: Any, text: str, at: int = 0) -> list[tuple[str, float]]:
-    """Text and log-probability of the alternatives to the token that begins what stands at `at` in `text`; empty if
-    no token is known to begin it.
+    """Text and log-probability of the alternatives to the token that starts at position `at` of `text`; empty if no
+    token is known to start there.
 
     Reasoning before the text has positions too, if the server gives them. Also read: the lists of older servers,
     {"tokens": [...], "token_logprobs": [...], "top_logprobs": [{token: logprob}]}.
@@ -217,7 +221,7 @@ def _position_of(tokens: list[str], text: str, at: int) -> int | None:
 
 
 def _positions(logprobs: Any) -> list[tuple[Any, list[tuple[Any, Any]]]]:
-    """(token, alternatives) of every position."""
+    """(token, alternatives) for every position."""
     content = _get(logprobs, "content")
     if isinstance(content, list | tuple) and content:
         positions = []

@@ -1,4 +1,4 @@
-"""A request that came to nothing: what the server says of it (bodies.py reads it), and what kind that is. Pure."""
+"""A failed request: what the server says about it (parsed by bodies.py), and the kind of failure. Pure."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ BUSY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A request that came to nothing. `status` is HTTP's, or the one that the body of a 200 gives; 0 for neither,
-    UNREACHABLE where there was no answer."""
+    """A failed request. `status` is the HTTP status, or the one in the body of a 200; 0 for neither, UNREACHABLE if
+    there was no answer."""
 
     status: int
     said: str
@@ -81,7 +81,7 @@ class Trouble:
 
 
 def trouble_of(status: int, body: str, headers: Mapping[str, str] | None = None, prompt: str = "") -> Trouble:
-    """The trouble that a body tells of. The request's own `prompt`, which some servers repeat, is left out of it."""
+    """The failure that a body describes. The request's own `prompt`, which some servers repeat, is removed."""
     if len(prompt) > 8:
         as_json = (json.dumps(prompt, ensure_ascii=ascii)[1:-1] for ascii in (True, False))
         for written in {prompt, *as_json, repr(prompt)[1:-1]}:
@@ -95,7 +95,7 @@ def trouble_of(status: int, body: str, headers: Mapping[str, str] | None = None,
 
 
 def trouble_in(reply: Any, body: str, prompt: str = "") -> Trouble | None:
-    """The error that the body of an HTTP 200 holds instead of an answer, if it does."""
+    """The error in the body of an HTTP 200 response that has no answer, if there is one."""
     if isinstance(reply, list) and len(reply) == 1:
         reply = reply[0]
     if not isinstance(reply, dict):
@@ -112,7 +112,7 @@ def trouble_in(reply: Any, body: str, prompt: str = "") -> Trouble | None:
 
 
 def _status_in(error: Any) -> int:
-    """The HTTP status that an error inside of a 200 names; 0 for none."""
+    """The HTTP status named by an error inside a 200 response; 0 for none."""
     named = plain(error) if isinstance(error, dict) else {}
     values = [named.get(key) for key in ("code", "status", "statuscode", "httpstatus", "httpstatuscode")]
     for value in values:
@@ -124,7 +124,7 @@ def _status_in(error: Any) -> int:
 
 
 def _asked_pause(headers: Mapping[str, str], body: str) -> float | None:
-    """Seconds that the server asks for: a number, milliseconds, or a date; Google's `retryDelay`."""
+    """Seconds to wait as requested by the server: a number, milliseconds, or a date; also Google's `retryDelay`."""
     for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         asked = headers.get(name, "").strip()
         if match := re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s)?", asked):

@@ -1,4 +1,4 @@
-"""One request to a vLLM engine: from its text to token ids, and from vLLM's output to a EngineReply.
+"""Answers one request with a vLLM engine: from its text to token ids, and from vLLM's output to an EngineReply.
 
 LLMEngine makes one `Answers` when its model is loaded and calls `answer` for every request. It decides what fails one
 request alone (too long, refused) and leaves everything else to the engine.
@@ -45,7 +45,7 @@ class Answers:
         self._shape = chat_shape(tokenizer)
 
     async def answer(self, request: EngineRequest, weights_version: int) -> EngineReply:
-        """The completion; what concerns this request alone comes back in its `error`. Raises EngineFailed."""
+        """The completion; an error that concerns this request alone is in its `error`. Raises EngineFailed."""
         base = EngineReply(request.request_id, self._name, weights_version)
         try:
             if isinstance(request, ScoreRequest):
@@ -55,7 +55,7 @@ class Answers:
             return replace(base, error=error)
 
     def prompt_ids(self, prompt: str, style: ChatStyle | None = None) -> list[int]:
-        """Token ids up to where the answer begins; without a style, the answer of a model that does not think."""
+        """Token ids up to the start of the answer; without a style, for an answer without thinking."""
         return self._encode(self._prompt_text(prompt, style or self._styles.style("answer", thinks=False)))
 
     def _prompt_text(self, prompt: str, style: ChatStyle) -> str:
@@ -141,7 +141,8 @@ class Answers:
         return answer
 
     def _told_apart(self, done: EngineReply, style: ChatStyle, max_tokens: int) -> EngineReply:
-        """Reasoning in its own field, and an answer that obeys its own limit, whatever room there was before it."""
+        """Separates reasoning from the answer, and applies the answer's own token limit, whatever room reasoning
+        had."""
         split = split_reasoning(done.text, style.thinking, style.opened, done.finish_reason == "stop")
         text, reasoning = split.text, split.reasoning
         if style.shows_control_tokens:

@@ -1,4 +1,4 @@
-"""Everything of vLLM's interface that we rely on, in one place, so that another vLLM version is one file's work.
+"""All of vLLM's interface that this package relies on, so that support for another vLLM version changes only this file.
 
 Called by engine.py alone. Imports vllm and torch inside functions only: the module itself stays light. It holds no
 state and knows nothing of fusions.
@@ -22,8 +22,9 @@ GUARD = "bohdi_ray.engines.vllm.orphan_guard.OrphanGuard"
 
 
 def set_environment(model: VllmModel, device: str) -> None:
-    """Environment variables that vLLM and its processes read. What the user has set stays, but for two: whose the
-    engine's processes are, and on a CPU where an unsplit engine's worker lives, which goes with `engine_arguments`.
+    """Sets the environment variables that vLLM and its processes read. Values that the user has set are kept, except
+    for two: the owner of the engine's processes and, on a CPU, whether the worker of an unsplit engine runs in a
+    process of its own, which must agree with `engine_arguments`.
     """
     os.environ[OWNER_VARIABLE] = str(os.getpid())
     make_ipc_folder()
@@ -229,9 +230,9 @@ async def finished(llm: Any, token_ids: list[int], params: Any, request_id: str)
 
 
 def failure_of(output: Any, params: Any) -> str | None:
-    """The finish reason of a request that the engine itself gave up, None when it is the request's own end.
+    """The finish reason of a request that the engine gave up; None if the request ended normally.
 
-    vLLM ends a request whose grammar it cannot follow with "error" too; that one is the request's.
+    vLLM also ends a request with "error" if it cannot follow its grammar; that failure belongs to the request.
     """
     reason = output.outputs[0].finish_reason
     if reason == "abort" or (reason == "error" and getattr(params, "structured_outputs", None) is None):
@@ -252,7 +253,7 @@ def first_token_logprobs(output: Any, tokenizer: Any) -> list[tuple[str, float]]
 
 
 async def reload_weights(llm: Any, weights_dir: str) -> None:
-    """Drain, read the folder's weights into the running model, forget every cached prefix, go on."""
+    """Drain, read the folder's weights into the running model, clear the prefix cache, resume."""
     await llm.pause_generation(mode="wait", clear_cache=True)
     await llm.collective_rpc("reload_weights", kwargs={"weights_path": weights_dir})
     # Again after the reload: nothing computed with the old weights may be found.
@@ -261,21 +262,21 @@ async def reload_weights(llm: Any, weights_dir: str) -> None:
 
 
 async def sleep(llm: Any) -> None:
-    """Drain, forget every cached prefix, move the weights to main memory, give the KV cache back.
+    """Drain, clear the prefix cache, move the weights to main memory, free the KV cache.
 
-    What stays on the card: the CUDA context, CUDA graphs, communicators. On a CPU vLLM moves nothing and only pauses.
+    The CUDA context, CUDA graphs and communicators stay on the GPU. On a CPU vLLM moves nothing and only pauses.
     """
     await llm.sleep(level=1, mode="wait")
 
 
 async def wake_up(llm: Any) -> None:
-    """Weights and KV cache are on the card again, and requests are taken."""
+    """Moves weights and KV cache back onto the GPU and accepts requests again."""
     if not await llm.wake_up():
-        raise RuntimeError("vLLM says that some of its memory still sleeps")
+        raise RuntimeError("vLLM reports that some of its memory is still asleep")
 
 
 def is_engine_dead(error: BaseException) -> bool:
-    """Whether an exception of vLLM means that the whole engine is gone."""
+    """Whether an exception of vLLM means that the whole engine is dead."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
     return isinstance(error, EngineDeadError)

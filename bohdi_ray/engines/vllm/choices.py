@@ -1,4 +1,4 @@
-"""Log-probabilities of a constrained choice, from those of the token it begins with. Pure; used by both kinds of
+"""Log-probabilities of a constrained choice, computed from those of its first token. Pure; used by both kinds of
 engine."""
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def normalised_choices(logprobs: Mapping[str, float]) -> dict[str, float]:
 
 
 def first_token_choices(tokens: Iterable[tuple[str, float]], choices: Sequence[str]) -> dict[str, float] | None:
-    """Log-probability of each choice from `(text, logprob)` of the first token; None if that does not settle it.
+    """Log-probability of each choice from `(text, logprob)` of the first token; None if the first token does not
+    determine the choice.
 
     Several tokens may begin the same choice (a byte token beside the letter's own, a space before it, a lower-case or
     full-width letter, a bracket or asterisks around it): their probabilities add up. A token that begins two choices
@@ -48,7 +49,8 @@ def first_token_choices(tokens: Iterable[tuple[str, float]], choices: Sequence[s
 
 
 def _begun_by(token: str, choices: Sequence[str]) -> list[str]:
-    """The choices that a token may begin; one that is set off as an answer begins that one."""
+    """The choices that a token may begin; a token that contains a whole label with marks around it begins only that
+    one."""
     written = token.strip()
     begun = [choice for choice in choices if written and choice.startswith(written)]
     if not begun and len(written) <= MAX_LABEL_TOKEN and (label := label_of(token, choices)) is not None:
@@ -61,9 +63,9 @@ def labelled(
 ) -> tuple[str, dict[str, float] | None]:
     """The label an answer chose, with log-probabilities normalised over the labels.
 
-    What label the text names decides `languages/labels.py`. `alternatives`: those of the token that begins the label,
-    wherever that stands; empty where they are not known, and then the label is taken as certain. (text, None) when the
-    text names none: then its first token is the beginning of prose, whatever letter it is.
+    `languages/labels.py` decides which label the text names. `alternatives` are those of the first token of the label,
+    wherever it is in the text; if they are not known (empty), the label gets probability 1. Returns (text, None) if the
+    text names no label: then its first token is ordinary prose, whatever letter it is.
     """
     label = label_of(text, choices)
     if label is None:

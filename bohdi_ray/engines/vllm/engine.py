@@ -37,7 +37,7 @@ STOP_S = 10.0  # for vLLM's processes to end by themselves
 
 
 class LLMEngine:
-    """Methods run on one event loop. `start` first; after an EngineFailed nothing but `stop` is of use."""
+    """Methods run on one event loop. Call `start` first; after an EngineFailed only `stop` may be called."""
 
     def __init__(self, spec: EngineSpec):
         self.spec = spec
@@ -58,7 +58,7 @@ class LLMEngine:
         self._scratch = tempfile.TemporaryDirectory(prefix="bohdi-engine-")  # files that vLLM's processes share with us
 
     async def start(self) -> LoadReport | None:
-        """Loads the model; where the spec says so also proves its weights (then the figures come back).
+        """Loads the model and, if the spec says so, verifies its weights with the probe; then returns the report.
 
         Raises ConfigError when vLLM refuses the model or its settings or probe.json is missing, WeightsMismatch,
         EngineFailed.
@@ -121,7 +121,7 @@ class LLMEngine:
     async def load_weights(self, version: int, weights_dir: str) -> LoadReport:
         """Replaces the weights in place: requests in flight are finished first, later ones wait.
 
-        Raises WeightsMismatch or EngineFailed (the engine is of no use then), ConfigError when probe.json is missing.
+        Raises WeightsMismatch or EngineFailed (the engine must then be replaced), ConfigError if probe.json is missing.
         """
         async with self._loading:
             self._raise_if_failed()
@@ -136,7 +136,8 @@ class LLMEngine:
             return report
 
     async def sleep(self) -> None:
-        """Leaves the card: requests in flight are finished first, later ones wait for `wake`. Raises EngineFailed."""
+        """Moves the engine off the GPU: requests in flight are finished first, later ones wait for `wake`. Raises
+        EngineFailed."""
         async with self._loading:
             self._raise_if_failed()
             if not self._asleep:
@@ -145,7 +146,7 @@ class LLMEngine:
                 self._asleep = True
 
     async def wake(self) -> None:
-        """Is on the card again, with the weights it had. Raises EngineFailed."""
+        """Moves the engine back onto the GPU, with the weights it had. Raises EngineFailed."""
         async with self._loading:
             self._raise_if_failed()
             if self._asleep:
@@ -155,7 +156,7 @@ class LLMEngine:
                 self._open.set()
 
     async def health(self) -> None:
-        """Raises EngineFailed when the engine died, hangs or serves wrong weights."""
+        """Raises EngineFailed if the engine died, hangs or serves the wrong weights."""
         self._raise_if_failed()
         try:
             await self._llm.check_health()
@@ -177,7 +178,7 @@ class LLMEngine:
         )
 
     async def stop(self) -> None:
-        """Ends vLLM and makes sure that none of its processes is left. May be called twice."""
+        """Ends vLLM and makes sure that none of its processes remains. May be called twice."""
         if self._failure is not None:
             log.warning("%s", self._failure)
         self._fail("was stopped")
@@ -220,7 +221,8 @@ class LLMEngine:
 
     @contextlib.asynccontextmanager
     async def _closed(self, purpose: str) -> AsyncIterator[None]:
-        """No further request reaches vLLM from here on. Whatever goes wrong, or takes too long, fails the engine."""
+        """Holds back new requests to vLLM from here on; the caller lets them in again. An error or a timeout in the
+        block fails the engine."""
         self._open.clear()
         try:
             async with asyncio.timeout(self.spec.weights_s):
@@ -230,7 +232,7 @@ class LLMEngine:
         except BohdiError:
             raise
         except asyncio.CancelledError:
-            self._fail(f"was left while it was to {purpose}")
+            self._fail(f"was cancelled while it was to {purpose}")
             raise
         except Exception as error:
             raise self._fail(f"could not {purpose}: {error}") from error
@@ -259,7 +261,7 @@ class LLMEngine:
         )
 
     async def _watch(self) -> None:
-        """Fails the engine when requests are in flight and nothing moves. Ends with the engine.
+        """Fails the engine if requests are in flight without any progress. Ends with the engine.
 
         Consumes the times of progress and of requests; produces at most one failure; is unblocked by the clock.
         """
@@ -271,7 +273,7 @@ class LLMEngine:
                 self._fail(reason)
 
     def _fail(self, reason: str, kind: type[EngineFailed] = EngineFailed) -> EngineFailed:
-        """The first failure counts; every caller of `run` gets it."""
+        """Records the first failure and raises it in every caller of `run`."""
         if self._failure is None:
             self._failure = kind(f"engine of {self.spec.name} {reason}")
             for queue in self._runs:

@@ -1,6 +1,6 @@
-"""Gate: lets calls into an engine, many together or one alone. Pure asyncio; every engine actor has one.
+"""Gate: admits calls to an engine, many together or one alone. Pure asyncio; every engine actor has one.
 
-A request that may be what kills engines is asked alone, so that no other request is in the engine when it dies.
+A request that is suspected of killing engines runs alone, so that no other request is in the engine if it dies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIGN_S = 0.2  # for the sign that a call is alone inside to reach its caller, sh
 
 
 class Gate:
-    """One event loop. Calls that want to be alone go one after another, before any that came later."""
+    """For one event loop. Calls that must run alone go one after another, before any that came later."""
 
     def __init__(self, beat_s: float = BEAT_S, sign_s: float = SIGN_S):
         self._beat_s, self._sign_s = beat_s, sign_s
@@ -27,7 +27,7 @@ class Gate:
         self._num_calls, self._closed = 0, False
 
     async def close(self) -> None:
-        """Lets no further call in; returns once those that were let in or wait have ended."""
+        """Admits no further call; returns once the calls that were admitted or are waiting have ended."""
         self._closed = True
         while self._num_calls:
             await self._moved.wait()
@@ -35,12 +35,12 @@ class Gate:
     async def through(
         self, answers: AsyncIterator[list[EngineReply]], alone: bool = False
     ) -> AsyncIterator[list[EngineReply] | None]:
-        """The engine's `answers`, asked for once the call is let in.
+        """The engine's `answers`, started once the call is admitted.
 
-        Waits for: the call that is alone now and those that will be, to end; with `alone` also for all inside. Produces
-        meanwhile None, at once and every `beat_s`, then, as with every call that is alone, an empty list as soon as it
-        is in: so the caller knows whether its requests were in the engine when that died. Unblocked by: another call's
-        end, whatever ended it. Raises EngineRetired once the gate is closed.
+        Waits for: exclusive calls that run or wait to end; with `alone` also for all running calls. While blocked it
+        yields None, at once and then every `beat_s`. After a wait, and for every exclusive call, it yields [] as soon
+        as it is admitted, so that the caller knows whether its requests were in the engine when that died. Unblocked
+        by: another call's end, whatever ended it. Raises EngineRetired once the gate is closed.
         """
         if self._closed:
             raise EngineRetired("this engine takes no further calls")

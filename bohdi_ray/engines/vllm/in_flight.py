@@ -1,4 +1,4 @@
-"""The requests that vLLM is working on: since when, whether they move, and for how long there were none."""
+"""Tracks the requests that vLLM is working on: since when, whether they make progress, and how long there were none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 
 class InFlight:
-    """Of one engine. Times in seconds."""
+    """The requests in flight of one engine. Times in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -22,16 +22,16 @@ class InFlight:
         return len(self._started_at)
 
     def begin(self) -> None:
-        """The engine is up: idle time and uptime count from now."""
+        """Called when the engine is up: idle time and uptime count from now."""
         self._up_since = self._idle_since = self._clock()
 
     def moved(self) -> None:
-        """A token has come, or whatever else shows that the engine works."""
+        """Records progress: a new token, or another sign that the engine works."""
         self._last_progress = self._clock()
 
     @contextlib.contextmanager
     def one(self) -> Iterator[str]:
-        """A request is in flight while the block runs; gives its id."""
+        """Counts a request as in flight while the block runs; yields its id."""
         number, now = next(self._numbers), self._clock()
         if not self._started_at:
             self._idle_s += now - self._idle_since
@@ -46,7 +46,7 @@ class InFlight:
 
     @property
     def idle_s(self) -> float:
-        """How long there was none, since `begin`."""
+        """Seconds without any request since `begin`."""
         return self._idle_s + (0.0 if self._started_at else self._clock() - self._idle_since)
 
     @property
@@ -54,8 +54,8 @@ class InFlight:
         return self._clock() - self._up_since
 
     def hangs(self, idle_s: float, request_s: float) -> str | None:
-        """Why the engine counts as hanging: no token for `idle_s`, or a request older than `request_s`. None without
-        requests, or while they move."""
+        """Why the engine counts as hung: no token for `idle_s`, or a request older than `request_s`. None if there are
+        no requests or they make progress."""
         if not self._started_at:
             return None
         now = self._clock()

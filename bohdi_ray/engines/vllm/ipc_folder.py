@@ -1,9 +1,9 @@
-"""A folder of an engine's own for the sockets that vLLM's processes talk through.
+"""A separate folder for the sockets through which vLLM's processes communicate.
 
-vLLM puts them into the temporary folder under names of chance and leaves them there, also when an engine is stopped.
-The folder is made where the engine's environment is set, and removed when the engine is stopped or its process ends. An
-engine that is killed cannot do that: whoever starts the next engine on the machine does, and the driver at the end of
-a Ray session of its own. A lock tells folders in use from those that are left. Imports nothing of vLLM.
+vLLM puts them into the temporary folder under random names and leaves them there, even when an engine is stopped. The
+folder is made where the engine's environment is set, and removed when the engine is stopped or its process ends. A
+killed engine cannot do that, so the next engine that starts on the machine does, and so does a driver at the end of its
+own Ray session. A lock distinguishes folders in use from abandoned ones. Imports nothing of vLLM.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _held: list[IO[str]] = []  # locks, which last as long as the process
 
 
 def make_ipc_folder() -> Path:
-    """A new folder, below the one that VLLM_RPC_BASE_PATH names, and named by it from here on."""
+    """Creates a new folder below VLLM_RPC_BASE_PATH and sets that variable to it."""
     above = _above()
     clear_left_folders(above)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=above))
@@ -45,7 +45,7 @@ def remove_ipc_folder() -> None:
 
 
 def clear_left_folders(above: Path | None = None) -> None:
-    """Removes the folders of engines that are gone; without `above` those in the usual place."""
+    """Removes the folders of engines that are gone; without `above` those in the default place."""
     for lock in (above or _above()).glob(f"{PREFIX}*/{LOCK}"):
         with contextlib.suppress(OSError), lock.open("r") as file:  # in use, or another user's
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

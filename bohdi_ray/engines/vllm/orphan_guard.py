@@ -1,4 +1,4 @@
-"""Lives in vLLM's worker processes: ends them when the process that owns the engine is gone.
+"""Runs in vLLM's worker processes: ends them when the process that owns the engine is gone.
 
 vLLM's own processes outlive an owner that was killed (SIGKILL, `ray.kill`, out of memory) and keep its memory and
 cards. vLLM imports this module in every worker because it is named as `worker_extension_cls`; importing it in any other
@@ -15,7 +15,7 @@ OWNER_VARIABLE = "BOHDI_ENGINE_OWNER"  # process id; inherited by the processes 
 
 
 class OrphanGuard:
-    """Mixed into vLLM's worker class; importing it is what counts."""
+    """Mixed into vLLM's worker class; the import itself starts the guard."""
 
 
 def _end_with(owner: int) -> None:

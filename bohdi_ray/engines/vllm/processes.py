@@ -1,4 +1,4 @@
-"""The processes an engine started, and making sure that they are gone. Pure operating-system work."""
+"""Finds the processes that an engine started, and makes sure that they end. Pure operating-system work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import psutil
 
 
 def child_processes() -> set[psutil.Process]:
-    """All descendants of this process but multiprocessing's resource tracker, which lives as long as we do."""
+    """All descendants of this process except multiprocessing's resource tracker, which lives as long as this
+    process."""
     children = set()
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -18,8 +19,8 @@ def child_processes() -> set[psutil.Process]:
 
 
 def end_processes(processes: set[psutil.Process], grace_s: float) -> None:
-    """Waits for them to end by themselves, then kills what is left with its descendants. Takes at most about twice
-    `grace_s`."""
+    """Waits for the processes to end by themselves, then kills the rest with their descendants. Takes at most about
+    twice `grace_s`."""
     _, left = psutil.wait_procs(processes, timeout=grace_s)
     for process in left:
         with contextlib.suppress(psutil.Error):

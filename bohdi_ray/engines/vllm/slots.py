@@ -1,4 +1,4 @@
-"""The turns of an engine's requests: so many at a time, the others wait. Counts who waits and for how long."""
+"""Limits how many of an engine's requests run at a time; the others wait. Counts how many wait and for how long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypedDict
 
 
 class SlotStats(TypedDict):
-    """As in EngineStats."""
+    """Counts of requests that wait for a slot; the fields are as in EngineStats."""
 
     num_waiting: int
     num_begun: int
@@ -18,7 +18,7 @@ class SlotStats(TypedDict):
 
 
 class Slots:
-    """At most `number` blocks run at a time, in the order in which they came."""
+    """At most `number` blocks run at a time, in order of arrival."""
 
     def __init__(self, number: int):
         self._free = asyncio.Semaphore(number)
@@ -27,7 +27,7 @@ class Slots:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """A slot while the block runs. A wait that is cancelled counts for nothing."""
+        """Holds a slot while the block runs. A cancelled wait is not counted."""
         self._num_waiting += 1
         came = time.monotonic()
         try:

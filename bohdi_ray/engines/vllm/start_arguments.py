@@ -1,7 +1,7 @@
-"""What vLLM is started with, once the model's own files have been looked at.
+"""Arguments for starting vLLM, chosen after inspecting the model's own files.
 
-Called by engine.py at the start of an engine. What cannot work is refused before anything is loaded: a family that this
-machine cannot run, a chat template from which no question comes out. Imports transformers inside functions.
+Called by engine.py at the start of an engine. Refuses what cannot work before anything is loaded: a family that this
+machine cannot run, a chat template that drops the question. Imports transformers inside functions.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from bohdi_ray.errors import ConfigError
 
 
 def start_arguments(spec: EngineSpec, scratch: str) -> dict[str, Any]:
-    """Keyword arguments of AsyncEngineArgs. Files that vLLM must be given instead of the model's are made in `scratch`.
+    """Keyword arguments of AsyncEngineArgs. Files that replace the model's own for vLLM are created in `scratch`.
 
-    The tokenizer is the one that training has, unless `engine.extra` chooses another. Raises ConfigError.
+    The tokenizer is the same as in training, unless `engine.extra` chooses another. Raises ConfigError.
     """
     model, told = spec.model, spec.model.engine.extra
     files = files_of(spec.path, model.revision)
@@ -49,13 +49,13 @@ def start_arguments(spec: EngineSpec, scratch: str) -> dict[str, Any]:
 
 
 def refuse_family(spec: EngineSpec, config: dict[str, Any]) -> None:
-    """Raises ConfigError when the device cannot run the model's family."""
+    """Raises ConfigError if the device cannot run the model's family."""
     if errors := family_errors(f"model {spec.name}", spec.path, config, spec.device):
         raise errors[0]
 
 
 def require_control_tokens(spec: EngineSpec, tokenizer: Any) -> None:
-    """Raises ConfigError for a tokenizer, chosen by `engine.extra`, that does not tell its control tokens."""
+    """Raises ConfigError for a tokenizer, chosen by `engine.extra`, whose control tokens cannot be listed."""
     if not hasattr(tokenizer, "added_tokens_decoder"):
         rule = (
             f"{type(tokenizer).__name__} does not say which of its tokens are control tokens, which texts must not hold"

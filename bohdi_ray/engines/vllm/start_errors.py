@@ -1,4 +1,4 @@
-"""Why an engine did not start, and what that means: the user's settings, or something that may be tried again.
+"""Why an engine did not start, and what follows: the settings are wrong, or another attempt may succeed.
 
 vLLM's engine runs in processes of its own wherever it has a card, and what goes wrong there reaches us as "Engine core
 initialization failed". Its processes log their exceptions, so they are given one more log handler, which writes them
@@ -42,7 +42,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A row of the table: which exceptions it is about, and whose they are."""
+    """A row of the table: the exceptions that it covers, and who has to act."""
 
     kinds: tuple[str, ...]  # names of classes; () is any
     words: str  # a pattern somewhere in the text
@@ -108,7 +108,7 @@ CAUSES: tuple[Cause, ...] = (
 
 
 def start_error(spec: EngineSpec, error: Exception, logged: Sequence[Raised] = ()) -> BohdiError:
-    """What a failed start means. `logged` is what the engine's own processes said, oldest first."""
+    """The meaning of a failed start. `logged` are the messages of the engine's own processes, oldest first."""
     raised = Raised.of(error)
     if logged and ELSEWHERE.search(raised.text):
         raised = next((one for one in logged if not ELSEWHERE.search(one.text)), raised)
@@ -132,7 +132,7 @@ def _field(spec: EngineSpec, name: str) -> tuple[str, object]:
 
 
 class ErrorLine(logging.Formatter):
-    """An exception that was logged, as one line of JSON; an empty line for a message without one."""
+    """Formats a logged exception as one line of JSON; an empty line for a message without exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         error = record.exc_info[1] if record.exc_info else None
@@ -179,7 +179,7 @@ def errors_logged_to(folder: str, vllm_logging: Mapping[str, Any], level: str, s
 
 
 def logged_errors(folder: str) -> list[Raised]:
-    """What vLLM's processes wrote, oldest first."""
+    """The errors that vLLM's processes wrote, oldest first."""
     file = Path(_file(folder))
     lines = file.read_text("utf-8").splitlines() if file.is_file() else []
     found = [json.loads(line) for line in lines if line]

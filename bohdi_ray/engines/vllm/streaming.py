@@ -1,4 +1,4 @@
-"""How every kind of engine gives its answers: as they finish, all that are ready together. Pure asyncio."""
+"""Delivers answers as they finish, all that are ready together; used by every kind of engine. Pure asyncio."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Choosing the best of several answers (method, section 4, point 5 and section 9). Called by `harvest.py` only.
 
 One module for each kind of judge in the configuration, whose `judge` decides; `judging.py` is what they share. A judge
-whose window the answers do not fit abstains; when nobody is left, the ticket fails. Answers are never shortened for a
-judge: it would judge another text than the one that becomes the row.
+abstains if the answers do not fit its context window; if all judges abstain, the ticket fails. Answers are never
+shortened for a judge, because it would then judge another text than the one in the row.
 """
 
 from __future__ import annotations

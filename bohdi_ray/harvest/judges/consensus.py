@@ -1,8 +1,8 @@
 """An answer's score is its mean probability under the sources that did not write it.
 
-Each probability is the geometric mean per byte. Unlike a rank it tells a source that knows from one that merely
-prefers. The target has no say. Two answers in the same words stay two: each is left to the sources that did not write
-that one, so they need not tie.
+Each probability is the geometric mean per byte. Unlike a rank, it distinguishes a source that knows the answer from one
+that merely prefers it. The target does not vote. Two answers with the same text are kept apart: each is scored by the
+sources that did not write it, so they need not tie.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ async def judge(judging: Judging) -> Judgement:
 
 
 def mean_probabilities(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Mean probability of every model's answer over the rows (log-probabilities) that hold it."""
+    """For each model's answer, the mean probability over all score rows (one per judge, log-probabilities) that contain
+    it."""
     held: dict[str, list[float]] = {}
     for row in rows:
         for model, logprob in row.items():

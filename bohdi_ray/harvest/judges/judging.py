@@ -1,4 +1,4 @@
-"""What the judges share: ballots by label and by likelihood, rotations, winner and margin, the reading of a label."""
+"""Shared code of the judges: ballots by label and by likelihood, rotations, winner and margin, reading of labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLOOR = -50.0  # least log-probability stored; a label a judge left out
 
 
 class NobodyJudged(Exception):
-    """No judge could judge; a fault of this ticket's texts, so it never leaves `harvest/`."""
+    """No judge could judge. This is due to the ticket's texts, so the error never leaves `harvest/`."""
 
     def __init__(self, reason: JudgeFailure, counts: dict[str, int], tokens: dict[str, int]):
         self.reason, self.counts, self.tokens = reason, counts, tokens
@@ -41,7 +41,7 @@ class Ballot:
 
 @dataclass(slots=True)
 class Judgement:
-    """A verdict and what it cost."""
+    """A verdict and its cost."""
 
     verdict: Verdict
     tokens: dict[str, int] = field(default_factory=dict)  # decoded, by judging model
@@ -49,13 +49,13 @@ class Judgement:
 
 
 def rotations(models: tuple[str, ...], num_orders: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """The first `num_orders` rotations of one random order; more than there are answers would only repeat."""
+    """The first `num_orders` rotations of one random order, at most as many as there are answers."""
     order = [models[i] for i in rng.permutation(len(models))]
     return [tuple(order[k:] + order[:k]) for k in range(min(num_orders, len(order)))]
 
 
 def best_of(scores: dict[str, float], target: str, rng: np.random.Generator) -> tuple[str, float]:
-    """Winner and margin. The target wins only alone; among tied sources the draw decides."""
+    """Winner and margin. The target wins only without a tie; among tied sources one is drawn."""
     top = max(scores.values())
     best = [model for model, score in scores.items() if score >= top - TIE]
     sources = [model for model in best if model != target]
@@ -67,7 +67,7 @@ def best_of(scores: dict[str, float], target: str, rng: np.random.Generator) -> 
 
 @dataclass(slots=True)
 class Judging:
-    """One ticket's eligible answers before its judge, and what judging has cost so far."""
+    """One ticket's eligible answers, and what judging them has cost so far."""
 
     ticket: Ticket
     asked: Question
@@ -78,12 +78,12 @@ class Judging:
     counts: dict[str, int] = field(default_factory=dict)
 
     async def likelihood_ballots(self, scorers: tuple[str, ...]) -> list[Ballot]:
-        """How likely each of these models finds the answers that it did not write."""
+        """For each of these models, the likelihood of the answers that it did not write."""
         rows = await all_of([self._likelihoods(scorer) for scorer in scorers])
         return [Ballot(s, tuple(row), row) for s, row in zip(scorers, rows, strict=True) if row]
 
     def judgement_of_all(self, scores: dict[str, float], ballots: list[Ballot]) -> Judgement:
-        """The verdict of no single judge, if every answer has a score. Raises NobodyJudged."""
+        """The verdict when no single judge decides, if every answer has a score. Raises NobodyJudged."""
         if scores.keys() != self.texts.keys():
             raise self.nobody()
         return self.judgement(None, {model: scores[model] for model in self.texts}, ballots)
@@ -115,7 +115,8 @@ class Judging:
         return replace(self.plan.request(self.ticket, "judge", judge, prompt, k), choices=LABELS[: len(order)])
 
     async def _likelihoods(self, scorer: str) -> dict[str, float]:
-        """Log-probability per byte of every answer the scorer did not write; empty if one does not fit its window."""
+        """Log-probability per byte of every answer that the scorer did not write; empty if one does not fit its context
+        window."""
         prompt = self.plan.templates.render_answer(self.asked.text)
         shown = [model for model in self.texts if model != scorer]
         requests = [
@@ -156,7 +157,7 @@ class Judging:
         self.counts[name] = self.counts.get(name, 0) + by
 
     def nobody(self) -> NobodyJudged:
-        """The error of a ticket without a verdict."""
+        """The error for a ticket without a verdict."""
         reasons: dict[str, JudgeFailure] = {
             "judge_rejected:unreadable": "judge_unreadable",
             "judge_rejected:request_failed": "judge_request_failed",

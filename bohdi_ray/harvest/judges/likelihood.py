@@ -18,7 +18,8 @@ async def judge(judging: Judging) -> Judgement:
 
 
 def mean_ranks(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Mean rank of every model over the rows that hold it; rank 1 is the highest value, ties share their mean rank."""
+    """For each model, the mean rank over the score rows that contain it; rank 1 is the highest value, ties share their
+    mean rank."""
     ranks: dict[str, list[float]] = {}
     for row in rows:
         for model, value in row.items():

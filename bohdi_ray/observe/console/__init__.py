@@ -1,1 +1,1 @@
-"""What a person sees on the console while a fusion runs."""
+"""Console output of a running fusion."""

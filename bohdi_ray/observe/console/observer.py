@@ -1,4 +1,4 @@
-"""ConsoleObserver: what the console says of the events of a run."""
+"""ConsoleObserver: shows the events of a run on the console."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bohdi_ray.observe.source_report import silent, troubled
 
 
 class ConsoleObserver:
-    """Events as lines, a live view and the table at the end."""
+    """Shows events as lines, a live view, and a table at the end."""
 
     def __init__(self, mode: Mode):
         self._console = Console(mode)

@@ -1,4 +1,4 @@
-"""What the console says of a round that is harvested, or trained. Pure: figures in, one line out."""
+"""The console line for a round that was harvested or trained. Pure: figures in, one line out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bohdi_ray.observe.summary import RoundSummary, by_reason
 
 
 def harvested(summary: RoundSummary) -> str:
-    """A round is harvested and its rows are queued."""
+    """The line for a harvested round."""
     rate = "-" if summary.reward_rate is None else f"{summary.reward_rate:.0%}"
     what = f"{summary.accepted} of {summary.tickets} tickets gave a sample"
     if summary.abandoned:
@@ -24,7 +24,7 @@ def harvested(summary: RoundSummary) -> str:
 
 
 def trained(summary: RoundSummary, metrics: Mapping[str, Any]) -> str:
-    """The trainer has committed a round."""
+    """The line for a round that the trainer has committed."""
     version, rejected = summary.round + 1, sum(summary.rejected_rows.values())
     if not summary.training_rows:
         done = f"NOTHING to train on, weights version {version} is version {summary.round} unchanged"

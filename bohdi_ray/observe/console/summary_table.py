@@ -1,4 +1,4 @@
-"""The summary as a table a person can read, with rich or as plain text. Pure."""
+"""The summary as a table for people, with rich or as plain text. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def as_text(summary: Summary) -> str:
 
 
 def counts_by_reason(counts: Mapping[str, int]) -> str:
-    """The largest first."""
+    """Counts with their reasons, largest first."""
     return ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items(), key=lambda item: -item[1])) or "none"
 
 
@@ -103,7 +103,7 @@ def _winners(summary: Summary) -> list[Row]:
 
 
 def _of_source(counts: SourceCounts) -> str:
-    """Requests that a source answered in a way that could be used, and what became of the others."""
+    """The number of requests that a source answered usably, and why the others failed."""
     lost = f"; lost: {reasons(counts)}" if counts.lost else ""
     return f"{counts.num_asked - counts.num_lost} of {counts.num_asked} requests answered{lost}"
 

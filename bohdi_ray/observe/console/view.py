@@ -1,4 +1,4 @@
-"""What a person sees while a fusion runs: a live view on a terminal, plain lines otherwise, always on stderr.
+"""The console output of a running fusion: a live view on a terminal, plain lines otherwise, always on stderr.
 
 Owns the process's log and warning output while it is open, so that lines do not tear the live view. It shows no text
 from models or errors before control characters and markup are made harmless.
@@ -28,7 +28,7 @@ LINE_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class RoundProgress:
-    """How far the run is. None: not known yet."""
+    """The progress of the run. None: not known yet."""
 
     round: int
     phase: str  # for example "harvest", "harvest + training", "weights"
@@ -80,7 +80,7 @@ class Console:
         logging.captureWarnings(True)
 
     def message(self, text: str) -> None:
-        """One line (or several) that stays."""
+        """Shows one or more lines that stay."""
         self._console.print(Text(message(text)))
 
     def warning(self, text: str) -> None:
@@ -103,7 +103,7 @@ class Console:
             self._console.print(Text(as_text(summary)))
 
     def close(self) -> None:
-        """Give the terminal, logging and warnings back."""
+        """Release the terminal, logging and warnings."""
         self._stop_live()
         logging.getLogger("bohdi_ray").removeHandler(self._handler)
         logging.getLogger("py.warnings").removeHandler(self._handler)
@@ -131,7 +131,7 @@ class Console:
 
 
 class _Screen(rich.console.Console):
-    """Rich ends the program when whoever reads its output is gone; here that is an error like any other."""
+    """Raises an ordinary error if the reader of the output is gone, where Rich would end the program."""
 
     def on_broken_pipe(self) -> None:
         raise

@@ -1,4 +1,5 @@
-"""Where a tracker keeps its files: in the run directory, or on this node with a copy in a run on an object store."""
+"""The files of a tracker: in the run directory, or on this node with a copy in the run if that is on an object
+store."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _ID = "run.json"
 
 
 class TrackerFiles:
-    """RUN/<name> as a folder that a client library can write into. Close it: the copy on this node goes away then."""
+    """RUN/<name> as a folder that a client library can write into. Close it: this removes the copy on this node."""
 
     def __init__(self, run: RunDir, name: str):
         self._run, self._name = run, name
@@ -27,7 +28,7 @@ class TrackerFiles:
         self._copied: dict[Path, tuple[int, int]] = {}  # what the run has: size, time of the last write in ns
 
     def fetch(self) -> None:
-        """Bring what an earlier driver left in a run on an object store to this node."""
+        """Download to this node what an earlier driver left in a run on an object store."""
         if self._temporary is None or not self._run.exists(self._name):
             return
         source, local = self._run.path(self._name), pyarrow.fs.LocalFileSystem()
@@ -35,7 +36,7 @@ class TrackerFiles:
         self._copied = dict(self._states())
 
     def copy(self) -> None:
-        """Bring a run on an object store up to date."""
+        """Update the copy in a run on an object store."""
         if self._temporary is None:
             return
         for path, state in self._states():
@@ -52,7 +53,7 @@ class TrackerFiles:
                 shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _states(self) -> Iterator[tuple[Path, tuple[int, int]]]:
-        """The files on this node. Links stay out: an object store has none."""
+        """The files on this node. Links are skipped, because an object store has none."""
         for path in sorted(self.folder.rglob("*")):
             if path.is_file() and not path.is_symlink():
                 facts = path.stat()
@@ -60,14 +61,14 @@ class TrackerFiles:
 
 
 def known_id(run: RunDir, name: str) -> str | None:
-    """What the tracker calls this run, if it knows it. Raises RunDirError for a file that is damaged."""
+    """The tracker's id for this run, if it was stored. Raises RunDirError for a damaged file."""
     at = f"{name}/{_ID}"
     if not run.exists(at):
         return None
-    remedy = "remove it, and the tracker begins a run of its own"
+    remedy = "remove it, and the tracker starts a new run"
     return decoded(run.read_bytes(at), dict[str, str], run.shown(at), remedy).get("id")
 
 
 def keep_id(run: RunDir, name: str, run_id: str) -> None:
-    """From here on a driver that resumes the run continues the tracker's run."""
+    """Stores the tracker's id, so that a driver that resumes the run continues the tracker's run."""
     run.write_bytes(f"{name}/{_ID}", (json.dumps({"id": run_id}) + "\n").encode())

@@ -17,7 +17,7 @@ _FORBIDDEN = re.compile(r"[^\w\-. /]", re.ASCII)  # in names of metrics and para
 
 
 class MlflowTracker:
-    """A `Tracker`. The configuration the run began with becomes parameters, which MLflow never lets anyone change."""
+    """A `Tracker`. The run's first configuration becomes parameters, which MLflow never allows to change."""
 
     def __init__(self, target: Target):
         if target.offline:
@@ -53,7 +53,7 @@ class MlflowTracker:
         return run_id
 
     def _complete(self, run_id: str) -> None:
-        """Folders that MLflow asks for even where they are empty: a run on an object store does not keep those."""
+        """Recreates folders that MLflow requires even when empty: an object store does not keep those."""
         for folder in self._files.folder.glob(f"*/{run_id}"):
             for name in ("artifacts", "metrics", "params", "tags"):
                 (folder / name).mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Trackers: where the figures of a run also go, besides metrics.jsonl: TensorBoard, Weights & Biases, MLflow.
+"""Trackers: further destinations for the figures of a run besides metrics.jsonl: TensorBoard, Weights & Biases, MLflow.
 
 `Metrics` owns one `Trackers`. Each tracker has a thread of its own behind a bounded queue, so that one that fails,
 hangs or has no network never ends or slows a run: one warning says so, and the run continues without it. A tracker
@@ -38,7 +38,7 @@ _FLUSH = object()
 
 
 class Tracker(Protocol):
-    """One tracker's run. Every call comes from one thread; whatever is raised ends the tracker, not the run."""
+    """One tracker's run. All calls come from one thread; an exception ends the tracker, not the run."""
 
     def add(self, step: int, time_s: float, values: Mapping[str, float]) -> None:
         """Scalars by tag (`training/loss`) at `step`, taken at `time_s` (Unix time, s)."""
@@ -50,7 +50,8 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """Hands scalars to every tracker and warns of one that gave up. No method waits for a tracker, but `close`."""
+    """Passes scalars to every tracker and warns about one that gave up. No method waits for a tracker, except
+    `close`."""
 
     def __init__(self, makers: Mapping[str, Callable[[], Tracker]], warn: Callable[[str], None]):
         self._warn = warn
@@ -67,7 +68,7 @@ class Trackers:
         self._warn_of_faults()
 
     def close(self) -> None:
-        """Gives the trackers `CLOSE_S` together to send what they have."""
+        """Gives the trackers `CLOSE_S` in total to send the rest."""
         deadline = time.monotonic() + CLOSE_S
         for worker in self._workers:
             worker.end()
@@ -135,7 +136,7 @@ class _Worker:
 
 
 def _words(error: BaseException) -> str:
-    """The error on one line, without keys: a client library may show where it sends to, and as whom."""
+    """The error on one line, without keys, because a client library may include its address and user."""
     text = f"{type(error).__name__}: {error}"
     for variable in _SECRETS:
         if value := os.environ.get(variable):
@@ -150,7 +151,7 @@ def wanted(observe: ObserveConfig) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a tracker is made for."""
+    """The run and folder for which a tracker is created."""
 
     run: RunDir
     config: dict[str, Any]  # the run's configuration, plain; secrets are references
@@ -159,12 +160,12 @@ class Target:
 
     @property
     def name(self) -> str:
-        """What the tracker's run is called: the last part of the run directory."""
+        """The name of the tracker's run: the last part of the run directory."""
         return self.run.location.rstrip("/").rpartition("/")[2]
 
 
 def open_trackers(config: FusionConfig, run: RunDir, warn: Callable[[str], None]) -> Trackers | None:
-    """The trackers of a run; None when none is asked for. `warn` shows a warning to the person who watches."""
+    """The trackers of a run; None if none is configured. `warn` shows a warning to the person who watches."""
     observe = config.observe
     target = Target(run, config.model_dump(mode="json"), observe.project, observe.trackers_offline)
     names = wanted(observe)
@@ -187,7 +188,7 @@ def _make(name: str, target: Target) -> Tracker:
 
 
 def tracker_errors(observe: ObserveConfig) -> list[ConfigError]:
-    """What keeps the trackers asked for from working in this process: a package, or where to send the figures."""
+    """Why a requested tracker cannot work in this process: a missing package, or an unknown destination."""
     errors = []
     for name in wanted(observe):
         module, package, variables = _PACKAGES[name]
@@ -195,14 +196,14 @@ def tracker_errors(observe: ObserveConfig) -> list[ConfigError]:
             remedy = f"pip install {package}, or leave it out."
             errors.append(ConfigError("observe.trackers", name, f"the package {package} is not installed", remedy))
         elif variables and not observe.trackers_offline and not _is_reachable(name, variables):
-            rule = f"nothing says where to send the figures: {' or '.join(variables)} is not set"
-            remedy = "Set it where the driver runs, or say observe.trackers_offline: true, which keeps them in the run."
+            rule = f"the destination of the metrics is not set: {' or '.join(variables)} is not set"
+            remedy = "Set it where the driver runs, or set observe.trackers_offline: true, which keeps them in the run."
             errors.append(ConfigError("observe.trackers", name, rule, remedy))
     return errors
 
 
 def _is_reachable(name: str, variables: tuple[str, ...]) -> bool:
-    """Whether the client library would know its server. Asks no network."""
+    """Whether the client library would know the address of its server. Uses no network."""
     if any(os.environ.get(variable) for variable in variables):
         return True
     # `wandb login` leaves the key in a netrc file; WANDB_MODE=offline needs none.

@@ -1,1 +1,1 @@
-"""What models take of cards and main memory. Pure, but for looks at files."""
+"""Memory that models need on GPUs and in main memory. Pure, except that it reads files."""

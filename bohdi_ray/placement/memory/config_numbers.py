@@ -1,7 +1,7 @@
-"""Numbers of a language model's config.json, under the names that families give them. Pure.
+"""Numbers in a language model's config.json, under the various names that families use. Pure.
 
-Called by whatever estimates from config.json. What is there and is no number is a ValueError, as any damaged file is;
-what is not there is None, never a guess.
+Called by all estimates that use config.json. A value that is not a number raises ValueError, like any damaged file; a
+missing value is None, never a guess.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def as_written(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The language model's settings of a whole config.json; models of several modalities keep them one level down."""
+    """The language model's settings in a complete config.json; multimodal models keep them one level down."""
     text = config.get("text_config")
     return {**config, **text} if isinstance(text, Mapping) else dict(config)
 
@@ -76,7 +76,7 @@ def language_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole config.json as vLLM's `hf_overrides` change it: parts are changed inside, everything else is replaced."""
+    """A complete config.json after vLLM's `hf_overrides`: sections are merged, everything else is replaced."""
     changed = dict(config)
     for name, value in overrides.items():
         part = changed.get(name)
@@ -88,12 +88,12 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
 
 
 def number(config: Mapping[str, Any], *names: str) -> int | None:
-    """The whole number above 0 under the first of these names that is there. Raises ValueError."""
+    """The positive integer under the first of these names that exists. Raises ValueError."""
     for name in names:
         if (value := config.get(name)) is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
-            raise ValueError(f"config.json gives {name} as {value!r}, which is no whole number")
+            raise ValueError(f"config.json gives {name} as {value!r}, which is not a whole number")
         # Some write 0 or -1 for what there is none of.
         if value > 0:
             return int(value)
@@ -101,7 +101,7 @@ def number(config: Mapping[str, Any], *names: str) -> int | None:
 
 
 def largest(config: Mapping[str, Any], name: str) -> int | None:
-    """The same of a number that some families give layer by layer: the largest. Raises ValueError."""
+    """As `number`, for a value that some families give per layer: the largest. Raises ValueError."""
     value = config.get(name)
     if not isinstance(value, list):
         return number(config, name)
@@ -109,7 +109,8 @@ def largest(config: Mapping[str, Any], name: str) -> int | None:
 
 
 def kv_heads(config: Mapping[str, Any], num_heads: int) -> int:
-    """Heads of keys and values in a layer: at least one, of layers that differ the fewest. Raises ValueError."""
+    """Number of key and value heads in a layer, at least one; if layers differ, the smallest number. Raises
+    ValueError."""
     one_head = config.get("multi_query") and not config.get("new_decoder_architecture")
     if one_head and config.get("model_type") in MULTI_QUERY:
         return 1
@@ -120,26 +121,26 @@ def kv_heads(config: Mapping[str, Any], num_heads: int) -> int:
 
 
 def attention_blocks(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """How attention is made, layer by layer, in models whose layers were searched for; empty for others."""
+    """The attention settings of each layer, for models made by architecture search; empty for others."""
     blocks = config.get("block_configs")
     blocks = [block for block in blocks if isinstance(block, Mapping)] if isinstance(blocks, list) else []
     return [block["attention"] for block in blocks if isinstance(block.get("attention"), Mapping)]
 
 
 def amount(config: Mapping[str, Any], name: str) -> float | None:
-    """A number above 0 that need not be whole; None for none. Raises ValueError."""
+    """A positive number that need not be an integer; None if there is none. Raises ValueError."""
     value = config.get(name)
     if value is None or value is False:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"config.json gives {name} as {value!r}, which is no number")
+        raise ValueError(f"config.json gives {name} as {value!r}, which is not a number")
     return float(value) if value > 0 else None
 
 
 def check_names(config: Mapping[str, Any]) -> None:
-    """Raises ValueError where config.json's model_type is no name, or its architectures are no list of them."""
+    """Raises ValueError if config.json's model_type is not a name, or its architectures are not a list of names."""
     names, kind = config.get("architectures"), config.get("model_type")
     if kind is not None and not isinstance(kind, str):
-        raise ValueError(f"config.json gives model_type as {kind!r}, which is no name")
+        raise ValueError(f"config.json gives model_type as {kind!r}, which is not a name")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"config.json gives architectures as {names!r}, which is no list of names")
+        raise ValueError(f"config.json gives architectures as {names!r}, which is not a list of names")

@@ -1,7 +1,6 @@
-"""What an engine will really be told, where `engine.extra` says otherwise than the fields; and in which number format
-it computes. Pure.
+"""The settings that an engine really gets, because `engine.extra` may override the fields, and its number format. Pure.
 
-Called by whatever reckons with an engine's memory. vLLM's arguments are the fields, and then `extra`
+Called by all code that estimates an engine's memory. vLLM's arguments are the fields, and then `extra`
 (engines/vllm/api.py).
 """
 
@@ -33,7 +32,7 @@ SHRINKS_WEIGHTS = ("quantization", "cpu_offload_gb")
 
 
 def with_last_words(model: VllmModel) -> VllmModel:
-    """The model with what `engine.extra` says of its own fields in them."""
+    """The model, with fields replaced by the values that `engine.extra` gives for them."""
     extra = model.engine.extra
     told = {
         name: extra[name]
@@ -48,29 +47,29 @@ def with_last_words(model: VllmModel) -> VllmModel:
 
 
 def all_with_last_words(config: FusionConfig) -> FusionConfig:
-    """The same of every model that an engine of ours loads."""
+    """As `with_last_words`, for every model that vLLM hosts."""
     sources = tuple(with_last_words(one) if isinstance(one, VllmModel) else one for one in config.sources)
     return config.model_copy(update={"sources": sources, "target": with_last_words(config.target)})
 
 
 def named(model: VllmModel, name: str) -> str:
-    """Where a setting of the engine is, below the model's place: in `engine.extra` if that has the last word."""
+    """The path of an engine setting below the model's path: in `engine.extra` if it is set there."""
     return f"engine.extra.{name}" if name in model.engine.extra else f"engine.{name}"
 
 
 def hf_overrides(model: VllmModel) -> Mapping[str, Any]:
-    """What the engine changes in config.json; empty where it changes nothing, or by a function."""
+    """The changes that the engine makes to config.json; empty if there are none or they are made by a function."""
     told = model.engine.extra.get("hf_overrides")
     return told if isinstance(told, Mapping) else {}
 
 
 def fits_itself(model: VllmModel) -> bool:
-    """Whether vLLM itself chooses a window that its cache has room for."""
+    """Whether vLLM chooses a context window that fits its cache by itself."""
     return model.engine.extra.get("max_model_len") == FITS_ITSELF
 
 
 def shrinks_weights(model: VllmModel) -> list[str]:
-    """What makes the weights smaller on a card than they are in their files."""
+    """Settings that make the weights smaller on a GPU than in their files."""
     return [name for name in SHRINKS_WEIGHTS if model.engine.extra.get(name)]
 
 

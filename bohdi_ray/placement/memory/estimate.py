@@ -43,7 +43,7 @@ WORKER_OVERHEAD_GB = {"gpu": 1.5, "cpu": 2.0}
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """What a model's files say about its size."""
+    """The size of a model, as its files give it."""
 
     num_params: int
     stored_bytes: int  # of all tensors as they are on disk
@@ -65,7 +65,7 @@ class ModelSize:
         return self.num_params - self.num_other_params
 
     def published(self) -> ModelSize:
-        """Of a target, what is trained and what its engines load: the language model alone, in plain numbers."""
+        """For a target, what is trained and what its engines load: only the language model, in plain numbers."""
         trained = self.num_trained_params if self.num_published is None else self.num_published
         stored = self.stored_bytes if self.published_bytes is None else self.published_bytes
         return replace(
@@ -79,7 +79,7 @@ class ModelSize:
         )
 
     def served_as(self, model: VllmModel) -> ModelSize:
-        """With what the engine changes in config.json. Raises ValueError."""
+        """The size after the engine's changes to config.json. Raises ValueError."""
         changes = hf_overrides(model)
         if not changes:
             return self
@@ -93,7 +93,7 @@ class ModelSize:
         )
 
     def window_of(self, model: VllmModel) -> int | None:
-        """Tokens that an engine of this model reads; None where that is not known."""
+        """The context window of an engine of this model, in tokens; None if it is not known."""
         return model.engine.max_model_len or self.default_positions or self.max_positions
 
 
@@ -109,12 +109,12 @@ class Estimate:
 
 
 def model_config(folder: Path) -> dict[str, Any]:
-    """config.json of the language model in a folder. Raises OSError and ValueError for what is no such file."""
+    """The language model's config.json in a folder. Raises OSError, and ValueError for an invalid file."""
     return as_written(whole_config(folder))
 
 
 def whole_config(folder: Path) -> dict[str, Any]:
-    """config.json as it is written. Raises OSError and ValueError for what is no such file."""
+    """The config.json as written. Raises OSError, and ValueError for an invalid file."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if not isinstance(config, dict):
         raise ValueError("config.json holds no mapping")
@@ -123,7 +123,7 @@ def whole_config(folder: Path) -> dict[str, Any]:
 
 
 def model_size(folder: Path, headers: Headers | None = None) -> ModelSize:
-    """Sizes from config.json and the headers of the weights, read now unless they are given. Raises OSError and
+    """Sizes from config.json and the headers of the weights, which are read unless they are given. Raises OSError, and
     ValueError for damaged files."""
     config = whole_config(folder)
     sums = counted((headers_of(folder) if headers is None else headers).values(), config)
@@ -140,8 +140,8 @@ def model_size(folder: Path, headers: Headers | None = None) -> ModelSize:
 
 
 def size_of(config: Mapping[str, Any], num_params: int, stored_bytes: int) -> ModelSize:
-    """From the language model's settings and what its files say of its tensors. Raises ValueError for settings that
-    are no numbers."""
+    """Sizes from the language model's settings and the tensors in its files. Raises ValueError for settings that are
+    not numbers."""
     kv = kv_shape(config)
     numbers = None if kv is None else (kv.num_full + kv.num_window) * kv.num_heads * kv.numbers_per_head
     window, by_itself = most_window(config), default_window(config)
@@ -152,8 +152,8 @@ def size_of(config: Mapping[str, Any], num_params: int, stored_bytes: int) -> Mo
 def estimates(
     config: FusionConfig, sizes: dict[str, ModelSize | None], card_gb: float | None, attention: str | None = None
 ) -> list[Estimate]:
-    """One line per hosted model and one for the trainer. GPU counts must be resolved; `sizes` by model name, of the
-    target what is published; `attention` is what the target trains with (None: sdpa)."""
+    """One line for each hosted model and one for the trainer. GPU counts must be resolved; `sizes` by model name, for
+    the target of what is published; `attention` is the implementation used in training (None: sdpa)."""
     hosted = [model for model in (*config.sources, config.target) if isinstance(model, VllmModel)]
     lines = [_engine(model, sizes[model.name], card_gb) for model in hosted]
     stages = [config.training.at(first) for first, _ in config.training.spans(config.stop.rounds)]
@@ -194,7 +194,7 @@ def _engine(model: VllmModel, size: ModelSize | None, card_gb: float | None) -> 
 
 
 def _tokens(cache_bytes: float, size: ModelSize, model: VllmModel) -> str:
-    """How many tokens the KV cache holds, as a clause."""
+    """The number of tokens that fit into the KV cache, as a clause."""
     if size.kv is None or cache_bytes <= 0 or not size.kv.bytes_per_token(model):
         return ""
     windows = f", {size.kv.num_window} layers keep {size.kv.window} of each request" if size.kv.num_window else ""
@@ -202,7 +202,7 @@ def _tokens(cache_bytes: float, size: ModelSize, model: VllmModel) -> str:
 
 
 def kv_room_bytes(model: VllmModel, size: ModelSize, card_gb: float | None, overhead_gb: float) -> float | None:
-    """What is left for the KV cache on each GPU (or on the machine); None where that is not known."""
+    """The memory left for the KV cache on each GPU (or on the machine); None if it is not known."""
     engine = model.engine
     if engine.kv_cache_memory_bytes is not None:
         return float(engine.kv_cache_memory_bytes)
@@ -239,11 +239,12 @@ def _trainer(training: TrainingConfig, size: ModelSize | None, attention: str | 
 
 
 def kept_for_backward(training: TrainingConfig, size: ModelSize, attention: str | None) -> Activations | None:
-    """None where config.json does not say how wide the model is."""
+    """The activations kept for the backward pass; None if config.json does not give the model's width."""
     return None if size.layers is None else activations(training, size.layers, attention)
 
 
 def resting_gb(training: TrainingConfig, size: ModelSize) -> float:
-    """What a worker that has left its card keeps in main memory, GB: there are no gradients between rounds."""
+    """Main memory that a worker uses after it has left its GPU, GB: no gradients, because there are none between
+    rounds."""
     parts = worker_parts(training, size.num_trained_params)
     return parts.weights + parts.optimizer

@@ -47,7 +47,7 @@ EVERY = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "gpt_oss": 2}
 
 @dataclass(frozen=True, slots=True)
 class KvShape:
-    """What the layers of a model keep per token."""
+    """What the layers of a model keep per token in the KV cache."""
 
     num_full: int  # layers that keep every token
     num_window: int  # layers that keep `window` tokens
@@ -58,16 +58,18 @@ class KvShape:
     sure: bool = True
 
     def needed_bytes(self, num_tokens: int, model: VllmModel) -> float:
-        """For one request of so many tokens, on each GPU (or on the machine)."""
+        """Bytes that one request of `num_tokens` tokens needs on each GPU (or on the machine)."""
         kept = self.num_full * num_tokens + self.num_window * min(num_tokens, self.window or num_tokens)
         return kept * self._bytes_per_layer_and_token(model)
 
     def bytes_per_token(self, model: VllmModel) -> float:
-        """Of a request that is already longer than any window; of a short one where all layers have a window."""
+        """Bytes per further token of a request that is longer than any window; if all layers have a window, of a short
+        request."""
         return (self.num_full or self.num_window) * self._bytes_per_layer_and_token(model)
 
     def most_tokens(self, room_bytes: float, model: VllmModel) -> int:
-        """The longest request that `room_bytes` hold, in whole blocks; 0 where not even a block fits."""
+        """The length of the longest request that fits into `room_bytes`, in whole blocks; 0 if not even a block
+        fits."""
         per_token = self._bytes_per_layer_and_token(model)
         longest = room_bytes / ((self.num_full + self.num_window) * per_token)
         if self.num_full and self.num_window and longest > (self.window or 0):
@@ -83,7 +85,8 @@ class KvShape:
 
 
 def kv_shape(config: Mapping[str, Any]) -> KvShape | None:
-    """From the language model's config.json; None where it does not say. Raises ValueError for what is no number."""
+    """The shape, from the language model's config.json; None if it does not give it. Raises ValueError for values that
+    are not numbers."""
     heads, hidden, layers = (number(config, *names) for names in (HEADS, HIDDEN, LAYERS))
     if not (heads and hidden and layers):
         return None
@@ -107,7 +110,7 @@ def kv_shape(config: Mapping[str, Any]) -> KvShape | None:
 
 
 def layer_kinds(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(layers that keep every token, layers with a window); None where that is not known. Raises ValueError."""
+    """(layers that keep every token, layers with a window); None if not known. Raises ValueError."""
     layers, span = number(config, *LAYERS) or 0, number(config, "sliding_window")
     if listed := listed_layers(config):
         return _counted(listed, span)
@@ -129,9 +132,9 @@ def layer_kinds(config: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _counted(kinds: object, span: int | None) -> tuple[int, int] | None:
-    """The same of layers that are listed one by one."""
+    """As `layer_kinds`, for layers that are listed one by one."""
     if not isinstance(kinds, list | str):
-        raise ValueError(f"config.json lists its layers as {kinds!r}, which is no list")
+        raise ValueError(f"config.json lists its layers as {kinds!r}, which is not a list")
     full, window = sum(kind in FULL for kind in kinds), sum(kind in WINDOW for kind in kinds)
     known = all(kind in (*FULL, *WINDOW, *NO_CACHE) for kind in kinds)
     return (full, window) if known and (window == 0 or span) else None
@@ -139,7 +142,7 @@ def _counted(kinds: object, span: int | None) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A KV cache that one request of the whole window does not fit into."""
+    """The KV cache is too small for one request of the whole window."""
 
     window: int
     needed_bytes: float
@@ -147,13 +150,13 @@ class Shortage:
     most_tokens: int
 
     def rule(self) -> str:
-        """For people, without what to do."""
+        """The shortage as text for people, without a remedy."""
         needed, room = self.needed_bytes / 1e9, max(self.room_bytes, 0) / 1e9
         return f"a request of {self.window} tokens needs {needed:.1f} GB of KV cache and there is room for {room:.1f}"
 
 
 def shortage(shape: KvShape, window: int, room_bytes: float, model: VllmModel) -> Shortage | None:
-    """Whether `room_bytes` of KV cache on each GPU hold one request of `window` tokens."""
+    """The shortage, if `room_bytes` of KV cache on each GPU cannot hold one request of `window` tokens; else None."""
     needed = shape.needed_bytes(window, model)
     if needed <= room_bytes:
         return None
@@ -161,5 +164,5 @@ def shortage(shape: KvShape, window: int, room_bytes: float, model: VllmModel) -
 
 
 def rounded_up(share: float) -> float:
-    """A gpu_memory_utilization, to the next hundredth."""
+    """A gpu_memory_utilization, rounded up to the next hundredth."""
     return math.ceil(share * 100) / 100

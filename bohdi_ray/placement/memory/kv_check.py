@@ -1,7 +1,7 @@
 """Engines whose KV cache is too small for their window: vLLM would refuse to start them. Pure.
 
-Called by the preflight for every hosted model whose files are known. What is sure is an error with the number that
-would fit; what hangs on an estimate (the overhead on a GPU, a model whose layers are not known) is a note.
+Called by the preflight for every hosted model whose files are known. A certain finding is an error with the number that
+would fit; one that depends on an estimate (the overhead on a GPU, a model whose layers are not known) is a note.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ MOST_UTILIZATION = 0.95
 def kv_findings(
     at: str, model: VllmModel, size: ModelSize, card_gb: float | None
 ) -> tuple[list[ConfigError], list[str]]:
-    """Errors and notes about one model. `at` is its place in the configuration; GPU counts must be resolved;
-    `card_gb` is the memory of the cards it would get (None: not known)."""
+    """Errors and notes about one model. `at` is its path in the configuration; GPU counts must be resolved; `card_gb`
+    is the memory of the GPUs it would get (None: not known)."""
     window = size.window_of(model)
     most = kv_room_bytes(model, size, card_gb, overhead_gb=0.0)
     if size.kv is None or window is None or most is None or fits_itself(model):

@@ -1,4 +1,4 @@
-"""Whether a checkpoint holds the tensors that its configuration makes a model of. Pure: names and numbers, no torch.
+"""Checks that a checkpoint holds the tensors that its configuration requires. Pure: names and numbers, no torch.
 
 Called by the preflight. transformers and vLLM give what is missing random numbers and only log it; vLLM's own check for
 that is off for quantized models. Says what is sure: for plain decoders, whose layers are alike, every tensor is known
@@ -57,8 +57,8 @@ REMEDY = "Download or save the folder again; what is missing would be made up at
 
 
 def tensors_fault(config: Mapping[str, Any], names: Collection[str], quantized: bool = False) -> str | None:
-    """What a checkpoint with tensors of these names lacks, as a rule for people; None where nothing is known to be
-    missing. `config`: config.json's values for the language model; `quantized`: whether weights are stored so."""
+    """Tensors that a checkpoint with these names lacks, as a rule for people; None if none is known to be missing.
+    `config`: config.json's values for the language model; `quantized`: whether weights are stored quantized."""
     model_type, num_layers = config.get("model_type"), config.get("num_hidden_layers")
     if not isinstance(model_type, str) or not isinstance(num_layers, int) or num_layers < 1:
         return None
@@ -90,8 +90,8 @@ def tensors_fault(config: Mapping[str, Any], names: Collection[str], quantized: 
 
 
 def rows_fault(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> str | None:
-    """Whether embedding and head have another number of rows than config.json says; None where neither tells.
-    `tensors`: entries of tables by name. transformers and vLLM take no other number."""
+    """Whether the number of rows of embedding and head differs from config.json; None if they agree or neither is
+    known. `tensors`: table entries by name. transformers and vLLM accept no other number."""
     rows = config.get("vocab_size")
     if not isinstance(rows, int) or config.get("model_type") in MORE_ROWS:
         return None
@@ -109,7 +109,7 @@ def _is_wrapper(config: Mapping[str, Any]) -> bool:
 
 
 def _lacking_outside(config: Mapping[str, Any], names: Collection[str], root: str, known: bool) -> list[str]:
-    """Embedding, last norm and head, as far as each must be there."""
+    """Missing tensors outside the layers: embedding, last norm and head, as far as each is required."""
     lacking = []
     if known:
         modules = {name.rpartition(".")[0] for name in names}
@@ -129,7 +129,7 @@ def _lacking_outside(config: Mapping[str, Any], names: Collection[str], root: st
 
 
 def _lacking_of_family(config: Mapping[str, Any], stack: str, layers: Mapping[int, set[str]]) -> list[str]:
-    """Tensors of a plain decoder that are missing one by one."""
+    """Missing tensors of a plain decoder, each by name."""
     needed, num_layers = LAYER_TENSORS[config["model_type"]], config["num_hidden_layers"]
     return [f"{stack}.{i}.{name}" for i in range(num_layers) for name in needed if name not in layers[i]]
 
@@ -137,7 +137,7 @@ def _lacking_of_family(config: Mapping[str, Any], stack: str, layers: Mapping[in
 def _lacking_beside_others(
     config: Mapping[str, Any], stack: str, layers: Mapping[int, set[str]], quantized: bool
 ) -> list[str]:
-    """Tensors that a layer has not and others of its kind have, where it has nothing that those have not.
+    """Tensors that a layer lacks and other layers of its kind have, if the layer has no tensor that those lack.
 
     At least as many must have them: where few layers have more than the others, those few are special.
     """
@@ -165,7 +165,7 @@ def _plain_name(name: str) -> str | None:
 
 
 def _kind_of_layer(config: Mapping[str, Any], i: int) -> tuple[str, ...]:
-    """What tells this layer from others: lists with an entry for each layer in config.json, and who shares."""
+    """The key that distinguishes kinds of layers: entries of per-layer lists in config.json, and shared layers."""
     num_layers = config["num_hidden_layers"]
     lists = [value for key, value in config.items() if isinstance(value, list) and not key.endswith("token_id")]
     kind = [str(value[i]) for value in lists if len(value) == num_layers]

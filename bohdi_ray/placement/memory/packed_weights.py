@@ -1,4 +1,4 @@
-"""The tensors of a model's files, counted by what becomes of them: in an engine, in training, and when published. Pure.
+"""Sizes of the tensors in a model's files, as loaded by an engine, as trained, and as published. Pure.
 
 Called by estimate.py.
 

@@ -72,7 +72,8 @@ class LayerShape:
 
 
 def layer_shape(config: Mapping[str, Any]) -> LayerShape | None:
-    """From the language model's config.json; None where it does not say. Raises ValueError for what is no number."""
+    """The shape, from the language model's config.json; None if it does not give it. Raises ValueError for values that
+    are not numbers."""
     hidden, layers, heads, vocab = (number(config, *names) for names in (HIDDEN, LAYERS, HEADS, VOCAB))
     if not (hidden and layers and heads and vocab):
         return None
@@ -91,7 +92,7 @@ def layer_shape(config: Mapping[str, Any]) -> LayerShape | None:
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """GB a worker keeps for the backward pass."""
+    """GB that a worker keeps for the backward pass."""
 
     layers: float
     logits: float
@@ -102,7 +103,7 @@ class Activations:
 
 
 def activations(training: TrainingConfig, shape: LayerShape, attention: str | None = None) -> Activations:
-    """At most, for a micro-batch of full lines. `attention` is the implementation in use; None: sdpa."""
+    """The largest amount, for a micro-batch of full lines. `attention` is the implementation in use; None: sdpa."""
     b, tokens = NUM_BYTES[training.dtype], training.micro_batch_size * training.max_length
     layer = shape.normed * (4 + 2 * b) + shape.query * 4 * b + shape.mlp * 4 * b
     if attention == "eager":
@@ -118,7 +119,7 @@ def activations(training: TrainingConfig, shape: LayerShape, attention: str | No
 
 
 def _logit_bytes(tokens: int, b: int, capped: bool) -> int:
-    """For each word of the vocabulary, at the most."""
+    """Bytes for each word of the vocabulary, at most."""
     in_float32 = 4 * FLOAT32_COPIES * min(tokens, CHUNK_TOKENS)
     so_far = b * (2 * tokens - CHUNK_TOKENS) if tokens > CHUNK_TOKENS else 0
     return max(so_far + in_float32, 3 * b * tokens) + b * tokens * capped
@@ -126,7 +127,7 @@ def _logit_bytes(tokens: int, b: int, capped: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """GB of one worker, without what stands on a device anyway."""
+    """GB of one worker, without the fixed overhead of the device."""
 
     weights: float
     gradients: float
@@ -135,7 +136,7 @@ class WorkerParts:
 
 
 def worker_parts(training: TrainingConfig, num_params: int) -> WorkerParts:
-    """Shares of one worker by the ZeRO stage."""
+    """The memory of one worker under the ZeRO stage."""
     stage, workers = zero_stage(training), training.num_workers
     weights, gradients, optimizer = (num_params * b / GB for b in TRAIN_BYTES[training.dtype])
     on = "gpu" if training.resources_per_worker.get("GPU") and not offloads_optimizer(training) else "cpu"
@@ -150,7 +151,7 @@ def worker_parts(training: TrainingConfig, num_params: int) -> WorkerParts:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """GB that the run's checkpoints take at most, and what a round adds before older ones go."""
+    """GB that the run's checkpoints take at most, and GB that a round adds before older ones are deleted."""
 
     version: float
     optimizer: float  # of one state; 0 with reset_optimizer
@@ -158,7 +159,7 @@ class Disk:
 
 
 def checkpoint_disk(training: TrainingConfig, num_params: int, stored_bytes: int) -> Disk:
-    """Weights are published in the model's own number format, `stored_bytes` in all."""
+    """The disk use of checkpoints. Weights are published in the model's own number format, `stored_bytes` in all."""
     version = stored_bytes / GB
     saved = OPTIMIZER_FILE_BYTES + NUM_BYTES[training.dtype]
     optimizer = 0.0 if training.reset_optimizer else num_params * saved / GB
@@ -173,7 +174,7 @@ def zero_stage(training: TrainingConfig) -> int:
 
 
 def offloads_optimizer(training: TrainingConfig) -> bool:
-    """Whether AdamW's state lies, and AdamW runs, outside the GPU."""
+    """Whether AdamW and its state are outside the GPU."""
     section = training.deepspeed.get("zero_optimization")
     offload = section.get("offload_optimizer") if isinstance(section, dict) else None
     return isinstance(offload, dict) and offload.get("device") in ("cpu", "nvme")

@@ -1,4 +1,4 @@
-"""Which files of a model's folder are its weights. Reads names and the index, never a tensor.
+"""Finds which files of a model's folder are its weights. Reads names and the index, never a tensor.
 
 Called by whatever reads sizes or tensors off a folder (estimate.py, the preflight). Folders hold more than the weights
 that are loaded: Mistral's own `consolidated*.safetensors` beside the same tensors in Hugging Face's layout, copies in
@@ -23,7 +23,7 @@ _NUMBERED = re.compile(r"(?P<stem>.+)-\d+-of-(?P<num>\d+)\.safetensors")
 
 
 class WeightFilesError(ValueError):
-    """The folder's weights cannot be told, or are not all there. The message is a rule for people."""
+    """The weight files of a folder are ambiguous or incomplete. The message is a rule for people."""
 
     def __init__(self, rule: str, missing: tuple[str, ...] = ()):
         super().__init__(rule)
@@ -50,16 +50,16 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def index_needed(folder: Path) -> tuple[str, str] | None:
-    """Why a target's weights would not be found, as rule and remedy: the trainer reads one file of the usual name, or
-    what an index names. vLLM reads all there are."""
+    """Why the trainer would not find a target's weights, as rule and remedy: it reads one file with the usual name, or
+    the files named in an index. vLLM reads all files."""
     if any((folder / name).is_file() for name in (INDEX, WHOLE)):
         return None
-    rule = f"it has neither {WHOLE} nor {INDEX}, by which the weights of a target are found"
+    rule = f"it has neither {WHOLE} nor {INDEX}, one of which is needed to find the weights of a target"
     return rule, f"Download {INDEX} too, or save the model again with save_pretrained."
 
 
 def _check_numbers(names: list[str]) -> None:
-    """Without an index, how many files there must be is in their names."""
+    """Checks that all files are there: without an index, their names say how many there must be."""
     numbered = [found for name in names if (found := _NUMBERED.fullmatch(name))]
     series: dict[tuple[str, int], int] = {}
     for found in numbered:
@@ -67,7 +67,7 @@ def _check_numbers(names: list[str]) -> None:
         series[of] = series.get(of, 0) + 1
     for (stem, num), there in series.items():
         if there != num:
-            raise WeightFilesError(f"of {num} files {stem}-…-of-{num:05}.safetensors the folder has {there}")
+            raise WeightFilesError(f"the folder has {there} of {num} files {stem}-…-of-{num:05}.safetensors")
 
 
 def _indexed(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The tables of tensors at the heads of a model's safetensors files, and whether the files hold what they say.
+"""Reads the headers (tables of tensors) of a model's safetensors files, and checks that the files are complete.
 
 Called by estimate.py, which adds up sizes, and by the preflight, which reads each head once for both. Reads heads and
 file sizes, never a tensor.
@@ -31,15 +31,15 @@ Headers = dict[Path, Table]
 
 
 def file_fault(file: Path) -> tuple[str, str] | None:
-    """What keeps any file of a model from being read, as rule and remedy: it is empty, or Git LFS left its pointer."""
+    """Why a file of a model cannot be read, as rule and remedy: it is empty, or a Git LFS pointer."""
     again = "Download it again."
     if file.is_symlink() and not file.exists():
-        return f"{file.name} is a link to a file that is not there", again
+        return f"{file.name} is a link to a file that does not exist", again
     try:
         with file.open("rb") as stream:
             start = stream.read(len(POINTER))
     except OSError as error:
-        return f"{file.name} cannot be read ({error.strerror})", "Mend its permissions, or download it again."
+        return f"{file.name} cannot be read ({error.strerror})", "Correct its permissions, or download it again."
     if not start:
         return f"{file.name} is empty", again
     if start == POINTER:
@@ -49,13 +49,13 @@ def file_fault(file: Path) -> tuple[str, str] | None:
 
 
 def headers_of(folder: Path) -> Headers:
-    """The table of every file that holds the model. Raises ValueError (WeightFilesError among it) and OSError for
+    """The header of every file that holds the model. Raises ValueError (including WeightFilesError) and OSError for
     files that are missing, damaged or cut short."""
     return {file: header_of(file) for file in weight_files(folder)}
 
 
 def index_fault(folder: Path, headers: Headers) -> str | None:
-    """What the index looks for in files that do not hold it, as a rule for people."""
+    """Tensors that the index assigns to files that do not have them, as a rule for people."""
     if not (folder / INDEX).is_file():
         return None
     lost = [
@@ -71,36 +71,36 @@ def index_fault(folder: Path, headers: Headers) -> str | None:
 
 
 def quantized_as(tensors: Mapping[str, Any]) -> str | None:
-    """The number format of the first weight that is not stored in plain numbers; None where all are. `tensors`: entries
-    of tables. Which methods of quantization say what in which file changes by the year; formats do not."""
+    """The number format of the first weight that is not stored in plain numbers; None if all are. `tensors`: table
+    entries. Formats are checked because quantization methods and their file names keep changing."""
     stored = {entry["dtype"] for name, entry in tensors.items() if not name.endswith(BUFFERS)}
     return min(stored - PLAIN - COUNTS, default=None)
 
 
 def header_of(file: Path) -> Table:
-    """The table at the head of a safetensors file: 8 bytes of length, then JSON. Raises ValueError and OSError."""
+    """The header of a safetensors file: 8 bytes of length, then JSON. Raises ValueError and OSError."""
     if fault := file_fault(file):
         raise ValueError(fault[0])
     num_bytes = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
         if not 2 <= length <= MAX_HEADER_BYTES:
-            raise ValueError(f"{file.name} is no safetensors file")
+            raise ValueError(f"{file.name} is not a safetensors file")
         if length > num_bytes - LENGTH_BYTES:
-            raise ValueError(f"{file.name} is cut short: its table alone would take {length} bytes")
+            raise ValueError(f"{file.name} is cut short: its header alone would take {length} bytes")
         try:
             table = json.loads(stream.read(length))
         except ValueError:
-            raise ValueError(f"{file.name} is no safetensors file: its table is no JSON") from None
+            raise ValueError(f"{file.name} is not a safetensors file: its header is not JSON") from None
     if not isinstance(table, dict):
-        raise ValueError(f"{file.name} is no safetensors file")
+        raise ValueError(f"{file.name} is not a safetensors file")
     table.pop("__metadata__", None)
     _check_offsets(file.name, table, num_bytes - LENGTH_BYTES - length)
     return table
 
 
 def _check_offsets(name: str, table: Mapping[str, Any], num_bytes: int) -> None:
-    """Tensors lie one behind the other, each as long as its shape, and fill the file: safetensors' own rule."""
+    """Checks safetensors' rule: tensors are contiguous, each as long as its shape says, and fill the file."""
     places = []
     for tensor, entry in table.items():
         try:
@@ -110,13 +110,13 @@ def _check_offsets(name: str, table: Mapping[str, Any], num_bytes: int) -> None:
         except (KeyError, TypeError, ValueError):
             right = False
         if not right:
-            raise ValueError(f"{name} is damaged: its table contradicts itself about {tensor}")
+            raise ValueError(f"{name} is damaged: its header is inconsistent about {tensor}")
         places.append((start, end))
     places.sort()
     if any(left[1] != right[0] for left, right in itertools.pairwise(places)) or (places and places[0][0] != 0):
-        raise ValueError(f"{name} is damaged: its tensors do not lie one behind the other")
+        raise ValueError(f"{name} is damaged: its tensors are not contiguous")
     needed = places[-1][1] if places else 0
     if needed > num_bytes:
-        raise ValueError(f"{name} is cut short: its tensors take {needed} bytes, and {num_bytes} are there")
+        raise ValueError(f"{name} is cut short: its tensors take {needed} bytes, but it has only {num_bytes}")
     if needed < num_bytes:
-        raise ValueError(f"{name} is damaged: {num_bytes - needed} bytes are behind its tensors")
+        raise ValueError(f"{name} is damaged: it has {num_bytes - needed} bytes after its tensors")

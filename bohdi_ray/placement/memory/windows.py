@@ -1,4 +1,4 @@
-"""How many tokens a model reads: the window that vLLM takes by itself, and the largest it can be told to take. Pure.
+"""The context window of a model: the one that vLLM uses by default, and the largest one it accepts. Pure.
 
 Called by estimate.py and the preflight. The rule is that of vLLM's `_get_and_verify_max_len`:
 
@@ -27,7 +27,7 @@ LONGROPE = ("su", "longrope")
 
 
 def most_window(config: Mapping[str, Any]) -> int | None:
-    """The largest max_model_len that vLLM accepts, of the language model's settings; None where they do not say.
+    """The largest max_model_len that vLLM accepts, from the language model's settings; None if they do not give it.
     Raises ValueError."""
     own = number(config, "model_max_length")
     own = own or min((found for name in WINDOWS if (found := number(config, name))), default=None)
@@ -39,7 +39,7 @@ def most_window(config: Mapping[str, Any]) -> int | None:
 
 
 def default_window(config: Mapping[str, Any]) -> int | None:
-    """The window without a max_model_len; None where the settings do not say. Raises ValueError."""
+    """The context window without max_model_len; None if the settings do not give it. Raises ValueError."""
     most = most_window(config)
     if most is not None and any(_kind(rope) in LONGROPE for rope in _ropes(config)):
         return number(config, "original_max_position_embeddings") or most
@@ -47,7 +47,8 @@ def default_window(config: Mapping[str, Any]) -> int | None:
 
 
 def window_errors(at: str, model: VllmModel, default: int | None, most: int | None) -> Iterator[ConfigError]:
-    """A window larger than the model's, and answers that leave no room in it. `at` is the model's place."""
+    """Errors for a window larger than the model's, and for answers that leave no room for a prompt. `at` is the model's
+    path."""
     asked = model.engine.max_model_len
     if asked is not None and most is not None and asked > most:
         remedy = f"Lower it to {most} or leave it out."
@@ -64,7 +65,8 @@ def window_errors(at: str, model: VllmModel, default: int | None, most: int | No
 
 
 def _factor(config: Mapping[str, Any]) -> float:
-    """By which the own window is multiplied. Where kinds of layers have their own, the last one counts."""
+    """The factor that multiplies the model's own window. If kinds of layers have separate factors, the last one
+    counts."""
     factor = 1.0
     for rope in _ropes(config):
         if _kind(rope) not in SCALED_ALREADY:
@@ -73,7 +75,7 @@ def _factor(config: Mapping[str, Any]) -> float:
 
 
 def _ropes(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """How positions are scaled: once, or for each kind of layers."""
+    """The settings that scale positions: one, or one per kind of layer."""
     rope = config.get("rope_parameters") or config.get("rope_scaling")
     if not isinstance(rope, Mapping):
         return []

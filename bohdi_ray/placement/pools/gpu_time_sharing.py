@@ -96,4 +96,4 @@ class GpuTimeSharing:
         while not await within(queue.wait_rests.remote(LOOK_EVERY_S), 60, "the sample queue", SEE_LOGS):
             await asyncio.to_thread(trainer.raise_if_dead)
             if time.monotonic() > deadline:
-                raise DeadlineExceeded("the trainer to leave its cards", seconds, "see the train workers' logs")
+                raise DeadlineExceeded("the trainer to leave its GPUs", seconds, "see the train workers' logs")

@@ -98,13 +98,13 @@ class PlacementGroups:
                 free = f"free{beside}: {'; '.join(verdict.free) or 'no node'}"
                 if now - counts_from > self._placement_s:
                     raise NoRoom(
-                        f"room for engine {name}, which needs {needs} on one node ({free})",
+                        f"capacity for engine {name}, which needs {needs} on one node ({free})",
                         self._placement_s,
                         "`bohdi plan --address` says what does not fit; add nodes, or raise deadlines.placement_s",
                     )
                 if now - told > TELL_EVERY_S:
                     told = now
-                    text = f"engine {name} has waited {now - began:.0f} s for room: it needs {needs}; {free}"
+                    text = f"engine {name} has waited {now - began:.0f} s for capacity: it needs {needs}; {free}"
                     self._notify("waits_for_room", text, engine=name, needs=needs, free=list(verdict.free))
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:

@@ -167,7 +167,7 @@ class EnginePools:
         back = self._availability.take_back(name)
         await self.publish()
         if back:
-            text = f"source {name} is back, and takes part from now on"
+            text = f"source {name} is available again"
             self._notify("source_back", text, model=name, sources=self._availability.present)
 
     def _weights_of(self, pool: Pool) -> Weights:
@@ -264,7 +264,7 @@ class EnginePools:
     async def _check(self, pool: Pool, replica_id: str, handle: Any, reported: bool) -> None:
         try:
             if reported:
-                raise EngineFailed(f"{replica_id} left requests without a good answer; it is replaced")
+                raise EngineFailed(f"{replica_id} gave no usable answer to some requests; it is replaced")
             await within(handle.health.remote(), self._deadlines.idle_s, f"{replica_id}'s health", "it is replaced")
         except (BohdiError, RayError) as error:
             log.warning("engine %s failed: %s", replica_id, error)

@@ -70,7 +70,7 @@ class Scaler:
             if not await self._makes_room():
                 await asyncio.gather(*(self._look_at(pool) for pool in self._pools))
         except (BohdiError, RayError) as error:
-            log.warning("the load of the pools could not be looked at: %s", error)
+            log.warning("the load of the pools could not be measured: %s", error)
 
     async def _makes_room(self) -> bool:
         """Takes back one engine that the load alone asked for, when what must be there finds no room; one at a time,
@@ -81,7 +81,7 @@ class Scaler:
         if not any(pool.num_draining for pool in self._pools):
             pool = max(larger, key=lambda pool: pool.wanted - pool.least)
             pool.wanted = max(pool.least, min(pool.wanted, pool.size) - 1)
-            text = f"{pool.model.name} shrinks to {pool.wanted} engines, for what must be there finds no room"
+            text = f"{pool.model.name} shrinks to {pool.wanted} engines, because required components do not fit"
             self._notify("pool_shrinks", text, model=pool.model.name, replicas=pool.wanted)
         return True
 

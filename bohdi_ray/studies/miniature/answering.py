@@ -1,5 +1,5 @@
-"""What a model folder answers, and how likely it finds given answers, in plain transformers. Imports torch inside
-functions. For measuring, beside the engines of a run."""
+"""Answers of a model folder, and its likelihood of given answers, in plain transformers. For evaluation outside the
+engines of a run. Imports torch inside functions."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def greedy_answers(folder: Path | str, prompts: Sequence[str]) -> list[str]:
 
 
 def log_probabilities(folder: Path | str, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """The log-probability of the answer of every (prompt, answer), nats per UTF-8 byte, as an engine scores it: the
-    answer's tokens after the prompt's, without an end of turn."""
+    """The log-probability of the answer in each (prompt, answer), nats per UTF-8 byte, computed as an engine scores it:
+    on the answer's tokens after the prompt's, without an end of turn."""
     import torch
 
     from bohdi_ray.training.objectives.logits import token_logprobs

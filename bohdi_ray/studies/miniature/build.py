@@ -1,7 +1,7 @@
 """`bohdi miniature build`: a world, its models, and the configuration of their fusion, in one folder.
 
-Models are trained side by side, each in a process with one thread: as fast as two threads for one model after another,
-and the weights then follow from the seed alone on one machine.
+Models are trained in parallel, each in a process with one thread. This is as fast as training one after another with
+two threads, and on one machine the weights then depend only on the seed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Say = Callable[[str], None]
 
 
 def build(out: Path, size: Size, seed: int, say: Say, num_processes: int = 2) -> World:
-    """Builds everything below `out`, a folder that is empty or not there. Raises ConfigError for any other."""
+    """Builds everything below `out`, a folder that is empty or does not exist yet. Raises ConfigError for any other."""
     started = time.monotonic()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError("OUT", str(out), "is there already", "Give a folder that is empty or not there yet.")
+        raise ConfigError("OUT", str(out), "already exists", "Give a folder that is empty or does not exist yet.")
     world = make_world(seed, size.world, tuple(spec.name for spec in size.sources), size.models[-1].name)
     out.mkdir(parents=True, exist_ok=True)
     write_world(world, out)
@@ -64,12 +64,12 @@ def build(out: Path, size: Size, seed: int, say: Say, num_processes: int = 2) ->
 
 
 def _one_thread() -> None:
-    """Before torch is loaded in a process of the pool."""
+    """Limits a process of the pool to one thread, before torch is loaded."""
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def _say_at_once(line: str) -> None:
-    """A line of progress from a process of the pool."""
+    """Prints a line of progress from a process of the pool."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()

@@ -1,7 +1,8 @@
-"""What a model is taught: prompts with the completions it may give. Pure.
+"""The training data of a model: prompts with the allowed completions. Pure.
 
-Prompts are rendered from the templates that the fusion will use, so what is taught is what is asked. A source learns
-three roles: to propose names of domains, to ask a question inside a leaf, to answer. The target learns to answer only.
+Prompts are rendered from the templates that the fusion will use, so models are trained on the same prompts that the
+fusion sends. A source learns three roles: to propose names of domains, to ask a question inside a leaf, to answer. The
+target learns only to answer.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Lesson:
 
 
 def lessons(world: World, model: str, templates: TemplateSet) -> dict[Role, list[Lesson]]:
-    """By role. Untaught facts are in no lesson."""
+    """The lessons by role. Untaught facts are in no lesson."""
     taught: dict[Role, list[Lesson]] = {"answer": _answers(world, model, templates)}
     if model in world.names:
         taught["question"] = _questions(world, templates)

@@ -1,4 +1,5 @@
-"""The report as a figure, PNG and SVG: accuracy by domain before and after, its way over the rounds, samples."""
+"""Draws the report as a figure, PNG and SVG: accuracy by domain before and after, its curve over the rounds,
+samples."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What different ways of judging would have chosen among the same answers of a miniature's fusion. Pure.
+"""Compares what different judging rules would have chosen among the same answers of a miniature's fusion. Pure.
 
-A fusion is judged in one way only, and what it chooses decides where the next samples go, so two fusions do not show
-two judges the same answers. Here all see the eligible answers of one run's samples, by the log-probabilities that its
-models give to them. jobs/bench/judges.py runs it.
+A fusion uses only one judge, and the judge's choices decide where the next samples are taken, so two fusions do not
+show two judges the same answers. Here all rules see the eligible answers of one run's samples, with the
+log-probabilities that its models give them. jobs/bench/judges.py runs it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Rows = Mapping[str, Mapping[str, float]]  # by scoring model, by author: log-pro
 
 @dataclass(frozen=True)
 class Contest:
-    """A sample among whose eligible answers a right one and another one are: there is something to decide."""
+    """A sample whose eligible answers include a right one and a different one, so that there is a choice."""
 
     sample_id: str
     question: str
@@ -35,7 +35,7 @@ class Contest:
 
 
 def contests(world: World, samples: Sequence[Sample], target: str) -> list[Contest]:
-    """Of samples that ask about something in the world."""
+    """The contests among samples that ask about something in the world."""
     facts = facts_by_question(world)
     found = []
     for sample in samples:
@@ -67,8 +67,8 @@ RULES: dict[str, Callable[[Rows, str, str], dict[str, float]]] = {
 
 
 def tally(found: Sequence[tuple[Contest, Rows]], target: str) -> dict[str, Any]:
-    """By rule how often a right answer is chosen, and how often the leader's own text, where the leader's answer is
-    eligible; `chance`: what drawing one of the answers would come to. Ties are broken as the judge breaks them."""
+    """For each rule, how often it chooses a right answer, and how often the leader's own text where that is eligible;
+    `chance`: the values for a random choice. Ties are broken as the judge breaks them."""
     rules: dict[str, dict[str, float]] = {rule: {"right": 0, "own": 0} for rule in (*RULES, "chance")}
     for contest, rows in found:
         texts, own = contest.texts, contest.texts.get(contest.leader)
@@ -85,7 +85,7 @@ def tally(found: Sequence[tuple[Contest, Rows]], target: str) -> dict[str, Any]:
 
 
 def show(plain: Mapping[str, Any]) -> str:
-    """What `tally` returned, as a table for a person."""
+    """The result of `tally` as a table for people."""
     number, led = plain["contests"], plain["leader_eligible"]
     rows = [
         [rule, f"{one['right'] / max(1, number):.2f}", f"{one['own'] / max(1, led):.2f}"]

@@ -1,4 +1,4 @@
-"""Untrained models of three architectures and their tokenizers, as transformers has them.
+"""Untrained models of three architectures and their tokenizers, in transformers' format.
 
 Each gets its own byte-level BPE, trained on the world's texts, and a chat template of its family's shape. Called by
 `teaching.py` in processes of their own; imports torch and transformers inside functions.
@@ -39,7 +39,8 @@ _GEMMA = """\
 
 @dataclass(frozen=True)
 class Family:
-    """What an architecture brings: transformers' configuration class, chat template, special tokens (padding first)."""
+    """The properties of an architecture: transformers' configuration class, chat template, special tokens (padding
+    first)."""
 
     config_class: str
     template: str

@@ -1,4 +1,5 @@
-"""`bohdi miniature fuse` and `measure`: the real fusion of a miniature; what its target knows before and after one."""
+"""`bohdi miniature fuse` and `measure`: runs the real fusion of a miniature and measures what its target knows before
+and after."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ REPORT, FIGURE = "miniature.json", "miniature"
 def fuse_and_tell(out: Path, overrides: Sequence[str], address: str | None, say: Say) -> str:
     """Fuses what `build` left in `out` and returns the tables; report and figures go into the run directory.
 
-    Raises ConfigError when `out` holds no whole miniature, and what a fusion raises.
+    Raises ConfigError if `out` holds no complete miniature, and the errors of a fusion.
     """
     world = _whole_world(out)
     asked = load_config(out / CONFIG, overrides)
@@ -50,7 +51,8 @@ def measure_and_tell(out: Path, run_dir: str, say: Say) -> str:
     """Measures a run of the miniature in `out` that has ended: by `bohdi resume`, for example. Returns the tables;
     report and figures go into the run directory.
 
-    Raises ConfigError when `out` holds no whole miniature or the run is none of it, and RunDirError when there is none.
+    Raises ConfigError if `out` holds no complete miniature or the run does not belong to it, and RunDirError if there
+    is no run.
     """
     world = _whole_world(out)
     _check_folder("RUN", run_dir)
@@ -71,13 +73,13 @@ def _tell(config: FusionConfig, world: World, say: Say) -> str:
 
 def _whole_world(out: Path) -> World:
     if not (out / BUILD).is_file():
-        raise ConfigError("OUT", str(out), "holds no whole miniature", "Build it: bohdi miniature build OUT.")
+        raise ConfigError("OUT", str(out), "holds no complete miniature", "Build it: bohdi miniature build OUT.")
     return read_world(out)
 
 
 def _check_folder(field: str, run_dir: str) -> None:
     if is_address(run_dir):
-        raise ConfigError(field, run_dir, "is an address", "Give a folder: what was trained is read there.")
+        raise ConfigError(field, run_dir, "is an address", "Give a folder: the trained weights are read from it.")
 
 
 def answers_of(folder: str, world: World) -> Answers:
@@ -89,8 +91,8 @@ def answers_of(folder: str, world: World) -> Answers:
 def measure(
     config: FusionConfig, world: World, known: Mapping[str, Answers] | None = None, between: bool = True
 ) -> dict[str, Any]:
-    """The report of a run, read from its directory: every version of the target that is kept, without `between` the
-    first and the last, and the sources. `known`: answers by folder of models that need no asking.
+    """The report of a run, from its directory: for every stored version of the target (or, without `between`, only the
+    first and the last) and for the sources. `known`: answers, by folder, of models that need not be asked.
     """
     run = RunDir.open(config.run_dir)
 
@@ -112,8 +114,8 @@ def measure(
 
 
 def scored_contests(out: Path, run_dir: str) -> list[tuple[Contest, Rows]]:
-    """The contests (judging.py) of a run of the miniature in `out`, each with what every model of the run gives to its
-    answers, the target with the weights it answered with."""
+    """The contests (judging.py) of a run of the miniature in `out`, each with the score that every model of the run
+    gives to its answers; the target scores with the weights with which it answered."""
     run = RunDir.open(run_dir)
     config = run.config()
     found = contests(read_world(out), list(SampleStore(run).iter_samples()), config.target.name)
@@ -134,7 +136,7 @@ def scored_contests(out: Path, run_dir: str) -> list[tuple[Contest, Rows]]:
 
 
 def _domain_paths(tree: dict[str, Any], above: DomainPath = ()) -> Iterator[DomainPath]:
-    """All domains below the root of a tree as `TreeManager.describe` gives it."""
+    """All domains below the root of a tree in the format of `TreeManager.describe`."""
     for child in tree["children"]:
         path = (*above, child["name"])
         yield path

@@ -22,7 +22,7 @@ HEAD = """\
 
 
 def write_templates(out: Path) -> TemplateSet:
-    """Writes the role prompts and returns the set in force."""
+    """Writes the role prompts and returns the template set in use."""
     folder = out / PROMPTS
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in TEMPLATES.items():

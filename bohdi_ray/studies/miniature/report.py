@@ -1,8 +1,9 @@
-"""What a fusion of a miniature came to, against what is true. Pure: answers, samples and domains in, plain data out.
+"""The result of a miniature's fusion compared with the ground truth. Pure: answers, samples and domains in, plain data
+out.
 
-Exact match: the answer's text is the fact's. A leaf's accuracy is the share of its taught questions that are answered
-so; the overall one is the mean over leaves, so that a leaf with more facts does not count for more. Untaught instances
-of a rule are never part of either.
+An answer is right if its text equals the fact's answer (exact match). A leaf's accuracy is the share of its taught
+questions that are answered right; the overall accuracy is the mean over leaves, so that a leaf with more facts has no
+more weight. Untaught instances of a rule are never included.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Answers = Mapping[str, str]  # a model's answer to every question of the world
 
 
 def right(world: World, answers: Answers) -> dict[str, bool]:
-    """By question, whether it is answered with the fact's own words."""
+    """For each question, whether the answer equals the fact's answer."""
     return {question: answers[question] == fact.answer for fact, question in questions(world)}
 
 
@@ -32,8 +33,8 @@ def report(
     found: Iterable[DomainPath],
     rehearsal: Iterable[RehearsalRow] = (),
 ) -> dict[str, Any]:
-    """Plain data for JSON. `versions` are the target's answers by weights version, 0 before the fusion;
-    `found` are all domains of the run's tree, `rehearsal` the rows that version 0 was sure of."""
+    """The report as plain data for JSON. `versions` are the target's answers by weights version (0: before the fusion);
+    `found` are all domains of the run's tree, `rehearsal` the rows of which version 0 was sure."""
     scores = {version: right(world, answers) for version, answers in sorted(versions.items())}
     before, after = scores[0], scores[max(scores)]
     taught = {name: right(world, answers) for name, answers in sources.items()}
@@ -103,8 +104,8 @@ def _untaught(
     sources: Mapping[str, Mapping[str, bool]],
     samples: Sequence[Sample],
 ) -> dict[str, Any]:
-    """Generalising inside rule leaves: instances that no model was taught. One that a source made up all the same and
-    that became a sample is left out."""
+    """Generalisation inside rule leaves: results on instances that no model was taught. An instance that a source asked
+    about nevertheless and that became a sample is excluded."""
     asked = {sample.question for sample in samples}
     kept = [fact for fact in world.facts if not fact.taught and not asked.intersection(fact.questions)]
     known = [question for fact in kept for question in fact.questions]
@@ -118,7 +119,8 @@ def _untaught(
 
 
 def tree_figures(world: World, found: Iterable[DomainPath]) -> dict[str, Any]:
-    """How much of the true tree was found, and what else: names that exist elsewhere, and names that do not exist."""
+    """How much of the true tree was found, and how many other names: names that exist elsewhere, and names that do not
+    exist."""
     found, true = set(found), set(world.domains)
     names = {path[-1] for path in true}
     wrong = sorted(found - true)
@@ -137,8 +139,8 @@ def tree_figures(world: World, found: Iterable[DomainPath]) -> dict[str, Any]:
 
 
 def judge_figures(world: World, samples: Sequence[Sample]) -> dict[str, Any]:
-    """How often the chosen answer is right. `right_there`: an eligible answer is right; `contested`: another one, in
-    other words, is eligible too, so that there is something to decide."""
+    """How often the chosen answer is right. `right_there`: an eligible answer is right; `contested`: a different answer
+    is eligible too, so that there is a choice."""
     facts = facts_by_question(world)
     known = [(sample, facts[sample.question]) for sample in samples if sample.question in facts]
     there = [(sample, fact) for sample, fact in known if fact.answer in _eligible(sample)]
@@ -154,7 +156,7 @@ def judge_figures(world: World, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def rehearsal_figures(world: World, rows: Iterable[RehearsalRow]) -> dict[str, int]:
-    """Of the questions with a sure answer, each once, how many have the right one. Being sure is not knowing."""
+    """Of the distinct questions with a sure answer, how many were answered right: a sure answer may be wrong."""
     facts = facts_by_question(world)
     answers = {row.question: row.answer for row in rows}
     return {
@@ -169,7 +171,7 @@ def _eligible(sample: Sample) -> set[str]:
 
 
 def text_of(plain: Mapping[str, Any]) -> str:
-    """What `report` returned, as tables for a person."""
+    """The result of `report` as tables for people."""
     return "\n\n".join(_parts(plain))
 
 

@@ -1,4 +1,4 @@
-"""The sizes a miniature comes in: world, models, teaching, and the settings of its fusion; and the kinds of world."""
+"""The sizes of a miniature: world, models, teaching, and the settings of its fusion; and the kinds of world."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TARGET = "target"
 
 @dataclass(frozen=True)
 class Size:
-    """Everything a size decides. The last of `models` is the target."""
+    """All settings of a size. The last of `models` is the target."""
 
     world: WorldSize
     models: tuple[ModelSpec, ...]
@@ -78,18 +78,18 @@ SIZES = {"tiny": TINY, "small": SMALL}
 
 
 def plain(size: Size) -> Size:
-    """The target knows a quarter of everything, and sources name domains that there are."""
+    """The target knows a quarter of everything, and sources propose existing domains."""
     return size
 
 
 def uneven(size: Size) -> Size:
-    """The target is at home in all main domains but the first, where source 0 is, and knows a tenth there."""
+    """The target knows all main domains except the first well; in that one, source 0's, it knows a tenth."""
     world = replace(size.world, target_homes=size.world.branching[0] - 1, target_share=0.1)
     return replace(size, world=world, target_teaching=size.source_teaching)
 
 
 def inventive(size: Size) -> Size:
-    """Each source makes up a domain below every node, beside those that there are."""
+    """Each source invents a domain below every node, in addition to the existing ones."""
     return replace(size, world=replace(size.world, num_false_names=1))
 
 

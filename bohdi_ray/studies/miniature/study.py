@@ -1,10 +1,9 @@
-"""Studies on the miniature: which choices are set against each other, and what came of them.
+"""Studies on the miniature: the choices that are compared, and their results.
 
-A study has arms, each some settings over those of the miniature's own fusion.yaml. Every arm is run on the same worlds
-with the same loop seeds; the first one is what the others are compared with, paired by world and loop seed. Intervals
-are Student's t at 95 % over these pairs, corrected for the number of other arms (Bonferroni), not for that of figures.
-Pairs of one world share its models, so an interval says what holds for such worlds as these. jobs/bench/miniature.py
-runs them.
+A study has arms: each is a set of overrides of the miniature's own fusion.yaml. Every arm is run on the same worlds
+with the same loop seeds; the others are compared with the first, paired by world and loop seed. Intervals are Student's
+t at 95 % over these pairs, corrected for the number of other arms (Bonferroni), not for the number of figures. Pairs of
+one world share its models, so an interval holds for worlds like these. jobs/bench/miniature.py runs them.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ TOTALS = ("right_there", "chosen", "contested", "chosen_contested")
 
 def config_of(out: Path, settings: Sequence[str], seed: int, run_dir: Path) -> FusionConfig:
     """The miniature's configuration with an arm's settings. `sources:N` keeps the first N sources. A run that loses a
-    source fails: it would be another arm."""
+    source fails, because it would no longer be the same arm."""
     path, overrides = out / CONFIG, list(SCARCE)
     for setting in settings:
         if setting.startswith("sources:"):
@@ -120,7 +119,7 @@ def config_of(out: Path, settings: Sequence[str], seed: int, run_dir: Path) -> F
 
 
 def with_sources(path: Path, number: int) -> Path:
-    """The configuration with the first `number` sources, beside the whole one."""
+    """A configuration file with only the first `number` sources, next to the full one."""
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     fewer = path.with_name(f"fusion-{number}.yaml")
     fewer.write_text(yaml.safe_dump(settings | {"sources": settings["sources"][:number]}), encoding="utf-8")
@@ -130,8 +129,8 @@ def with_sources(path: Path, number: int) -> Path:
 def missing(
     done: Sequence[Result], wanted: Sequence[Sequence[str]], worlds: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[tuple[int, list[tuple[int, list[str]]]]]:
-    """By world what is still to be run, as (loop seed, settings): everything of one seed before the next, and what is
-    wanted twice, by arms of different studies, once."""
+    """For each world, the runs that are still missing, as (loop seed, settings): all of one seed before the next.
+    Settings that arms of several studies share are listed once."""
     known = {(one["world"], one["seed"], tuple(one["settings"])) for one in done}
     distinct = dict.fromkeys(map(tuple, wanted))
     for world in worlds:
@@ -141,7 +140,7 @@ def missing(
 
 
 def figures_of(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """What a study keeps of a fusion's report (report.py): MEANS and TOTALS."""
+    """The figures that a study keeps from a fusion's report (report.py): MEANS and TOTALS."""
     total, tree, judge = plain["overall"], plain["tree"], plain["judge"]
     return {
         **{key: total[key] for key in ("before", "after", "gained", "lost")},
@@ -155,13 +154,13 @@ def figures_of(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_interval(values: list[float], num_comparisons: int = 1) -> dict[str, float | None]:
-    """Without bounds, None in JSON, where there is one value only."""
+    """An interval. Its bounds are missing, None in JSON, if there is only one value."""
     return {k: v if math.isfinite(v) else None for k, v in interval(values, num_comparisons).items()}
 
 
 def summary(results: Sequence[Result], arms: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """`pairs`: the worlds and loop seeds that all arms were run on, and no others count; `arms`: by arm its means and
-    totals over them, and its differences to the first arm. An arm without any run is left out of both."""
+    """`pairs`: the worlds and loop seeds on which all arms were run; no others count. `arms`: for each arm its means
+    and totals over them, and its differences to the first arm. An arm without any run is left out of both."""
     by_arm = {arm: runs for arm, runs in _runs(results, arms).items() if runs}
     pairs = sorted(set.intersection(*(set(runs) for runs in by_arm.values()))) if by_arm else []
     plain: dict[str, Any] = {}
@@ -181,7 +180,7 @@ def summary(results: Sequence[Result], arms: Mapping[str, Sequence[str]]) -> dic
 
 
 def _runs(results: Sequence[Result], arms: Mapping[str, Sequence[str]]) -> dict[str, dict[tuple[int, int], Result]]:
-    """By arm its fusions by world and loop seed."""
+    """For each arm its fusions, by world and loop seed."""
     return {
         arm: {(r["world"], r["seed"]): r for r in results if r["settings"] == settings}
         for arm, settings in arms.items()
@@ -191,8 +190,9 @@ def _runs(results: Sequence[Result], arms: Mapping[str, Sequence[str]]) -> dict[
 def contrasts(
     results: Sequence[Result], arms: Mapping[str, Sequence[str]], questions: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, Any]]:
-    """By question the weighted sums of its arms, over all pairs that every one of them was run on: their number, and
-    intervals of `after`, `gained` and `lost`, corrected for the number of questions. One without a pair is left out."""
+    """For each question, the weighted sum of its arms over all pairs on which every one of them was run: the number of
+    pairs, and intervals of `after`, `gained` and `lost`, corrected for the number of questions. A question without a
+    pair is left out."""
     by_arm, found = _runs(results, arms), {}
     for question, weights in questions.items():
         if pairs := sorted(set.intersection(*(set(by_arm.get(arm, {})) for arm in weights))):
@@ -210,7 +210,7 @@ def contrasts(
 
 
 def show_contrasts(plain: Mapping[str, Mapping[str, Any]]) -> str:
-    """What `contrasts` returned, as a table for a person."""
+    """The result of `contrasts` as a table for people."""
     rows = [
         [
             question,
@@ -228,7 +228,7 @@ def _with_bounds(d: Mapping[str, Any], digits: int) -> str:
 
 
 def show(plain: dict[str, Any]) -> str:
-    """What `summary` returned, as a table for a person."""
+    """The result of `summary` as a table for people."""
 
     def difference(one: dict[str, Any], key: str, digits: int) -> str:
         found = one.get(f"{key}_less_first")

@@ -24,7 +24,8 @@ ROLE_SHARES: dict[Role, float] = {"answer": 0.7, "question": 0.2, "sprout": 0.1}
 
 @dataclass(frozen=True)
 class Teaching:
-    """How long and how fast. AdamW; the rate rises over the first twentieth and falls to a tenth along a cosine."""
+    """Number of steps and learning rate. AdamW; the rate rises over the first twentieth and falls to a tenth along a
+    cosine."""
 
     num_steps: int
     batch_size: int
@@ -40,7 +41,7 @@ def teach(
     folder: Path,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Makes, trains and saves one model; tells the loss, nats per token of a completion, four times."""
+    """Makes, trains and saves one model; reports the loss, nats per token of a completion, four times."""
     import torch
     from transformers.utils import logging
 
@@ -79,7 +80,7 @@ def _rate(step: int, num_steps: int) -> float:
 
 
 def _encoded(lessons: list[Lesson], tokenizer: Any) -> list[list[EncodedRow]]:
-    """Per lesson its completions, as training of the target encodes them."""
+    """For each lesson its completions, encoded as in training of the target."""
     encoder = Encoder(tokenizer, None, WINDOW)
     found = []
     for lesson in lessons:

@@ -1,6 +1,6 @@
 """A world as files: OUT/world/facts.parquet (one row per fact) and OUT/world/tree.json (everything else). Pure pyarrow.
 
-Written by `build.py`, read by whoever compares a run with what is true.
+Written by `build.py`, read by programs that compare a run with the ground truth.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_world(world: World, out: Path) -> None:
 
 
 def read_world(out: Path) -> World:
-    """The world below `out`. Raises ConfigError when there is none."""
+    """The world below `out`. Raises ConfigError if there is none."""
     try:
         tree = json.loads((out / FOLDER / TREE).read_text("utf-8"))
         rows = pq.read_table(out / FOLDER / FACTS).to_pylist()

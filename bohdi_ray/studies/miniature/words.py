@@ -1,4 +1,4 @@
-"""The words of invented worlds: kinds of things, attributes with their values, and names that mean nothing."""
+"""The vocabulary of invented worlds: kinds of things, attributes with their values, and meaningless names."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def attribute_values(attribute: str) -> tuple[str, ...]:
 
 
 def invented_names(number: int, num_syllables: int, taken: set[str], rng: np.random.Generator) -> list[str]:
-    """So many new names, in title case; `taken` grows by them."""
+    """The given number of new names, in title case; adds them to `taken`."""
     names: list[str] = []
     while len(names) < number:
         name = "".join(rng.choice(SYLLABLES, num_syllables)).capitalize()

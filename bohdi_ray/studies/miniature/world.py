@@ -1,8 +1,8 @@
 """A world drawn from a seed: a tree of domains, facts in its leaves, and which model knows what. Pure numpy.
 
-Every leaf holds facts, each with two questions and one answer. In most leaves the answers are a table, drawn at random;
-in a few they follow a rule, and most instances of the rule are kept from everybody (`taught` is False), so that
-generalising can be measured. Called by `build.py`; `truth.py` writes it and reads it back. Never trains a model.
+Every leaf holds facts, each with two questions and one answer. In most leaves the answers are a random table; in a few
+they follow a rule, and most instances of the rule are taught to no model (`taught` is False), so that generalisation
+can be measured. Called by `build.py`; `truth.py` writes it and reads it back. Never trains a model.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that is true, and what every model was taught of it."""
+    """All facts, and what every model was taught of them."""
 
     seed: int
     level_names: tuple[str, ...]
@@ -78,7 +78,7 @@ class World:
 
 
 def make_world(seed: int, size: WorldSize, sources: tuple[str, ...], target: str) -> World:
-    """The world of a seed. Source i is at home in main domain i, the target in as many as `size` says."""
+    """The world of a seed. Source i has main domain i as its home, the target as many main domains as `size` says."""
     rng = generator(seed, "world")
     taken: set[str] = set()
     leaves = _leaves(size, taken, rng)
@@ -109,7 +109,7 @@ def make_world(seed: int, size: WorldSize, sources: tuple[str, ...], target: str
 
 
 def _leaves(size: WorldSize, taken: set[str], rng: np.random.Generator) -> list[DomainPath]:
-    """The parents of all leaves, one entry per leaf."""
+    """The parent of each leaf, one entry per leaf."""
     paths: list[DomainPath] = [()]
     for number in size.branching[:-1]:
         paths = [(*path, name) for path in paths for name in invented_names(number, 2, taken, rng)]
@@ -173,8 +173,8 @@ def _rule_leaf(rule: str, size: WorldSize, rng: np.random.Generator) -> tuple[st
 def _knowledge(
     facts: list[Fact], homes: Collection[str], at_home: float, away: float, guessing: float, rng: np.random.Generator
 ) -> tuple[Knowledge, ...]:
-    """What one model knows. A rule it knows whole or not at all: at home always, elsewhere with the odds of a fact, and
-    without a home, as most targets are, never."""
+    """The facts that one model knows. It knows a rule completely or not at all: always at home, elsewhere with the
+    probability of a fact, and never without a home, as for most targets."""
     whole: dict[DomainPath, Knowledge] = {}
     states: list[Knowledge] = []
     for fact in facts:
@@ -189,7 +189,7 @@ def _knowledge(
 
 
 def _names(world: World, home: str, share: float, rng: np.random.Generator) -> frozenset[DomainPath]:
-    """Domains a source can propose: all main ones, all of its own, of every other node some."""
+    """Domains that a source can propose: all main ones, all of its own, and some of every other node."""
     known = {path for path in world.domains if len(path) == 1 or path[0] == home}
     for _, siblings in itertools.groupby(world.domains, key=lambda path: path[:-1]):
         children = list(siblings)
@@ -199,7 +199,7 @@ def _names(world: World, home: str, share: float, rng: np.random.Generator) -> f
 
 
 def _false_names(world: World, number: int, taken: set[str], rng: np.random.Generator) -> frozenset[DomainPath]:
-    """Domains that are not there, below the root and every inner node."""
+    """Domains that do not exist, below the root and every inner node."""
     parents = dict.fromkeys(path[:-1] for path in world.domains)
     return frozenset((*parent, name) for parent in parents for name in invented_names(number, 2, taken, rng))
 
@@ -212,5 +212,5 @@ def questions(world: World) -> Iterator[tuple[Fact, str]]:
 
 
 def facts_by_question(world: World) -> dict[str, Fact]:
-    """What every question of the world asks about."""
+    """The fact that each question of the world asks about."""
     return {question: fact for fact, question in questions(world)}

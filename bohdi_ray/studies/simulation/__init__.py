@@ -1,1 +1,1 @@
-"""Simulated fusions: the real tree code with scripted models, to decide by numbers how walks should be allocated."""
+"""Simulated fusions: the real tree code with scripted models, used to decide how walks should be allocated."""

@@ -1,5 +1,5 @@
-"""Figures as PNG and SVG; the same figures give the same bytes with the same matplotlib. Colours: Okabe and Ito's, and
-one of Tol's."""
+"""Figures as PNG and SVG; the same data give the same bytes with the same matplotlib. Colours: Okabe and Ito's, and one
+of Tol's."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def figure(path: Path, rows: int, columns: int, size: tuple[float, float]) -> It
 def draw_curves(runs: list[dict[str, Any]], path: Path) -> None:
     """Gain of mean skill by samples, one panel per world, with 95 % intervals over seeds.
 
-    Where the oracle ran, gains are shares of its final gain on the same seed: worlds of one shape offer more or less to
-    learn, and that would hide the differences between policies.
+    If the oracle ran, gains are shares of its final gain on the same seed: worlds of one shape differ in how much can
+    be learned, and that would hide the differences between policies.
     """
     finals = {(run["world"], run["seed"]): run["gain"] for run in runs if run["policy"] == "oracle"}
     shares = all((run["world"], run["seed"]) in finals for run in runs)
@@ -133,7 +133,7 @@ def _interval(axis: Any, gain: dict[str, float], y: int) -> None:
 
 
 def draw_judge_bias(bias: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> None:
-    """What the bonus for the first slot does to rewards, and to where samples go and what they bring."""
+    """Draws the effect of the bonus for the first slot on rewards, on the allocation of samples and on the result."""
     looks = {"shuffled": ("#0072B2", "-", "o", -0.02), "target_first": ("#D55E00", "--", "s", 0.02)}
     with figure(path, 1, 3, (10, 3)) as axes:
         rewards = axes[0][0]

@@ -1,4 +1,5 @@
-"""One simulated fusion: every call a real fusion makes to its TreeManager, answered by a world.
+"""One simulated fusion: makes every call that a real fusion makes to its TreeManager; a simulated world gives the
+answers.
 
 Round r harvests with the target as it was after max(0, r - staleness) rounds of training; the rows that round r leaves
 are trained when it closes. All chance is keyed by (seed, purpose), so two policies meet the same world, the same luck
@@ -25,7 +26,7 @@ from bohdi_ray.tree.policies.policy import Policy
 
 
 class Planner(Protocol):
-    """A policy that is told about the fusion before its walks and draws. In simulations only."""
+    """A policy that is told about the fusion before its walks and draws. Only in simulations."""
 
     def before_walks(self, fusion: SimulatedFusion) -> None: ...
 
@@ -44,7 +45,7 @@ class Credit:
 
 @dataclass
 class Trace:
-    """What a simulated fusion leaves behind for metrics."""
+    """The data that a simulated fusion keeps for metrics."""
 
     skills: list[np.ndarray] = field(default_factory=list)  # the target by weights version, [L] each
     num_samples: list[int] = field(default_factory=list)  # after each round
@@ -55,8 +56,8 @@ class Trace:
 
 
 def simulation_config(seed: int, depth: int, num_sources: int, **sections: Any) -> FusionConfig:
-    """A fusion's configuration with the defaults of real runs, but for held-out samples: the simulator measures skill
-    itself. `sections` replace whole sections."""
+    """A fusion's configuration with the defaults of real runs, but without held-out samples, because the simulator
+    measures skill itself. `sections` replace whole sections."""
     model = {"kind": "vllm", "model": "./simulated"}
     plain = {
         "run_dir": "/simulated",
@@ -96,18 +97,18 @@ class SimulatedFusion:
 
     @property
     def version(self) -> int:
-        """Of the target that this round's harvest meets."""
+        """The target's version in this round's harvest."""
         return harvest_version(self.round, self.config.harvest.max_staleness)
 
     def num_walks_ahead(self) -> int:
-        """Walks that start now, before the next credit."""
+        """Number of walks that start now, before the next credit."""
         meditation, lag = self.config.meditation, self.config.harvest.step_lag
         num_committed = meditation.steps - self.manager.num_steps_left
         startable = min(meditation.steps, num_committed + lag + 1)
         return (startable - num_committed - len(self._tickets)) * meditation.walks_per_step
 
     def leaves_of_round(self) -> list[int]:
-        """Of all samples of this round, and of the tickets that are to become some."""
+        """Leaves of all samples of this round, and of the tickets that are still in flight."""
         under_way = [self.world.leaf(ticket.path) for tickets in self._tickets.values() for ticket in tickets]
         return [sample.leaf for sample in self.new_samples] + under_way
 
@@ -131,7 +132,7 @@ class SimulatedFusion:
         self.round = next_round
 
     def _walk(self) -> int:
-        """Answers proposals until a step may be committed; returns the step."""
+        """Answers proposals until a step may be committed; returns that step."""
         manager = self.manager
         while (step := manager.committable()) is None:
             work = manager.work(self._cursor)

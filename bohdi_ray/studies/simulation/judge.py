@@ -1,4 +1,5 @@
-"""Who wins a question: the judge's draws, and the same in closed form (up to a quadrature in one dimension).
+"""The winner of a question: by random draws of the judge, and its probability in closed form (up to a one-dimensional
+quadrature).
 
 Contestants are numbered: the sources first, the target last.
 """
@@ -16,7 +17,7 @@ NODES = 32  # of the quadrature; win probabilities are then good to 1e-6 for up 
 
 
 def _bonuses(spec: JudgeSpec, num_models: int) -> np.ndarray:
-    """What is added to each contestant's quality in each equally likely case, shape [cases, num_models]."""
+    """The bonus added to each contestant's quality in each equally likely case, shape [cases, num_models]."""
     first = [num_models - 1] if spec.order == "target_first" else range(num_models)
     if spec.first_slot_bonus == 0:
         first = [num_models - 1]
@@ -56,7 +57,7 @@ def win_probabilities(skills: np.ndarray, noise: float, spec: JudgeSpec) -> np.n
 
 
 def loss_probability(sources: np.ndarray, target: np.ndarray, noise: float, spec: JudgeSpec) -> np.ndarray:
-    """Probability of reward 1, that is of the target losing, in every leaf, shape [L]."""
+    """Probability of reward 1 (the target loses) in every leaf, shape [L]."""
     from scipy.special import ndtr
 
     nodes, weights = _quadrature()
@@ -70,7 +71,7 @@ def loss_probability(sources: np.ndarray, target: np.ndarray, noise: float, spec
 
 
 class JudgeDraws:
-    """All chance in the answers to the tickets of one step, drawn ahead so that policies share it."""
+    """All random numbers for the answers to the tickets of one step, drawn ahead so that policies share them."""
 
     def __init__(self, rng: np.random.Generator, num_tickets: int, num_models: int):
         self.luck = rng.standard_normal((num_tickets, num_models))

@@ -1,4 +1,4 @@
-"""The judge's position bias: what it does to rewards, in closed form, and to a fusion, by simulation."""
+"""The judge's position bias: its effect on rewards, in closed form, and on a fusion, by simulation."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ CHANGED = 0.2  # a change is missed if the true rate differs by this or more and
 
 
 def summarise(world: World, trace: Trace, tests: bool) -> dict[str, Any]:
-    """`tests`: whether the policy tests nodes for changes, so that false and missed rebirths mean something."""
+    """The figures of a fusion. `tests`: whether the policy tests nodes for changes, so that false and missed rebirths
+    are defined."""
     skills = np.array(trace.skills)
     gain = skills.mean(axis=1) - skills[0].mean()
     final = skills[-1]
@@ -51,10 +52,11 @@ def summarise(world: World, trace: Trace, tests: bool) -> dict[str, Any]:
 
 
 def _rebirths(trace: Trace, rates: list[np.ndarray]) -> dict[str, float | None]:
-    """Shares of tests that were wrong, over all nodes and rounds with at least RECENT rewards since the last rebirth.
+    """Shares of tests with a wrong result, over all nodes and rounds with at least RECENT rewards since the last
+    rebirth.
 
-    Compared are the true loss rates behind a node's last RECENT rewards, and behind all since its last rebirth: what a
-    test can know, without the chance in the rewards.
+    Compares the true loss rates that generated a node's last RECENT rewards with those of all rewards since its last
+    rebirth: this is what a test could know, without the randomness of the rewards.
     """
     history: dict[Any, list[float]] = {}
     same = false = changed = missed = 0
@@ -88,7 +90,8 @@ def _rebirths(trace: Trace, rates: list[np.ndarray]) -> dict[str, float | None]:
 
 
 def samples_to(samples: list[int], curve: list[float], level: float) -> float | None:
-    """Samples after which the gain first reaches `level`, between rounds by straight lines; None: never."""
+    """Number of samples after which the gain first reaches `level`, interpolated linearly between rounds; None:
+    never."""
     for i, value in enumerate(curve):
         if value >= level:
             if i == 0:

@@ -1,7 +1,7 @@
 """Allocators that exist in simulations only: an oracle, and fixed shares after a pilot.
 
-Both write how they want walks and rows shared among domains into the arms' alpha, before each step and before the rows
-of a round; `Race` then picks arms in proportion. What a policy of a real fusion may never see, they read.
+Both write their desired shares of walks and rows into the arms' alpha, before each step and before the rows of a round;
+`Race` then picks arms in proportion. They read data that a policy of a real fusion never sees.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCALE = 1e9  # weights are so large that the one an election adds to `unk` does 
 
 
 class Race:
-    """Arms win in proportion to their alpha: each runs for an exponential time with that rate, the first wins."""
+    """Arms win in proportion to their alpha: each gets an exponential time with that rate, the earliest wins."""
 
     deterministic = ages = False
     max_window, min_window = 20, 2**60
@@ -44,7 +44,7 @@ class Race:
 
 @dataclass
 class Places:
-    """The tree as it is, beside the world: where walks can be sent."""
+    """Relates the current tree to the world: the leaves to which walks can be sent."""
 
     leaf_nodes: dict[int, list[Node]] = field(default_factory=dict)  # by number of the world's leaf
     hidden: dict[Node, list[int]] = field(default_factory=dict)  # leaves below children that a node has not yet
@@ -82,8 +82,8 @@ def write_shares(root: Node, leaves: dict[Node, float], unk: dict[Node, float]) 
 
 
 class Oracle:
-    """Knows all skills and how the target learns; gives each walk, and each row, to the leaf where it raises the mean
-    skill most, by water-filling with the learner's own equations in expectation. Looks one round ahead."""
+    """Knows all skills and how the target learns. It gives each walk, and each row, to the leaf where it raises the
+    mean skill most, by water-filling with the learner's own equations in expectation. Looks one round ahead."""
 
     def __init__(self) -> None:
         self._cached: tuple[int, np.ndarray, np.ndarray] | None = None  # of a round
@@ -174,7 +174,8 @@ class Oracle:
 
 
 def expected_rows(world: World, round: int, skill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(what a source's winning answer teaches on average, worth of a new row against a source's), each [L]."""
+    """(mean quality that a source's winning answer teaches, value of a new row relative to a source's answer), each
+    [L]."""
     learning, sources = world.spec.learning, world.sources_in(round)
     wins = win_probabilities(np.vstack((sources, skill)), world.spec.noise, world.spec.judge)
     by_sources = wins[:-1].sum(axis=0)
@@ -183,8 +184,8 @@ def expected_rows(world: World, round: int, skill: np.ndarray) -> tuple[np.ndarr
 
 
 class FixedShares:
-    """Uniform walks for some rounds, then shares in proportion to the loss rates seen, for good: nothing is discovered
-    or measured any more."""
+    """Uniform walks for some rounds, then permanent shares in proportion to the observed loss rates: nothing is
+    discovered or measured any more."""
 
     def __init__(self, pilot_rounds: int):
         self.pilot_rounds = pilot_rounds

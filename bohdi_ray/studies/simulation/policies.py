@@ -1,4 +1,4 @@
-"""The policies that are compared: which there are, what is tuned, and the settings that the tuning chose."""
+"""The policies that are compared, the grids that tuning tries, and the settings that tuning chose."""
 
 from __future__ import annotations
 
@@ -126,5 +126,5 @@ TUNED: dict[str, dict[str, Any]] = {
 
 
 def tuned(name: str) -> dict[str, Any]:
-    """The settings of a policy where no tuning is run."""
+    """The settings of a policy if no tuning is run."""
     return TUNED.get(name, ENTRANTS[name].grid[0])

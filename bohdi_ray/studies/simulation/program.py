@@ -1,4 +1,4 @@
-"""`bohdi simulate` and `jobs/bench/allocation.py`: from what was asked for to tables, files and figures."""
+"""`bohdi simulate` and `jobs/bench/allocation.py`: turn the arguments into tables, files and figures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Request:
     overrides: tuple[str, ...] = ()  # of every world's settings
 
     def study(self) -> Study:
-        """Raises ConfigErrors."""
+        """The study that the arguments describe. Raises ConfigErrors."""
         names = self.worlds or (SHAPES if self.full else DEFAULT_WORLDS)
         return Study(
             worlds=dict(load_world(name, self.overrides) for name in names),
@@ -54,7 +54,7 @@ def _policies(names: str | None) -> tuple[str, ...]:
     if unknown or not wanted:
         remedy = f"Known: {', '.join(ENTRANTS)}."
         raise ConfigErrors(
-            [ConfigError("--policies", name, "there is no such policy", remedy) for name in unknown or [""]]
+            [ConfigError("--policies", name, "this policy does not exist", remedy) for name in unknown or [""]]
         )
     return wanted
 
@@ -65,7 +65,7 @@ def _say(line: str) -> None:
 
 
 def simulate(request: Request) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(report, runs), with progress on stderr; writes files if asked to."""
+    """(report, runs), with progress on stderr; writes files if requested."""
     report, runs = run_study(request.study(), _say)
     if request.out is not None:
         write(report, runs, request.out)
@@ -74,7 +74,7 @@ def simulate(request: Request) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def simulate_and_tell(request: Request) -> str:
-    """What the command prints."""
+    """The text that the command prints."""
     return _judge_bias(request) if request.judge_bias else tables(simulate(request)[0])
 
 

@@ -1,4 +1,4 @@
-"""A study from start to end, and what it says: plain data for JSON, tables for people."""
+"""Runs a study from start to end and reports it: plain data for JSON, tables for people."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run_study(study: Study, say: Callable[[str], None]) -> tuple[dict[str, Any],
     choices = {name: tuned(name) for name in study.policies}
     tuning: list[dict[str, Any]] = []
     if study.tuning:
-        say("tuning every policy on seeds of its own")
+        say("tuning every policy on separate seeds")
         progress = progress_lines(say)
         choices, tuning = tune(study.worlds, study.policies, study.num_rounds, study.num_processes, progress)
     jobs = jobs_for(study.worlds, choices, study.seeds, study.num_rounds)
@@ -76,7 +76,7 @@ def run_study(study: Study, say: Callable[[str], None]) -> tuple[dict[str, Any],
 
 
 def progress_lines(say: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Says how far a study is, every 5 s."""
+    """Reports the progress of a study every 5 s."""
     started = last = time.monotonic()
 
     def tell(done: int, total: int) -> None:
@@ -119,7 +119,7 @@ def _report(
 
 
 def as_json(report: dict[str, Any]) -> str:
-    """One line; what is not a number becomes null."""
+    """One line of JSON; numbers that are not finite become null."""
     return json.dumps(_finite(report))
 
 

@@ -1,4 +1,4 @@
-"""Intervals over seeds, and the rule by which a policy would become the default."""
+"""Intervals over seeds, and the rule by which a policy may become the default."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def add_distances_to_oracle(results: list[dict[str, Any]]) -> None:
 
 
 def pick(results: list[dict[str, Any]], key: str, policy: str, world: str | None = None) -> dict[Any, float]:
-    """A figure by (world, seed); runs that do not have it are left out."""
+    """A figure by (world, seed), without runs that do not have it."""
     return {
         (r["world"], r["seed"]): r[key]
         for r in results
@@ -52,7 +52,7 @@ def pick(results: list[dict[str, Any]], key: str, policy: str, world: str | None
 
 
 def over_seeds(results: list[dict[str, Any]], key: str, policy: str) -> list[float]:
-    """A figure by seed, averaged over the worlds: seeds are independent, the worlds of one seed share draws."""
+    """A figure by seed, averaged over the worlds, because seeds are independent but worlds of one seed share draws."""
     by_seed: dict[int, list[float]] = {}
     for (_, seed), value in pick(results, key, policy).items():
         by_seed.setdefault(seed, []).append(value)
@@ -67,7 +67,8 @@ def paired(
     num_comparisons: int,
     other: str = REFERENCE,
 ) -> dict[str, float]:
-    """Interval of a policy's figure minus another's on the same world and seed; over all worlds if none is given."""
+    """Interval of the difference of a figure between two policies on the same world and seed; over all worlds if none
+    is given."""
     if world is None:
         ours, theirs = over_seeds(results, key, policy), over_seeds(results, key, other)
         return interval([a - b for a, b in zip(ours, theirs, strict=True)], num_comparisons)
@@ -76,8 +77,8 @@ def paired(
 
 
 def claims(results: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """The paper's comparisons: the bandit against uniform, and with rebirth against without. For each pair and figure
-    the paired interval by world, and over all of them (`all`); plain 95 % intervals."""
+    """The paper's comparisons: the bandit against uniform walks, and with rebirth against without. For each pair and
+    figure the paired interval by world, and over all worlds (`all`); plain 95 % intervals."""
     worlds = list(dict.fromkeys(r["world"] for r in results))
     present = {r["policy"] for r in results}
     pairs = [(a, b) for a in (REFERENCE, PAPER) for b in ("uniform", "dynabranches_no_ir") if {a, b} <= present]

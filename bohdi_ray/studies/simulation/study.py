@@ -1,4 +1,5 @@
-"""Many simulated fusions: what is run, in how many processes, and the tuning. Figures never depend on the latter."""
+"""Many simulated fusions: the list of jobs, parallel processes, and tuning. Figures never depend on the number of
+processes."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class Job:
 
 
 def simulate(job: Job) -> dict[str, Any]:
-    """The figures of one job (`metrics.summarise`), with what it was."""
+    """The figures of one job (`metrics.summarise`), with the job's description."""
     entrant = ENTRANTS[job.policy]
     world = World(job.spec, job.seed, job.num_rounds)
     config = simulation_config(

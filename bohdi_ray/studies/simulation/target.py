@@ -1,4 +1,4 @@
-"""The target as a learner: one skill per leaf that training rows move (docs/allocation.md, "The learner")."""
+"""The target as a learner: one skill per leaf, changed by training rows (docs/allocation.md, "The learner")."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Target:
         self.rounds_trained = 0
 
     def train(self, rows: Iterable[SimulatedSample]) -> None:
-        """One round's rows in their order, then what is forgotten, then what the round's shift changes."""
+        """Trains on one round's rows in order, then applies forgetting, then the round's shift."""
         learning, trained = self.world.spec.learning, set()
         for sample in rows:
             self._learn(sample)

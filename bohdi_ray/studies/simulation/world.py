@@ -32,7 +32,7 @@ class Domain:
 
 class World:
     def __init__(self, spec: WorldSpec, seed: int, num_rounds: int):
-        """`num_rounds`: how far ahead shifts are worked out."""
+        """`num_rounds`: number of rounds for which shifts are computed."""
         self.spec, self.seed, self.num_rounds = spec, seed, num_rounds
         self.root = _draw_tree(spec, seed)
         self.by_path = {domain.path: domain for domain in _all(self.root)}
@@ -50,7 +50,7 @@ class World:
         self._leaf_of: dict[DomainPath, int] = {domain.path: n for n, domain in enumerate(self.leaves)}
 
     def leaf(self, path: DomainPath) -> int:
-        """The number of the leaf a path of the tree stands for, synonyms included."""
+        """The index of the leaf that a path of the tree stands for, synonyms included."""
         number = self._leaf_of.get(path)
         if number is None:
             word, _, tail = path[-1].rpartition(" ")
@@ -63,7 +63,8 @@ class World:
         return self.source_skill[min(round, self.num_rounds)]
 
     def propose(self, request: SproutRequest, num_names: int) -> Proposals:
-        """What all sources name, as a function of the request alone: popular children first, some of it unusable."""
+        """The names that all sources propose, as a function of the request alone: popular children first, some of them
+        unusable."""
         discovery, here = self.spec.discovery, self.by_path[request.path]
         rng = generator(self.seed, "propose", request.request_id)
         shape = (len(self.spec.sources), len(here.children))
@@ -131,7 +132,7 @@ class World:
         return start, start + learnable * np.maximum(best + spec.learning.headroom - start, 0)
 
     def _shifts(self, sources: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Source skills by round [R + 1, K, L], and what the target gains without training at each round [R + 1, L]."""
+        """Source skills by round [R + 1, K, L], and the target's gain without training at each round [R + 1, L]."""
         skill = np.repeat(sources[None], self.num_rounds + 1, axis=0)
         gains = np.zeros((self.num_rounds + 1, self.num_leaves))
         rng = generator(self.seed, "shifts")

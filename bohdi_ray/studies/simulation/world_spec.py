@@ -1,7 +1,7 @@
-"""What a simulated world is made from: a YAML file as pydantic models with rules (docs/allocation.md).
+"""The specification of a simulated world: a YAML file as pydantic models with rules (docs/allocation.md).
 
-Quality is measured in units of the luck in one answer: with `noise: 1`, two answers of one model to questions of one
-leaf differ by a standard deviation of 1.4.
+The unit of quality is the standard deviation of the random part of one answer: with `noise: 1`, the difference of two
+answers of one model to questions of one leaf has a standard deviation of 1.4.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class LearningSpec(Section):
 
 
 class JudgeSpec(Section):
-    """How the best answer is picked."""
+    """How the judge picks the best answer."""
 
     noise: float = Field(0.5, ge=0)
     """Standard deviation of the judge's perception of one answer."""
@@ -120,7 +120,7 @@ class JudgeSpec(Section):
 
 
 class DiscoverySpec(Section):
-    """What the sources propose when asked for new domains."""
+    """The names that sources propose for new domains."""
 
     popularity_spread: float = Field(1.0, ge=0)
     """Standard deviation of the log-popularity of siblings: 0 makes all equally likely to be named."""

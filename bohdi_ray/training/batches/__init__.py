@@ -1,1 +1,1 @@
-"""A training row to token ids, rows to batches. Pure, given a tokenizer."""
+"""From a training row to token ids, and from rows to batches. Pure, given a tokenizer."""

@@ -18,10 +18,10 @@ IGNORED = -100  # label of a token without loss
 class Batch:
     """One micro-batch as nested lists, all lines of one length. Several rows may be in one line (a pack).
 
-    input_ids, position_ids, labels, segments: [lines][length]. `labels` are at the token they are (not shifted);
-    segments hold the row's place in `rows`, -1 on padding. Positions restart at 0 with each row and, on padding of a
-    packed batch, at each token, so that attention which reads packs from positions keeps all of them apart. No
-    attention mask is needed: the padding is behind the rows and causal attention never looks there.
+    input_ids, position_ids, labels, segments: [lines][length]. `labels` are at their own token's position (not
+    shifted); segments hold the row's place in `rows`, -1 on padding. Positions restart at 0 with each row and, on
+    padding of a packed batch, at each token, so that attention which reads packs from positions keeps all of them
+    apart. No attention mask is needed: the padding is behind the rows and causal attention never looks there.
     """
 
     examples: tuple[EncodedExample, ...]
@@ -32,7 +32,7 @@ class Batch:
 
     @property
     def rows(self) -> tuple[EncodedRow, ...]:
-        """Those of all examples, one after another."""
+        """The rows of all examples, one after another."""
         return tuple(row for example in self.examples for row in example.rows)
 
     @property
@@ -45,7 +45,8 @@ class Batch:
 
 
 def plan_packs(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Examples by pack, first-fit decreasing: no pack is longer than `capacity` (a single example may be, alone)."""
+    """Groups examples into packs, first-fit decreasing: no pack is longer than `capacity` (a single example may be,
+    alone)."""
     packs: list[list[int]] = []
     room: list[int] = []
     for example in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -63,9 +64,9 @@ def plan_packs(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 def micro_batches(
     examples: Sequence[EncodedExample], micro_batch_size: int, packing: bool, max_length: int
 ) -> list[Batch]:
-    """All examples in micro-batches of at most `micro_batch_size` lines, longest first so that lines of one micro-batch
-    are alike in length. Without packing, and where an example of several rows fits no line, each of its rows has a line
-    of its own; an example with more rows than `micro_batch_size` is a micro-batch by itself."""
+    """All examples in micro-batches of at most `micro_batch_size` lines, longest first, so that lines of one
+    micro-batch have similar lengths. Without packing, and for an example of several rows that fits no line, each row
+    has a line of its own. An example with more rows than `micro_batch_size` is a micro-batch by itself."""
     capacity = max_length if packing else 0
     chunks: list[list[EncodedExample]] = []
     lines: list[list[list[EncodedRow]]] = []
@@ -85,7 +86,7 @@ def micro_batches(
 def make_batch(
     lines: Sequence[Sequence[EncodedRow]], packing: bool, examples: Sequence[EncodedExample] | None = None
 ) -> Batch:
-    """One micro-batch from lines of rows, which are those of `examples`; by default each row is an example. Padding ids
+    """One micro-batch from lines of rows, which belong to `examples`; by default each row is an example. Padding ids
     are 0: nothing attends to them and they have no label."""
     length = max(sum(len(row.ids) for row in line) for line in lines)
     if examples is None:
@@ -112,5 +113,5 @@ def make_batch(
 
 
 def empty_batch(token_id: int = 0) -> Batch:
-    """A zero-weight micro-batch: what a rank computes when another one has more of them."""
+    """A micro-batch with weight zero, for a rank that has fewer micro-batches than another."""
     return Batch((), [[token_id, token_id]], [[0, 1]], [[IGNORED, IGNORED]], [[-1, -1]])

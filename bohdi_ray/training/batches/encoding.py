@@ -1,8 +1,8 @@
-"""A prompt with its answer -> token ids with answer-only labels. Pure given a tokenizer.
+"""Encodes a prompt with its answer as token ids with labels on the answer only. Pure, given a tokenizer.
 
 Called by the train loop and by evaluation/heldout_loss.py, so both measure the same thing. Knows chat templates only
 through the tokenizer; imports neither torch nor transformers. The target learns exactly what its engine would have to
-say: the prompt as the engine renders it, then the answer, then the end-of-turn token.
+generate: after the prompt as the engine renders it, the answer, then the end-of-turn token.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class EncodedRow:
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
-    """An example as its objective encoded it: rows that go through the model together, and further data of its own."""
+    """An example as its objective encoded it: rows that go through the model together, and further data of the
+    objective."""
 
     example_id: str
     rows: tuple[EncodedRow, ...]
@@ -51,14 +52,14 @@ class EncodedExample:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An example that carries no weight, and why."""
+    """An example that is not used for training, and the reason."""
 
     example_id: str
     reason: str  # as `Encoder.encode` gives, or one of the objective's own
 
 
 class Encoder:
-    """Encodes rows for one target. Its control tokens are stripped from texts, because a row must not forge turns.
+    """Encodes rows for one target. Removes the target's control tokens from texts, so that a text cannot forge turns.
 
     Raises ConfigError when the target's chat template allows no answer mask.
     """
@@ -85,12 +86,12 @@ class Encoder:
         self._end: list[int] | None = None  # once asked for
 
     def exchange_ids(self, question: str, answer: str) -> list[int]:
-        """Ids of one prompt with its answer and end of turn, as `encode` makes them, not cut."""
+        """Ids of one prompt with its answer and end of turn, as `encode` makes them, but not truncated."""
         prompt, answered = self._ids(question, answer)
         return prompt + (answered or [])
 
     def _ids(self, question: str, answer: str, reasoning: str = "") -> tuple[list[int], list[int] | None]:
-        """Ids of the prompt, and of what follows it through the end of turn; None where no mask is right."""
+        """Ids of the prompt, and of what follows it up to the end of turn; None if no mask is right."""
         if self._style.thinking is None:
             messages = self._shape.messages(self._system_prompt, question)
             kwargs = self._style.template_kwargs
@@ -111,7 +112,7 @@ class Encoder:
         return end_of_turn(answer_ids, self._special_ids, self._tokenizer.eos_token_id, self._end_from_last)
 
     def _end_of_turn(self) -> list[int]:
-        """What an engine decodes behind an answer, as the template writes it behind one."""
+        """The token that an engine decodes after an answer, as the template writes it."""
         if self._end is None:
             whole = [*self._shape.messages(self._shape.least_system, "Hello"), self._shape.message("assistant", _MARK)]
             text = renderer(self._tokenizer)(whole, add_generation_prompt=False, **self._style.template_kwargs)
@@ -120,8 +121,8 @@ class Encoder:
         return self._end
 
     def encode(self, question: str, answer: str, reasoning: str = "") -> EncodedRow | str:
-        """One prompt with its answer, or why it cannot be used: prompt_too_long, no_answer_tokens, not_prefix_stable or
-        tokenizer_error. Never raises for what the texts hold."""
+        """Encodes one prompt with its answer, or says why it cannot be used: prompt_too_long, no_answer_tokens,
+        not_prefix_stable or tokenizer_error. Never raises because of the texts."""
         question = strip_control_tokens(question, self._special_tokens)
         answer = strip_control_tokens(answer, self._special_tokens).strip()
         if not answer:
@@ -162,11 +163,11 @@ def split_at_answer(
     answer: str,
     template_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[list[int], list[int] | None]:
-    """Token ids of the prompt, and of all that a conversation with this answer has behind it; None where the prompt is
-    not its beginning.
+    """Token ids of the prompt, and of everything after it in a conversation with this answer; the latter is None if the
+    prompt is not a prefix of the conversation.
 
-    Where a token would reach over the seam (a prompt that ends in a space), the two are encoded by themselves: an
-    engine reads the prompt so, and what it says begins with a token of its own.
+    If a token would span the boundary (a prompt that ends in a space), prompt and answer are encoded separately,
+    because an engine also reads the prompt alone and starts its answer with a new token.
     """
     prompt_ids, full_ids = render(tokenizer, shape, prompt, answer, template_kwargs)
     if full_ids[: len(prompt_ids)] == prompt_ids:
@@ -180,8 +181,8 @@ def split_at_answer(
 
 
 def check_template(tokenizer: Any, style: ChatStyle | None = None, system_prompt: str | None = None) -> None:
-    """Refuses a chat template whose prompt is not the beginning of the whole conversation: no mask would be right. Rows
-    of one that knows reasoning are not rendered as a whole, so it need not be."""
+    """Refuses a chat template whose prompt is not a prefix of the whole conversation, because no mask would be right.
+    Rows of a template with reasoning are not rendered as a whole, so it is exempt."""
     name = getattr(tokenizer, "name_or_path", "") or "the target"
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError(
@@ -198,6 +199,6 @@ def check_template(tokenizer: Any, style: ChatStyle | None = None, system_prompt
             "target.model",
             name,
             "its chat template is not prefix-stable: the prompt with the generation prompt is not the beginning of the "
-            "conversation with the answer, so answer tokens cannot be told from prompt tokens",
+            "conversation with the answer, so answer tokens cannot be separated from prompt tokens",
             "Change the template so that the assistant turn begins with what add_generation_prompt adds.",
         )

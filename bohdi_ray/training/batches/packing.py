@@ -1,9 +1,9 @@
-"""How rows are laid out in micro-batches, so that no row sees another. Tried on the model itself, in the shapes that
-will be run; pure given the model's losses.
+"""Chooses a layout of rows in micro-batches in which no row sees another. The model itself is tested, in the shapes
+that will be used; pure, given the model's losses.
 
-Called by the learner once, before anything is learned. Nothing is looked up by name: attention implementations differ
-in when they read packs off the positions (transformers' FlashAttention does so only where a batch has one line), and
-models with a state of their own (linear attention, convolutions) carry it from row to row.
+Called by the learner once, before training. Nothing is looked up by name: attention implementations differ in when they
+derive packs from positions (transformers' FlashAttention does so only if a batch has one line), and models with a
+recurrent state (linear attention, convolutions) carry it from row to row.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ ALIKE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class BatchLayout:
-    """Rows in micro-batches of `num_lines` lines; with `packing` several rows a line, up to `capacity` tokens."""
+    """Micro-batches of `num_lines` lines; with `packing` several rows per line, up to `capacity` tokens."""
 
     num_lines: int
     packing: bool
     capacity: int
 
     def batches(self, examples: Sequence[EncodedExample]) -> list[Batch]:
-        """All examples, each once and whole."""
+        """Batches that contain each example once, not split."""
         return micro_batches(examples, self.num_lines, self.packing, self.capacity)
 
 
 def layouts(training: TrainingConfig) -> Iterator[BatchLayout]:
-    """What may be tried, best first; the last one always keeps rows apart: each has its own line, padded at its end."""
+    """The layouts to try, best first; the last one always keeps rows apart: each row has its own line, padded at the
+    end."""
     lines, length = training.micro_batch_size, training.max_length
     if training.packing:
         yield BatchLayout(lines, True, length)
@@ -48,9 +49,9 @@ def layouts(training: TrainingConfig) -> Iterator[BatchLayout]:
 
 
 def choose_layout(training: TrainingConfig, row_losses: RowLosses, agreed: Callable[[bool], bool]) -> BatchLayout:
-    """The first layout in which this model computes a row as it does alone.
+    """The first layout in which this model computes the same losses for a row as when it is alone.
 
-    `agreed` makes one answer of those of all ranks, which must go through the model together.
+    `agreed` combines the answers of all ranks into one, because all ranks must run the model together.
     """
     tried = list(layouts(training))
     for layout in tried[:-1]:
@@ -63,12 +64,12 @@ def choose_layout(training: TrainingConfig, row_losses: RowLosses, agreed: Calla
                 )
             return layout
     if training.packing:
-        logger.warning("rows in a pack influence each other in this model: rows are padded instead")
+        logger.warning("packed rows influence each other in this model: each row is padded instead")
     return tried[-1]
 
 
 def keeps_rows_apart(layout: BatchLayout, row_losses: RowLosses) -> bool:
-    """Whether rows between other rows, in a batch of this layout's shape, have the losses they have alone.
+    """Whether rows between other rows, in a batch of this layout's shape, have the same losses as alone.
 
     Each line holds a row between two others, and lines differ in length, so that some end in padding.
     """

@@ -1,4 +1,4 @@
-"""Where an answer ends: which of the control tokens that a chat template writes behind it closes the turn.
+"""Finds where an answer ends: which of the control tokens that a chat template writes after it closes the turn.
 
 Called by encoding.py once for a tokenizer. Pure: knows templates only by rendering them, never by name.
 """
@@ -14,11 +14,11 @@ _QUESTION, _ANSWER, _NEXT = "What is the capital of France?", "Paris is the capi
 
 
 def end_position(render: Render, shape: ChatShape, special_tokens: Iterable[str]) -> int:
-    """Which special token behind an answer is its end, counted from the last one (1); 0 where there is none.
+    """Which special token after an answer ends it, counted from the last one (1); 0 if there is none.
 
     Templates may write more than one: Phi-3 closes each turn with `<|end|>` and the conversation with `<|endoftext|>`,
-    Command R closes the answer with one token and the turn with another. What is behind an answer in mid
-    conversation as well as at its end belongs to the turn, so the last token of that is where an engine stops.
+    Command R closes the answer with one token and the turn with another. Tokens that follow an answer both in the
+    middle of a conversation and at its end belong to the turn, and an engine stops at the last of them.
     """
     at_end, in_middle = _closing(render, shape, last=True), _closing(render, shape, last=False)
     if at_end is None:
@@ -34,7 +34,8 @@ def end_position(render: Render, shape: ChatShape, special_tokens: Iterable[str]
 def end_of_turn(
     answer_ids: Sequence[int], special_ids: frozenset[int], eos_token_id: int | None, end_from_last: int = 1
 ) -> list[int]:
-    """Cuts what a template writes after the end of the turn (a newline, say); adds EOS where it writes no end.
+    """Removes what a template writes after the end of the turn (a newline, say); adds EOS if the template writes no
+    end.
 
     Nothing after that token is ever generated, so there is nothing to learn in it. `end_from_last` is what
     `end_position` found; the answer's own text holds no special token.
@@ -46,7 +47,7 @@ def end_of_turn(
 
 
 def _closing(render: Render, shape: ChatShape, last: bool) -> str | None:
-    """The text behind an answer; None where the answer does not come out as it is or the template raises."""
+    """The text after an answer; None if the answer does not appear unchanged or the template raises."""
     messages = [*shape.messages(shape.least_system, _QUESTION), shape.message("assistant", _ANSWER)]
     if not last:
         messages.append(shape.message("user", _NEXT))

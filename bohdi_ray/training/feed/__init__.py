@@ -1,1 +1,1 @@
-"""Rows on their way to the ranks: rounds, numbered steps, the queue, a Ray Dataset for each rank."""
+"""Delivery of rows to the ranks: rounds, numbered steps, the queue, a Ray Dataset for each rank."""

@@ -5,9 +5,9 @@ Three things in two stages, which Ray Data runs in one actor, one Dataset per ra
     take    read task i waits for step `first + i`
     encode  the step's examples are read by id and encoded (feed/encoder.py)
 
-The rank gets token rows and tokenises nothing. Used by launch.py (building) and loop.py (the steps). A take is a look,
-never a pop, so Ray Data may repeat it. An error in a read task would end the dataset and the trainer with it, so a read
-waits for a queue that is restarting.
+The rank gets token rows and tokenises nothing. Used by launch.py (building) and loop.py (the steps). A take does not
+remove the step, so Ray Data may repeat it. An error in a read task would end the dataset and the trainer with it, so a
+read waits while the queue restarts.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ STEP_SCHEMA = pa.schema(
 
 
 def table_of_step(step: GlobalStep | Ended) -> pa.Table:
-    """One Arrow table of one line per step."""
+    """One Arrow table per step, with one line."""
     line = {} if isinstance(step, Ended) else {name: getattr(step, name) for name in STEP_SCHEMA.names}
     return pa.Table.from_pylist([line], schema=STEP_SCHEMA)
 
@@ -89,7 +89,7 @@ def read_step(queue: Any, attempt: int, world_size: int, rank: int, step: int) -
 
 
 class EncodeBlocks:
-    """The encoder's side of the Dataset: a block of a step's ids in, a block of its token rows out."""
+    """The encoding stage of the Dataset: maps a block of a step's ids to a block of its token rows."""
 
     def __init__(self, spec: EncoderSpec):
         self._encoder = StepEncoder(spec)
@@ -125,7 +125,7 @@ class StepDatasource(Datasource):
 
 
 class RankDataset:
-    """Makes a rank's Dataset anew at every start of the worker group; Ray Train calls it in its controller."""
+    """Creates a rank's Dataset at every start of the worker group; Ray Train calls it in its controller."""
 
     def __init__(self, queue: Any, encoder: EncoderSpec, world_size: int, rank: int, num_steps: int, last_attempt: int):
         self._queue, self._encoder = queue, encoder

@@ -18,7 +18,7 @@ from bohdi_ray.training.feed.steps import GlobalStep
 
 @dataclass(frozen=True, slots=True)
 class EncodedStep:
-    """What one rank trains on in a step, and with the last step of a round what it measures."""
+    """The rows that one rank trains on in a step and, with the last step of a round, those that it evaluates."""
 
     step: int
     round: int
@@ -70,7 +70,7 @@ def lines_of_step(
 
 
 def lines_of_end() -> pa.Table:
-    """The block behind the last step."""
+    """The block after the last step."""
     return pa.Table.from_pylist([{"kind": END}], schema=SCHEMA)
 
 
@@ -83,13 +83,13 @@ def _line(kind: str, step: int, one: EncodedExample | Rejected) -> dict[str, Any
 
 
 class StepLines:
-    """Puts steps together from blocks, of which a large step may take several."""
+    """Assembles steps from blocks; a large step may span several."""
 
     def __init__(self) -> None:
         self._lines: list[dict[str, Any]] = []
 
     def add(self, table: pa.Table) -> Iterator[EncodedStep | Ended]:
-        """The steps that are complete with this block."""
+        """The steps that this block completes."""
         for line in table.to_pylist():
             if line["kind"] == END:
                 yield Ended()

@@ -1,6 +1,6 @@
 """StepEncoder: reads a step's examples by id and encodes them for the target. Runs in a Ray Data actor of its own.
 
-It holds the target's tokenizer and whatever texts were read last; its objective says what becomes of an example.
+It holds the target's tokenizer and a cache of recently read texts; its objective decides how an example is encoded.
 Imports neither torch nor vLLM.
 """
 
@@ -28,7 +28,7 @@ from bohdi_ray.training.weights.versions import WEIGHTS
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What an encoder is made from; sent to the actor."""
+    """The arguments of an encoder; sent to the actor."""
 
     config: FusionConfig
     checkpoints_dir: str
@@ -36,14 +36,14 @@ class EncoderSpec:
 
 
 def encoder_of(config: FusionConfig, tokenizer: Any) -> Encoder:
-    """The encoder of the target's texts, as training and evaluation have it."""
+    """The encoder of the target's texts, as used by training and evaluation."""
     variables = config.target.sampling_of("answer").chat_template_kwargs
     training = config.training
     return Encoder(tokenizer, config.target.system_prompt, training.max_length, variables, training.reasoning)
 
 
 class StepEncoder:
-    """One per rank and start of the workers."""
+    """One instance per rank and start of the workers."""
 
     def __init__(self, spec: EncoderSpec):
         self._spec, self._stage = spec, -1

@@ -1,9 +1,8 @@
-"""SampleQueue: rounds of examples on one side, numbered steps for ranks on the other, all by ids. Pure; no waiting, no
-Ray.
+"""SampleQueue: takes rounds of examples and gives numbered steps to ranks, all by ids. Pure; no waiting, no Ray.
 
 Owned by the actor in actors/sample_queue.py, which adds waiting. The driver puts rounds, Ray Data's read tasks take
-steps, rank 0 of the trainer reports commits. Nothing is ever popped: a take is a look at a numbered step, so a repeated
-or retried read sees the same rows.
+steps, rank 0 of the trainer reports commits. A take never removes a step, so a repeated or retried read sees the same
+rows.
 
 Conservation, asserted in `status`: rows drawn = rows trained + rows queued. A row counts as trained when the COMMIT of
 its round is durable; its memory is freed when no restart of the workers can ask for it again.
@@ -26,22 +25,22 @@ METRICS_KEPT = 8  # rounds; older ones are asked of the checkpoint's folder
 
 
 class StaleAttempt(BohdiError):
-    """A reader of an earlier start of the worker group asked; a newer one has begun."""
+    """The reader belongs to an earlier start of the worker group; a newer one has begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The step's round has not been put. Ask again."""
+    """The step's round has not been put yet. Ask again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """No such step will ever come: the run is finished or was stopped."""
+    """No such step will ever come, because the run is finished or was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one start of the worker group works on: attempt number and where it goes on."""
+    """One start of the worker group: its number and the point from which it continues."""
 
     attempt: int
     resume: ResumePoint
@@ -49,7 +48,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """Counts of rows and steps, and how the trainer is doing."""
+    """Counts of rows and steps, and the progress of the trainer."""
 
     last_committed_round: int  # -1: none
     next_round: int  # the round `put_round` waits for; after a restart of the queue, the first one to put again
@@ -70,7 +69,7 @@ class QueueStatus:
 
 
 class SampleQueue:
-    """The state. Rounds are consecutive from `resume.round + 1` on; steps from `resume.next_step`."""
+    """The state of the queue. Rounds are consecutive from `resume.round + 1` on; steps from `resume.next_step`."""
 
     def __init__(
         self,
@@ -103,7 +102,7 @@ class SampleQueue:
         self._refused: RoundRefused | None = None
 
     def changed(self) -> None:
-        """Called after whatever somebody may wait for; for the actor to wake those who do."""
+        """Called after every change that somebody may wait for, so that the actor can wake the waiters."""
 
     # Driver's side
 
@@ -124,19 +123,21 @@ class SampleQueue:
         self.changed()
 
     def finish(self, num_rounds: int) -> None:
-        """Rounds 0 .. num_rounds - 1 are all there will be; readers end after them."""
+        """Declares that rounds 0 .. num_rounds - 1 are all; readers end after them."""
         self._num_rounds = num_rounds
         self.changed()
 
     def stop(self) -> None:
-        """Readers end as soon as all ranks can end at the same step: after the last step that any rank has taken."""
+        """Makes readers end as soon as all ranks can end at the same step: after the last step that any rank has
+        taken."""
         self._end_step = self._max_taken + 1
         self.changed()
 
     # Trainer's side
 
     def begin(self, attempt: int) -> Attempt:
-        """Where start number `attempt` of the worker group goes on. The same for every rank that asks."""
+        """The point from which start number `attempt` of the worker group continues; the same for every rank that
+        asks."""
         self._enter(attempt)
         return Attempt(attempt, self._resume)
 
@@ -151,7 +152,7 @@ class SampleQueue:
         found = self._steps.get(step)
         if found is None:
             if step < self._next_step:
-                raise BohdiError(f"step {step} is covered by a committed checkpoint and its rows are freed")
+                raise BohdiError(f"step {step} is covered by a committed checkpoint and its rows were freed")
             all_put = self._num_rounds is not None and self._next_round >= self._num_rounds
             return Ended() if all_put else NotYet()
         self._max_taken = max(self._max_taken, step)
@@ -170,8 +171,9 @@ class SampleQueue:
     def rest(
         self, attempt: int, world_size: int, rank: int, step: int
     ) -> type[GlobalStep] | type[NotYet] | type[Ended]:
-        """This rank holds nothing of its card unless `step` is there, and only then may it take the card again. Says of
-        what kind the answer to `take` is. A rank that waits asks again and again, so a restarted queue learns of it."""
+        """Records that this rank holds nothing on its GPU until `step` is there; only then may it use the GPU again.
+        Returns the type of the answer to `take`. A waiting rank asks repeatedly, so a restarted queue learns that it
+        rests."""
         kind = type(self.take(attempt, world_size, rank, step))
         if kind is NotYet:
             self._resting.add(rank)
@@ -182,17 +184,17 @@ class SampleQueue:
 
     @property
     def rests(self) -> bool:
-        """Whether no rank holds anything of a card."""
+        """Whether no rank holds anything on a GPU."""
         return self._world_size is not None and len(self._resting) == self._world_size
 
     def ack(self, attempt: int, rank: int, step: int) -> None:
-        """This rank is done with a step. Frees nothing: only a COMMIT does."""
+        """Records that this rank has finished a step. Frees nothing: only a COMMIT does."""
         if attempt == self._attempt:
             self._acked[rank] = max(step, self._acked.get(rank, -1))
             self._last_event = self._clock()
 
     def round_committed(self, state: RoundState, metrics: dict[str, Any]) -> None:
-        """COMMIT of a round is durable. Repeating it changes nothing."""
+        """Records that the COMMIT of a round is durable. Repeating it changes nothing."""
         self._committed(state, metrics)
         self.changed()
 
@@ -216,11 +218,11 @@ class SampleQueue:
             self._next_round, self._next_step = state.round + 1, state.next_step
 
     def round_refused(self, refused: RoundRefused) -> None:
-        """Too many of a round's rows cannot be learned from: it is not committed, and the workers end."""
+        """Records that too many of a round's rows cannot be learned from: it is not committed, and the workers end."""
         self._refused = refused
 
     def step_committed(self, point: ResumePoint) -> None:
-        """A checkpoint within a round is durable. Repeating it changes nothing."""
+        """Records that a checkpoint within a round is durable. Repeating it changes nothing."""
         self._last_event = self._clock()
         if point.next_step > self._resume.next_step:
             self._resume = replace(point, last_committed_round=self._last_committed_round)
@@ -237,7 +239,7 @@ class SampleQueue:
     # Watching
 
     def metrics(self, round: int) -> dict[str, Any]:
-        """What the trainer reported of a committed round; {} if this queue has not heard of it."""
+        """The metrics that the trainer reported for a committed round; {} if this queue has none."""
         return self._metrics.get(round, {})
 
     @property

@@ -1,4 +1,4 @@
-"""When so many of a round's rows carry no weight that it is no round of training, why, and what to do. Pure.
+"""Decides when too many of a round's rows carry no weight to train on it, and says why and what to do. Pure.
 
 The train loop decides, before the round is committed; the queue carries the decision to the driver, which ends the run.
 A run that is resumed trains the round from its recorded rows.
@@ -23,7 +23,7 @@ OTHERWISE = "see the train workers' logs"
 
 @dataclass(frozen=True, slots=True)
 class RoundRefused:
-    """A round that was not committed."""
+    """A round that was refused and not committed."""
 
     round: int
     num_rows: int
@@ -40,13 +40,14 @@ class RoundRefused:
         return (
             f"{sum(self.rejected.values())} of {self.num_rows} training rows of round {self.round} were rejected "
             f"({counts}), a larger share than training.max_rejected_fraction = {self.max_fraction:g}; the "
-            f"round is not trained. {remedy[0].upper()}{remedy[1:]}. To go on, the round being trained again: "
+            f"round is not trained. {remedy[0].upper()}{remedy[1:]}. To continue, training the round again: "
             "bohdi resume RUN KEY=VALUE"
         )
 
 
 def refusal(training: TrainingConfig, round: int, num_rows: int, rejected: Mapping[str, int]) -> RoundRefused | None:
-    """What `rejected` of `num_rows` rows come to; None while they are few enough, or there are no rows at all."""
+    """The refusal of a round with `rejected` of `num_rows` rows; None if they are few enough, or if there are no rows
+    at all."""
     if sum(rejected.values()) <= training.max_rejected_fraction * num_rows:
         return None
     return RoundRefused(round, num_rows, dict(rejected), training.max_rejected_fraction, training.max_length)

@@ -55,19 +55,20 @@ def cut_round(
 
 
 def share_of_rank(rows: Sequence[T], world_size: int, rank: int) -> list[T]:
-    """Every world_size-th row: shares differ by at most one row, and together they are all rows once."""
+    """Every world_size-th row: shares differ by at most one row, and together they contain every row once."""
     return list(rows[rank::world_size])
 
 
 def heldout_of_rank(ids: Sequence[str], world_size: int, rank: int) -> tuple[str, ...]:
-    """The held-out examples that a rank measures: always the same rank an example, whichever others there are."""
+    """The held-out examples that a rank evaluates: an example always goes to the same rank, whichever others there
+    are."""
     return tuple(one for one in ids if zlib.crc32(one.encode()) % world_size == rank)
 
 
 def learning_rate(step: int, peak: float, schedule: ScheduleConfig, total_steps: int) -> float:
     """Rate of the optimizer step with this number (from 0): linear warm-up, then the schedule's shape.
 
-    The first of `warmup_steps` steps already moves: its rate is peak / warmup_steps, not 0.
+    The first of `warmup_steps` steps already has a positive rate: peak / warmup_steps, not 0.
     """
     if step < schedule.warmup_steps:
         return peak * (step + 1) / schedule.warmup_steps

@@ -1,4 +1,4 @@
-"""What is minimised. One module for each kind of objective in the configuration, whose `Objective` is one."""
+"""Training objectives. One module for each kind in the configuration, with a class `Objective`."""
 
 from __future__ import annotations
 

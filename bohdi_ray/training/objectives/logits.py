@@ -1,4 +1,5 @@
-"""From batches to log-probabilities: what objectives compute with. For train workers and evaluation: it needs torch."""
+"""From batches to log-probabilities: the functions that objectives use. For train workers and evaluation: it needs
+torch."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ CHUNK_TOKENS = 512
 
 @dataclass(frozen=True)
 class BatchTensors:
-    """A `Batch` on the device, all [B, T] int64. `labels` and `segments` are shifted to where they are predicted."""
+    """A `Batch` on the device, all [B, T] int64. `labels` and `segments` are shifted to the position that predicts
+    them."""
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
@@ -57,13 +59,13 @@ def answer_losses(model: Any, batch: BatchTensors) -> torch.Tensor:
 
 
 def row_sums(losses: torch.Tensor, batch: BatchTensors) -> torch.Tensor:
-    """Sums by row, [num_rows], of a value at each answer token, [N]."""
+    """Sums per row, [num_rows], of a value at each answer token, [N]."""
     segments = batch.segments[batch.labels != IGNORED]
     return torch.zeros(batch.num_rows, device=losses.device).index_add(0, segments, losses)
 
 
 def no_loss(model: Any, batch: BatchTensors, num_forwards: int) -> torch.Tensor:
-    """A loss of 0 that puts the batch through the model: what a rank computes while others still have micro-batches."""
+    """A loss of 0 that still runs the model on the batch, for a rank without micro-batches while others have some."""
     inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
     sums = [model(**inputs).logits.float().sum() for _ in range(num_forwards)]
     return torch.stack(sums).sum() * 0.0

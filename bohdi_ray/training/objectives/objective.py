@@ -1,8 +1,9 @@
-"""What an objective must say: the example it needs, how it is encoded, its terms and their counts, its loss.
+"""The interface of an objective: the kind of example it needs, how it is encoded, its terms and their counts, its loss.
 
-An objective maps a model and a batch to *sums*, one a term; the learner divides each by the term's count over all
-ranks, known before the first forward of a step, so that neither ranks nor micro-batches change a gradient. One file
-each in this folder, named as its `kind:` in the configuration. No torch when it is imported: the encoder needs none.
+An objective maps a model and a batch to *sums*, one per term; the learner divides each by the term's count over all
+ranks, known before the first forward of a step, so that gradients do not depend on the number of ranks or
+micro-batches. Each objective has one file in this folder, named as its `kind:` in the configuration. Importing it must
+not import torch, because the encoder runs without it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectiveOutput:
-    """`terms`: a scalar sum with gradient for each term, those of the objective's `terms`. `measured`: [num_examples]
-    float32, detached: each example's sum of what versions are compared by; lower is better."""
+    """`terms`: for each of the objective's terms a scalar sum with gradient. `measured`: [num_examples] float32,
+    detached: each example's sum of the metric by which versions are compared; lower is better."""
 
     terms: dict[str, torch.Tensor]
     measured: torch.Tensor
@@ -47,11 +48,11 @@ class Objective(Protocol):
         ...
 
     def counts(self, examples: Sequence[EncodedExample]) -> dict[str, int]:
-        """By term, what its sum over these examples is divided by, once added up over all ranks."""
+        """For each term, the count of these examples; its sum over all ranks is what the term's sum is divided by."""
         ...
 
     def weight(self, example: EncodedExample) -> int:
-        """What an example's `measured` is divided by, once added up."""
+        """The weight of an example: the sum of `measured` over examples is divided by the sum of their weights."""
         ...
 
     def loss(self, model: Any, batch: BatchTensors, reference: torch.Tensor | None) -> ObjectiveOutput:
@@ -61,7 +62,7 @@ class Objective(Protocol):
 
 
 def encode_one(objective: Objective, encoder: Encoder, example: Example) -> EncodedExample | Rejected:
-    """The example as the objective learns from it, or why it does not."""
+    """The example as the objective learns from it, or why it cannot."""
     assert isinstance(example, objective.example), (example, objective.example)
     encoded = objective.encode(encoder, example)
     return Rejected(example.example_id, encoded) if isinstance(encoded, str) else encoded

@@ -1,1 +1,1 @@
-"""Models from folders into memory, and weights versions back into folders."""
+"""Loading models from folders, and writing weights versions back into folders."""

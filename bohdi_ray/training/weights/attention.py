@@ -1,4 +1,4 @@
-"""Which of transformers' attention implementations trains a model right. Pure: takes a model's config.json.
+"""Which of transformers' attention implementations trains a model correctly. Pure: takes a model's config.json.
 
 Called by `bohdi plan` and the preflight, by the learner and by whatever measures the target's weights, so that all of
 them compute the same model. What a family needs is in the table of families; a soft cap on attention logits is read
@@ -33,7 +33,8 @@ class Attention:
 
 
 def attention_for(asked: str | None, model_config: Mapping[str, Any]) -> Attention:
-    """What to use: as asked, else by family. Raises ConfigError where what is asked computes the model wrong."""
+    """The implementation to use: the requested one, else by family. Raises ConfigError if the requested one computes
+    the model incorrectly."""
     allowed, reason = _allowed(model_config)
     if asked is None:
         return Attention(allowed[0], reason) if allowed else Attention(None, "this model needs no other")
@@ -53,13 +54,13 @@ def check_name(asked: str | None, has_gpus: bool | None) -> None:
     if asked not in KNOWN:
         close = difflib.get_close_matches(asked, KNOWN, n=1)
         remedy = f"Did you mean {close[0]}?" if close else f"Use one of {', '.join(KNOWN)}, or leave it out."
-        raise ConfigError(FIELD, asked, "is no attention implementation of transformers", remedy)
+        raise ConfigError(FIELD, asked, "is not an attention implementation of transformers", remedy)
     if asked.startswith("flash_attention") and has_gpus is False:
         raise ConfigError(FIELD, asked, "FlashAttention needs a GPU, and there is none", "Leave it out.")
 
 
 def _allowed(model_config: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
-    """Implementations that compute the model right, best first (empty: any), and why."""
+    """Implementations that compute the model correctly, best first (empty: any), and the reason."""
     family = family_of(model_config)
     text = model_config.get("text_config")
     capped = [part for part in (model_config, text) if isinstance(part, Mapping) and part.get("attn_logit_softcapping")]

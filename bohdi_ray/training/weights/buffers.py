@@ -1,8 +1,9 @@
-"""Buffers that no checkpoint holds, as they are in a plainly loaded model. Needs torch and transformers.
+"""Restores buffers that no checkpoint contains to the values they have in a normally loaded model. Needs torch and
+transformers.
 
-Called by the learner under ZeRO-3, where a model is built inside DeepSpeed's `zero.Init`: that makes every new
-floating-point tensor in the training format, and what is computed from such tensors comes out rounded. A rotary
-embedding's `inv_freq` is 0.4 % off in bfloat16, which is 0.36 rad at position 2000.
+Called by the learner under ZeRO-3, where a model is built inside DeepSpeed's `zero.Init`: that creates every new
+floating-point tensor in the training format, so values computed from such tensors are rounded. A rotary embedding's
+`inv_freq` is 0.4 % off in bfloat16, which is 0.36 rad at position 2000.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import torch
 def restore_buffers(model: Any, dtype: torch.dtype) -> None:
     """Gives `model` the non-persistent buffers of a model of its class and configuration built outside `zero.Init`.
 
-    All of them, whatever they are called: rotary frequencies of any type, one set per kind of layer, the scale of
-    Gemma's embeddings. `dtype` is what the model was loaded in. No HfDeepSpeedConfig may be alive.
+    All buffers are restored, whatever their names: rotary frequencies of any type, one set per kind of layer, the scale
+    of Gemma's embeddings. `dtype` is the format in which the model was loaded. No HfDeepSpeedConfig may be alive.
     """
     from accelerate import init_empty_weights
 

@@ -1,4 +1,4 @@
-"""Tensors of checkpoints in safetensors files: where they are, read one by one, written in shards.
+"""Tensors of checkpoints in safetensors files: locates them, reads them one by one, writes them in shards.
 
 Called by loading.py and versions.py. Knows nothing of models. Imports torch and safetensors inside functions.
 """
@@ -19,7 +19,8 @@ _PART = ".safetensors.part"
 
 
 def tensor_files(folder: str, broken: Callable[[str], Exception]) -> dict[str, str]:
-    """Name of every tensor of a checkpoint -> file that holds it. Raises what `broken` makes of a reason."""
+    """Name of every tensor of a checkpoint -> file that holds it. Raises the error that `broken` makes from a
+    reason."""
     from safetensors import SafetensorError
 
     found: dict[str, str] = {}
@@ -28,9 +29,9 @@ def tensor_files(folder: str, broken: Callable[[str], Exception]) -> dict[str, s
         try:
             found |= dict.fromkeys(names_in(path), path)
         except FileNotFoundError:
-            raise broken(f"{file} is not there, though the index of its weights names it") from None
+            raise broken(f"{file} does not exist, although the index of its weights names it") from None
         except (SafetensorError, OSError) as error:
-            raise broken(f"{file} is damaged, cut short or no safetensors file ({error})") from error
+            raise broken(f"{file} is damaged, cut short or not a safetensors file ({error})") from error
     return found
 
 
@@ -43,7 +44,7 @@ def names_in(path: str) -> list[str]:
 
 
 def weight_files(folder: str, broken: Callable[[str], Exception]) -> list[str]:
-    """The files that transformers reads a checkpoint from."""
+    """The files from which transformers reads a checkpoint."""
     index = os.path.join(folder, INDEX)
     if os.path.isfile(os.path.join(folder, SINGLE)) and not os.path.isfile(index):
         return [SINGLE]
@@ -52,13 +53,13 @@ def weight_files(folder: str, broken: Callable[[str], Exception]) -> list[str]:
             weight_map = json.load(file)["weight_map"]
         return sorted(set(weight_map.values()))
     except FileNotFoundError:
-        raise broken(f"there is neither {SINGLE} nor {INDEX} in it") from None
+        raise broken(f"it has neither {SINGLE} nor {INDEX}") from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise broken(f"{INDEX} cannot be read ({error})") from error
 
 
 def read_tensors(sources: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, Any]]:
-    """Name and tensor, one after another. `sources`: name -> file, name in that file."""
+    """Yields names and tensors, one after another. `sources`: name -> file, name in that file."""
     from safetensors import safe_open
 
     with ExitStack() as stack:
@@ -70,7 +71,7 @@ def read_tensors(sources: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, 
 
 
 def write_tensors(tensors: Mapping[str, Any], folder: str) -> None:
-    """A whole checkpoint as files that transformers and vLLM find."""
+    """Writes a whole checkpoint as files that transformers and vLLM find."""
     from huggingface_hub import split_torch_state_dict_into_shards
 
     split = split_torch_state_dict_into_shards(dict(tensors), max_shard_size=SHARD_BYTES)
@@ -81,7 +82,7 @@ def write_tensors(tensors: Mapping[str, Any], folder: str) -> None:
 
 
 def write_shards(tensors: Iterable[tuple[str, Any]], folder: str) -> None:
-    """The same of tensors that come one after another: no more than one shard of them is in memory."""
+    """As `write_tensors`, for tensors that come one after another: at most one shard of them is in memory."""
     shards: list[list[str]] = []
     sizes: list[int] = []
     held: dict[str, Any] = {}
@@ -115,7 +116,8 @@ def _num_bytes(tensor: Any) -> int:
 
 
 def write_file(tensors: Mapping[str, Any], path: str) -> None:
-    """One safetensors file, readable for whom the umask says; the library makes it for its owner alone."""
+    """Writes one safetensors file with the permissions of the umask; the library makes it readable for its owner
+    alone."""
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})

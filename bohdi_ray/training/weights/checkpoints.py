@@ -1,4 +1,4 @@
-"""The trainer's folders: what is in them, when they count, and where training may go on. No torch.
+"""The trainer's folders: their content, when they count as committed, and where training may continue. No torch.
 
     checkpoints/base/       weights/ original/ probe.json layout.json COMMIT  version 0, written once
     checkpoints/round-<r>/  weights/ probe.json state.json COMMIT             version r + 1
@@ -34,7 +34,7 @@ from bohdi_ray.run.node_files import OPTIMIZER, drop_scratch, upload
 from bohdi_ray.run.run_dir import BASE, ROUND_NAME, round_name
 
 log = logging.getLogger(__name__)
-REMEDY = "restore it from a copy, or remove its folder: training then goes on from the checkpoint before that has an "
+REMEDY = "restore it from a copy, or remove its folder: training then continues from the checkpoint before that has an "
 REMEDY += "optimizer state, or from version 0; or from the newest weights: bohdi resume RUN --reset-optimizer"
 STEP_NAME = re.compile(r"step-(\d+)")
 _FORGOTTEN = "FORGOTTEN"  # in the place of an optimizer state that was given up
@@ -42,7 +42,7 @@ _FORGOTTEN = "FORGOTTEN"  # in the place of an optimizer state that was given up
 
 @dataclass(frozen=True, slots=True)
 class RoundState:
-    """state.json: what was true when a round, or a step within the round after it, was committed."""
+    """state.json: the state when a round, or a step within the round after it, was committed."""
 
     round: int  # the last one that is trained whole
     next_step: int  # global step that follows this round
@@ -74,7 +74,7 @@ def is_committed(folder: str) -> bool:
 
 
 def start_folder(folder: str) -> None:
-    """An empty folder in the place of an uncommitted one."""
+    """Creates an empty folder in place of an uncommitted one."""
     assert not is_committed(folder), f"{folder} is committed and must not change"
     place = place_of(folder)
     place.delete()
@@ -85,7 +85,7 @@ def start_folder(folder: str) -> None:
 
 
 def commit_folder(folder: str) -> None:
-    """Writes COMMIT last, after everything else in the folder has reached the disk, or the object store."""
+    """Writes COMMIT last, after everything else in the folder has reached the disk or the object store."""
     place = place_of(folder)
     if place.is_local:
         everything = [os.path.join(parent, name) for parent, _, files in os.walk(folder) for name in (*files, "")]
@@ -97,7 +97,7 @@ def commit_folder(folder: str) -> None:
 
 
 def open_to_umask(path: str) -> None:
-    """A file that a library made for its owner alone gets the permissions that the umask leaves to new ones."""
+    """Gives a file that a library made readable for its owner alone the permissions of the umask."""
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if (wanted := mode | (0o666 & ~_umask())) != mode:
         os.chmod(path, wanted)
@@ -115,18 +115,19 @@ def _umask() -> int:
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes and syncs one small file, replacing it in one go."""
+    """Writes and syncs one small file, replacing it atomically."""
     place_of(path).write_bytes(text.encode())
 
 
 def optimizer_dir(folder: str) -> str:
-    """Where a round's optimizer state lies. It has a COMMIT of its own: it is written after the weights are out."""
+    """Folder of a round's optimizer state. It has its own COMMIT, because it is written after the weights are
+    published."""
     return below(folder, OPTIMIZER)
 
 
 def forget_optimizer(checkpoints_dir: str) -> int | None:
-    """Training goes on from the newest committed weights with a new optimizer, whatever wrote the last one; returns
-    their round, None if there is none. Called by a driver, before any worker starts."""
+    """Makes training continue from the newest committed weights with a new optimizer, whichever optimizer state exists;
+    returns the round of those weights, None if there is none. Called by a driver, before any worker starts."""
     clear_steps(checkpoints_dir)
     committed = committed_rounds(checkpoints_dir)
     if not committed:
@@ -139,9 +140,9 @@ def forget_optimizer(checkpoints_dir: str) -> int | None:
 
 
 def optimizer_to_load(folder: str, world_size: int) -> str | None:
-    """The optimizer state of a committed round for this many workers; None where a new optimizer is to begin.
+    """The optimizer state of a committed round for this number of workers; None if a new optimizer is to start.
 
-    Raises ValueError if it was saved by another number of workers: DeepSpeed cuts it by rank.
+    Raises ValueError if it was saved by another number of workers: DeepSpeed partitions it by rank.
     """
     saved, state = optimizer_dir(folder), read_state(folder)
     if not state.has_optimizer or place_of(saved).child(_FORGOTTEN).exists():
@@ -152,14 +153,14 @@ def optimizer_to_load(folder: str, world_size: int) -> str | None:
 
 
 def write_state(folder: str, state: RoundState) -> None:
-    """state.json of an uncommitted folder."""
+    """Writes state.json of an uncommitted folder."""
     fields = asdict(state)
     del fields["has_optimizer"]  # told by optimizer/COMMIT
     write_text(below(folder, "state.json"), json.dumps(fields, indent=1))
 
 
 def read_state(folder: str) -> RoundState:
-    """state.json of a committed folder. Raises RunDirError if it is missing or damaged."""
+    """Reads state.json of a committed folder. Raises RunDirError if it is missing or damaged."""
     where = below(folder, "state.json")
     try:
         fields = decoded(place_of(folder).child("state.json").read_bytes(), dict[str, int], where, REMEDY)
@@ -169,22 +170,23 @@ def read_state(folder: str) -> RoundState:
 
 
 def write_tally(folder: str, tally: dict[str, Any]) -> None:
-    """What is known of a round's first steps, beside a checkpoint within it."""
+    """Writes the sums over a round's first steps, next to a checkpoint within the round."""
     write_text(below(folder, "tally.json"), json.dumps(tally))
 
 
 def read_tally(folder: str) -> dict[str, Any]:
-    """What `write_tally` wrote."""
+    """Reads what `write_tally` wrote."""
     return facts(place_of(folder).child("tally.json").read_bytes(), below(folder, "tally.json"), REMEDY)
 
 
 def write_metrics(folder: str, metrics: dict[str, Any]) -> None:
-    """What the trainer reports of a committed round, for whoever asks after a restart."""
+    """Writes the metrics that the trainer reports for a committed round, to be read after a restart."""
     write_text(below(folder, "metrics.json"), json.dumps(metrics))
 
 
 def read_metrics(folder: str) -> dict[str, Any]:
-    """What `write_metrics` wrote; {} if the trainer died before it did, or, with a warning, if it is damaged."""
+    """Reads what `write_metrics` wrote; {} if the trainer died before writing it or, with a warning, if it is
+    damaged."""
     try:
         data = place_of(folder).child("metrics.json").read_bytes()
         return facts(data, below(folder, "metrics.json"), "the round's figures are lost, nothing else")
@@ -196,19 +198,19 @@ def read_metrics(folder: str) -> dict[str, Any]:
 
 
 def committed_rounds(checkpoints_dir: str) -> list[RoundState]:
-    """All committed rounds still there, oldest first."""
+    """All existing committed rounds, oldest first."""
     folders = [round_dir(checkpoints_dir, number) for number in place_of(checkpoints_dir).numbers(ROUND_NAME)]
     return [read_state(folder) for folder in folders if is_committed(folder)]
 
 
 def committed_steps(checkpoints_dir: str) -> list[RoundState]:
-    """All committed checkpoints within rounds still there, oldest first."""
+    """All existing committed checkpoints within rounds, oldest first."""
     folders = [step_dir(checkpoints_dir, number) for number in place_of(checkpoints_dir).numbers(STEP_NAME)]
     return [read_state(folder) for folder in folders if is_committed(folder)]
 
 
 def clear_superseded_steps(checkpoints_dir: str, optimizer_needed: bool) -> None:
-    """Removes the checkpoints within rounds that no restart would go on from any more."""
+    """Removes the checkpoints within rounds from which no restart would continue any more."""
     if not place_of(checkpoints_dir).numbers(STEP_NAME):
         return  # nearly always: spare the reading of all rounds' states
     point = resume_point(checkpoints_dir, optimizer_needed)
@@ -216,8 +218,8 @@ def clear_superseded_steps(checkpoints_dir: str, optimizer_needed: bool) -> None
 
 
 def clear_steps(checkpoints_dir: str, through: int | None = None, uncommitted: bool = False) -> None:
-    """Removes the checkpoints within rounds up to the one in front of global step `through` (None: all of them), and
-    with `uncommitted` those that were never finished: not while a trainer may be writing one."""
+    """Removes the checkpoints within rounds up to the one before global step `through` (None: all of them) and, with
+    `uncommitted`, incomplete ones. Do not use `uncommitted` while a trainer may be writing one."""
     for number in place_of(checkpoints_dir).numbers(STEP_NAME):
         folder = step_dir(checkpoints_dir, number)
         if through is None or number <= through or (uncommitted and not is_committed(folder)):
@@ -226,7 +228,7 @@ def clear_steps(checkpoints_dir: str, through: int | None = None, uncommitted: b
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Where training goes on: after `round` (-1: from version 0), at global step `next_step`."""
+    """Where training continues: after `round` (-1: from version 0), at global step `next_step`."""
 
     round: int = -1
     next_step: int = 0
@@ -235,14 +237,14 @@ class ResumePoint:
     steps_done: int = 0  # steps of round `round + 1` before `next_step`: they are in the weights already
 
     def folder(self, checkpoints_dir: str) -> str:
-        """The checkpoint to go on from."""
+        """The checkpoint to continue from."""
         if self.steps_done:
             return step_dir(checkpoints_dir, self.next_step)
         return version_dir(checkpoints_dir, self.round + 1)
 
 
 def resume_point(checkpoints_dir: str, optimizer_needed: bool) -> ResumePoint:
-    """The newest commit that training can go on from: a round's, or that of a step within a round.
+    """The newest commit from which training can continue: a round's, or that of a step within a round.
 
     Where the optimizer is saved less often than the weights, that is the newest round which has it; the rows since are
     replayed. With `training.reset_optimizer` the weights alone are enough.

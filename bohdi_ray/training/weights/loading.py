@@ -1,7 +1,7 @@
-"""Models from folders: whole, or refused with the tensors that are missing.
+"""Loads models from folders: complete, or refused with the tensors that are missing.
 
-Called by versions.py, evaluation/heldout_loss.py and the miniature. transformers draws tensors at random that a
-checkpoint does not have, and goes on; nothing here does. Imports torch and transformers inside functions.
+Called by versions.py, evaluation/heldout_loss.py and the miniature. transformers initialises tensors that a checkpoint
+lacks at random and continues; this module refuses instead. Imports torch and transformers inside functions.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ TOWER = "model."  # what a text model's own names begin with
 
 
 def load_model(folder: str, dtype: Any = "auto", **options: Any) -> Any:
-    """The causal language model of a folder that we wrote, in evaluation mode.
+    """The causal language model in a folder that this package wrote, in evaluation mode.
 
-    Raises RunDirError when it is not whole.
+    Raises RunDirError if it is incomplete.
     """
     from transformers import AutoModelForCausalLM
 
@@ -36,7 +36,7 @@ def load_model(folder: str, dtype: Any = "auto", **options: Any) -> Any:
 
 @dataclass(frozen=True)
 class BaseModel:
-    """The target as its folder has it: of a wrapper of several modalities the language model alone."""
+    """The target as in its folder; for a wrapper of several modalities only the language model."""
 
     network: Any
     config: Any  # of the whole model, as transformers reads it
@@ -44,7 +44,7 @@ class BaseModel:
     head_name: str | None  # a wrapper's name for its language model's head, where it has one
 
     def own_name(self, name: str) -> str:
-        """The text model's name of a tensor in the checkpoint."""
+        """The name in the text model for a tensor of the checkpoint."""
         if self.tower_prefix is None:
             return name
         if name == self.head_name:
@@ -55,7 +55,7 @@ class BaseModel:
 
 
 def load_base(folder: str, **options: Any) -> BaseModel:
-    """The target's own model. Raises ConfigError when it cannot be one, or its weights are not whole."""
+    """The target's own model. Raises ConfigError if it cannot be a target, or its weights are incomplete."""
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     options = {"trust_remote_code": False, **options}  # unsaid, transformers asks whoever sits at the terminal
@@ -95,7 +95,7 @@ def load_base(folder: str, **options: Any) -> BaseModel:
 
 
 def text_config(config: Any, raw: Mapping[str, Any], has_head: bool) -> Any:
-    """The configuration of a wrapper's language model as a model of its own."""
+    """The configuration of a wrapper's language model as a standalone model."""
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
     text = config.get_text_config(decoder=True)
@@ -116,7 +116,8 @@ def text_config(config: Any, raw: Mapping[str, Any], has_head: bool) -> Any:
 
 
 def _with_plain_rope(plain: dict[str, Any]) -> dict[str, Any]:
-    """Positions as plain ones: text has the same number in all three of an image's."""
+    """Replaces multi-axis rotary positions by plain ones: text has the same number on all three axes of an image's
+    position."""
     rope = dict(plain.get("rope_parameters") or {})
     for name in ("mrope_section", "mrope_interleaved"):
         rope.pop(name, None)
@@ -134,7 +135,7 @@ def is_tied(network: Any) -> bool:
 
 
 def read_config(folder: str) -> dict[str, Any]:
-    """config.json of a model's folder. Raises ConfigError when there is none."""
+    """config.json of a model's folder. Raises ConfigError if there is none."""
     path = os.path.join(folder, "config.json")
     remedy = "Give the folder of a model in Hugging Face's layout."
     try:
@@ -152,8 +153,8 @@ def read_config(folder: str) -> dict[str, Any]:
 
 
 def _loaded(kind: Any, folder: str, broken: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
-    """Model, with its family's attention, and loading report. Raises what `broken` makes of a reason when tensors are
-    missing or do not fit."""
+    """The model, with its family's attention, and the loading report. Raises the error that `broken` makes from a
+    reason if tensors are missing or do not fit."""
     from safetensors import SafetensorError
 
     config = options.get("config")
@@ -170,7 +171,7 @@ def _loaded(kind: Any, folder: str, broken: Any, **options: Any) -> tuple[Any, d
             raise
         raise broken(f"transformers cannot load it ({_first_line(error)})") from error
     if missing := sorted(info["missing_keys"]):
-        raise broken(f"its weights do not hold {_some(missing)}, which would be drawn at random")
+        raise broken(f"its weights do not hold {_some(missing)}, which would be initialised at random")
     if mismatched := sorted(info["mismatched_keys"]):
         shown = [f"{entry[0]} (stored {list(entry[1])}, needed {list(entry[2])})" for entry in mismatched]
         raise broken(f"tensors of its weights have another shape than config.json says: {_some(shown)}")
@@ -194,9 +195,10 @@ def _unexpected(info: Mapping[str, Any]) -> dict[str, None]:
 
 
 def _refuse_strange(network: Any, info: Mapping[str, Any], raw: Mapping[str, Any], broken: Any) -> None:
-    """Tensors within the model that its configuration has no place for: it would compute something else.
+    """Refuses tensors within the model that its configuration does not describe, because the loaded model would compute
+    something else.
 
-    Others beside the model (heads for scores, for several tokens at a time) are kept as they are.
+    Tensors outside the model (heads for scores, for several tokens at a time) are kept as they are.
     """
     prefix = f"{network.base_model_prefix}."
     num_layers = raw.get("num_hidden_layers")
@@ -212,7 +214,7 @@ def _refuse_strange(network: Any, info: Mapping[str, Any], raw: Mapping[str, Any
 
 
 def _tower_names(names: list[str], broken: Any) -> tuple[str, str | None]:
-    """What a wrapper's checkpoint puts before its language model's tensors, and the name of that one's head."""
+    """The prefix of the language model's tensors in a wrapper's checkpoint, and the name of its head."""
     prefixes = [name.removesuffix(EMBEDDING) for name in names if name.endswith(EMBEDDING)]
     if len(prefixes) != 1:
         raise broken(f"its weights hold {len(prefixes)} token embeddings where one is needed")
@@ -221,7 +223,7 @@ def _tower_names(names: list[str], broken: Any) -> tuple[str, str | None]:
 
 
 def _unpacked(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """How packed weights are asked for as plain numbers."""
+    """Arguments that load packed weights as plain numbers."""
     if quantization_of(raw) != "mxfp4":
         return {}
     from transformers import Mxfp4Config

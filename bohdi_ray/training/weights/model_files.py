@@ -1,9 +1,9 @@
-"""The files of a model beside its weights: configuration, tokenizer, template, processor, licence.
+"""Files of a model other than its weights: configuration, tokenizer, template, processor, licence.
 
-Called by versions.py. They are the user's own, carried over as they are; changed is only what another reader would not
-understand: the newest transformers writes rotary positions, number format and tokenizer class in words of its own, and
-the one before, with the serving stacks built on it, silently falls back to a default. So both spellings are written.
-Pure over bytes and plain data.
+Called by versions.py. They are the user's own files, copied unchanged except where another reader would not understand
+them: transformers 5 uses new names for rotary positions, number format and tokenizer class, and transformers 4, with
+the serving stacks built on it, silently falls back to a default. So both spellings are written. Pure over bytes and
+plain data.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def small_files(folder: str) -> dict[str, bytes]:
         if other or not os.path.isfile(path):
             continue
         if os.path.getsize(path) > LARGEST:
-            log.warning("%s is not carried over: larger than %d MB", path, LARGEST >> 20)
+            log.warning("%s is not copied: larger than %d MB", path, LARGEST >> 20)
             continue
         with open(path, "rb") as file:
             found[name] = file.read()
@@ -67,7 +67,7 @@ def write_small_files(files: Mapping[str, bytes], folder: str) -> None:
 
 
 def of_tokenizer(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The part of a folder's small files that its tokenizer is loaded from."""
+    """Those of a folder's small files from which its tokenizer is loaded."""
     return {
         name: content for name, content in files.items() if name in TOKENIZER_FILES or name.startswith(MORE_TEMPLATES)
     }
@@ -78,7 +78,7 @@ def json_bytes(content: Mapping[str, Any]) -> bytes:
 
 
 def json_mapping(content: bytes | None) -> dict[str, Any] | None:
-    """What a JSON file holds; None where there is none, or it holds something else."""
+    """The mapping in a JSON file; None if there is none, or it holds something else."""
     try:
         read = json.loads((content or b"").decode("utf-8-sig"))
     except ValueError:
@@ -92,7 +92,7 @@ def json_mapping(content: bytes | None) -> dict[str, Any] | None:
 def with_both_spellings(config: Mapping[str, Any], rope: Mapping[str, Any] | None) -> dict[str, Any]:
     """A config.json's mapping with rotary positions and number format as transformers 4 and 5 write them.
 
-    `rope` is what transformers reads as `rope_parameters` of this mapping. What is written already stays.
+    `rope` is the value that transformers reads as `rope_parameters` of this mapping. Existing keys are kept.
     """
     mended = dict(config)
     dtype = mended.get("dtype") or mended.get("torch_dtype")
@@ -104,7 +104,7 @@ def with_both_spellings(config: Mapping[str, Any], rope: Mapping[str, Any] | Non
 
 
 def older_rope(rope: Mapping[str, Any]) -> dict[str, Any]:
-    """`rope_parameters` in the words of transformers 4; empty for kinds that it does not know."""
+    """`rope_parameters` in the format of transformers 4; empty for kinds that it does not know."""
     if all(isinstance(value, Mapping) or value is None for value in rope.values()):
         return _older_nested(rope)
     if rope.get("rope_theta") is None:
@@ -116,7 +116,7 @@ def older_rope(rope: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _older_nested(rope: Mapping[str, Any]) -> dict[str, Any]:
-    """Of models whose layers turn by two frequencies (Gemma 3): the one of sliding layers has a name of its own."""
+    """The same for models whose layers use two rotary frequencies (Gemma 3): sliding layers have a key of their own."""
     full, sliding = rope.get("full_attention"), rope.get("sliding_attention")
     if set(rope) != {"full_attention", "sliding_attention"} or not full or not sliding or _scaling(sliding):
         return {}
@@ -141,7 +141,7 @@ def _scaling(rope: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def with_common_tokenizer_class(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files with a tokenizer class, and a list of further special tokens, that transformers 4 knows too."""
+    """The files with a tokenizer class and a list of additional special tokens that transformers 4 knows too."""
     written = json_mapping(files.get(TOKENIZER_CONFIG))
     if written is None:
         return dict(files)
@@ -156,10 +156,10 @@ def with_common_tokenizer_class(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def with_turn_end(content: bytes | None, end_id: int, fallback: Mapping[str, Any]) -> bytes:
-    """generation_config.json that names the token rows end with among those that end an answer.
+    """generation_config.json that lists the token with which rows end among its end-of-text tokens.
 
-    Kept byte for byte where it does already, or where it cannot be read. `fallback`: config.json's mapping, which says
-    the same for a folder without this file.
+    Unchanged, byte for byte, if it lists the token already or cannot be read. `fallback`: config.json's mapping, which
+    says the same for a folder without this file.
     """
     written = json_mapping(content)
     if written is None and content is not None:

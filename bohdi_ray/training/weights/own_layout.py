@@ -1,4 +1,4 @@
-"""The target's own layout: kept beside version 0 when that is published, written again for RUN/target.
+"""The target's own layout: stored next to version 0 when that is published, and used again for writing RUN/target.
 
 Called by versions.py. RUN/target is the user's folder with other values in the tensors that were trained: every other
 tensor (a vision tower, heads for several tokens at a time) and every other file is carried over.
@@ -40,12 +40,12 @@ class OwnLayout:
     def from_json(cls, content: Mapping[str, Any]) -> OwnLayout:
         """Raises RunDirError for a layout that an earlier version of bohdi_ray wrote."""
         if "tensors" not in content:
-            raise RunDirError("layout.json is of an earlier version of bohdi_ray; resume the run with that one")
+            raise RunDirError("layout.json was written by an earlier version of bohdi_ray; use that version")
         return cls(bool(content["tied"]), dict(content["tensors"]))
 
 
 def engine_files(folder: str, base: BaseModel, tokenizer: Any, end_id: int, untied: bool) -> dict[str, bytes]:
-    """What is beside the tensors in engine layout."""
+    """The files other than tensors in engine layout."""
     network, own = base.network, model_files.small_files(folder)
     config = network.config.to_dict()
     config["architectures"] = network.config.architectures or [type(network).__name__]
@@ -60,14 +60,15 @@ def engine_files(folder: str, base: BaseModel, tokenizer: Any, end_id: int, unti
         own.get(GENERATION_CONFIG), end_id, {} if GENERATION_CONFIG in own else config
     )
     if not _is_readable_generation_config(generation):
-        log.warning("%s of %s cannot be read; engines go without it", GENERATION_CONFIG, folder)
+        log.warning("%s of %s cannot be read; engines run without it", GENERATION_CONFIG, folder)
         generation = model_files.with_turn_end(None, end_id, config)
     files[GENERATION_CONFIG] = generation
     return files | _tokenizer_files(own, tokenizer)
 
 
 def keep_own_layout(folder: str, base: BaseModel, weights_dir: str, end_id: int, base_dir: str) -> OwnLayout:
-    """original/ in `base_dir`: everything of the model's folder that training does not change. Returns the layout."""
+    """Stores in original/ of `base_dir` everything of the model's folder that training does not change. Returns the
+    layout."""
     original = os.path.join(base_dir, ORIGINAL)
     files = model_files.small_files(folder)
     raw = json_mapping(files[CONFIG]) or {}
@@ -90,7 +91,7 @@ def keep_own_layout(folder: str, base: BaseModel, weights_dir: str, end_id: int,
 
 
 def write_own_layout(layout: OwnLayout, version_dir: str, base_dir: str, out_dir: str) -> None:
-    """A published version in the model's own layout."""
+    """Writes a published version in the model's own layout."""
     original = os.path.join(base_dir, ORIGINAL)
 
     def broken(reason: str) -> Exception:
@@ -107,7 +108,8 @@ def write_own_layout(layout: OwnLayout, version_dir: str, base_dir: str, out_dir
 def _matched(
     stored: Mapping[str, str], published: Mapping[str, str], base: BaseModel
 ) -> tuple[dict[str, str], list[str]]:
-    """Tensors of the checkpoint by what they are in a published version, and the names of those that are in none."""
+    """The name in a published version for each tensor of the checkpoint, and the names of tensors that are in no
+    version."""
     tied = dict(base.network.all_tied_weights_keys)
     tensors: dict[str, str] = {}
     for name in stored:
@@ -134,14 +136,14 @@ def _own_config(raw: dict[str, Any], base: BaseModel) -> dict[str, Any]:
 
 
 def _spelled_both_ways(written: dict[str, Any], config: Any) -> dict[str, Any]:
-    """`written`, which transformers reads as `config`, as older versions read it too; unchanged where that would make
-    this version read something else."""
+    """`written`, which transformers reads as `config`, with the spelling for older versions added; unchanged if this
+    version would then read something else."""
     rope = getattr(config, "rope_parameters", None)
     mended = model_files.with_both_spellings(written, rope if isinstance(rope, Mapping) else None)
     again = type(config).from_dict(copy.deepcopy(mended))  # reading it changes it
     if _without_type(getattr(again, "rope_parameters", None)) == _without_type(rope):
         return mended
-    log.warning("rotary positions of %s are written in the words of transformers 5 alone", type(config).__name__)
+    log.warning("rotary positions of %s are written only in the format of transformers 5", type(config).__name__)
     return model_files.with_both_spellings(written, None)
 
 
@@ -152,7 +154,7 @@ def _without_type(rope: Any) -> Any:
 
 
 def _tokenizer_files(own: Mapping[str, bytes], tokenizer: Any) -> dict[str, bytes]:
-    """The user's own tokenizer files, where transformers and vLLM load from them alone what was loaded."""
+    """The user's own tokenizer files, if transformers and vLLM load the same tokenizer from them alone."""
     files = model_files.with_common_tokenizer_class(model_files.of_tokenizer(own))
     template = {"chat_template.jinja": str(tokenizer.chat_template).encode()}
     for candidate in (files, files | template):
@@ -166,7 +168,7 @@ def _tokenizer_files(own: Mapping[str, bytes], tokenizer: Any) -> dict[str, byte
 
 
 def _loads_as(folder: str, tokenizer: Any) -> bool:
-    """Whether `AutoTokenizer`, without what hf_tokenizer.py mends, gives this tokenizer."""
+    """Whether `AutoTokenizer`, without the corrections of hf_tokenizer.py, gives this tokenizer."""
     from transformers import AutoTokenizer
 
     try:
@@ -182,7 +184,7 @@ def _loads_as(folder: str, tokenizer: Any) -> bool:
 
 
 def _is_readable_generation_config(content: bytes) -> bool:
-    """Whether transformers, and so vLLM, can make something of it."""
+    """Whether transformers, and so vLLM, can read it."""
     from transformers import GenerationConfig
 
     written = json_mapping(content)

@@ -1,4 +1,4 @@
-"""Weights folders: version 0 published from the target's own model, versions of the trainer, RUN/target for users.
+"""Weights folders: version 0, published from the target's own model; the trainer's versions; RUN/target for users.
 
 Called inside Ray tasks (`publish_base`, `export_target`) and by rank 0 of the train workers (`write_weights`). Imports
 torch and transformers inside functions. An *engine layout* folder is what vLLM starts on and reloads from: safetensors
@@ -38,7 +38,7 @@ def publish_base(model: VllmModel, out_dir: str) -> None:
     """Writes version 0 into `out_dir`: weights/ in engine layout, original/ with all of the model's folder that
     training does not change, probe.json, layout.json, COMMIT last. Idempotent.
 
-    Raises ConfigError when the model cannot be a target, its weights are not whole, or its tokenizer does not fit.
+    Raises ConfigError if the model cannot be a target, its weights are incomplete, or its tokenizer does not fit.
     """
     if is_committed(out_dir):
         return
@@ -61,7 +61,7 @@ def publish_base(model: VllmModel, out_dir: str) -> None:
 
 
 def local_folder(model: VllmModel) -> str:
-    """The target's folder; of a hub repository what transformers would load, downloaded into its cache."""
+    """The target's folder; for a hub repository the files that transformers would load, downloaded into its cache."""
     folder = os.path.expanduser(model.model)
     if os.path.isdir(folder):
         return folder
@@ -78,8 +78,8 @@ def local_folder(model: VllmModel) -> str:
 def export_target(weights_dir: str, base_model_dir: str, out_dir: str) -> None:
     """Writes a version in the model's own layout, loadable by whatever loads the model itself.
 
-    `base_model_dir` is the published checkpoints/base, which knows that layout. Replaces `out_dir` in one go; on an
-    object store `out_dir` is complete from its COMMIT on.
+    `base_model_dir` is the published checkpoints/base, which stores that layout. Replaces `out_dir` atomically; on an
+    object store `out_dir` is complete once it has a COMMIT.
     """
     scratch = scratch_of(out_dir)
     writing = scratch.rstrip("/") + ".writing"
@@ -100,15 +100,16 @@ def export_target(weights_dir: str, base_model_dir: str, out_dir: str) -> None:
 
 
 def read_layout(base_dir: str) -> OwnLayout:
-    """layout.json of the published base."""
+    """Reads layout.json of the published base."""
     with open(os.path.join(base_dir, LAYOUT), encoding="utf-8") as file:
         return OwnLayout.from_json(json.load(file))
 
 
 def load_trainable(weights_dir: str, base_dir: str, dtype: Any, **options: Any) -> Any:
-    """A published version as the model it was: embeddings and head tied again if the target's own model ties them.
+    """A published version with the structure of the target's own model: embeddings and head are tied again if it ties
+    them.
 
-    Raises RunDirError when the version is not whole.
+    Raises RunDirError if the version is incomplete.
     """
     from transformers import AutoConfig
 
@@ -119,7 +120,7 @@ def load_trainable(weights_dir: str, base_dir: str, dtype: Any, **options: Any) 
 
 
 def unties(network: Any) -> bool:
-    """Whether the engine layout has a head of its own where the model itself has none."""
+    """Whether the engine layout has a separate head although the model itself ties it."""
     return is_tied(network) and takes_own_head(architecture_of(network))
 
 
@@ -131,7 +132,8 @@ def architecture_of(network: Any) -> str:
 def write_weights(
     network: Any, files: Mapping[str, bytes], state: dict[str, Any], weights_dir: str, dtype: Any
 ) -> None:
-    """Engine layout of `state` (full, on any device), floating-point tensors as `dtype`, with these files beside."""
+    """Writes `state` (full, on any device) in engine layout, floating-point tensors as `dtype`, with these files next
+    to it."""
     from transformers.core_model_loading import revert_weight_conversion
 
     os.makedirs(weights_dir, exist_ok=True)
@@ -149,7 +151,7 @@ def write_weights(
 
 
 def files_of_version(weights_dir: str) -> dict[str, bytes]:
-    """What is beside the tensors of a published version; the next version has the same."""
+    """The files other than tensors in a published version; the next version gets the same."""
     return small_files(weights_dir)
 
 

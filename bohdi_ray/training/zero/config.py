@@ -35,8 +35,8 @@ FILLED_IN = {
 
 
 def check_deepspeed(mapping: Mapping[str, Any]) -> None:
-    """Refuses keys that are filled in from other fields, keys and kinds of value that DeepSpeed does not know, and
-    stages other than ZeRO 1, 2 and 3. Raises ConfigError."""
+    """Refuses keys that are filled in from other fields, keys and types that DeepSpeed does not know, and stages other
+    than ZeRO 1, 2 and 3. Raises ConfigError."""
     for key, ours in FILLED_IN.items():
         if key in mapping:
             raise ConfigError(
@@ -53,7 +53,7 @@ def check_deepspeed(mapping: Mapping[str, Any]) -> None:
 
 
 def complete_deepspeed(training: TrainingConfig) -> dict[str, Any]:
-    """The mapping DeepSpeed gets. Raises ConfigError as `check_deepspeed` does.
+    """The configuration passed to DeepSpeed. Raises ConfigError as `check_deepspeed` does.
 
     Batch sizes are nominal: the loop decides how many micro-batches make a step and says where the boundary is.
     Gradients of several micro-batches are added up in float32 whatever the training format.

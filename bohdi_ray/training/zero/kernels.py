@@ -1,9 +1,8 @@
 """The C++ kernels of DeepSpeed that a node compiles when they are first wanted.
 
-Torch guards a compilation with a file that it makes before and removes after. A worker killed in between leaves the
-file there, and every later one on that node would wait for its removal without end. So what is compiled is compiled
-here, under a lock of the operating system's, which a dead process cannot hold; whoever has the lock knows that a file
-left there is nobody's.
+Torch guards a compilation with a file that it makes before and removes after. If a worker is killed in between, the
+file stays, and every later worker on that node would wait for its removal forever. So kernels are compiled here, under
+an operating-system lock, which a dead process cannot hold; the holder of the lock knows that an existing file is stale.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ NOT_WANTED = "deepspeed_shm_comm"
 
 
 def prepare_kernels(offload_optimizer: bool) -> None:
-    """To be called by every rank before torch.distributed and DeepSpeed are started: what the training needs is
-    compiled or found in the cache folder, and nothing else will be compiled later.
+    """Called by every rank before torch.distributed and DeepSpeed are started: compiles the kernels that training needs
+    or finds them in the cache folder, so that nothing is compiled later.
 
     Raises RuntimeError (torch's, with the compiler's message) when a kernel cannot be compiled.
     """
@@ -46,6 +45,6 @@ def load_kernel(builder: Any) -> None:
 
 
 def _default_folder() -> Path:
-    """One for each version of torch and Python: torch's own default is one for all, and two environments would
-    compile anew in turn."""
+    """One folder for each version of torch and Python: torch's default is one folder for all, and two environments
+    would recompile alternately."""
     return default_cache_dir() / "kernels" / f"torch-{torch.__version__}-py{platform.python_version()}"

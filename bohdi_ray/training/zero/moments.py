@@ -1,9 +1,9 @@
-"""AdamW's moments behind DeepSpeed: let go of, so that the next step begins with new ones. Needs torch.
+"""Releases AdamW's moments under DeepSpeed, so that the next step begins with new ones. Needs torch.
 
 Called by the learner where a round starts AdamW afresh. DeepSpeed 0.19.8 keeps them in two places: the state of the
 optimizer it wraps, and, under ZeRO 1 and 2 from the first step on, views of them in every parameter's `_hp_mapping`.
-Emptying the state alone would keep the old moments (8 bytes per parameter) beside the new ones for the rest of the run,
-and what reads the views would read the first round's.
+Clearing only the state would keep the old moments (8 bytes per parameter) in memory next to the new ones for the rest
+of the run, and readers of the views would get those of the first round.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """DynaBranches, the paper's policy: Beta posteriors, Thompson sampling, rebirth (method, sections 2, 5, 6).
 
-arXiv 2506.15721. Departure: introspection before a round that meets another target, not before every round.
+arXiv 2506.15721. Departure: introspection before a round with new target weights, not before every round.
 """
 
 from __future__ import annotations

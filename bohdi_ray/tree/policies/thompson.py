@@ -4,7 +4,7 @@ Thompson (1933), Biometrika 25(3/4), 285-294; for Bernoulli rewards as in Chapel
 Departure, here and in every policy built on it: a bandit at each node of a tree, with one more arm, `unk`, whose
 posterior only elections change; the rewards of a step come as a batch, and they stay true until the weights change.
 
-The base of the other policies, which say only what they do otherwise.
+The other policies derive from it and state only the differences.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ class ThompsonSampling(Generic[Config]):
 
 
 def fade(arms: Arms, factor: float) -> None:
-    """Keeps this share of the evidence about every child, and all of that about `unk`; the prior Beta(1, 1) stays."""
+    """Multiplies the evidence about every child by this share; the evidence about `unk` and the prior Beta(1, 1)
+    stay."""
     arms.alpha[1:] = 1 + factor * (arms.alpha[1:] - 1)
     arms.beta[1:] = 1 + factor * (arms.beta[1:] - 1)
 
 
 def reborn(index: int, num_wins: int, num_rewards: int, statistic: float, p_value: float) -> Change:
-    """The change whose new posterior is Beta(1, 1) plus these rewards."""
+    """The change to a new posterior: Beta(1, 1) plus these rewards."""
     return Change(index, 1.0 + num_wins, 1.0 + num_rewards - num_wins, statistic, p_value)

@@ -1,1 +1,1 @@
-"""The tree's journal: events, snapshots, and what they tell of a run."""
+"""The tree's journal: events, snapshots, and the history of a run read from them."""

@@ -1,7 +1,8 @@
-"""Which event of a journal can follow on what came before it. Checked in replay only: live work emits what fits.
+"""Checks that each event of a journal may follow the events before it. Used in replay only: live work emits only valid
+events.
 
-A segment's checksum tells damage, not that it belongs where it lies. Without these checks a segment that is there
-twice, or another run's, would be credited like any other and nobody would know.
+A segment's checksum detects damage, but not a segment in the wrong place. Without these checks a duplicated segment, or
+one of another run, would be credited like any other without notice.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Sequence:
 
     @property
     def _is_closed(self) -> bool:
-        """Whether the rows of the present round are drawn."""
+        """Whether the rows of the current round are drawn."""
         closed = self._state.last_closed
         return closed is not None and closed.round == self._state.round
 
@@ -57,7 +58,7 @@ class Sequence:
         if event.index in self._state.in_flight.get(event.step, ()):
             raise ValueError(f"walk {event.index} ends twice")
         if self._state.tree.find(event.path).arms is not None:
-            raise ValueError(f"{event.path} is no leaf")
+            raise ValueError(f"{event.path} is not a leaf")
 
     def _abandoned(self, event: journal.Abandoned) -> None:
         self._of_walks(event.step)
@@ -71,19 +72,19 @@ class Sequence:
     def _of_walks(self, step: int) -> None:
         state = self._state
         if not step == state.num_walked < state.config.meditation.steps:
-            raise ValueError(f"walks of step {step} at another time")
+            raise ValueError(f"walks of step {step} are out of order")
         if self._is_closed:
-            raise ValueError(f"walks of step {step} in a round that is closed")
+            raise ValueError(f"walks of step {step} belong to a round that is closed")
 
     def _credited(self, event: journal.Credited) -> None:
         if self._end(event.ticket_id) != event.path:
-            raise ValueError(f"{event.ticket_id} is of another path")
+            raise ValueError(f"{event.ticket_id} belongs to another path")
 
     def _failed(self, event: journal.Failed) -> None:
         self._end(event.ticket_id)
 
     def _end(self, of_ticket: str) -> DomainPath:
-        """Notes the end of a ticket of the step that is committed next; returns its path."""
+        """Records the end of a ticket of the step that is committed next; returns its path."""
         state = self._state
         if self._open is None:
             step = state.num_committed

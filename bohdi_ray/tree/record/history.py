@@ -1,4 +1,4 @@
-"""What a journal tells about the rounds of a run: pure, from bytes to one record per round.
+"""The history of a run's rounds, read from its journal: pure, from bytes to one record per round.
 
 Called by a driver that continues with an interrupted run: the journal is the one account of what was harvested, so
 nothing else has to agree with it. Reads events; keeps no tree.
@@ -61,7 +61,7 @@ def read_history(segments: Iterable[bytes]) -> list[RoundRecord]:
 
 
 def _fits(event: journal.AnyEvent, record: RoundRecord) -> bool:
-    """Whether the event can come in the round as `record` has it so far."""
+    """Whether the event may follow in the round, given `record` so far."""
     closed = record.is_closed
     match event:
         case journal.RoundOpened(round=0, weights_version=0):

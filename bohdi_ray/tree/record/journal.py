@@ -1,7 +1,7 @@
 """The journal: every change of state as an event, and segments of events as bytes.
 
-An event says what became true, not how it was decided, so that replay needs no model, no walk and no draw. A segment
-is JSON Lines, one event a line, from one commit point to a later one. Where commit points lie is the manager's affair.
+An event says what changed, not how it was decided, so that replay needs no model, no walk and no draw. A segment is
+JSON Lines, one event per line, from one commit point to a later one. The manager decides where commit points are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Reward = Annotated[int, msgspec.Meta(ge=0, le=1)]
 
 
 class Event(msgspec.Struct, tag_field="event", tag=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A field that this version does not know is refused, not passed over: a later version meant something by it."""
+    """An event. Unknown fields are refused, not ignored, because a later version may have given them a meaning."""
 
 
 class RoundOpened(Event):
@@ -30,7 +30,7 @@ class RoundOpened(Event):
 
 
 class Proposed(Event):
-    """Proposals arrived. Journalled so that a resumed run need not ask again."""
+    """Proposals arrived. They are journalled so that a resumed run need not request them again."""
 
     request_id: str
     names: tuple[str, ...]
@@ -90,7 +90,7 @@ class Failed(Event):
 
 
 class StepCommitted(Event):
-    """Commit point. `part` names what holds the step's samples ("": it has none)."""
+    """Commit point. `part` names the file with the step's samples ("": there is none)."""
 
     step: Count
     part: str
@@ -105,7 +105,7 @@ class RowsDrawn(Event):
 
 
 class Aged(Event):
-    """The next round meets another target, and the policy lets all its beliefs age."""
+    """The next round has new target weights, and the policy lets all its beliefs age."""
 
 
 class Reborn(Event):
@@ -143,7 +143,7 @@ def encode(events: list[AnyEvent]) -> bytes:
 
 
 def decode(segment: bytes) -> Iterator[AnyEvent]:
-    """The events of one segment. Raises RunDirError for anything this version cannot have written."""
+    """The events of one segment. Raises RunDirError for anything that this version cannot have written."""
     try:
         yield from _decoder.decode_lines(segment)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -154,7 +154,7 @@ def decode(segment: bytes) -> Iterator[AnyEvent]:
 
 
 class Journal:
-    """Events since the last segment, of which those up to the last commit point may leave."""
+    """Events since the last segment; those up to the last commit point may be written."""
 
     def __init__(self) -> None:
         self._events: list[AnyEvent] = []
@@ -164,7 +164,7 @@ class Journal:
         self._events.append(event)
 
     def mark(self) -> None:
-        """All events so far belong to the past of a commit point."""
+        """Sets a commit point after all events so far."""
         self._num_committed = len(self._events)
 
     @property

@@ -141,8 +141,8 @@ def read_into(state: TreeState, source: Any) -> None:
     """Replaces everything in a fresh `state`.
 
     `source`: the file's bytes, a pyarrow buffer or an open file. Raises RunDirError for a file that is damaged, of
-    another version, or of a tree or policy that does not fit; afterwards `state` is of no use. Cyclic garbage is not
-    collected meanwhile: with millions of objects being made, looking for it takes a third of the time.
+    another version, or of a tree or policy that does not fit; afterwards `state` must not be used. Cyclic garbage
+    collection is switched off meanwhile, because with millions of new objects it would take a third of the time.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -178,17 +178,17 @@ def _read_into(state: TreeState, source: Any) -> None:
         digest = state.digest()
     except _DAMAGE as error:
         raise RunDirError(
-            f"a snapshot of the tree cannot be read ({error}); remove it, the journal is enough"
+            f"a snapshot of the tree cannot be read ({error}); remove it, the journal is sufficient"
         ) from error
     if digest != header.digest:
-        raise RunDirError("a snapshot of the tree does not have the digest it names; remove it, the journal is enough")
+        raise RunDirError("a snapshot of the tree does not match its digest; remove it, the journal is sufficient")
 
 
 def _check(header: _Header, state: TreeState, schema: pa.Schema) -> None:
     if header.version != VERSION:
         raise RunDirError(
             f"a snapshot of the tree has version {header.version}, this program reads version {VERSION}; remove it, "
-            "the journal is enough"
+            "the journal is sufficient"
         )
     policy = type(state.policy).__name__
     if (header.depth, header.policy) != (state.tree.depth, policy):
@@ -197,7 +197,7 @@ def _check(header: _Header, state: TreeState, schema: pa.Schema) -> None:
             f"{state.tree.depth} and {policy}; continue with the settings that wrote it"
         )
     if not schema.equals(SCHEMA):
-        raise ValueError("its columns are others")
+        raise ValueError("it has unexpected columns")
 
 
 def _read_family(state: TreeState, node: Node, family: Family) -> list[Node]:

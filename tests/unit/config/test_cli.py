@@ -295,7 +295,7 @@ def test_tree_as_json_has_the_digest_and_every_node(run_with_tree):
 def test_tree_of_a_run_whose_seed_file_is_gone_names_it(run_with_tree, tmp_path):
     (tmp_path / "seed.yaml").unlink()
     done = bohdi("tree", run_with_tree)
-    assert done.exit_code == 2 and "tree.seed" in done.output and "Put the file back" in done.output
+    assert done.exit_code == 2 and "tree.seed" in done.output and "Restore the file" in done.output
 
 
 @pytest.mark.parametrize("command", [["tree"], ["export", "out"]])

@@ -105,9 +105,9 @@ target: {name: t, model: org/t}
         ("stop..rounds=3", "override", "key.path=value"),
         ("sources.7.temperature=1", "sources.7.temperature", "0, 1, a.b, b"),
         ("sources.c.temperature=1", "sources.c.temperature", "0, 1, a.b, b"),
-        ("run_dir.x=1", "run_dir.x", "nothing below"),
-        ("stop.rounds=[1", "stop.rounds", "not YAML"),
-        ("stop.rounds=!!python/object/apply:os.getcwd []", "stop.rounds", "not YAML"),
+        ("run_dir.x=1", "run_dir.x", "no settings below"),
+        ("stop.rounds=[1", "stop.rounds", "not valid YAML"),
+        ("stop.rounds=!!python/object/apply:os.getcwd []", "stop.rounds", "not valid YAML"),
     ],
 )
 def test_an_override_that_makes_no_sense_is_refused(tmp_path, override, field, words):
@@ -175,11 +175,11 @@ def test_kind_decides_which_keys_a_source_has():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "not YAML"),
+        ("a: [", "not valid YAML"),
         ("- 1", "must hold a mapping"),
         ("", "must hold a mapping"),
         ("seed: 1\nseed: 2\n", "'seed' is given twice"),
-        ("x: !!python/object/apply:os.system [ls]", "not YAML"),
+        ("x: !!python/object/apply:os.system [ls]", "not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, words):

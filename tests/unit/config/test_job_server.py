@@ -69,7 +69,7 @@ def test_a_program_exits_with_the_jobs_code(status, code, exits_with):
 def test_an_address_is_the_dashboards_and_given_or_from_rays_variables(monkeypatch):
     for name in ADDRESSES:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigError, match="nothing says which cluster"):
+    with pytest.raises(ConfigError, match="no cluster is given"):
         server_address(None)
     monkeypatch.setenv("RAY_ADDRESS", "https://head/ray/")
     assert server_address(None) == "https://head/ray" and server_address("head:8265") == "http://head:8265"

@@ -153,7 +153,7 @@ def test_numbers_that_config_json_leaves_out_are_said_not_to_be_checked(make_mod
     folder = make_model(config={missing: None})
     models = {"sources": [{"name": "s", "model": str(folder)}], "target": {"name": "t", "model": str(folder)}}
     findings = preflight(parse_config({"run_dir": f"{folder}-run", **models}), CARDS)
-    assert any("leaves out numbers" in note and note.startswith("s: ") for note in findings.notes)
+    assert any("lacks some numbers" in note and note.startswith("s: ") for note in findings.notes)
 
 
 @pytest.mark.parametrize("kind", sorted(DEFAULTS))

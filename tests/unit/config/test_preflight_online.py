@@ -94,12 +94,12 @@ def test_a_server_that_knows_no_ranges_is_left_after_the_head(hub, make_model, t
     ("spoil", "words"),
     [
         (lambda f: (f / "chat_template.jinja").unlink(), "no chat template"),
-        (lambda f: (f / "chat_template.jinja").write_text("{{ raise_exception('no') }}"), "question does not come out"),
+        (lambda f: (f / "chat_template.jinja").write_text("{{ raise_exception('no') }}"), "loses the question"),
         (lambda f: (f / "config.json").unlink(), "no config.json"),
         (lambda f: (f / "tokenizer.json").unlink(), "no tokenizer"),
         (lambda f: (f / "model.safetensors").rename(f / "model.bin"), "no *.safetensors"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "is empty"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"not safetensors"), "no safetensors file"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"not safetensors"), "not a safetensors file"),
         (lambda f: (f / "config.json").write_text("{"), "damaged"),
     ],
 )
@@ -126,8 +126,8 @@ def test_a_shard_that_the_hub_does_not_have_and_a_window_too_large_are_refused(h
     [
         ((404, "RepoNotFound"), ("no such model", "spelling", "hf auth login")),
         ((401, "RepoNotFound"), ("no such model", "HF_TOKEN")),
-        ((403, "GatedRepo"), ("accepted its terms", "hf auth login")),
-        ((403, ""), ("does not let us in", "HF_TOKEN")),
+        ((403, "GatedRepo"), ("after its terms are accepted", "hf auth login")),
+        ((403, ""), ("refuses access", "HF_TOKEN")),
     ],
 )
 def test_a_model_that_cannot_be_had_is_refused_with_what_to_do(hub, make_model, tmp_path, error, words):
@@ -139,7 +139,7 @@ def test_a_model_that_cannot_be_had_is_refused_with_what_to_do(hub, make_model, 
 def test_a_gated_model_whose_list_may_be_seen_is_refused(hub, make_model, tmp_path):
     hub.folders = {"org/s": make_model(), "org/t": make_model("t")}
     hub.gated = {"org/s"}
-    assert "accepted its terms" in refused(findings_of(tmp_path=tmp_path))["sources.0.model"]
+    assert "after its terms are accepted" in refused(findings_of(tmp_path=tmp_path))["sources.0.model"]
 
 
 def test_a_revision_is_looked_at_and_one_that_is_not_there_refused(hub, make_model, tmp_path):

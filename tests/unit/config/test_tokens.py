@@ -56,7 +56,7 @@ def test_what_answers_but_is_no_head_is_told_as_an_address_that_cannot_be_reache
     monkeypatch.setattr(
         subprocess, "run", lambda *args, **kwargs: SimpleNamespace(stdout=said, stderr="", returncode=0)
     )
-    with pytest.raises(ConnectionError, match="no Ray head"):
+    with pytest.raises(ConnectionError, match="other than a Ray head"):
         check_token("127.0.0.1:6379")
 
 

@@ -39,11 +39,11 @@ def test_fewer_than_the_least_number_is_refused_with_the_reasons_and_what_to_do(
 
 def test_why_the_last_one_went_is_said_before_what_follows_from_it():
     attendance = SourceAvailability(("ada", "bob"), 1)
-    attendance.leave_out("ada", "waited 600 s for room for engine ada-0")
+    attendance.leave_out("ada", "waited 600 s for capacity for engine ada-0")
     with pytest.raises(EngineFailed) as refused:
-        attendance.leave_out("bob", "waited 600 s for room for engine bob-0")
+        attendance.leave_out("bob", "waited 600 s for capacity for engine bob-0")
     text = str(refused.value)
-    assert text.index("for room for engine bob-0") < text.index("0 of 2 sources are left")
+    assert text.index("for capacity for engine bob-0") < text.index("0 of 2 sources are left")
     assert "ada: waited 600 s" in text
     assert "lower harvest.min_sources" not in text, "it is 1 and cannot be lower"
 

@@ -668,7 +668,7 @@ def test_the_health_check_keeps_to_a_longest_answer_and_so_do_all_after_it(serve
 def test_a_window_that_is_too_small_for_harvests_is_found_by_the_health_check(server, message):
     server.default = (400, openai_error(message), {})
     assert isinstance(server.ask(request())["a"].error, PromptTooLong)
-    with pytest.raises(RemoteFailed, match="what every harvest asks for"):
+    with pytest.raises(RemoteFailed, match="requests that every harvest sends"):
         server.ask_all(ping=True)
 
 

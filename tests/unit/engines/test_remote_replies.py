@@ -358,7 +358,7 @@ def test_the_health_check_passes_with_a_model_that_reasons(server):
 
     server.default = reasons
     _, stats = server.ask_all(ping=True)
-    assert any("2048 tokens more" in text for text in stats.learned)
+    assert any("2048 more tokens" in text for text in stats.learned)
 
 
 @pytest.mark.parametrize("message", [{"role": "assistant"}, {"role": "assistant", "content": ""}])

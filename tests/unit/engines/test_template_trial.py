@@ -114,7 +114,7 @@ def test_a_template_that_drops_answers_is_good_for_a_source_and_refused_for_a_ta
     drops = "{% for m in messages if m.role != 'assistant' %}{{ m.content }}{% endfor %}<assistant>"
     found = trial(renderer(drops), None)
     assert found.conversation is None and not found.is_stable
-    with pytest.raises(ConfigError, match="no answer comes out"):
+    with pytest.raises(ConfigError, match="loses the answer"):
         trial(renderer(drops), None, is_target=True)
 
 

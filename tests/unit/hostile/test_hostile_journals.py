@@ -247,7 +247,7 @@ def test_a_damaged_end_is_told_where_it_is_left_out(run, caplog):
     write_files(run, files)
     with caplog.at_level(logging.WARNING):
         restored = restore(CONFIG, None, run)
-    assert "segment-00000011 is damaged and left out" in caplog.text
+    assert "segment-00000011 is damaged and skipped" in caplog.text
     assert restored.manager.digest() == fusion().digests[-2]
     assert "note: " in tree_text(run.location, None)
 

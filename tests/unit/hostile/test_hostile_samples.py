@@ -173,7 +173,7 @@ def test_an_empty_part_has_no_samples(run):
 def test_a_part_that_a_foreign_journal_names_leads_nowhere_else(run, part, tmp_path):
     Segments(run).write_segment(1, journal.encode([journal.StepCommitted(1, part)]))
     pq.write_table(to_table([]), tmp_path / "secret.parquet")
-    with pytest.raises(RunDirError, match="is no part of samples"):
+    with pytest.raises(RunDirError, match="is not a sample part"):
         export(run, tmp_path / "out", ExportOptions())
     assert not (tmp_path / "out").exists()
 
@@ -182,7 +182,7 @@ def test_a_part_that_a_foreign_journal_names_leads_nowhere_else(run, part, tmp_p
     "sample_id", ["", "../r0000-s000-t00000", "r0000-s000-t00000/..", "r٠٠٠٠-s000-t00000", "r0-s0-t0"]
 )
 def test_an_id_that_is_none_is_refused(run, sample_id):
-    with pytest.raises(RunDirError, match="no sample id"):
+    with pytest.raises(RunDirError, match="not a sample id"):
         SampleStore(run).completions([sample_id])
 
 

@@ -75,7 +75,7 @@ def restored(fusion: Journalled, caplog) -> str:
 
 
 def is_told(said: str) -> bool:
-    return f"{NEWEST} is left out, the journal is enough" in said and "snapshot-1 is left out" not in said
+    return f"{NEWEST} is skipped, the journal is sufficient" in said and "snapshot-1 is skipped" not in said
 
 
 def commit_of(data: bytes, **facts: object) -> bytes:

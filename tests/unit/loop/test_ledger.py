@@ -256,7 +256,7 @@ def test_every_outcome_and_token_of_a_harvest_is_new_once():
 
 def test_the_end_of_a_driver_and_its_reason_are_recorded(tmp_path):
     def fail(active) -> None:
-        raise DeadlineExceeded("the trainer to move on", 9.0, "see its logs")
+        raise DeadlineExceeded("progress of the trainer", 9.0, "see its logs")
 
     run = RunDir(tmp_path / "run")
     with pytest.raises(DeadlineExceeded):

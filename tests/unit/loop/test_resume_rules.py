@@ -127,7 +127,7 @@ def test_another_number_of_workers_goes_on_with_the_weights_alone(run):
 def test_weights_of_rounds_the_journal_has_lost_are_never_taken_for_those_to_come(run):
     folder = commit_round(run, 0).partition("?")[0]
     run.write_bytes("samples/part-r0000-s000.parquet", b"of a step that the journal lost")
-    with pytest.raises(RunDirError, match=rf"knows of 0 harvested rounds, but more are trained.*remove {folder}"):
+    with pytest.raises(RunDirError, match=rf"lists 0 harvested rounds, but more are trained.*remove {folder}"):
         recover(run)
     assert run.exists("samples/part-r0000-s000.parquet"), "nothing is cleared before a person has decided"
 

@@ -98,7 +98,7 @@ def test_a_damaged_last_segment_is_told_on_resume_and_by_status(run, capfd):
     assert len(recovered.closed) == 1 and recovered.damaged is not None
     driven(run.config(), run, lambda active: None, request=ResumeRequest(run.config(), (), False))
     told = " ".join("".join(capfd.readouterr()).split())
-    assert "warning: the end of the journal was lost: tree/segment-00000001 is damaged and left out" in told
+    assert "warning: the end of the journal was lost: tree/segment-00000001 is damaged and skipped" in told
     records = [json.loads(line) for line in run.read_bytes("metrics.jsonl").splitlines()]
     assert [r["damaged"] for r in records if r["kind"] == "journal_damaged"] == [recovered.damaged]
     assert "segment-00000001 is damaged" in status_of(run.location).text()

@@ -39,7 +39,7 @@ def test_the_configuration_asks_as_the_models_were_taught(tmp_path, name):
 def test_a_folder_that_holds_something_is_not_built_over(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     done = CliRunner().invoke(main, ["miniature", "build", str(tmp_path)])
-    assert done.exit_code == 2 and "is there already" in done.output
+    assert done.exit_code == 2 and "already exists" in done.output
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -47,7 +47,7 @@ def test_what_was_not_built_whole_is_not_fused(tmp_path):
     size = SIZES["tiny"]
     write_world(make_world(0, size.world, ("llama", "qwen", "gemma"), "target"), tmp_path)
     done = CliRunner().invoke(main, ["miniature", "fuse", str(tmp_path)])
-    assert done.exit_code == 2 and "holds no whole miniature" in done.output
+    assert done.exit_code == 2 and "holds no complete miniature" in done.output
 
 
 def test_a_run_on_an_object_store_is_refused_before_it_starts(tmp_path):

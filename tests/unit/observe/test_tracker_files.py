@@ -72,5 +72,5 @@ def test_the_id_is_kept_and_a_damaged_one_is_told(far_run: RunDir, tmp_path: Pat
     keep_id(far_run, "wandb", "abc")
     assert known_id(far_run, "wandb") == "abc"
     (tmp_path / "run" / "wandb" / "run.json").write_text("{")
-    with pytest.raises(RunDirError, match=r"remove it, and the tracker begins a run of its own"):
+    with pytest.raises(RunDirError, match=r"remove it, and the tracker starts a new run"):
         known_id(far_run, "wandb")

@@ -54,7 +54,7 @@ CASES = {
         replace(RUNNING, left_out={"far": "connection refused"}),
         "degraded",
         "harvest",
-        ["without far (far: connection refused)", "mend"],
+        ["without far (far: connection refused)", "fix"],
     ),
     "lacking": (
         replace(RUNNING, poll=replace(LOOK, replicas={**LOOK.replicas, "ada": (4, 3)}, lacking=("ada",))),

@@ -17,9 +17,9 @@ import pyarrow.fs as pafs
 KINDS = {
     errno.ENOSPC: (r"the disk is full .*Free some space.*bohdi resume RUN", "disk full"),
     errno.EDQUOT: (r"the disk is full .*Free some space.*bohdi resume RUN", "quota"),
-    errno.EACCES: (r"permission is denied .*Mend the permissions.*bohdi resume RUN", "permission lost"),
-    errno.EROFS: (r"permission is denied .*Mend the permissions.*bohdi resume RUN", "read-only"),
-    errno.EIO: (r"the storage failed .*Look at the storage.*bohdi resume RUN", "broken"),
+    errno.EACCES: (r"permission is denied .*Correct the permissions.*bohdi resume RUN", "permission lost"),
+    errno.EROFS: (r"permission is denied .*Correct the permissions.*bohdi resume RUN", "read-only"),
+    errno.EIO: (r"the storage failed .*Check the storage.*bohdi resume RUN", "broken"),
 }
 
 

@@ -78,8 +78,8 @@ def test_ids_of_samples_rehearsals_and_own_parts_are_read_together(store, make_s
         (example_id(Text, 5, 0, 0), "part-r0005-s000.parquet is missing"),
         (ticket_id(3, 0, 0), "is missing"),
         ("replay-r0003-t00000", "cannot be read|is missing"),
-        ("../../etc/passwd", "is no sample id"),
-        ("text-r0000-s000-t00000/../x", "is no sample id"),
+        ("../../etc/passwd", "is not a sample id"),
+        ("text-r0000-s000-t00000/../x", "is not a sample id"),
     ],
 )
 def test_an_id_without_an_example_is_an_error(store, one, message):

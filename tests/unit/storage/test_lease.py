@@ -50,7 +50,7 @@ def test_a_renewed_claim_stays_and_a_stale_one_ends(run: RunDir):
         second.acquire()
     clock.now += 21
     second.acquire()
-    with pytest.raises(RunDirError, match="held by second now"):
+    with pytest.raises(RunDirError, match="second holds it now"):
         first.renew()
     first.release()
 
@@ -83,10 +83,10 @@ def test_what_a_lost_owner_left_running_finds_out_before_it_writes(run: RunDir):
     claim.check()
     clock.now += 121
     assert Lease(run, "second", clock=clock).acquire()
-    with pytest.raises(RunDirError, match="held by second now"):
+    with pytest.raises(RunDirError, match="second holds it now"):
         claim.check()
     run.delete(LEASE)
-    with pytest.raises(RunDirError, match="held by nobody now"):
+    with pytest.raises(RunDirError, match="nobody holds it now"):
         claim.check()
 
 

@@ -56,7 +56,7 @@ def test_what_a_round_lacks_the_rounds_before_it_give_the_last_first(store):
 
 def test_an_id_without_a_row_is_an_error(store):
     store.write(2, [row(0)])
-    for one, message in (("replay-r0002-t00001", "has no row"), ("r0002-s000-t00001", "is no id of a rehearsal row")):
+    for one, message in (("replay-r0002-t00001", "has no row"), ("r0002-s000-t00001", "not the id of a rehearsal row")):
         with pytest.raises(RunDirError, match=message):
             store.completions([one])
 

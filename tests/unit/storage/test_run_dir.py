@@ -57,7 +57,7 @@ def test_a_path_below_a_file_is_refused(tmp_path: Path, config: FusionConfig):
 
 
 def test_an_unknown_kind_of_address_is_refused():
-    with pytest.raises(ConfigError, match=r"no filesystem.*Use a path"):
+    with pytest.raises(ConfigError, match=r"no known filesystem.*Use a path"):
         RunDir("ftp://somewhere/run")
 
 

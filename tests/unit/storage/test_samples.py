@@ -130,7 +130,7 @@ def test_unknown_ids_are_errors(run: RunDir, make_sample: Callable[..., Sample])
         store.completions([ticket_id(0, 0, 1)])
     with pytest.raises(RunDirError, match="is missing"):
         store.completions([ticket_id(0, 1, 0)])
-    with pytest.raises(RunDirError, match="is no sample id"):
+    with pytest.raises(RunDirError, match="is not a sample id"):
         store.completions(["../../etc/passwd"])
 
 

@@ -28,7 +28,7 @@ def test_segments_come_back_in_order_from_any_start(run: RunDir):
 def test_the_same_content_may_be_written_again_and_another_not(run: RunDir):
     segments = write(run, b"a")
     segments.write_segment(0, b"a")
-    with pytest.raises(RunDirError, match="another content"):
+    with pytest.raises(RunDirError, match="different content"):
         segments.write_segment(0, b"b")
     assert segments.read_segments().segments == [(0, b"a")]
 

@@ -38,7 +38,7 @@ def test_an_id_that_does_not_fit_is_refused_by_name(fields):
     "text", ["", "r1-s000-t00000", "r00000-s000-t00000", "r0000-s000-t00000 ", "r0000-s-01-t00000"]
 )
 def test_text_that_is_no_id_is_refused(text):
-    with pytest.raises(ValueError, match="no ticket's id"):
+    with pytest.raises(ValueError, match="not a ticket's id"):
         pack_ticket_id(text)
 
 

@@ -85,7 +85,7 @@ def test_a_snapshot_that_cannot_be_used_is_skipped_with_a_warning(run_dir, damag
     journal = [data for _, data in Segments(run_dir).read_segments().segments]
     with caplog.at_level(logging.WARNING):
         restored = restore(CONFIG, None, run_dir)
-    assert "tree/snapshot-2 is left out" in caplog.text and "snapshot-1" not in caplog.text
+    assert "tree/snapshot-2 is skipped" in caplog.text and "snapshot-1" not in caplog.text
     assert restored.next_segment == len(journal)
     assert whole(restored.manager) == whole(TreeManager.replay(CONFIG, None, journal))
 
@@ -95,7 +95,7 @@ def test_without_any_snapshot_that_can_be_used_the_journal_is_enough(run_dir, ca
     spoil(run_dir, "tree/snapshot-0/state.arrow")
     spoil(run_dir, "tree/snapshot-1/state.arrow")
     restored = restore(CONFIG, None, run_dir)
-    assert restored.manager.digest() == run.digests[-1] and caplog.text.count("left out") == 2
+    assert restored.manager.digest() == run.digests[-1] and caplog.text.count("is skipped") == 2
 
 
 def test_a_snapshot_of_another_history_is_not_believed(run_dir, caplog):
@@ -109,7 +109,7 @@ def test_a_snapshot_of_another_history_is_not_believed(run_dir, caplog):
     again.num_names = 3  # the models answer otherwise
     again.run()
     restored = restore(CONFIG, None, run_dir)
-    assert "as the snapshot met it" in caplog.text
+    assert "differs from that of the snapshot" in caplog.text
     assert restored.manager.digest() == again.digests[-1]
     store = TreeSnapshots(run_dir)
     store.write(1, restored.manager.copy_state(), restored.next_segment, again.segments[-1])
@@ -136,7 +136,7 @@ def test_a_full_disk_costs_the_snapshot_and_nothing_else(run_dir, monkeypatch, c
     writer = SnapshotWriter(run_dir, num_events=1000, min_events=10)
     writer.round_closed(run.manager, 2, run.next_segment, run.segments[-1])
     writer.wait(20)
-    assert "No space left" in caplog.text and "journal is enough" in caplog.text
+    assert "No space left" in caplog.text and "journal is sufficient" in caplog.text
     assert not [name for name in run_dir.names("tree") if "snapshot" in name]
     assert restore(CONFIG, None, run_dir).manager.digest() == run.digests[-1]
 

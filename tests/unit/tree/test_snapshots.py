@@ -109,7 +109,7 @@ def test_what_is_damaged_or_does_not_fit_is_refused():
     for wrong, words in (
         (data[:-20], "cannot be read"),
         (b"", "cannot be read"),
-        (msgspec.msgpack.encode({"version": 1}), "the journal is enough"),
+        (msgspec.msgpack.encode({"version": 1}), "the journal is sufficient"),
         (with_metadata(data, version=1), "version 1"),
         (with_metadata(data, depth=2), "does not fit"),
         (with_metadata(data, digest="0" * 32), "digest"),

@@ -181,7 +181,8 @@ def _words() -> tuple[re.Pattern[str], re.Pattern[str]]:
 def _loops_at_end(text: str) -> bool:
     """Prefix function of the reversed tail: its k-th value gives the smallest period of the last k + 1 characters."""
     tail = text.rstrip()[-TAIL_CHARS:][::-1]
-    lengths = list(accumulate(1 if character.isascii() else weight(character) for character in tail))
+    ascii = tail.isascii()
+    lengths = range(1, len(tail) + 1) if ascii else list(accumulate(1 if c.isascii() else weight(c) for c in tail))
     if not tail or lengths[-1] < MIN_LOOP_LENGTH:
         return False
     borders = [0] * len(tail)

@@ -275,11 +275,6 @@ def _errors_of_stopping(config: FusionConfig) -> list[ConfigError]:
     if config.stop.cost is not None and not priced:
         remedy = "Give remote sources their prices, remove the rule, or use `stop.decoded_tokens`."
         errors.append(ConfigError("stop.cost", config.stop.cost, "no source has a price", remedy))
-    spans = config.training.spans(config.stop.rounds)
-    if len(spans) < len(config.training.stages):
-        rule = f"stage {len(spans)} would begin with round {sum(spans[-1])}, and stop.rounds is {config.stop.rounds}"
-        remedy = "Raise stop.rounds, shorten the stages before it, or remove the stage."
-        errors.append(ConfigError(f"training.stages.{len(spans) - 1}.rounds", spans[-1][1], rule, remedy))
     if config.stop.no_gain_rounds is not None and config.harvest.heldout_fraction == 0:
         rule = "there is no held-out loss when harvest.heldout_fraction is 0"
         remedy = "Hold out a share, 0.1 for example."

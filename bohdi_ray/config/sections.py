@@ -149,7 +149,8 @@ class StopConfig(Section):
     samples: int | None = Field(None, ge=1)
     """Number of accepted samples."""
     decoded_tokens: int | None = Field(None, ge=1)
-    """Number of tokens decoded by all models."""
+    """Number of tokens decoded by all models. What is decoded for the rehearsal of a later round counts with that
+    round."""
     wall_time_s: float | None = Field(None, gt=0)
     """Seconds since the run began."""
     cost: float | None = Field(None, gt=0)

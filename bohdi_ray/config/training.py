@@ -40,8 +40,8 @@ class RehearsalConfig(Section):
     """Questions asked for each such row that a round wants. Where too few answers are sure, rows of earlier
     rounds are trained on again; until there are enough of them, there are fewer rows."""
     rounds_per_visit: int = Field(4, ge=1)
-    """Rounds whose questions are asked at once, after the first of them. With each such visit the target's engines
-    load version 0, and then their own again."""
+    """Number of rounds whose questions are asked together, after the first of these rounds. For each such visit the
+    target's engines load version 0, and then their present weights again."""
 
 
 class StageSettings(Section):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -135,9 +136,10 @@ def with_schedule(config: FusionConfig, before: FusionConfig | None = None) -> F
         total_steps = (before or config).schedule_steps(first_round)
         return settings.model_copy(update={"schedule": schedule.model_copy(update={"total_steps": total_steps})})
 
-    training, spans = config.training, config.training.spans(config.stop.rounds)
+    training = config.training
     if training.stages:
-        stages = tuple(settled(stage, first) for stage, (first, _) in zip(training.stages, spans, strict=True))
+        firsts = accumulate((stage.rounds or 0 for stage in training.stages), initial=0)
+        stages = tuple(settled(stage, first) for stage, first in zip(training.stages, firsts, strict=False))
         training = training.model_copy(update={"stages": stages})
     else:
         training = settled(training, 0)
@@ -156,7 +158,8 @@ def _check_workers(run: RunDir, config: FusionConfig) -> None:
     wrote it can load it."""
     checkpoints, workers = run.address(CHECKPOINTS), config.training.num_workers
     point = resume_point(checkpoints, not config.training.reset_optimizer)
-    if point.next_step == 0 or (config.training.reset_optimizer and not point.steps_done):
+    anew = config.training.reset_optimizer or config.training.starts_stage(point.round + 1)
+    if point.next_step == 0 or (anew and not point.steps_done):
         return
     try:
         optimizer_to_load(point.folder(checkpoints), workers)

@@ -59,6 +59,7 @@ class RehearsalStore:
         self.run = run
         # By round, once read: many rounds may train on its sure rows. Question's hash by id, figures.
         self._known: dict[int, tuple[dict[str, str], RehearsalCounts]] = {}
+        self._without: set[int] = set()  # rounds that are over and have none, as in a stage without rehearsal
         self._texts: tuple[int, dict[str, Completion]] = (-1, {})
 
     def has(self, round: int) -> bool:
@@ -74,9 +75,11 @@ class RehearsalStore:
         there are fewer, those of earlier rounds, the latest first. Answers of version 0 do not become outdated."""
         found: dict[str, str] = {}  # id by question's hash
         for asked in range(round, -1, -1):
-            # Rounds before rehearsal was turned on have none.
-            if len(found) >= most or (asked < round and not self.has(asked)):
+            if len(found) >= most:
                 break
+            if asked in self._without or (asked < round and not self.has(asked)):
+                self._without.add(asked)
+                continue
             for replay_id, question in self._read_once(asked)[0].items():
                 found.setdefault(question, replay_id)
         return list(found.values())[:most]

@@ -17,7 +17,7 @@ from bohdi_ray.preflight.cards import check_cards, check_kv_room, check_windows,
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.hub import Hub
 from bohdi_ray.preflight.inputs import check_remote_sources, check_seed, checked_templates
-from bohdi_ray.preflight.learning import learning_errors
+from bohdi_ray.preflight.learning import learning_errors, stage_errors
 from bohdi_ray.preflight.models import check_model
 from bohdi_ray.preflight.run_dir import run_dir_errors
 from bohdi_ray.preflight.shared_cards import sharing_errors
@@ -37,6 +37,7 @@ def preflight(
     check_remote_sources(config, nodes, findings)
     check_seed(config, findings)
     findings.problems += learning_errors(config)
+    findings.problems += [] if resume else stage_errors(config)
     try:
         check_deepspeed(config.training.deepspeed)
     except ConfigError as error:

@@ -11,6 +11,17 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.errors import ConfigError
 
 
+def stage_errors(config: FusionConfig) -> list[ConfigError]:
+    """Stages that never begin. A run that is resumed may end earlier than it was to end when it began."""
+    stages, num_begun = config.training.stages, len(config.training.spans(config.stop.rounds))
+    if num_begun >= len(stages):
+        return []
+    first = sum(stage.rounds or 0 for stage in stages[:num_begun])
+    rule = f"stage {num_begun} would begin with round {first}, and stop.rounds is {config.stop.rounds}"
+    remedy = "Raise stop.rounds, shorten the stages before it, or remove the stage."
+    return [ConfigError(f"training.stages.{num_begun - 1}.rounds", stages[num_begun - 1].rounds, rule, remedy)]
+
+
 def learning_errors(config: FusionConfig) -> list[ConfigError]:
     """Every such setting."""
     stages = [first for first, _ in config.training.spans(config.stop.rounds)]

@@ -103,9 +103,10 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     just_in_time = JustInTime(setup.queue, setup.checkpoints_dir, setup.check_claim, rank, world_size)
     steps = with_reference(read_steps(rank), learners, heldout)
     while True:
-        began = time.perf_counter()
+        began, switched = time.perf_counter(), learners.seconds
         step = next(steps)
-        tally.seconds["waiting"] += time.perf_counter() - began
+        tally.seconds["waiting"] += time.perf_counter() - began - (learners.seconds - switched)
+        tally.seconds["switching"] += learners.seconds - switched
         if isinstance(step, Ended):
             return
         learner = learners.of(step.round)

@@ -3,6 +3,7 @@ kept from round to round."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import ray.train
@@ -27,12 +28,15 @@ class StageLearner:
     def __init__(self, training: TrainingConfig, learner: Learner, round: int, start: Callable[[int], Learner]):
         """`learner` is that of the stage of `round`; `start` makes one that begins with a round's stage."""
         self._training, self._learner, self._stage, self._start = training, learner, training.stage(round), start
+        self.seconds = 0.0  # spent on the changes so far
 
     def of(self, round: int) -> Learner:
         """That of a round's stage; the one of the stage before is released. Every rank must call."""
         if (stage := self._training.stage(round)) != self._stage:
+            began = time.perf_counter()
             self._learner.release()
             self._learner, self._stage = self._start(round), stage
+            self.seconds += time.perf_counter() - began
         return self._learner
 
 

@@ -99,7 +99,6 @@ def test_a_written_configuration_says_what_each_stage_sets_and_nothing_else(tmp_
         ([{}, {}], "training.stages", "stage 0 needs `rounds`"),
         ([{"rounds": 2}], "training.stages", "stage 0, the last one, lasts until the run ends"),
         ([{"rounds": 0}, {}], "training.stages.0.rounds", "greater than or equal to 1"),
-        ([{"rounds": 9}, {}], "training.stages.0.rounds", "stage 1 would begin with round 9, and stop.rounds is 9"),
         ([{"learning_rat": 1}], "training.stages.0.learning_rat", "Did you mean `learning_rate`"),
         ([{"num_workers": 2}], "training.stages.0.num_workers", "no such key"),
         ([{"objective": {"kind": "dpo"}}], "training.stages.0.objective.kind", "the kinds are"),
@@ -124,6 +123,17 @@ def test_a_stage_that_would_learn_nothing_is_refused(tmp_path, stage, field):
     plain = settings([{"rounds": 1}, stage]) | {"run_dir": str(tmp_path / "run")}
     (found,) = preflight(parse_config(plain), None).problems
     assert found.field == field
+
+
+def test_a_stage_that_never_begins_is_refused_at_the_start_and_a_resumed_run_may_end_before_it(tmp_path):
+    plain = settings([{"rounds": 12, "schedule": {"kind": "linear"}}, {}]) | {"run_dir": str(tmp_path / "run")}
+    short = parse_config(plain)
+    (found,) = preflight(short, None).problems
+    assert found.field == "training.stages.0.rounds" and found.value == 12
+    assert found.rule == "stage 1 would begin with round 12, and stop.rounds is 9"
+    assert preflight(short, None, resume=True).problems == []
+    begun = with_schedule(parse_config(plain | {"stop": {"rounds": 30}}))
+    assert with_schedule(short, begun).training == begun.training
 
 
 def test_a_fault_of_the_whole_run_is_told_once(tmp_path):

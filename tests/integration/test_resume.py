@@ -95,7 +95,7 @@ def test_a_run_that_has_ended_goes_on_to_a_later_stop_rule_only(tmp_path, whole)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": 3}, r"seed = 3: .*from another value, 0.*Set it back to 0"),
+        ({"seed": 3}, r"seed = 3: .*depends on another value, 0.*Set it back to 0"),
         ({"bandit": {"horizon": 7}}, r"bandit.horizon = 7"),
         ({"training": {"global_batch_size": 8, "num_workers": 2}}, r"training.num_workers = 2: .*saved by 1 workers"),
         ({"harvest": {"max_staleness": 0}}, r"harvest.max_staleness = 0"),

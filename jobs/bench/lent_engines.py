@@ -72,7 +72,7 @@ class Lender:
             real_parts(),
             make_engine=lambda config: lambda *args: self._lend(config, *args),
             publish_base=self._publish,
-            evaluate=lambda config, folders, rows: ray.put({}),
+            evaluate=lambda config, folders, run, last_round: ray.put({}),
             export_weights=lambda config, weights_dir, out_dir: ray.put(None),
         )
 

@@ -156,9 +156,14 @@ class FusionConfig(Section):
         return sum(num * self._most_steps_of(first) for first, num in self.training.spans(rounds))
 
     @property
+    def first_rounds(self) -> list[int]:
+        """The first round of each stage that begins within `stop.rounds`."""
+        return [first for first, _ in self.training.spans(self.stop.rounds)]
+
+    @property
     def most_steps_per_round(self) -> int:
         """Most optimizer steps that any round can have."""
-        return max(self._most_steps_of(first) for first, _ in self.training.spans(self.stop.rounds))
+        return max(self._most_steps_of(first) for first in self.first_rounds)
 
     def schedule_steps(self, round: int = 0) -> int:
         """Optimizer steps after which linear and cosine schedules are at their end, in the stage of a round."""

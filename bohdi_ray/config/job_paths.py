@@ -1,7 +1,7 @@
 """Paths inside a Ray job, whose working directory is a temporary copy of what was uploaded. Light, no Ray.
 
 Ray unpacks a job's package below its session's folder and may remove it at any time; jobs with the same package even
-share it. So a run must not keep files there. So a relative run directory of a job is below `$BOHDI_HOME`, or the home
+share it, so a run must not keep files there. A relative run directory of a job is below `$BOHDI_HOME`, or the home
 directory, of the node that the driver runs on, and files that came with the package are copied into the run
 (`kept_inputs`), which later resumes without the package.
 """

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from bohdi_ray.config.kinds.by_kind import ByKind, by_kind
-from bohdi_ray.config.section_base import Section, check_label_selector, check_template_variables
+from bohdi_ray.config.section_base import LabelSelector, Section, TemplateVariables
 from bohdi_ray.records import Role
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -36,13 +36,8 @@ class RoleSampling(Section):
     reasoning_max_tokens: int | None = Field(None, ge=0)
     """Largest number of tokens for a model's reasoning before its text, in addition to `max_tokens`. 0: the model is
     asked not to think. Default: 8192 for an answer and 2048 for a question if the model thinks by default; else 0."""
-    chat_template_kwargs: dict[str, Any] = Field({})
+    chat_template_kwargs: TemplateVariables = Field({})
     """Variables for the chat template in this role, on top of the model's: `{enable_thinking: false}`."""
-
-    @field_validator("chat_template_kwargs")
-    @classmethod
-    def _variables(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return check_template_variables(value)
 
 
 ROLE_DEFAULTS: dict[Role, RoleSampling] = {
@@ -101,7 +96,7 @@ class ReplicaResources(Section):
     """Main memory, GB, reserved with Ray. Default: not reserved."""
     custom: dict[str, float] = Field({})
     """Custom Ray resources that its node must have, `{a100: 1}`; with several pipeline stages, for each stage."""
-    label_selector: dict[str, str] = Field({})
+    label_selector: LabelSelector = Field({})
     """Ray labels that its node must have: `{region: a}`, also `!a`, `in(a,b)` and `!in(a,b)`."""
 
     @field_validator("custom")
@@ -113,11 +108,6 @@ class ReplicaResources(Section):
                     f"custom resources are amounts above 0, and not {name}: {amount:g}; CPU, GPU and memory have fields"
                 )
         return value
-
-    @field_validator("label_selector")
-    @classmethod
-    def _selects(cls, value: dict[str, str]) -> dict[str, str]:
-        return check_label_selector(value)
 
 
 class ReplicaRange(Section):
@@ -150,7 +140,7 @@ class ModelBase(Section):
     """Temperature of all roles except the judge's, unless the role sets its own."""
     sampling: Sampling = Sampling()
     """Finer settings by role: `sprout`, `question`, `answer`, `judge`."""
-    chat_template_kwargs: dict[str, Any] = Field({})
+    chat_template_kwargs: TemplateVariables = Field({})
     """Variables for the chat template in every role: `{enable_thinking: false}`, `{reasoning_effort: low}`."""
 
     def sampling_of(self, role: Role) -> RoleSampling:
@@ -165,11 +155,6 @@ class ModelBase(Section):
             reasoning_max_tokens=own.reasoning_max_tokens,
             chat_template_kwargs={**self.chat_template_kwargs, **own.chat_template_kwargs},
         )
-
-    @field_validator("chat_template_kwargs")
-    @classmethod
-    def _variables(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return check_template_variables(value)
 
     @field_validator("name")
     @classmethod

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 SELECTED = re.compile(rf"!?{LABEL.pattern}|!?in\( *{LABEL.pattern}(?: *, *{LABEL.pattern})* *\)")
@@ -27,7 +27,7 @@ class Section(BaseModel):
     )
 
 
-def check_label_selector(selector: dict[str, str]) -> dict[str, str]:
+def _label_selector(selector: dict[str, str]) -> dict[str, str]:
     """Returns the selector if Ray accepts it. Raises ValueError."""
     for key, value in selector.items():
         if not all(LABEL.fullmatch(part) for part in key.split("/")) or key.count("/") > 1:
@@ -37,7 +37,11 @@ def check_label_selector(selector: dict[str, str]) -> dict[str, str]:
     return selector
 
 
-def check_template_variables(value: dict[str, Any]) -> dict[str, Any]:
+LabelSelector = Annotated[dict[str, str], AfterValidator(_label_selector)]
+"""Ray labels, as Ray would take them."""
+
+
+def _template_variables(value: dict[str, Any]) -> dict[str, Any]:
     """Returns the variables if a chat template may be given them. Raises ValueError."""
     for name in value:
         if not name.isidentifier():
@@ -45,3 +49,7 @@ def check_template_variables(value: dict[str, Any]) -> dict[str, Any]:
         if name in NOT_VARIABLES:
             raise ValueError(f"{name} cannot be set in a configuration: every request sets it itself; remove it")
     return value
+
+
+TemplateVariables = Annotated[dict[str, Any], AfterValidator(_template_variables)]
+"""Variables for a chat template."""

@@ -11,7 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from bohdi_ray.config.kinds.by_kind import ByKind
 from bohdi_ray.config.kinds.objectives import OBJECTIVES, ObjectiveSection, SftObjective
-from bohdi_ray.config.section_base import Section, check_label_selector
+from bohdi_ray.config.section_base import LabelSelector, Section
 
 
 class ScheduleConfig(Section):
@@ -111,7 +111,7 @@ class TrainingConfig(StageSettings):
     """Train workers (ranks)."""
     resources_per_worker: dict[str, float] = Field({"CPU": 1})
     """Ray resources of one worker; `GPU: 1` is added where the cluster has GPUs and none is named."""
-    label_selector: dict[str, str] = Field({})
+    label_selector: LabelSelector = Field({})
     """Ray labels of the nodes train workers may sit on, written as a model's `resources.label_selector`."""
     deepspeed: dict[str, Any] = Field({"zero_optimization": {"stage": 2}})
     """A plain DeepSpeed configuration; batch sizes, precision, clipping and optimizer are filled in from above."""
@@ -124,11 +124,6 @@ class TrainingConfig(StageSettings):
     heldout_rows_per_round: int = Field(100, ge=1)
     """Most held-out rows that are measured after each round: always those whose sample ids have the lowest hashes, so
     that versions are compared on the same rows. At the end of the run all held-out rows are measured."""
-
-    @field_validator("label_selector")
-    @classmethod
-    def _selects(cls, value: dict[str, str]) -> dict[str, str]:
-        return check_label_selector(value)
 
     @field_validator("stages")
     @classmethod

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
-from bohdi_ray.config import FusionConfig
+from bohdi_ray.config import FusionConfig, TrainingConfig
 from bohdi_ray.deadlines import within
 from bohdi_ray.driver.components import ComponentFactories, RunComponents
 from bohdi_ray.driver.nothing_learned import why_nothing_was_learned
@@ -20,7 +21,7 @@ from bohdi_ray.errors import SEE_LOGS, NothingLearned
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.observe.events import Summarized
 from bohdi_ray.observe.summary import Summary, figures_of
-from bohdi_ray.run.run_dir import BEST, SUMMARY, TARGET, weights_dir
+from bohdi_ray.run.run_dir import BEST, METRICS, SAMPLES, SUMMARY, TARGET, RunDir, weights_dir
 
 
 async def finish(active: ActiveRun, components: RunComponents, parts: ComponentFactories) -> Summary:
@@ -39,9 +40,7 @@ async def finish(active: ActiveRun, components: RunComponents, parts: ComponentF
     newest, num_closed = ledger.schedule.num_trained, ledger.schedule.num_closed
     versions = [0, *(r + 1 for r in components.run_dir.committed_rounds())]
     losses = await _losses(config, components, parts, versions, num_closed - 1)
-    stage = config.training.stage
-    of_last_stage = [version for version in losses if stage(max(0, version - 1)) == stage(max(0, newest - 1))]
-    best = min(of_last_stage, key=lambda version: losses[version]) if of_last_stage else newest
+    best = _best(config.training, losses, newest)
     samples = SampleStore(components.run_dir).iter_samples()
     in_rounds = (sample for sample in samples if sample.round < num_closed)
     figures = await asyncio.to_thread(
@@ -60,14 +59,7 @@ async def finish(active: ActiveRun, components: RunComponents, parts: ComponentF
         tree_digest=digest,
         best_version=best,
         failed_because=failed,
-        paths={
-            "run": components.run_dir.location,
-            "target": components.run_dir.address(TARGET),
-            "best": components.run_dir.address(BEST),
-            "samples": components.run_dir.address("samples"),
-            "metrics": components.run_dir.address("metrics.jsonl"),
-            "summary": components.run_dir.address(SUMMARY),
-        },
+        paths=_paths(components.run_dir),
     )
     for folder in (TARGET, BEST):  # of an earlier end: a summary with both beside it says that a run has ended
         components.run_dir.delete(folder)
@@ -89,6 +81,22 @@ async def finish(active: ActiveRun, components: RunComponents, parts: ComponentF
     write_summary(components, summary)
     active.tell(Summarized(summary))
     return summary
+
+
+def _best(training: TrainingConfig, losses: Mapping[int, float], newest: int) -> int:
+    """The version with the lowest loss among those of the newest one's stage; the newest one if none was measured."""
+
+    def stage(version: int) -> int:
+        return training.stage(max(0, version - 1))
+
+    measured = [version for version in losses if stage(version) == stage(newest)]
+    return min(measured, key=lambda version: losses[version]) if measured else newest
+
+
+def _paths(run: RunDir) -> dict[str, str]:
+    """Where the results are, by name."""
+    names = {"target": TARGET, "best": BEST, "samples": SAMPLES, "metrics": METRICS, "summary": SUMMARY}
+    return {"run": run.location, **{name: run.address(path) for name, path in names.items()}}
 
 
 def write_summary(components: RunComponents, summary: Summary) -> None:

@@ -158,8 +158,7 @@ def _check_workers(run: RunDir, config: FusionConfig) -> None:
     wrote it can load it."""
     checkpoints, workers = run.address(CHECKPOINTS), config.training.num_workers
     point = resume_point(checkpoints, not config.training.reset_optimizer)
-    anew = config.training.reset_optimizer or config.training.starts_stage(point.round + 1)
-    if point.next_step == 0 or (anew and not point.steps_done):
+    if point.starts_optimizer(config.training):
         return
     try:
         optimizer_to_load(point.folder(checkpoints), workers)

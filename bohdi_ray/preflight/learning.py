@@ -13,7 +13,7 @@ from bohdi_ray.errors import ConfigError
 
 def stage_errors(config: FusionConfig) -> list[ConfigError]:
     """Stages that never begin. A run that is resumed may end earlier than it was to end when it began."""
-    stages, num_begun = config.training.stages, len(config.training.spans(config.stop.rounds))
+    stages, num_begun = config.training.stages, len(config.first_rounds)
     if num_begun >= len(stages):
         return []
     first = sum(stage.rounds or 0 for stage in stages[:num_begun])
@@ -24,9 +24,9 @@ def stage_errors(config: FusionConfig) -> list[ConfigError]:
 
 def learning_errors(config: FusionConfig) -> list[ConfigError]:
     """Every such setting."""
-    stages = [first for first, _ in config.training.spans(config.stop.rounds)]
-    found = [error for first in stages for error in (*_of_the_rate(config, first), *_of_adam(config, first))]
-    return [*{error.field: error for error in found}.values(), *_of_the_rows(config)]
+    stages = ((*_of_the_rate(config, first), *_of_adam(config, first)) for first in config.first_rounds)
+    found = {error.field: error for stage in stages for error in stage}  # one for a setting that stages share
+    return [*found.values(), *_of_the_rows(config)]
 
 
 def _of_the_rate(config: FusionConfig, round: int) -> Iterator[ConfigError]:

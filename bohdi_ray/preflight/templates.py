@@ -136,8 +136,8 @@ def _check_length(
         findings.refuse(f"{at}.engine.max_model_len", window, rule, remedy)
     if model is not config.target or role != "answer":
         return
-    training, rounds = config.training, [first for first, _ in config.training.spans(config.stop.rounds)]
-    shortest = min(rounds, key=lambda round: training.at(round).max_length)
+    training = config.training
+    shortest = min(config.first_rounds, key=lambda round: training.at(round).max_length)
     longest, field = training.at(shortest).max_length, training.key(shortest, "max_length")
     if not counter.fits(text, longest):
         rule = (

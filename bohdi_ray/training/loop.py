@@ -134,8 +134,8 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
     """The learner at `resume`, with its optimizer unless that is to begin anew, as it does in each stage."""
     config, checkpoints_dir = setup.config, setup.checkpoints_dir
     folder, round = resume.folder(checkpoints_dir), resume.round + 1
-    optimizer_folder, anew = None, config.training.starts_stage(round) and not resume.steps_done
-    if resume.steps_done or not (anew or config.training.reset_optimizer):
+    optimizer_folder, in_stage = None, resume.steps_done or not config.training.starts_stage(round)
+    if not resume.starts_optimizer(config.training):
         try:
             optimizer_folder = optimizer_to_load(folder, world_size)
         except ValueError as error:
@@ -154,7 +154,7 @@ def start_learner(setup: LoopConfig, resume: ResumePoint, world_size: int) -> Le
             here[1],
             get_device() if torch.cuda.is_available() else "cpu",
             optimizer_folder and reading.enter_context(plain_files(optimizer_folder)),
-            0 if anew else resume.num_optimizer_steps,
+            resume.num_optimizer_steps if in_stage else 0,
             round=round,
         )
         if not resume.steps_done:  # a checkpoint within a round is no version, and has no probe

@@ -156,8 +156,8 @@ def estimates(
     the target of what is published; `attention` is the implementation used in training (None: sdpa)."""
     hosted = [model for model in (*config.sources, config.target) if isinstance(model, VllmModel)]
     lines = [_engine(model, sizes[model.name], card_gb) for model in hosted]
-    stages = [config.training.at(first) for first, _ in config.training.spans(config.stop.rounds)]
-    trainers = [_trainer(training, sizes[config.target.name], attention) for training in stages]
+    size, training = sizes[config.target.name], config.training
+    trainers = [_trainer(training.at(first), size, attention) for first in config.first_rounds]
     return [*lines, max(trainers, key=lambda one: one.gb or 0.0)]
 
 

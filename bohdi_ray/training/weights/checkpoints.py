@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bohdi_ray.config import TrainingConfig
 from bohdi_ray.config.addresses import below
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.run.filesystem import COMMIT, place_of, storage_errors, sync
@@ -235,6 +236,10 @@ class ResumePoint:
     num_optimizer_steps: int = 0
     last_committed_round: int = -1  # rounds after `round` up to this one are replayed, not committed again
     steps_done: int = 0  # steps of round `round + 1` before `next_step`: they are in the weights already
+
+    def starts_optimizer(self, training: TrainingConfig) -> bool:
+        """Whether training goes on with a new optimizer from here: with `reset_optimizer`, and at a stage's start."""
+        return not self.steps_done and (training.reset_optimizer or training.starts_stage(self.round + 1))
 
     def folder(self, checkpoints_dir: str) -> str:
         """The checkpoint to continue from."""

@@ -22,9 +22,8 @@ from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
 from bohdi_ray.tree.messages import Counts, RoundClosed
 from bohdi_ray.tree.state import TreeState
 
-VERSION = (
-    4  # 1 was one MessagePack object; 2 knew no reasons of elections that failed; 3 had a row and columns per node
-)
+# 1 was one MessagePack object; 2 knew no reasons of elections that failed; 3 had a row and columns per node.
+VERSION = 4
 KEY, PROGRESS = b"bohdi_ray.tree", b"bohdi_ray.progress"
 SCHEMA = pa.schema([pa.field("family", pa.binary(), nullable=False)])
 BATCH_BYTES = 1 << 22
@@ -65,9 +64,8 @@ class Family(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     closed_in_round: int
     memory: bytes
     proposals: dict[int, Proposals]
-    children: list[
-        tuple[str, int, bytes, bytes, bytes, bytes]
-    ]  # name, num_samples, window, trainable, heldout, questions
+    # Name, num_samples, window, trainable, heldout, questions.
+    children: list[tuple[str, int, bytes, bytes, bytes, bytes]]
 
 
 class _Header(msgspec.Struct):

@@ -10,6 +10,7 @@ from bohdi_ray.config.changes import changes
 from bohdi_ray.config.loading import load_config, parse_config
 from bohdi_ray.driver.resume import with_schedule
 from bohdi_ray.errors import ConfigErrors
+from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.placement.memory.estimate import ModelSize, estimates
 from bohdi_ray.placement.memory.training_memory import LayerShape
 from bohdi_ray.placement.placement import resolve_gpus
@@ -185,7 +186,5 @@ def test_versions_are_compared_within_a_stage():
     assert best == [(1, 0), (2, 0), (3, 0), (3, 1)]
 
 
-def summary_of(round: int):
-    from bohdi_ray.observe.summary import RoundSummary
-
+def summary_of(round: int) -> RoundSummary:
     return RoundSummary(round, round, 3, 3, tokens={"answer": 100}, seconds={"harvest": 4.0})

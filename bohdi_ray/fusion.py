@@ -22,10 +22,12 @@ from bohdi_ray.driver.components import ComponentFactories, RunComponents, assem
 from bohdi_ray.driver.finish import finish
 from bohdi_ray.driver.nothing_learned import check_rounds
 from bohdi_ray.driver.resume import ResumeRequest, reopen, with_schedule
-from bohdi_ray.driver.session import ActiveRun, active_run, keep_lease, ray_session
+from bohdi_ray.driver.session import ActiveRun, active_run, keep_lease
 from bohdi_ray.driver.signals import supervised
 from bohdi_ray.observe.summary import Summary
+from bohdi_ray.placement.ray_session import ray_session
 from bohdi_ray.placement.shared_storage_check import check_all_hosts
+from bohdi_ray.preflight import local_node
 from bohdi_ray.rounds import harvest_version
 from bohdi_ray.run.environment import environment
 from bohdi_ray.run.run_dir import RunDir
@@ -62,7 +64,7 @@ def fuse(
         config = with_schedule(named)
         parts.preflight(config, address, resume)
         config = kept_inputs(config)
-        with withdrawn_if_refused() as begun, ray_session(config, address):
+        with withdrawn_if_refused() as begun, ray_session(address, local_node(config).num_cpus):
             check_all_hosts(config.run_dir)
             settled = parts.settle(config)  # stored is what was asked for: a resumed run may settle otherwise
             if resume:

@@ -14,15 +14,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bohdi_ray.config import FusionConfig, OpenAIModel, StopConfig
 from bohdi_ray.engines.spec import EngineStats
+from bohdi_ray.evaluation.heldout_trail import HeldoutTrail
 from bohdi_ray.observe.intervals import Intervals
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.run.retention import checkpoints_to_delete
 from bohdi_ray.run.state import DriverState, TrainedRound
+
+SHORTEST_S = 0.01  # a phase that took less is none
+OPTIONAL = ("rehearsal", "evaluation")  # phases that not every run has
 
 
 def harvest_version(round: int, max_staleness: int) -> int:
@@ -99,41 +103,6 @@ def stop_reason(stop: StopConfig, progress: Progress) -> str | None:
     return None
 
 
-@dataclass(slots=True)
-class HeldoutTrail:
-    """Held-out losses per row over the versions, compared in pairs on the rows that both versions have.
-
-    Later rounds have other held-out rows, so means over all rows cannot be compared; the rows two versions share can.
-    Where a version shares too few with the best one, it is compared with the version before it, and the differences
-    since the best one are added up: each is over nearly all rows, since few rows change from one round to the next.
-    """
-
-    best_version: int = 0
-    best: dict[str, tuple[float, int]] = field(default_factory=dict)  # its (loss, tokens) by sample id
-    rounds_without_gain: int = 0
-    last: dict[str, tuple[float, int]] = field(default_factory=dict)  # the newest version's
-    behind: float = 0.0  # how much higher the newest version's loss is than the best one's
-
-    def add(self, version: int, rows: dict[str, tuple[float, int]]) -> None:
-        """Adds the losses of a new version; a loss below that of the best version so far is a gain."""
-        if not rows:
-            return
-        behind = self._behind(rows)
-        gained = behind is None or behind < 0
-        if gained:
-            self.best_version, self.best, self.rounds_without_gain = version, rows, 0
-        else:
-            self.rounds_without_gain += 1
-        self.last, self.behind = rows, 0.0 if gained or behind is None else behind
-
-    def _behind(self, rows: dict[str, tuple[float, int]]) -> float | None:
-        """How much higher this loss is than the best version's; None if they cannot be compared."""
-        shared, common = self.best.keys() & rows.keys(), self.last.keys() & rows.keys()
-        if shared and (2 * len(shared) >= len(rows) or not common):
-            return _mean(rows, shared) - _mean(self.best, shared)
-        return self.behind + _mean(rows, common) - _mean(self.last, common) if common else None
-
-
 class RunLedger:
     """The results of a run so far, over all drivers; the main loop decides by them."""
 
@@ -160,6 +129,9 @@ class RunLedger:
         self._heldout = HeldoutTrail(
             state.best_version, state.best_rows, state.rounds_without_gain, state.last_rows, state.behind_best
         )
+        asked = config.evaluate
+        self._evaluated_on = repr((asked.tasks, asked.limit, asked.num_fewshot, asked.chat))
+        self.evaluated = dict(state.evaluated) if state.evaluated_on == self._evaluated_on else {}  # means by version
         # The last seen counters, by replica; a replaced one keeps what it cost.
         self._engines: dict[str, EngineStats] = dict(state.engines)
 
@@ -210,6 +182,13 @@ class RunLedger:
         self.schedule.trained(round)
         return self.rounds[round]
 
+    def add_evaluated(self, version: int, mean: float, extra_s: float) -> None:
+        """Records a version's mean score over the tasks; `extra_s`: how long the run waited for it alone."""
+        self.evaluated[version] = mean
+        now = time.monotonic()
+        if extra_s > SHORTEST_S:
+            self.intervals.record("evaluation", now - extra_s, now)
+
     # What follows from it.
 
     def check_stop_rules(self) -> None:
@@ -241,7 +220,12 @@ class RunLedger:
 
     @property
     def best_version(self) -> int | None:
-        """The version with the lowest held-out loss so far; None while nothing is held out."""
+        """The best version so far, by the scores if `evaluate.chooses_best`, else by the held-out loss; None while
+        nothing is measured."""
+        if self.config.evaluate.chooses_best:
+            stage = self.config.training.stage(max(0, self.schedule.num_trained - 1))
+            scores = {v: s for v, s in self.evaluated.items() if self.config.training.stage(max(0, v - 1)) == stage}
+            return max(scores, key=lambda version: (scores[version], -version), default=None)
         return self._heldout.best_version if self._heldout.best else None
 
     @property
@@ -272,13 +256,15 @@ class RunLedger:
             last_rows=self._heldout.last,
             behind_best=self._heldout.behind,
             engines=self._engines,
+            evaluated=self.evaluated,
+            evaluated_on=self._evaluated_on,
         )
 
     def seconds(self) -> dict[str, float]:
         """Seconds by phase. Phases may overlap; `overlap`: harvest and training. `loop`: from first harvest to last
         commit."""
-        names, both = ("start_up", "harvest", "rehearsal", "training", "weights", "finish"), ("harvest", "training")
-        phases = {name: seconds for name in names if (seconds := self.intervals.total(name)) or name != "rehearsal"}
+        names, both = ("start_up", "harvest", *OPTIONAL, "training", "weights", "finish"), ("harvest", "training")
+        phases = {name: seconds for name in names if (seconds := self.intervals.total(name)) or name not in OPTIONAL}
         return {
             **phases,
             "overlap": self.intervals.overlap(*both),
@@ -290,7 +276,3 @@ class RunLedger:
     def _zero(self) -> float:
         """The start of the run on the monotonic clock, without the time between drivers."""
         return time.monotonic() - (time.time() - self._started)
-
-
-def _mean(rows: dict[str, tuple[float, int]], keys: Any) -> float:
-    return sum(rows[key][0] for key in keys) / max(1, sum(rows[key][1] for key in keys))

@@ -20,6 +20,7 @@ from step_log import StepLog
 from bohdi_ray.config import FusionConfig, TrainingConfig
 from bohdi_ray.config.addresses import below, is_address
 from bohdi_ray.driver.components import ComponentFactories
+from bohdi_ray.evaluation.heldout_loss import FinalFigures
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.placement.placement import resolve_gpus
 from bohdi_ray.placement.pools.placement_groups import EngineGroup
@@ -155,9 +156,10 @@ def learned_in(folder: str) -> int:
 
 
 @ray.remote(num_cpus=0)
-def _evaluate(versions: list[int], run: RunDir, last_round: int) -> dict[int, float]:
+def _evaluate(versions: list[int], run: RunDir, last_round: int) -> FinalFigures:
     held_out = SampleStore(run).heldout_ids(last_round)
-    return {version: scripted_heldout_loss(version) for version in versions} if held_out else {}
+    losses = {version: scripted_heldout_loss(version) for version in versions} if held_out else {}
+    return FinalFigures(losses, 10, {version: min(version, 10) for version in versions})
 
 
 @ray.remote(num_cpus=0)

@@ -22,6 +22,7 @@ import click
 
 from bohdi_ray import __version__
 from bohdi_ray.cli.errors import REFUSED, errors_as_text, require_extra
+from bohdi_ray.cli.evaluate import evaluate, submit_or_evaluate
 from bohdi_ray.cli.jobs import logs, stop, submit
 from bohdi_ray.cli.miniature import miniature
 from bohdi_ray.cli.status import status
@@ -236,5 +237,5 @@ def prepare_quickstart() -> None:
     click.echo(f"target: {models.target_dir}")
 
 
-for command in (submit, logs, stop, status, miniature):
+for command in (evaluate, submit_or_evaluate(submit), logs, stop, status, miniature):
     main.add_command(command)

@@ -9,9 +9,10 @@ import re
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,17 +32,45 @@ TAIL_LINES = 5
 address_option = click.option("--address", help="Dashboard of the cluster: http://HEAD:8265. Default: $RAY_ADDRESS.")
 
 
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that submits a job."""
+    parts = (
+        address_option,
+        click.option("--submission-id", help="Name of the job. Default: one that Ray makes."),
+        click.option("--no-wait", is_flag=True, help="Return once it is submitted."),
+        click.option("--installed", is_flag=True, help="Upload no code: the cluster's nodes have bohdi_ray installed."),
+    )
+    for part in reversed(parts):
+        command = part(command)
+    return command
+
+
+def submit_command(
+    command: list[str], folder: Path, address: str | None, submission_id: str | None, no_wait: bool, installed: bool
+) -> None:
+    """Submits another command than a fusion, with the files in `folder`, and follows it unless `no_wait`."""
+    from bohdi_ray.config.job_paths import stop_wait_s
+    from bohdi_ray.submit.job_server import VERSION_KEY, JobServer
+
+    server = JobServer(address)
+    _pack_code(folder, not installed)
+    entrypoint = f"{PROGRAM} {shlex.join(command)}"
+    job = server.submit(entrypoint, folder, {VERSION_KEY: __version__}, stop_wait_s(0), submission_id)
+    click.echo(f"job {job} submitted to {server.address}")
+    if no_wait:
+        click.echo(_how_to_go_on(job, server.address))
+    else:
+        _follow(server, job)
+
+
 @click.command(
     epilog="Authentication as for Ray: RAY_AUTH_MODE=token, and the token in RAY_AUTH_TOKEN, in the file that "
     "RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token."
 )
 @click.argument("arguments", nargs=-1, metavar="[CONFIG] [KEY=VALUE]...")
-@address_option
-@click.option("--submission-id", help="Name of the job. Default: one that Ray makes.")
-@click.option("--no-wait", is_flag=True, help="Return once it is submitted.")
+@job_options
 @click.option("--resume", metavar="RUN|ID", help="Go on with a run, named by its directory or by a job that ran it.")
 @click.option("--reset-optimizer", is_flag=True, help="With --resume: train on from the weights, with a new optimizer.")
-@click.option("--installed", is_flag=True, help="Upload no code: the cluster's nodes have bohdi_ray installed.")
 @errors_as_text
 def submit(
     arguments: tuple[str, ...],
@@ -56,6 +85,8 @@ def submit(
 
     Uploaded are the code of bohdi_ray, CONFIG, and the starting domains and prompts that it names; no weights, no
     environment, no secrets. A relative run_dir is below $BOHDI_HOME, or the home directory, on the head node.
+
+    `bohdi submit evaluate RUN|MODEL... --tasks ...` runs `bohdi evaluate` in the same way.
     """
     from bohdi_ray.submit.job_server import RUN_KEY, VERSION_KEY, JobServer
 

@@ -21,6 +21,7 @@ HARMLESS = (
     "stop.*",
     "deadlines.*",
     "observe.*",
+    "evaluate.*",
     "harvest.max_tasks_in_flight",
     "harvest.tickets_per_task",
     "harvest.min_sources",

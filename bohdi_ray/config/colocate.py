@@ -44,6 +44,10 @@ def errors_of_colocate(config: FusionConfig) -> Iterator[ConfigError]:
         rule = "with placement: colocate a worker's share of its card is fixed"
         amount = training.resources_per_worker["GPU"]
         yield ConfigError("training.resources_per_worker.GPU", amount, rule, "Leave GPU out.")
+    if config.evaluate.every:
+        rule = "with placement: colocate the engines sleep while the trainer works, so none is idle"
+        remedy = "Leave it out; `bohdi evaluate RUN@VERSION` evaluates afterwards."
+        yield ConfigError("evaluate.every", config.evaluate.every, rule, remedy)
     yield from _errors_of_deepspeed(config)
     hosted = [(f"sources.{i}", m) for i, m in enumerate(config.sources) if isinstance(m, VllmModel)]
     for field, model in [*hosted, ("target", config.target)]:

@@ -1,5 +1,5 @@
-"""Turns pydantic's errors into `ConfigError`s that a person can act on. Called by `config/loading.py` and
-`studies/simulation/world_spec.py`."""
+"""Turns pydantic's errors into `ConfigError`s that a person can act on. Called by `config/loading.py`,
+`evaluation/subjects.py` and `studies/simulation/world_spec.py`."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from bohdi_ray.config.section_base import SWITCHES, Section
 from bohdi_ray.config.sections import (
     DeadlineConfig,
     EnlightenmentConfig,
+    EvaluateConfig,
     HarvestConfig,
     MeditationConfig,
     ObserveConfig,
@@ -85,6 +86,8 @@ class FusionConfig(Section):
     """Fine-tuning the target."""
     weights: WeightsConfig = WeightsConfig()
     """Verifying new weights."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """Benchmark scores during the run."""
     stop: StopConfig = StopConfig()
     """When to stop."""
     deadlines: DeadlineConfig = DeadlineConfig()

@@ -133,18 +133,25 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
     models = [(f"sources.{i}", model) for i, model in enumerate(sources if isinstance(sources, list) else [])]
     for place, model in [*models, ("target", data.get("target"))]:
         if isinstance(model, dict) and model.get("kind", "vllm") == "vllm" and isinstance(model.get("model"), str):
-            model["model"] = _model_path(f"{place}.model", model["model"], folder)
+            model["model"] = model_path(f"{place}.model", model["model"], folder)
     for section, key in (("tree", "seed"), ("harvest", "prompts")):
         mapping = data.get(section)
         if isinstance(mapping, dict) and isinstance(mapping.get(key), str):
             mapping[key] = absolute_path(f"{section}.{key}", mapping[key], folder)
+    evaluate = data.get("evaluate")
+    if isinstance(evaluate, dict) and isinstance(tasks := evaluate.get("tasks"), list):
+        here = ("/", "./", "../", "~", "$")  # a folder; other words are names
+        evaluate["tasks"] = [
+            absolute_path("evaluate.tasks", task, folder) if isinstance(task, str) and task.startswith(here) else task
+            for task in tasks
+        ]
     if isinstance(run := data.get("run_dir"), str):
         # Not beside the file: a run belongs where the user stands.
         away = is_address(run)
         data["run_dir"] = expanded("run_dir", run) if away else absolute_path("run_dir", run, base_of_runs())
 
 
-def _model_path(field: str, model: str, folder: Path) -> str:
+def model_path(field: str, model: str, folder: Path) -> str:
     if model.startswith(CACHE_PREFIX):
         return absolute_path(field, model.removeprefix(CACHE_PREFIX), default_cache_dir() / CACHE_FORMAT)
     plain = expanded(field, model)

@@ -181,6 +181,33 @@ class DeadlineConfig(Section):
     """For finishing work in progress after Ctrl-C."""
 
 
+class EvaluateConfig(Section):
+    """Scores of the target on benchmark tasks during the run, by its own engines while they wait for the trainer. Needs
+    the extra `eval`; docs/evaluation.md says what tasks there are."""
+
+    every: int = Field(0, ge=0)
+    """Evaluate each n-th weights version, version 0 and the newest one among them. 0: none."""
+    tasks: tuple[str, ...] = ()
+    """Tasks of lm-eval, suites, and folders of tasks (`./…` is beside the configuration file)."""
+    limit: int | None = Field(100, ge=1)
+    """Number of questions of each task, the first ones. `null`: all."""
+    num_fewshot: int | None = Field(None, ge=0)
+    """Number of examples before each question. Default: the task's own."""
+    chat: bool = False
+    """Whether to apply the target's chat template."""
+    chooses_best: bool = False
+    """Whether RUN/best is the version with the highest mean score over the tasks, instead of the one with the lowest
+    held-out loss. Versions that are not evaluated cannot be chosen."""
+
+    @model_validator(mode="after")
+    def _has_tasks(self) -> EvaluateConfig:
+        if self.every and not self.tasks:
+            raise ValueError("every asks for evaluations, and tasks names none")
+        if self.chooses_best and not self.every:
+            raise ValueError("chooses_best needs evaluations: set every")
+        return self
+
+
 class WeightsConfig(Section):
     """How the target's engines verify new weights."""
 

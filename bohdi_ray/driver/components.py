@@ -26,9 +26,10 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.deadlines import all_or_none, within
 from bohdi_ray.driver.checkpoint_cleanup import CheckpointCleanup
 from bohdi_ray.driver.harvest_round import Harvester, TaskContext
-from bohdi_ray.driver.rehearsal import Rehearsals
 from bohdi_ray.driver.round_figures import HarvestResult
 from bohdi_ray.driver.session import ActiveRun
+from bohdi_ray.driver.target.evaluations import Evaluations
+from bohdi_ray.driver.target.rehearsal import Rehearsals
 from bohdi_ray.driver.telemetry_poller import TelemetryPoller
 from bohdi_ray.driver.training_feed import TrainingFeed
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded
@@ -62,7 +63,7 @@ class ComponentFactories:
     publish_base: Callable[[FusionConfig, str], Any]
     # Starts the training run: configuration, queue, checkpoints folder, claim -> a handle as of training.launch.
     start_trainer: Callable[[FusionConfig, Any, str, Claim | None], Any]
-    # Held-out losses by version of these weights folders, over all held-out samples through this round of the run; an
+    # FinalFigures of these weights folders by version, over all held-out samples through this round of the run; an
     # ObjectRef to wait for.
     evaluate: Callable[[FusionConfig, dict[int, str], RunDir, int], Any]
     # Writes a version in the model's own layout: weights folder, base model, output folder; an ObjectRef.
@@ -105,6 +106,7 @@ class RunComponents:
         )
         self.context = TaskContext(plan, client_config, directory, self.manager, run_dir, claim, names)
         self.rehearsals = Rehearsals(config, self.context, lambda: self.pools.table)
+        self.evaluations = Evaluations(active, self.context, lambda: self.pools.table, self.serve_weights)
         self.training_feed = TrainingFeed(config, run_dir, self.queue, self.rehearsals)
         self.harvester = Harvester(
             config, self.context, lambda: self.pools.table, active.stop_asked, active.observers.tell
@@ -227,10 +229,14 @@ class RunComponents:
         self._active.tell(events.TurnSwitched(to, time.monotonic() - started))
 
     async def wait_trained(self, round: int) -> dict[str, Any]:
-        """Waits until the trainer has committed `round`; returns its metrics. Raises Interrupted as soon as a stop is
-        requested."""
+        """Waits until the trainer has committed `round`; returns its metrics. An evaluation that is due runs meanwhile
+        and is waited for too. Raises Interrupted as soon as a stop is requested."""
+        version = harvest_version(self._active.ledger.schedule.num_closed - 1, self.config.harvest.max_staleness)
+        return await self._active.unless_stopped(self.evaluations.beside(self._waited_for(round), version))
+
+    async def _waited_for(self, round: int) -> dict[str, Any]:
         self.pools.load_signal.waits_for_trainer()
-        metrics = await self._active.unless_stopped(self._trained(round))
+        metrics = await self._trained(round)
         self.pools.load_signal.wait_ended()
         return metrics
 

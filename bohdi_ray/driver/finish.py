@@ -18,6 +18,7 @@ from bohdi_ray.driver.components import ComponentFactories, RunComponents
 from bohdi_ray.driver.nothing_learned import why_nothing_was_learned
 from bohdi_ray.driver.session import ActiveRun
 from bohdi_ray.errors import SEE_LOGS, NothingLearned
+from bohdi_ray.evaluation.heldout_loss import FinalFigures
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.observe.events import Summarized
 from bohdi_ray.observe.summary import Summary, figures_of
@@ -36,11 +37,14 @@ async def finish(active: ActiveRun, components: RunComponents, parts: ComponentF
     await components.cleanup.drop_optimizers()
     digest = await within(components.manager.digest.remote(), 60, "the tree's digest", SEE_LOGS)
     domains_by_level = await within(components.manager.domains_by_level.remote(), 60, "the tree's size", SEE_LOGS)
+    await components.evaluations.of_newest(ledger.schedule.num_trained, components.pools.watch())
     await components.pools.stop()
     newest, num_closed = ledger.schedule.num_trained, ledger.schedule.num_closed
     versions = [0, *(r + 1 for r in components.run_dir.committed_rounds())]
-    losses = await _losses(config, components, parts, versions, num_closed - 1)
-    best = _best(config.training, losses, newest)
+    measured = await _measured(config, components, parts, versions, num_closed - 1)
+    best = _best(config.training, measured.losses, newest)
+    if config.evaluate.chooses_best and ledger.best_version in versions:
+        best = ledger.best_version
     samples = SampleStore(components.run_dir).iter_samples()
     in_rounds = (sample for sample in samples if sample.round < num_closed)
     figures = await asyncio.to_thread(
@@ -53,8 +57,11 @@ async def finish(active: ActiveRun, components: RunComponents, parts: ComponentF
         samples=figures,
         seconds=ledger.seconds(),
         overlap_share=ledger.intervals.overlap_share("harvest", "training"),
-        heldout_loss_before=losses.get(0),
-        heldout_loss_after=losses.get(newest),
+        heldout_loss_before=measured.losses.get(0),
+        heldout_loss_after=measured.losses.get(newest),
+        num_sure=measured.num_sure,
+        num_lost=measured.num_lost.get(newest, 0),
+        evaluated=dict(sorted(ledger.evaluated.items())),
         domains_by_level=domains_by_level,
         tree_digest=digest,
         best_version=best,
@@ -104,10 +111,10 @@ def write_summary(components: RunComponents, summary: Summary) -> None:
     components.run_dir.write_bytes(SUMMARY, (json.dumps(summary.to_json(), indent=2) + "\n").encode())
 
 
-async def _losses(
+async def _measured(
     config: FusionConfig, components: RunComponents, parts: ComponentFactories, versions: list[int], last_round: int
-) -> dict[int, float]:
-    """Held-out loss per answer token by version, on the final held-out set; {} when nothing is held out."""
+) -> FinalFigures:
+    """The figures of these versions, the loss on the final held-out set among them."""
     folders = {version: components.run_dir.address(weights_dir(version)) for version in versions}
     reference = parts.evaluate(config, folders, components.run_dir, last_round)
     return await within(reference, config.deadlines.train_step_s, "the held-out losses", SEE_LOGS)

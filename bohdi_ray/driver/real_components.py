@@ -16,6 +16,7 @@ from bohdi_ray.actors.engine_actor import make_engine_actor
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.addresses import above, below
 from bohdi_ray.driver.components import ComponentFactories
+from bohdi_ray.evaluation.heldout_loss import FinalFigures, final_figures
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.examples.store import ExampleStore
 from bohdi_ray.names import RunNames
@@ -65,7 +66,7 @@ def publish_base(config: FusionConfig, folder: str) -> Any:
 
 
 def evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_round: int) -> Any:
-    """Held-out loss per answer token by version, without versions that could not be measured; an ObjectRef."""
+    """FinalFigures of these versions; an ObjectRef."""
     return _task(_evaluate, config, "evaluate").remote(config, folders, run, last_round)
 
 
@@ -87,10 +88,7 @@ def _task(function: Any, config: FusionConfig, what: str) -> Any:
     return ray.remote(**options, max_retries=1, name=RunNames.of(config.run_dir).named(what))(function)
 
 
-def _evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_round: int) -> dict[int, float]:
-    from bohdi_ray.evaluation.heldout_loss import compare_versions
-
+def _evaluate(config: FusionConfig, folders: dict[int, str], run: RunDir, last_round: int) -> FinalFigures:
     ids = SampleStore(run).heldout_ids(last_round)
     rows = ExampleStore(run, config.training.reasoning == "keep").read(ids)
-    losses = compare_versions(folders, rows, config.at(last_round)) if rows else {}
-    return {version: measured.loss for version, measured in losses.items() if measured.loss is not None}
+    return final_figures(folders, rows, config.at(last_round))

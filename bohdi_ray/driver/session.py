@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import math
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import ray
-
+from bohdi_ray.actors.evaluation_task import VersionScores
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.ledger import restored_ledger, save
 from bohdi_ray.driver.recovered import RecoveredState
@@ -21,13 +17,9 @@ from bohdi_ray.driver.resume import ResumeRequest, note_resumption, recover
 from bohdi_ray.driver.round_figures import HarvestResult, harvested_event, round_summary
 from bohdi_ray.driver.signals import stopping_on_signals, unless_stopped
 from bohdi_ray.engines.spec import EngineStats
-from bohdi_ray.engines.vllm.ipc_folder import clear_left_folders
-from bohdi_ray.errors import BohdiError, RunDirError
+from bohdi_ray.errors import RunDirError
 from bohdi_ray.observe import events
 from bohdi_ray.observe.observers import Observer, Observers
-from bohdi_ray.placement.cluster_token import knock_and_show_token as knock
-from bohdi_ray.placement.machines import check_mode, not_started, unreachable
-from bohdi_ray.preflight import local_node
 from bohdi_ray.rounds import RunLedger
 from bohdi_ray.run.environment import environment
 from bohdi_ray.run.lease import Claim, Lease
@@ -38,11 +30,6 @@ from bohdi_ray.tree.record.history import RoundRecord
 T = TypeVar("T")
 
 LAST_WRITES_S = 2.0
-# Of a session of our own. Ray's control store keeps a record of every task, by default of the last 100,000: 300 MB over
-# 500 rounds, in a session without a dashboard to show them.
-# Ray ends workers after 1 s without a task, and starting one takes longer than a bundle of tickets that answers fast.
-SESSION_SETTINGS = {"task_events_max_num_task_in_gcs": 10_000, "idle_worker_killing_time_threshold_ms": 30_000}
-SPARE_SLOTS = 2  # CPU slots of a session of our own for Ray Data's reads, the training task and harvest tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +82,12 @@ class ActiveRun:
         """Records that the trainer has committed the next round."""
         summary = self.ledger.add_trained(metrics)
         self.tell(events.RoundTrained(summary, metrics))
+        self.save()
+
+    def add_evaluated(self, found: VersionScores, seconds: float, extra_s: float) -> None:
+        """Records the scores of a version; `extra_s`: how long the run waited for nothing else."""
+        self.ledger.add_evaluated(found.version, found.mean, extra_s)
+        self.tell(events.VersionEvaluated(found.version, found.scores, seconds, extra_s, found.num_tokens))
         self.save()
 
     def save(self) -> None:
@@ -185,41 +178,3 @@ def held(run: RunDir) -> Iterator[Lease]:
             lease.release()
         raise
     lease.release()
-
-
-@contextlib.contextmanager
-def ray_session(config: FusionConfig, address: str | None) -> Iterator[None]:
-    """A Ray session: an existing one, a cluster's, or a new one on this machine, which ends with the run.
-
-    Raises ConfigError if the cluster cannot be joined, or could not connect back to this process.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    joins = bool(address or os.environ.get("RAY_ADDRESS"))
-    if joins:
-        try:
-            knock(address or os.environ["RAY_ADDRESS"])
-            ray.init(address=address, log_to_driver=False)
-        except BohdiError:
-            raise
-        except Exception as error:  # Ray raises all kinds, a bare Exception when it takes too long
-            field = "--address" if address else "RAY_ADDRESS"
-            raise unreachable(field, address or os.environ["RAY_ADDRESS"], error) from None
-    else:
-        # Engines and trainer share this machine's cores; the slots only have to admit them all.
-        slots = math.ceil(local_node(config).num_cpus) + SPARE_SLOTS
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-        try:
-            # "local" also where another Ray runs on this machine.
-            ray.init("local", num_cpus=slots, _system_config=SESSION_SETTINGS, **quiet)
-        except Exception as error:  # Ray raises a bare Exception when its processes are not up in time
-            ray.shutdown()
-            raise BohdiError(not_started(error)) from error
-    try:
-        if joins:
-            check_mode()
-        yield
-    finally:
-        ray.shutdown()
-        clear_left_folders()  # of engines on this machine that were killed

@@ -14,7 +14,7 @@ from typing import Any
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.deadlines import within
 from bohdi_ray.driver.recovered import RecoveredState
-from bohdi_ray.driver.rehearsal import Rehearsals
+from bohdi_ray.driver.target.rehearsal import Rehearsals
 from bohdi_ray.errors import SEE_LOGS
 from bohdi_ray.run.run_dir import CHECKPOINTS, RunDir
 from bohdi_ray.training.feed.heldout_subset import HeldoutSubset

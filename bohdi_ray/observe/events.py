@@ -122,6 +122,17 @@ class RehearsalAsked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class VersionEvaluated(Event):
+    """The target's engines were asked the tasks of `evaluate`."""
+
+    version: int
+    scores: Mapping[str, float]  # by task, of its usual metric
+    seconds: float
+    extra_s: float  # of these, what the run waited for nothing else
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class TurnSwitched(Event):
     """With `placement: colocate`: the GPUs now belong to this side, harvest or training."""
 

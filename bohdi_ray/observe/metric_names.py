@@ -13,6 +13,7 @@ from typing import Literal
 RUN = "run"  # the label of all
 OTHER = "other"  # the domain label of all domains but the largest
 MOST_DOMAINS = 20  # domain labels beside `other`: they are names that models chose
+MOST_TASKS = 60  # of an evaluation: MMLU has 57
 PREFIX = "ray_"
 
 
@@ -130,6 +131,9 @@ TRAINING_LOSS = _gauge(
 HELDOUT_LOSS = _gauge(
     "bohdi_heldout_loss", "nats per answer token", (), "Loss on the held-out samples after the newest committed round"
 )
+EVALUATION_SCORE = _gauge(
+    "bohdi_evaluation_score", "score", ("task",), "Score of the newest evaluated version on a task of `evaluate`"
+)
 TRAINING_SPEED = _gauge(
     "bohdi_training_tokens_per_second",
     "tokens/s",
@@ -164,6 +168,6 @@ ALL: tuple[MetricSpec, ...] = (
     *(SPROUTS, REBIRTHS, DOMAINS),
     *(REPLICAS_WANTED, REPLICAS_UP, SOURCES_LEFT_OUT, IN_FLIGHT, WAITING, REQUESTS, QUEUE_WAIT, PROMPT_TOKENS),
     *(ENGINE_IDLE, QUEUE_ROWS, QUEUE_STEPS, TRAINED_ROWS, REJECTED_ROWS, TRAINED_TOKENS),
-    *(TRAINING_LOSS, HELDOUT_LOSS, TRAINING_SPEED),
+    *(TRAINING_LOSS, HELDOUT_LOSS, EVALUATION_SCORE, TRAINING_SPEED),
     *(WEIGHT_SYNC, WEIGHT_SYNCS, TURN_SWITCH, FAILURES),
 )

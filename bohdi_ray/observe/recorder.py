@@ -82,6 +82,11 @@ class MetricsRecorder:
         self._metrics.log("rehearsal", round=event.round, rounds=event.num_rounds, **figures)
 
     @tell.register
+    def _(self, event: events.VersionEvaluated) -> None:
+        figures = {"seconds": event.seconds, "extra_s": event.extra_s, "tokens": event.num_tokens}
+        self._metrics.log("evaluation", version=event.version, scores=dict(event.scores), **figures)
+
+    @tell.register
     def _(self, event: events.TurnSwitched) -> None:
         self._metrics.log("turn", to=event.to, seconds=event.seconds)
 

@@ -93,6 +93,11 @@ class RunMetrics:
         self.exported.count(names.WEIGHT_SYNCS)
 
     @tell.register
+    def _(self, event: events.VersionEvaluated) -> None:
+        for task, score in list(event.scores.items())[: names.MOST_TASKS]:
+            self.exported.set(names.EVALUATION_SCORE, score, task=one_line(task))
+
+    @tell.register
     def _(self, event: events.TurnSwitched) -> None:
         self.exported.set(names.TURN_SWITCH, event.seconds, to=event.to)
 

@@ -122,6 +122,9 @@ class Summary:
     best_version: int | None = None
     failed_because: str | None = None  # why the run is no success although a stop rule ended it
     paths: dict[str, str] = field(default_factory=dict)  # what was written where
+    evaluated: dict[int, float] = field(default_factory=dict)  # mean score over the tasks of `evaluate`, by version
+    num_sure: int = 0  # places of a fixed text at which the target was sure of the next token before the fusion
+    num_lost: int = 0  # of these, where it says another one now
 
     @property
     def num_accepted(self) -> int:
@@ -181,6 +184,9 @@ class Summary:
             "heldout_loss_before": self.heldout_loss_before,
             "heldout_loss_after": self.heldout_loss_after,
             "heldout_loss_fall": self.heldout_loss_fall,
+            "sure_tokens_before": self.num_sure,
+            "sure_tokens_lost": self.num_lost,
+            "evaluated": {str(version): mean for version, mean in self.evaluated.items()},
             "failed_because": self.failed_because,
             "rounds": [
                 {**dataclasses.asdict(r), "reward_rate": r.reward_rate, "trained_rows": r.trained_rows}

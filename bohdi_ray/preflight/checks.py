@@ -14,6 +14,7 @@ from bohdi_ray.placement.memory.engine_settings import all_with_last_words
 from bohdi_ray.placement.on_cpu import slow_formats, unproved_errors
 from bohdi_ray.placement.placement import bundles, bundles_to_grow, placement_errors, resolve_gpus
 from bohdi_ray.preflight.cards import check_cards, check_kv_room, check_windows, hosted_models
+from bohdi_ray.preflight.evaluation import evaluation_errors
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.hub import Hub
 from bohdi_ray.preflight.inputs import check_remote_sources, check_seed, checked_templates
@@ -45,6 +46,7 @@ def preflight(
     _check_attention_name(config, nodes, findings)
     findings.problems += run_dir_errors(config.run_dir, resume)
     findings.problems += tracker_errors(config.observe)
+    findings.problems += evaluation_errors(config.evaluate)
     check_kv_room(config, nodes, findings)
     if nodes is None:
         findings.notes.append("placement: the nodes the run would get are not known")

@@ -42,6 +42,8 @@ class DriverState(msgspec.Struct):
     rounds_without_gain: int = 0
     last_rows: dict[str, tuple[float, int]] = {}  # the newest trained version's
     behind_best: float = 0.0  # how much higher its loss is than the best version's
+    evaluated: dict[int, float] = {}  # mean score over the tasks of `evaluate`, by version
+    evaluated_on: str = ""  # what was asked for these: scores of other tasks cannot be compared
     engines: dict[str, EngineStats] = {}  # by replica, with the driver's number before it
 
     @property
@@ -72,4 +74,5 @@ def read_state(run: RunDir, num_committed: int) -> DriverState:
         log.warning("%s cannot be read, so times and costs so far are lost: %s", run.path(PROGRESS), error)
         return DriverState()
     trained = {round: known for round, known in state.trained.items() if round < num_committed}
-    return msgspec.structs.replace(state, trained=trained)
+    evaluated = {version: mean for version, mean in state.evaluated.items() if version <= num_committed}
+    return msgspec.structs.replace(state, trained=trained, evaluated=evaluated)

@@ -30,7 +30,7 @@ from bohdi_ray.training.zero.config import check_deepspeed
 from bohdi_ray.tree.names import read_seeds, seed_paths
 
 CONFIG_NAME = "fusion.yaml"
-CODE = ("*.py", "*.jinja")
+CODE = ("*.py", "*.jinja", "common_knowledge.txt")
 
 
 @dataclass(slots=True)
@@ -96,6 +96,13 @@ def _settle_paths(data: dict[str, Any], folder: Path) -> list[ConfigError]:
     for place, model in [*models, ("target", data.get("target"))]:
         if isinstance(model, dict) and model.get("kind", "vllm") == "vllm" and isinstance(model.get("model"), str):
             problems += _model_problems(f"{place}.model", model["model"], folder)
+    evaluate = data.get("evaluate")
+    tasks = evaluate.get("tasks") if isinstance(evaluate, dict) else None
+    for task in tasks if isinstance(tasks, list) else []:
+        if isinstance(task, str) and task.startswith(("./", "../")):
+            rule = "is a folder of this machine, and tasks are not uploaded"
+            remedy = "Give the path that the folder has on the cluster's head node, or a task of lm-eval."
+            problems.append(ConfigError("evaluate.tasks", task, rule, remedy))
     for section, key in (("tree", "seed"), ("harvest", "prompts")):
         mapping = data.get(section)
         if isinstance(mapping, dict) and isinstance(mapping.get(key), str):

@@ -162,6 +162,7 @@ def training() -> list[Chart]:
         Query(now(names.TRAINING_LOSS, "run"), "{{run}} training"),
         Query(now(names.HELDOUT_LOSS, "run"), "{{run}} held out"),
     )
+    scores = (Query(now(names.EVALUATION_SCORE, "run, task"), "{{run}} {{task}}"),)
     queue = (Query(now(names.QUEUE_ROWS), "rows"), Query(now(names.QUEUE_STEPS), "steps"))
     speed = (Query(now(names.TRAINING_SPEED), "while stepping"), Query(rate(names.TRAINED_TOKENS), "over all time"))
     idle = (
@@ -170,6 +171,7 @@ def training() -> list[Chart]:
     )
     return [
         Chart("Loss", loss, f"{names.TRAINING_LOSS.help}; {names.HELDOUT_LOSS.help}. nats per answer token"),
+        Chart("Evaluation", scores, names.EVALUATION_SCORE.help),
         Chart("Training tokens per second", speed, f"{names.TRAINING_SPEED.help}; {names.TRAINED_TOKENS.help}"),
         growth("Training rows per second", names.TRAINED_ROWS, "rows", unit="cps"),
         growth("Training rows rejected", names.REJECTED_ROWS, "{{reason}}", "reason", unit="cps", stack=True),

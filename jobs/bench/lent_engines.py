@@ -21,6 +21,7 @@ from bohdi_ray.config import FusionConfig, VllmModel
 from bohdi_ray.driver.components import ComponentFactories
 from bohdi_ray.driver.real_components import real_parts
 from bohdi_ray.engines.spec import EngineStats, LoadReport
+from bohdi_ray.evaluation.heldout_loss import FinalFigures
 from bohdi_ray.placement.pools.placement_groups import EngineGroup
 from bohdi_ray.records import EngineReply, EngineRequest
 from bohdi_ray.training.weights.checkpoints import is_committed
@@ -72,7 +73,7 @@ class Lender:
             real_parts(),
             make_engine=lambda config: lambda *args: self._lend(config, *args),
             publish_base=self._publish,
-            evaluate=lambda config, folders, run, last_round: ray.put({}),
+            evaluate=lambda config, folders, run, last_round: ray.put(FinalFigures()),
             export_weights=lambda config, weights_dir, out_dir: ray.put(None),
         )
 

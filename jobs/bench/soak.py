@@ -36,8 +36,8 @@ import ray  # noqa: E402
 from scraping import scraped  # noqa: E402
 from scripted_parts import scripted_config, scripted_parts  # noqa: E402
 
-from bohdi_ray.driver.session import SESSION_SETTINGS  # noqa: E402
 from bohdi_ray.fusion import fuse  # noqa: E402
+from bohdi_ray.placement.ray_session import SESSION_SETTINGS  # noqa: E402
 
 MARKS, SMOKE_MARKS = (10, 200, 500), (3, 6)
 WINDOW = 10  # rounds before a mark that a median is over

@@ -12,7 +12,7 @@ from shared_card import SharedCard
 from step_log import log_of
 
 from bohdi_ray.driver import components
-from bohdi_ray.driver.rehearsal import Rehearsals
+from bohdi_ray.driver.target.rehearsal import Rehearsals
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.examples.rehearsal_store import RehearsalStore
 from bohdi_ray.fusion import fuse

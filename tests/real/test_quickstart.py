@@ -14,7 +14,7 @@ from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.config import FusionConfig
 from bohdi_ray.config.loading import load_config
 from bohdi_ray.driver.real_components import publish_base
-from bohdi_ray.evaluation.heldout_loss import heldout_loss
+from bohdi_ray.evaluation.heldout_loss import heldout_loss, loaded
 from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.fusion import fuse
@@ -113,7 +113,7 @@ def check_controls(config: FusionConfig, run: RunDir, folders: dict[str, str]) -
     rows = [Completion(f"{i}/{j}", heldout[i].question, heldout[j].answer) for i, j in pairs]
     own_loss, gain = {}, {}
     for name, folder in folders.items():
-        measured = heldout_loss(folder, rows, config).rows
+        measured = heldout_loss(loaded(folder, config), rows, config).rows
         assert len(measured) == len(rows)
         table = np.array([measured[row.example_id][0] / measured[row.example_id][1] for row in rows])
         table = table.reshape(len(heldout), len(heldout))  # [question, answer], loss per token

@@ -12,7 +12,7 @@ from engine_support import Running, generation, vllm_model
 from thinking_templates import QWEN3
 from tiny_models import FAMILIES, Family, build_tokenizer
 
-from bohdi_ray.engines.vllm import api
+from bohdi_ray.engines.vllm.params import generation_params
 from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.records import ScoreRequest
 from bohdi_ray.training.batches.encoding import EncodedRow, Encoder
@@ -88,7 +88,7 @@ def test_decoding_ends_in_front_of_what_ends_a_block(running):
     options = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 40, "seed": 1}
 
     async def decoded(**more):
-        output = await answers._decode(ids, api.generation_params(**options, **more))
+        output = await answers._decode(ids, generation_params(**options, **more))
         return output.outputs[0]
 
     free = running.do(decoded())

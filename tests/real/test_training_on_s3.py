@@ -9,7 +9,7 @@ from training_support import put_rows, some_rows, tiny_config, wait_for_round
 
 from bohdi_ray.actors.sample_queue import start_sample_queue
 from bohdi_ray.config.addresses import below
-from bohdi_ray.evaluation.heldout_loss import compare_versions
+from bohdi_ray.evaluation.heldout_loss import final_figures
 from bohdi_ray.run.filesystem import place_of
 from bohdi_ray.run.node_files import plain_files
 from bohdi_ray.training.launch import start_trainer
@@ -67,8 +67,8 @@ def test_a_version_on_s3_is_measured_and_exported_as_one_on_disk(tiny_model_dir,
     for run in places.values():
         publish_base(config.target, below(run, "base"))
     weights = {number: below(run, "base", "weights") for number, run in places.items()}
-    losses = compare_versions(weights, some_rows(9, 2), config)
-    assert losses[0] == losses[1] and losses[0].loss is not None
+    figures = final_figures(weights, some_rows(9, 2), config)
+    assert figures.losses[0] == figures.losses[1] and figures.num_lost == {0: 0, 1: 0}
     for run in places.values():
         for _ in range(2):  # a second export replaces the first
             export_target(below(run, "base", "weights"), below(run, "base"), below(run, "target"))

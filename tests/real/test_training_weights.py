@@ -9,7 +9,7 @@ import pytest
 from training_support import some_rows, tiny_config
 
 from bohdi_ray.engines.probe import read_probe
-from bohdi_ray.evaluation.heldout_loss import heldout_loss
+from bohdi_ray.evaluation.heldout_loss import heldout_loss, loaded
 from bohdi_ray.training.weights.checkpoints import is_committed
 from bohdi_ray.training.weights.versions import export_target, publish_base
 
@@ -93,9 +93,10 @@ def test_the_heldout_loss_is_token_weighted_and_counts_what_it_cannot_measure(ti
     config = tiny_config(source)
     publish_base(config.target, str(tmp_path / "base"))
     rows = some_rows(0, 6)
-    measured = heldout_loss(str(tmp_path / "base" / "weights"), rows, config)
+    version = loaded(str(tmp_path / "base" / "weights"), config)
+    measured = heldout_loss(version, rows, config)
     sums, counts = zip(*measured.rows.values(), strict=True)
     assert measured.loss == pytest.approx(sum(sums) / sum(counts)) and measured.num_tokens == sum(counts)
     shortened = tiny_config(source, max_length=16)
-    nothing = heldout_loss(str(tmp_path / "base" / "weights"), rows, shortened)
+    nothing = heldout_loss(version, rows, shortened)
     assert (nothing.loss, nothing.num_rejected) == (None, 6)

@@ -16,6 +16,7 @@ from bohdi_ray.engines.chat.rendering import chat_shape, render_chat, special_to
 from bohdi_ray.engines.chat.style import ChatStyle, ChatStyles, closing, opening, plain_styles
 from bohdi_ray.engines.vllm import api
 from bohdi_ray.engines.vllm.choices import first_token_choices, normalised_choices
+from bohdi_ray.engines.vllm.params import generation_params, scoring_params
 from bohdi_ray.errors import PromptTooLong, RequestRefused
 from bohdi_ray.records import EngineReply, EngineRequest, GenerationRequest, ScoreRequest
 
@@ -85,7 +86,7 @@ class Answers:
         free = self._window - len(token_ids)
         if free < 1:
             raise PromptTooLong(self._name, len(token_ids), self._window)
-        params = api.generation_params(
+        params = generation_params(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=min(max_tokens, free),
@@ -120,7 +121,7 @@ class Answers:
         if free < 1:
             raise PromptTooLong(self._name, len(token_ids), self._window)
         end = self._encode(way.end)
-        params = api.generation_params(
+        params = generation_params(
             temperature=request.sampling.temperature,
             top_p=request.sampling.top_p,
             max_tokens=min(room, free),
@@ -183,5 +184,5 @@ class Answers:
         token_ids = prompt_ids + answer_ids
         if len(token_ids) + 1 > self._window:
             raise PromptTooLong(self._name, len(token_ids), self._window)
-        output = await self._decode(token_ids, api.scoring_params())
+        output = await self._decode(token_ids, scoring_params())
         return sum(api.prompt_logprobs(output)[-len(answer_ids) :])

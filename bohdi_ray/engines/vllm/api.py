@@ -1,4 +1,5 @@
-"""All of vLLM's interface that this package relies on, so that support for another vLLM version changes only this file.
+"""All of vLLM's interface that this package relies on, but for what params.py holds. Support for another
+vLLM version changes only these two files.
 
 Called by engine.py alone. Imports vllm and torch inside functions only: the module itself stays light. It holds no
 state and knows nothing of fusions.
@@ -9,15 +10,15 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.vllm.ipc_folder import make_ipc_folder
 from bohdi_ray.engines.vllm.orphan_guard import OWNER_VARIABLE
+from bohdi_ray.engines.vllm.params import MAX_LOGPROBS
 from bohdi_ray.engines.vllm.start_errors import errors_logged_to
 
-MAX_LOGPROBS = 64  # most alternatives asked for at one position
 GUARD = "bohdi_ray.engines.vllm.orphan_guard.OrphanGuard"
 
 
@@ -169,60 +170,6 @@ async def tokenizer_of(llm: Any) -> Any:
     return await tokenizer if inspect.isawaitable(tokenizer) else tokenizer
 
 
-def generation_params(
-    *,
-    temperature: float,
-    top_p: float,
-    max_tokens: int,
-    seed: int,
-    choices: Sequence[str] | None = None,
-    regex: str | None = None,
-    stop: str | None = None,
-    stop_token_id: int | None = None,
-    show_control_tokens: bool = False,
-) -> Any:
-    """SamplingParams of one answer, delivered once it is finished. It ends in front of `stop`, or at `stop_token_id`,
-    which a text without control tokens may not hold."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-    extra: dict[str, Any] = {}
-    if choices is not None:
-        extra["structured_outputs"] = StructuredOutputsParams(choice=list(choices))
-        # The grammar's mask comes first, so these are the tokens that may begin a choice.
-        extra["logprobs"] = min(MAX_LOGPROBS, 3 * len(choices) + 4)
-    elif regex is not None:
-        extra["structured_outputs"] = StructuredOutputsParams(regex=regex)
-    if stop is not None:
-        extra["stop"] = [stop]
-    if stop_token_id is not None:
-        extra["stop_token_ids"] = [stop_token_id]
-    if show_control_tokens:
-        extra |= {"skip_special_tokens": False, "spaces_between_special_tokens": False}
-    return SamplingParams(
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=max_tokens,
-        seed=seed,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-        **extra,
-    )
-
-
-def scoring_params() -> Any:
-    """SamplingParams that read the prompt's own log-probabilities; one token must be decoded for it."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    return SamplingParams(
-        temperature=0.0,
-        max_tokens=1,
-        prompt_logprobs=0,
-        detokenize=False,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
-
-
 async def finished(llm: Any, token_ids: list[int], params: Any, request_id: str) -> Any:
     """vLLM's RequestOutput of one request, when it is finished. Cancelling this aborts the request in the engine."""
     outputs = [output async for output in llm.generate({"prompt_token_ids": token_ids}, params, request_id)]
@@ -242,9 +189,20 @@ def failure_of(output: Any, params: Any) -> str | None:
 
 def prompt_logprobs(output: Any) -> list[float]:
     """Log-probability of every prompt token but the first, nats."""
-    return [
-        at[token].logprob for at, token in zip(output.prompt_logprobs[1:], output.prompt_token_ids[1:], strict=True)
-    ]
+    return [logprob for logprob, _ in prompt_logprobs_with_ranks(output)]
+
+
+def prompt_logprobs_with_ranks(output: Any) -> list[tuple[float, int]]:
+    """Log-probability (nats) and rank, from 1 for the most likely one, of every prompt token but the first."""
+    found = (at[token] for at, token in zip(output.prompt_logprobs[1:], output.prompt_token_ids[1:], strict=True))
+    return [(entry.logprob, entry.rank) for entry in found]
+
+
+def next_token_logprobs(output: Any) -> tuple[dict[int, float], int]:
+    """Log-probabilities (nats) of the tokens asked for, and the decoded token: what is decoded greedily is the most
+    likely one."""
+    answer = output.outputs[0]
+    return {token: entry.logprob for token, entry in answer.logprobs[0].items()}, answer.token_ids[0]
 
 
 def first_token_logprobs(output: Any, tokenizer: Any) -> list[tuple[str, float]]:

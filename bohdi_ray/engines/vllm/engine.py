@@ -19,14 +19,17 @@ from typing import Any
 from bohdi_ray.engines.chat.style import ChatStyles
 from bohdi_ray.engines.probe import PROBE_FILE, Probe, compare, read_probe
 from bohdi_ray.engines.spec import EngineSpec, EngineStats, LoadReport
+from bohdi_ray.engines.token_requests import TokenRequest
 from bohdi_ray.engines.vllm import api
 from bohdi_ray.engines.vllm.answers import Answers
 from bohdi_ray.engines.vllm.in_flight import InFlight
+from bohdi_ray.engines.vllm.params import scoring_params
 from bohdi_ray.engines.vllm.processes import child_processes, end_processes
 from bohdi_ray.engines.vllm.slots import Slots
 from bohdi_ray.engines.vllm.start_arguments import require_control_tokens, start_arguments
 from bohdi_ray.engines.vllm.start_errors import logged_errors, start_error
 from bohdi_ray.engines.vllm.streaming import RunQueue, as_they_finish
+from bohdi_ray.engines.vllm.token_answers import answer_tokens
 from bohdi_ray.errors import BohdiError, ConfigError, EngineFailed, RequestRefused, WeightsMismatch
 from bohdi_ray.records import ROLES, EngineReply, EngineRequest
 
@@ -101,7 +104,7 @@ class LLMEngine:
         self._open.set()
         return report
 
-    async def run(self, requests: Sequence[EngineRequest]) -> AsyncIterator[list[EngineReply]]:
+    async def run(self, requests: Sequence[EngineRequest | TokenRequest]) -> AsyncIterator[list[EngineReply]]:
         """Replies as they finish, all that are ready together, in any order, one for every request.
 
         Consumes: the requests given. Produces: lists of completions, an empty one now and then as a sign of life.
@@ -196,10 +199,13 @@ class LLMEngine:
 
     # One request.
 
-    async def _answer(self, request: EngineRequest) -> EngineReply:
+    async def _answer(self, request: EngineRequest | TokenRequest) -> EngineReply:
         async with self._slots.one():
             await self._open.wait()
             assert self._answers is not None
+            if isinstance(request, TokenRequest):
+                window = self._llm.model_config.max_model_len
+                return await answer_tokens(request, self.spec.name, self._weights_version, window, self._finished)
             return await self._answers.answer(request, self._weights_version)
 
     async def _finished(self, token_ids: list[int], params: Any) -> Any:
@@ -240,7 +246,7 @@ class LLMEngine:
 
     async def _prove(self, version: int, weights_dir: str, started: float, loaded: float) -> LoadReport:
         probe = read_probe(Path(weights_dir).parent / PROBE_FILE)
-        params = api.scoring_params()
+        params = scoring_params()
         outputs = await asyncio.gather(*(self._finished(list(ids), params) for ids in probe.token_ids))
         served = [api.prompt_logprobs(output) for output in outputs]
         report = compare(served, probe, self._probe, self.spec.tolerance)

@@ -9,6 +9,8 @@ from bohdi_ray.observe.console import round_lines
 from bohdi_ray.observe.console.view import Console, Mode, RoundProgress
 from bohdi_ray.observe.source_report import silent, troubled
 
+SHOWN_SCORES = 4  # tasks of an evaluation
+
 
 class ConsoleObserver:
     """Shows events as lines, a live view, and a table at the end."""
@@ -81,6 +83,13 @@ class ConsoleObserver:
             f"round {event.round}: version 0 is sure of {kept} of {asked} questions for rehearsal{rounds}, "
             f"{event.seconds:.0f} s"
         )
+
+    @tell.register
+    def _(self, event: events.VersionEvaluated) -> None:
+        scores = ", ".join(f"{task} {score:.3f}" for task, score in list(event.scores.items())[:SHOWN_SCORES])
+        more = f" and {len(event.scores) - SHOWN_SCORES} more" if len(event.scores) > SHOWN_SCORES else ""
+        spent = f"{event.seconds:.0f} s, of which {event.extra_s:.0f} s beyond the wait for the trainer"
+        self._console.message(f"version {event.version}: {scores}{more}; {spent}")
 
     @tell.register
     def _(self, event: events.RoundHarvested) -> None:

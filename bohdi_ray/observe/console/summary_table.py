@@ -68,6 +68,13 @@ def _result(summary: Summary) -> list[Row]:
         fall = "" if summary.heldout_loss_fall is None else f" ({-summary.heldout_loss_fall:+.1%})"
         before, after = _number(summary.heldout_loss_before, ".3f"), _number(summary.heldout_loss_after, ".3f")
         rows.append(("loss on held-out samples", f"{before} -> {after}{fall}"))
+    if len(summary.evaluated) > 1:
+        first, last = min(summary.evaluated), max(summary.evaluated)
+        before, after = (f"{summary.evaluated[version]:.3f}" for version in (first, last))
+        rows.append(("mean score of the tasks", f"{before} -> {after} (versions {first} and {last})"))
+    if summary.num_sure:
+        share = summary.num_lost / summary.num_sure
+        rows.append(("sure answers lost", f"{summary.num_lost} of {summary.num_sure} ({share:.0%}), of a fixed text"))
     return rows
 
 

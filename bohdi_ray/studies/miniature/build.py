@@ -21,7 +21,7 @@ from bohdi_ray.studies.miniature.curriculum import lessons
 from bohdi_ray.studies.miniature.recipe import MODELS, write_config, write_templates
 from bohdi_ray.studies.miniature.sizes import Size
 from bohdi_ray.studies.miniature.teaching import teach
-from bohdi_ray.studies.miniature.truth import write_world
+from bohdi_ray.studies.miniature.truth import write_tasks, write_world
 from bohdi_ray.studies.miniature.world import World, make_world
 
 BUILD = "build.json"  # written last: a folder that has it is whole
@@ -36,6 +36,7 @@ def build(out: Path, size: Size, seed: int, say: Say, num_processes: int = 2) ->
     world = make_world(seed, size.world, tuple(spec.name for spec in size.sources), size.models[-1].name)
     out.mkdir(parents=True, exist_ok=True)
     write_world(world, out)
+    write_tasks(world, out)
     templates = write_templates(out)
     write_config(size, seed, out)
     taught = {spec.name: lessons(world, spec.name, templates) for spec in size.models}

@@ -117,8 +117,8 @@ def test_a_cluster_that_cannot_be_joined_is_refused_with_its_address(monkeypatch
         raise error
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("bohdi_ray.driver.session.ray.init", refuse)
-    monkeypatch.setattr("bohdi_ray.driver.session.knock", lambda address: None)
+    monkeypatch.setattr("bohdi_ray.placement.ray_session.ray.init", refuse)
+    monkeypatch.setattr("bohdi_ray.placement.ray_session.knock", lambda address: None)
     done = bohdi("fuse", config_file, "--address", "nowhere:1")
     assert done.exit_code == 2 and "--address = 'nowhere:1': cannot be reached" in done.output
     assert str(error) in done.output and "RAY_AUTH_MODE" in done.output

@@ -13,8 +13,8 @@ HEAVY = {"torch", "vllm", "ray", "deepspeed", "transformers"}
 # Every room and loose module, lowest first: when it is loaded, a module imports its own room and those before it.
 ORDER = (
     *("errors", "languages", "records", "randomness", "config", "names", "engines", "tree", "__init__", "run"),
-    *("examples", "questions", "harvest", "observe", "deadlines", "placement", "training", "actors", "rounds"),
-    *("preflight", "submit", "driver", "evaluation", "fusion", "studies", "cli"),
+    *("examples", "questions", "harvest", "observe", "deadlines", "placement", "training", "evaluation", "actors"),
+    *("rounds", "preflight", "submit", "driver", "fusion", "studies", "cli"),
 )
 PRODUCT = [
     room for room in ORDER if room not in ("studies", "cli")

@@ -5,12 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-import bohdi_ray.driver.session as startup
-from bohdi_ray.config.loading import parse_config
-from bohdi_ray.driver.session import ray_session
+import bohdi_ray.placement.ray_session as startup
 from bohdi_ray.errors import BohdiError, ConfigError
 from bohdi_ray.placement import cluster_token
 from bohdi_ray.placement.cluster_token import check_token, token_error
+from bohdi_ray.placement.ray_session import ray_session
 
 MISSING = (
     "AuthenticationError RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Note: "
@@ -89,8 +88,6 @@ def test_a_ray_that_does_not_start_in_time_is_an_error_with_a_remedy(monkeypatch
     fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: ended.append(True))
     monkeypatch.setattr(startup, "ray", fake)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    model = {"name": "s", "model": "org/s"}
-    config = parse_config({"run_dir": "x", "sources": [model], "target": {**model, "name": "t"}})
-    with pytest.raises(BohdiError, match=r"Ray did not start .*timed out") as caught, ray_session(config, None):
+    with pytest.raises(BohdiError, match=r"Ray did not start .*timed out") as caught, ray_session(None, 2):
         pass
     assert not isinstance(caught.value, ConfigError) and "ray start --head" in str(caught.value) and ended

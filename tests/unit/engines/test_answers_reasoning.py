@@ -10,6 +10,7 @@ from thinking_templates import TemplateTokenizer, template_tokenizer
 
 from bohdi_ray.config import VllmModel
 from bohdi_ray.engines.chat.style import DEFAULT_ROOM, ChatStyles
+from bohdi_ray.engines.vllm import answers as answers_of_vllm
 from bohdi_ray.engines.vllm import api
 from bohdi_ray.engines.vllm.answers import Answers
 from bohdi_ray.errors import PromptTooLong
@@ -22,8 +23,8 @@ DEFAULTS = {"choices": None, "regex": None, "show_control_tokens": False}
 @pytest.fixture(autouse=True)
 def plain_params(monkeypatch):
     """Parameters as they are given; vLLM is not needed to look at them."""
-    monkeypatch.setattr(api, "generation_params", lambda **given: SimpleNamespace(**DEFAULTS | given))
-    monkeypatch.setattr(api, "scoring_params", lambda: SimpleNamespace(scores=True))
+    monkeypatch.setattr(answers_of_vllm, "generation_params", lambda **given: SimpleNamespace(**DEFAULTS | given))
+    monkeypatch.setattr(answers_of_vllm, "scoring_params", lambda: SimpleNamespace(scores=True))
     monkeypatch.setattr(api, "prompt_logprobs", lambda output: output.logprobs)
     monkeypatch.setattr(api, "first_token_logprobs", lambda output, tokenizer: [("A", -0.1), ("B", -2.4)])
 

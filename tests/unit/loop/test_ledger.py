@@ -10,9 +10,10 @@ from bohdi_ray.config import FusionConfig
 from bohdi_ray.driver.round_figures import HarvestResult, round_summary
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import DeadlineExceeded
+from bohdi_ray.evaluation.heldout_trail import HeldoutTrail
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.records import Outcome
-from bohdi_ray.rounds import HeldoutTrail, RunLedger
+from bohdi_ray.rounds import RunLedger
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.run.state import DriverState, TrainedRound
 

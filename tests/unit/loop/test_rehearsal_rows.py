@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.driver.rehearsal import spread
+from bohdi_ray.driver.target.rehearsal import spread
 
 
 def rows(kind, number):

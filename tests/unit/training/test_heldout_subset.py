@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from bohdi_ray.rounds import HeldoutTrail
+from bohdi_ray.evaluation.heldout_trail import HeldoutTrail
 from bohdi_ray.training.feed.heldout_subset import HeldoutSubset
 
 IDS = [f"r{round:04d}-s000-t{index:05d}" for round in range(50) for index in range(8)]

@@ -1,0 +1,1 @@
+"""Asks engines for the answers that an evaluation needs, each once."""

@@ -1,0 +1,1 @@
+"""Scores of several models side by side: differences, interference, tables."""

@@ -1,10 +1,9 @@
 """RoutedModels: sends the requests of a harvest task to engines. It batches requests, picks replicas, and retries
 requests that an engine's death interrupted.
 
-It lives inside one harvest or sprout task. Requests that become ready within some milliseconds travel in one actor
-call, which costs as much CPU time as all else about a request; answers stream back as they finish, so nothing waits for
-a batch. A request whose engine failed is asked again elsewhere: generation is at-least-once, and its seed makes it the
-same request.
+It lives inside one harvest or sprout task. Requests that become ready together travel in one actor call, which costs as
+much CPU time as all else about a request; answers stream back as they finish, so nothing waits for a batch. A request
+whose engine failed is asked again elsewhere: generation is at-least-once, and its seed makes it the same request.
 
 A request that was in two engines when they died may be the cause. From then on it is sent alone, with no other request
 in the engine, and if that engine dies too, the request is set aside in RUN/quarantine. A request that only waited in
@@ -26,6 +25,7 @@ import numpy as np
 
 from bohdi_ray.deadlines import as_bohdi_error, is_engines_fault
 from bohdi_ray.engines.routing import Replica, RoutingTable, choose
+from bohdi_ray.engines.token_requests import TokenRequest
 from bohdi_ray.errors import (
     SEE_LOGS,
     DeadlineExceeded,
@@ -47,10 +47,7 @@ MOST_UNANSWERED = 3
 # it counts as one that this source cannot serve.
 MOST_REMOTE_FAILURES = 3
 
-# For further requests to join those that are sent; a model takes a hundred times as long for an answer.
-SEND_AFTER_S = 0.003
-
-Waiting = tuple[EngineRequest, asyncio.Future[EngineReply]]
+Waiting = tuple[EngineRequest | TokenRequest, asyncio.Future[EngineReply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ class RoutedModels:
         """The models that take part now."""
         return PresentModels(self, self._table.sources, self._table.target)
 
-    async def ask(self, model: str, request: EngineRequest) -> EngineReply:
+    async def ask(self, model: str, request: EngineRequest | TokenRequest) -> EngineReply:
         """One completion. Raises RequestQuarantined and SourceLeftOut, which concern this request alone; any other
         error means that the run cannot continue without help."""
         future: asyncio.Future[EngineReply] = asyncio.get_running_loop().create_future()
@@ -111,7 +108,7 @@ class RoutedModels:
     def _put(self, model: str, waiting: Waiting) -> None:
         ready = self._ready[model]
         if not ready:
-            asyncio.get_running_loop().call_later(SEND_AFTER_S, self._send, model)
+            asyncio.get_running_loop().call_soon(self._send, model)
         ready.append(waiting)
 
     def _send(self, model: str) -> None:
@@ -229,6 +226,10 @@ class RoutedModels:
 
     async def _set_aside(self, model: str, waiting: Waiting) -> None:
         request, future = waiting
+        if isinstance(request, TokenRequest):
+            # Of an evaluation, which fails with it; RUN/quarantine keeps what belongs to a ticket.
+            _fail([waiting], RequestRefused(f"{MOST_DEATHS + 1} engines died with it, the last one alone"))
+            return
         version = self._table.weights_version if model == self._table.target else 0
         case = Case(request, model, version, tuple(self._deaths.pop(request.request_id)))
         try:

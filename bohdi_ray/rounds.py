@@ -23,7 +23,7 @@ from bohdi_ray.evaluation.heldout_trail import HeldoutTrail
 from bohdi_ray.observe.intervals import Intervals
 from bohdi_ray.observe.summary import RoundSummary
 from bohdi_ray.run.retention import checkpoints_to_delete
-from bohdi_ray.run.state import DriverState, TrainedRound
+from bohdi_ray.run.state import DriverState, TrainedRound, best_scored
 
 SHORTEST_S = 0.01  # a phase that took less is none
 OPTIONAL = ("rehearsal", "evaluation")  # phases that not every run has
@@ -223,9 +223,7 @@ class RunLedger:
         """The best version so far, by the scores if `evaluate.chooses_best`, else by the held-out loss; None while
         nothing is measured."""
         if self.config.evaluate.chooses_best:
-            stage = self.config.training.stage(max(0, self.schedule.num_trained - 1))
-            scores = {v: s for v, s in self.evaluated.items() if self.config.training.stage(max(0, v - 1)) == stage}
-            return max(scores, key=lambda version: (scores[version], -version), default=None)
+            return best_scored(self.config, self.evaluated, self.schedule.num_trained)
         return self._heldout.best_version if self._heldout.best else None
 
     @property

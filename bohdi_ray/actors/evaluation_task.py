@@ -8,7 +8,6 @@ has seen lm-eval and the tasks.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +21,10 @@ from bohdi_ray.engines.token_requests import TokenReply, TokenRequest
 from bohdi_ray.errors import BohdiError
 from bohdi_ray.evaluation.asking.answer_store import AnswerStore
 from bohdi_ray.evaluation.asking.asker import Asker, Deliver
-from bohdi_ray.evaluation.fingerprint import answers_of, fingerprint
+from bohdi_ray.evaluation.fingerprint import EVALUATIONS, answers_of, fingerprint
 from bohdi_ray.evaluation.subjects import of_version, tokenizer_of, with_window
 from bohdi_ray.randomness import generator
 from bohdi_ray.run.run_dir import RunDir
-
-DURING = "evaluations/during"  # in the run directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +76,7 @@ def evaluate_version(
     version: int, config: FusionConfig, run: RunDir, table: RoutingTable, client_config: EngineClientConfig
 ) -> VersionScores:
     """Evaluates the version that the target's engines serve, and writes RUN/evaluations/during/version-N.json."""
+    from bohdi_ray.evaluation.comparing.report import lm_eval_json
     from bohdi_ray.evaluation.comparing.results import rows_of, usual_rows
     from bohdi_ray.evaluation.harness.language_model import EngineLM
     from bohdi_ray.evaluation.harness.run_tasks import run_tasks
@@ -101,8 +99,6 @@ def evaluate_version(
     scores = {task: score for task, score in scores.items() if math.isfinite(score)}
     if not scores:
         raise BohdiError("none of the tasks of `evaluate` has a score that is better when it is higher")
-    plain = {key: value for key, value in results.items() if key != "samples"}
-    text = json.dumps(plain, indent=2, default=str, ensure_ascii=False)
-    run.write_bytes(f"{DURING}/version-{version}.json", text.encode() + b"\n")
+    run.write_bytes(f"{EVALUATIONS}/during/version-{version}.json", lm_eval_json(results))
     counts = asker.counts
     return VersionScores(version, scores, counts.num_asked, counts.num_prompt_tokens + counts.num_decoded_tokens)

@@ -15,6 +15,7 @@ import click
 
 from bohdi_ray.cli.errors import errors_as_text, require_extra
 from bohdi_ray.cli.jobs import job_options, submit_command
+from bohdi_ray.config.addresses import is_written_as_path
 from bohdi_ray.languages.terminal_text import message
 
 if TYPE_CHECKING:
@@ -125,15 +126,16 @@ def submit_evaluation(
     Uploaded are the code of bohdi_ray and the folders of tasks. Runs and models are read on the cluster, and results
     are written there; its head node needs the extra `eval`.
     """
-    evaluation_request(options, address)
+    request = evaluation_request(options, address)
     with tempfile.TemporaryDirectory() as folder:
         words = []
-        for i, word in enumerate(filter(None, map(str.strip, options.pop("tasks").split(",")))):
-            if Path(word).expanduser().is_dir():
+        for i, word in enumerate(request.tasks):
+            if is_written_as_path(word) and Path(word).expanduser().is_dir():
                 shutil.copytree(Path(word).expanduser(), Path(folder) / f"tasks-{i}")
                 words.append(f"./tasks-{i}")
             else:
                 words.append(word)
+        del options["tasks"]
         command = ["evaluate", *_as_words(options), "--tasks", ",".join(words), "--", *options["subjects"]]
         submit_command(command, Path(folder), address, submission_id, no_wait, installed)
 

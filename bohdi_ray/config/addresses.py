@@ -22,6 +22,11 @@ def default_cache_dir() -> Path:
     return Path(os.path.expandvars(os.environ.get("BOHDI_CACHE") or "~/.cache/bohdi_ray")).expanduser()
 
 
+def is_written_as_path(text: str) -> bool:
+    """Whether a word that may be a path or a name (of a model on a hub, of a task) is a path."""
+    return text.startswith(("/", "./", "../", "~"))
+
+
 def is_address(location: str) -> bool:
     """Whether the text is an address rather than a path."""
     return "://" in location

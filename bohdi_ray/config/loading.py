@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from bohdi_ray.config import FusionConfig
-from bohdi_ray.config.addresses import CACHE_FORMAT, default_cache_dir, is_address
+from bohdi_ray.config.addresses import CACHE_FORMAT, default_cache_dir, is_address, is_written_as_path
 from bohdi_ray.config.errors import config_errors, shown
 from bohdi_ray.config.job_paths import base_of_runs
 from bohdi_ray.config.plain_yaml import MAX_CHARS, MAX_DEPTH, YamlFault, read_yaml
@@ -140,22 +140,23 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
             mapping[key] = absolute_path(f"{section}.{key}", mapping[key], folder)
     evaluate = data.get("evaluate")
     if isinstance(evaluate, dict) and isinstance(tasks := evaluate.get("tasks"), list):
-        here = ("/", "./", "../", "~", "$")  # a folder; other words are names
-        evaluate["tasks"] = [
-            absolute_path("evaluate.tasks", task, folder) if isinstance(task, str) and task.startswith(here) else task
-            for task in tasks
-        ]
+        evaluate["tasks"] = [_task(task, folder) if isinstance(task, str) else task for task in tasks]
     if isinstance(run := data.get("run_dir"), str):
         # Not beside the file: a run belongs where the user stands.
         away = is_address(run)
         data["run_dir"] = expanded("run_dir", run) if away else absolute_path("run_dir", run, base_of_runs())
 
 
+def _task(task: str, folder: Path) -> str:
+    is_folder = task.startswith("$") or is_written_as_path(task)
+    return absolute_path("evaluate.tasks", task, folder) if is_folder else task
+
+
 def model_path(field: str, model: str, folder: Path) -> str:
     if model.startswith(CACHE_PREFIX):
         return absolute_path(field, model.removeprefix(CACHE_PREFIX), default_cache_dir() / CACHE_FORMAT)
     plain = expanded(field, model)
-    if plain.startswith(("/", "./", "../", "~")) or os.path.isdir(folder / plain):
+    if is_written_as_path(plain) or os.path.isdir(folder / plain):
         return absolute_path(field, model, folder)
     return plain
 

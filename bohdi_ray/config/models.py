@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from bohdi_ray.config.addresses import is_written_as_path
 from bohdi_ray.config.kinds.by_kind import ByKind, by_kind
 from bohdi_ray.config.section_base import LabelSelector, Section, TemplateVariables
 from bohdi_ray.records import Role
@@ -198,7 +199,7 @@ class VllmModel(ModelBase):
 
     @model_validator(mode="after")
     def _pinned_code(self) -> VllmModel:
-        local = self.model.startswith(("/", "./", "../", "~"))
+        local = is_written_as_path(self.model)
         if self.trust_remote_code and self.revision is None and not local:
             raise ValueError("trust_remote_code runs third-party code: pin `revision` to the commit you have read")
         return self

@@ -5,6 +5,7 @@ Part of fusion_config.py, which says what the configuration is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
@@ -149,6 +150,11 @@ class TrainingConfig(StageSettings):
     def stage(self, round: int) -> int:
         """The stage of a round, both counted from 0."""
         return len(self.spans(round + 1)) - 1
+
+    def in_newest_stage(self, versions: Iterable[int], newest: int) -> list[int]:
+        """Those weights versions that are of the same stage as version `newest`: only they are compared."""
+        stage = self.stage(max(0, newest - 1))
+        return [version for version in versions if self.stage(max(0, version - 1)) == stage]
 
     def starts_stage(self, round: int) -> bool:
         """Whether a round is the first one of a stage."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bohdi_ray.config import FusionConfig, TrainingConfig
+from bohdi_ray.config import FusionConfig
 from bohdi_ray.deadlines import within
 from bohdi_ray.driver.components import ComponentFactories, RunComponents
 from bohdi_ray.driver.nothing_learned import why_nothing_was_learned
@@ -22,7 +22,9 @@ from bohdi_ray.evaluation.heldout_loss import FinalFigures
 from bohdi_ray.examples.sample_store import SampleStore
 from bohdi_ray.observe.events import Summarized
 from bohdi_ray.observe.summary import Summary, figures_of
+from bohdi_ray.rounds import RunLedger
 from bohdi_ray.run.run_dir import BEST, METRICS, SAMPLES, SUMMARY, TARGET, RunDir, weights_dir
+from bohdi_ray.run.state import best_scored
 
 
 async def finish(active: ActiveRun, components: RunComponents, parts: ComponentFactories) -> Summary:
@@ -42,9 +44,7 @@ async def finish(active: ActiveRun, components: RunComponents, parts: ComponentF
     newest, num_closed = ledger.schedule.num_trained, ledger.schedule.num_closed
     versions = [0, *(r + 1 for r in components.run_dir.committed_rounds())]
     measured = await _measured(config, components, parts, versions, num_closed - 1)
-    best = _best(config.training, measured.losses, newest)
-    if config.evaluate.chooses_best and ledger.best_version in versions:
-        best = ledger.best_version
+    best = _best(ledger, versions, measured.losses, newest)
     samples = SampleStore(components.run_dir).iter_samples()
     in_rounds = (sample for sample in samples if sample.round < num_closed)
     figures = await asyncio.to_thread(
@@ -74,15 +74,7 @@ async def finish(active: ActiveRun, components: RunComponents, parts: ComponentF
     if failed is not None:
         active.tell(Summarized(summary))
         raise NothingLearned(failed)
-    for version, folder in ((newest, TARGET), (best, BEST)):
-        await within(
-            parts.export_weights(
-                config, components.run_dir.address(weights_dir(version)), components.run_dir.address(folder)
-            ),
-            config.deadlines.train_step_s,
-            f"RUN/{folder} to be written",
-            SEE_LOGS,
-        )
+    await _export(config, components, parts, {TARGET: newest, BEST: best})
     ledger.intervals.record("finish", started, time.monotonic())
     summary = replace(summary, seconds=ledger.seconds())
     write_summary(components, summary)
@@ -90,14 +82,14 @@ async def finish(active: ActiveRun, components: RunComponents, parts: ComponentF
     return summary
 
 
-def _best(training: TrainingConfig, losses: Mapping[int, float], newest: int) -> int:
-    """The version with the lowest loss among those of the newest one's stage; the newest one if none was measured."""
-
-    def stage(version: int) -> int:
-        return training.stage(max(0, version - 1))
-
-    measured = [version for version in losses if stage(version) == stage(newest)]
-    return min(measured, key=lambda version: losses[version]) if measured else newest
+def _best(ledger: RunLedger, versions: Sequence[int], losses: Mapping[int, float], newest: int) -> int:
+    """Which of `versions` RUN/best is: by the scores where they choose, else the one with the lowest loss among those
+    of the newest one's stage; the newest one if none was measured."""
+    scores = {version: ledger.evaluated[version] for version in versions if version in ledger.evaluated}
+    if (scored := best_scored(ledger.config, scores, newest)) is not None:
+        return scored
+    measured = ledger.config.training.in_newest_stage(losses, newest)
+    return min(measured, key=lambda version: losses[version], default=newest)
 
 
 def _paths(run: RunDir) -> dict[str, str]:
@@ -109,6 +101,16 @@ def _paths(run: RunDir) -> dict[str, str]:
 def write_summary(components: RunComponents, summary: Summary) -> None:
     """RUN/summary.json."""
     components.run_dir.write_bytes(SUMMARY, (json.dumps(summary.to_json(), indent=2) + "\n").encode())
+
+
+async def _export(
+    config: FusionConfig, components: RunComponents, parts: ComponentFactories, versions: Mapping[str, int]
+) -> None:
+    """Writes versions in the model's own layout, by their folders in the run directory."""
+    run = components.run_dir
+    for folder, version in versions.items():
+        exported = parts.export_weights(config, run.address(weights_dir(version)), run.address(folder))
+        await within(exported, config.deadlines.train_step_s, f"RUN/{folder} to be written", SEE_LOGS)
 
 
 async def _measured(

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-import json
 import os
 import shutil
 import sys
@@ -23,7 +22,15 @@ from bohdi_ray.errors import BohdiError, ConfigError
 from bohdi_ray.evaluation.asking.answer_store import AnswerStore
 from bohdi_ray.evaluation.asking.asker import Asker, Counts
 from bohdi_ray.evaluation.comparing.interference import Interference, interference
-from bohdi_ray.evaluation.comparing.report import WIDE, interference_json, interference_text, rows_json, table_text
+from bohdi_ray.evaluation.comparing.report import (
+    WIDE,
+    interference_json,
+    interference_text,
+    lm_eval_json,
+    rows_json,
+    table_text,
+    to_json,
+)
 from bohdi_ray.evaluation.comparing.results import Row, rows_of, usual_rows
 from bohdi_ray.evaluation.fingerprint import EVALUATIONS, answers_of, fingerprint
 from bohdi_ray.evaluation.harness.tasks import Tasks, check_generation, load_tasks
@@ -200,10 +207,9 @@ def _evaluated(
 def _save_results(folder: Place, results: Mapping[str, Any]) -> None:
     """lm-eval's own files, under the names that its tools look for."""
     stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-    plain = {key: value for key, value in results.items() if key != "samples"}
-    folder.child(f"results_{stamp}.json").write_bytes(_json(plain))
+    folder.child(f"results_{stamp}.json").write_bytes(lm_eval_json(results))
     for task, samples in results["samples"].items():
-        lines = b"".join(_json(sample, None) for sample in samples)
+        lines = b"".join(to_json(sample, None) for sample in samples)
         folder.child(f"samples_{task.replace('/', '__')}_{stamp}.jsonl").write_bytes(lines)
 
 
@@ -228,7 +234,7 @@ def _out(request: EvaluationRequest, subjects: Sequence[Subject]) -> Place:
     else:
         out = runs[0].place(f"{EVALUATIONS}/{name}") if runs else place_of(str(base_of_runs() / EVALUATIONS / name))
     try:
-        out.child(REQUEST).write_bytes(_json(dataclasses.asdict(request)))
+        out.child(REQUEST).write_bytes(to_json(dataclasses.asdict(request)))
     except (OSError, BohdiError) as error:
         rule = f"cannot be written: {' '.join(str(error).split())[:200]}"
         raise ConfigError("--out", out.shown, rule, "Name a folder that is new, or may be written to.") from None
@@ -267,7 +273,7 @@ def _saved(evaluated: Sequence[Evaluated], tasks: Tasks, request: EvaluationRequ
         "interference": interference_json(found),
         "interference_metrics": {task: row.metric for task, row in usual.items()},
     }
-    out.child(SUMMARY).write_bytes(_json(summary))
+    out.child(SUMMARY).write_bytes(to_json(summary))
     out.child(TABLE).write_bytes((table_text(rows, names, request.full) + told + "\n").encode())
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
     text = table_text(rows, names, request.full, width) + told
@@ -291,7 +297,3 @@ def _subject_json(one: Evaluated) -> dict[str, Any]:
         "requests": dataclasses.asdict(one.counts),
         "seconds": round(one.seconds, 1),
     }
-
-
-def _json(value: Any, indent: int | None = 2) -> bytes:
-    return (json.dumps(value, indent=indent, default=str, ensure_ascii=False) + "\n").encode()

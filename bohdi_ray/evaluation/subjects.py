@@ -27,7 +27,7 @@ from bohdi_ray.placement.memory.windows import default_window
 from bohdi_ray.run.filesystem import place_of
 from bohdi_ray.run.node_files import plain_weights
 from bohdi_ray.run.run_dir import CONFIG, SUMMARY, RunDir, weights_dir
-from bohdi_ray.run.state import read_state
+from bohdi_ray.run.state import best_scored, read_state
 
 AT = re.compile(r"(?P<run>.+)@(?P<version>\d+|best|newest)")
 LONGEST_WINDOW = 8192  # tokens of a model's window that are used unless more is asked for
@@ -141,8 +141,8 @@ def best_of(run: RunDir, config: FusionConfig) -> int:
     if run.exists(SUMMARY) and (best := json.loads(run.read_bytes(SUMMARY)).get("best_version")) is not None:
         return best
     state = read_state(run, max((round + 1 for round in run.committed_rounds()), default=0))
-    if config.evaluate.chooses_best and state.evaluated:
-        return max(state.evaluated, key=lambda version: (state.evaluated[version], -version))
+    if (scored := best_scored(config, state.evaluated, state.num_trained)) is not None:
+        return scored
     if not state.best_rows:
         rule = "has no best version yet: nothing is measured"
         raise ConfigError("RUN@best", run.location, rule, "Name a version by its number, or newest.")

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from bohdi_ray.config import FusionConfig, JudgeSection, OpenAIModel, VllmModel
+from bohdi_ray.config.addresses import is_written_as_path
 from bohdi_ray.config.kinds.by_kind import own_settings
 
 _SHAPES = {
@@ -86,7 +87,7 @@ def _model_row(entry: tuple[str, VllmModel | OpenAIModel]) -> tuple[str, ...]:
     if isinstance(model, OpenAIModel):
         return model.name, role, f"{model.model} (remote)", "unknown", str(model.temperature)
     # A local folder's path says nothing to readers and may name its owner: only its last part is shown.
-    local = model.model.startswith(("/", "./", "../", "~"))
+    local = is_written_as_path(model.model)
     origin = f"local folder {model.model.rstrip('/').rsplit('/', 1)[-1]}" if local else model.model
     return model.name, role, origin, model.revision or "not pinned", str(model.temperature)
 

@@ -9,9 +9,11 @@ boundary.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import msgspec
 
+from bohdi_ray.config import FusionConfig
 from bohdi_ray.engines.spec import EngineStats
 from bohdi_ray.errors import RunDirError
 from bohdi_ray.run.run_dir import RunDir
@@ -50,6 +52,15 @@ class DriverState(msgspec.Struct):
     def num_trained(self) -> int:
         """Number of rounds whose training the driver has recorded."""
         return len(self.trained)
+
+
+def best_scored(config: FusionConfig, evaluated: Mapping[int, float], newest: int) -> int | None:
+    """The version with the highest mean score in the stage of version `newest`, the earliest of equals, where
+    `evaluate.chooses_best`; None elsewhere, and while none is evaluated."""
+    if not config.evaluate.chooses_best:
+        return None
+    versions = config.training.in_newest_stage(evaluated, newest)
+    return max(versions, key=lambda version: (evaluated[version], -version), default=None)
 
 
 def write_state(run: RunDir, state: DriverState) -> None:

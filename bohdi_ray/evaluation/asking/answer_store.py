@@ -1,7 +1,7 @@
 """Keeps the answers that engines gave in an evaluation, so that none is asked for twice: JSON Lines in a folder of one
 model's weights.
 
-A key is a digest of the whole request, and the folder's name one of the model and its weights (subjects.py); so an
+A key is a digest of the whole request, and the folder's name one of the model and its weights (fingerprint.py); so an
 answer is found again by whichever evaluation asks the same. Local files get every answer at once: what was answered
 before a kill is there afterwards. On an object store, whose files cannot grow, parts are written every few seconds.
 """

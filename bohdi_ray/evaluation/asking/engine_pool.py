@@ -22,7 +22,7 @@ from bohdi_ray.deadlines import as_bohdi_error, cancelled, is_engines_fault, wit
 from bohdi_ray.engines.token_requests import TokenReply, TokenRequest
 from bohdi_ray.errors import SEE_LOGS, BohdiError, DeadlineExceeded, EngineFailed
 from bohdi_ray.evaluation.asking.asker import Deliver
-from bohdi_ray.placement.pools.engine_start import MOST_STARTS
+from bohdi_ray.placement.pools.engine_start import MOST_STARTS, up
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class EnginePool:
         self.num_replaced = 0
 
     def ask(self, requests: Sequence[TokenRequest], deliver: Deliver) -> None:
-        """As `asking.Engines`. Raises BohdiError when the engines cannot answer."""
+        """As `asker.Engines`. Raises BohdiError when the engines cannot answer."""
         asyncio.run(_Work(self, requests, deliver).done())
 
     def load_weights(self, version: int, weights_dir: str) -> None:
@@ -67,7 +67,7 @@ class EnginePool:
             handle = self._handles[i] = self._make(self._num_made)
             try:
                 await within(
-                    _up(handle),
+                    up(handle),
                     self.deadlines.placement_s + self.deadlines.start_s,
                     "an engine to start",
                     f"{SEE_LOGS}; ask for fewer GPUs or CPUs with --set resources.num_gpus=N, or for fewer --replicas",
@@ -102,11 +102,6 @@ class EnginePool:
             ray.get([handle.stop.remote() for _, handle in running], timeout=self.deadlines.idle_s)
         for i, _ in running:
             self._drop(i)
-
-
-async def _up(handle: Any) -> None:
-    await handle.__ray_ready__.remote()
-    await handle.start.remote()
 
 
 class _Work:

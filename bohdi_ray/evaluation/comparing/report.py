@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,16 @@ def interference_text(found: Interference, subject: str, before: str, against: t
         for loss in worse
     ]
     return "\n".join(lines)
+
+
+def to_json(value: Any, indent: int | None = 2) -> bytes:
+    """A line, or with `indent` several, of JSON; what JSON does not have becomes text."""
+    return (json.dumps(value, indent=indent, default=str, ensure_ascii=False) + "\n").encode()
+
+
+def lm_eval_json(results: Mapping[str, Any]) -> bytes:
+    """lm-eval's results as its own files have them, without the samples."""
+    return to_json({key: value for key, value in results.items() if key != "samples"})
 
 
 def rows_json(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -115,8 +115,13 @@ def _differences(
         return {}
     by_task: dict[str, dict[str, Scores]] = scores  # type: ignore[assignment]
     first = next(iter(by_task))
-    asked = {tuple(tuple(sorted(one[member].questions)) for member in members) for one in by_task.values()}
-    if len(asked) > 1:
+    try:
+        pairs = {
+            subject: [paired(tasks[member], by_task[first][member]) for member in members]
+            for subject, tasks in by_task.items()
+            if subject != first
+        }
+    except ValueError:
         return {}  # not the same questions
     sizes = {member: len(one.values) for member, one in by_task[first].items()}
     sign = 1 if better else -1
@@ -125,13 +130,8 @@ def _differences(
         means = {s: sum(weights[t] * one.mean for t, one in tasks.items()) for s, tasks in by_task.items()}
         if all(abs(sign * means[subject] - cells[subject].value) < CLOSE for subject in cells):
             return {
-                subject: difference(
-                    [paired(by_task[subject][member], by_task[first][member]) for member in members],
-                    [weights[member] for member in members],
-                    f"{name} {metric} {filter_name}",
-                )
-                for subject in by_task
-                if subject != first
+                subject: difference(parts, [weights[member] for member in members], f"{name} {metric} {filter_name}")
+                for subject, parts in pairs.items()
             }
     return {}  # no mean over questions
 

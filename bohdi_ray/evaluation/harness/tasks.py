@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bohdi_ray.config.addresses import is_written_as_path
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.evaluation.harness.quiet import quiet
 from bohdi_ray.evaluation.harness.suites import SUITES
@@ -46,7 +47,7 @@ def load_tasks(words: Sequence[str], allow_code: bool = False, field: str = FIEL
     name `field`."""
     if allow_code:
         os.environ[ALLOWS_CODE] = "1"
-    folders = {word: Path(word).expanduser() for word in words if _is_folder(word)}
+    folders = {word: Path(word).expanduser() for word in words if is_written_as_path(word)}
     own = {word: _own_tasks(folder, field) for word, folder in folders.items()}
     needs_others = len(own) < len(words) or any(part.lacks for part in own.values())
     manager = _manager(list(folders.values()), needs_others)
@@ -87,10 +88,6 @@ def load_tasks(words: Sequence[str], allow_code: bool = False, field: str = FIEL
     if errors:
         raise ConfigErrors(errors)
     return Tasks(manager, tuple(objects), groups, single)
-
-
-def _is_folder(word: str) -> bool:
-    return word.startswith(("/", "./", "../", "~"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +159,8 @@ def _with_own_data(entry: Any, folder: Path) -> Any:
         return next((str(place / file) for place in places if (place / file).exists()), str(places[0] / file))
 
     settings["dataset_kwargs"] = {**arguments, "data_files": found(files)}
-    metadata = settings.get("metadata")
-    settings["metadata"] = {**metadata, "from": str(entry.yaml_path)} if isinstance(metadata, Mapping) else metadata
-    if settings["metadata"] is None:
-        del settings["metadata"]
+    if isinstance(metadata := settings.get("metadata"), Mapping):
+        settings["metadata"] = {**metadata, "from": str(entry.yaml_path)}
     return replace(entry, yaml_path=None, cfg=settings)
 
 

@@ -31,7 +31,7 @@ async def start_engine(
     `weights` are those the actor was made with. Raises DeadlineExceeded, RemoteFailed, and what the start raises.
     """
     await within(
-        _up(handle),
+        up(handle),
         deadlines.start_s,
         f"engine {replica_id} to start",
         f"{SEE_LOGS}; raise deadlines.start_s if it only loads slowly",
@@ -48,7 +48,8 @@ async def start_engine(
         )
 
 
-async def _up(handle: Any) -> None:
+async def up(handle: Any) -> None:
+    """Returns once the actor's process runs and its engine has loaded its model; raises what the start raises."""
     await handle.__ray_ready__.remote()
     await handle.start.remote()
 

@@ -82,7 +82,6 @@ def evaluate(request: EvaluationRequest, tell: Tell, progress: Progress) -> Eval
         names = ", ".join(subject.name for subject in subjects[1:]) or "none"
         raise ConfigError("--against", request.against, "is no subject but the first", f"Name one of: {names}.")
     subjects = _one_window(subjects, tell)
-    out = _out(request, subjects)
     tokenizers = {subject.name: tokenizer_of(subject) for subject in subjects}
     for name, tokenizer in tokenizers.items():
         if request.chat and not tokenizer.chat_template:
@@ -92,6 +91,7 @@ def evaluate(request: EvaluationRequest, tell: Tell, progress: Progress) -> Eval
     for subject in subjects:
         check_generation(tasks, subject.name, subject.window)
     _check_metrics(request.metrics, tasks)
+    out = _out(request, subjects)  # last: what is refused leaves no folder
     with session(request.address) as (on_gpus, num_cpus):
         subjects = [resolved(subject, on_gpus, request.replicas, num_cpus) for subject in subjects]
         with contextlib.closing(_Engines(request.replicas, tell)) as engines:

@@ -107,7 +107,9 @@ def test_the_suites_name_tasks_that_lm_eval_has():
     assert {name for names in SUITES.values() for name in names} <= known
 
 
-def test_the_command_refuses_before_anything_starts(tmp_path, tiny_model_dir):
+def test_the_command_refuses_before_anything_starts(tmp_path, tiny_model_dir, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     write_tasks(tmp_path / "tasks")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps({"max_position_embeddings": 64}))
@@ -136,6 +138,7 @@ def test_the_command_refuses_before_anything_starts(tmp_path, tiny_model_dir):
     write_task(tmp_path / "long", "essay", [{"q": "?"}], **ESSAY)
     long = said(whole, "--tasks", tmp_path / "long", "--set", "engine.max_model_len=64")
     assert "asks for texts of 100 tokens, and the window" in long and "with stop_at, which our engines" in long
+    assert list((tmp_path / "here").iterdir()) == [], "what is refused leaves nothing behind"
 
 
 @pytest.mark.usefixtures("ray_session")

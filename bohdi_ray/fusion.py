@@ -28,6 +28,7 @@ from bohdi_ray.observe.summary import Summary
 from bohdi_ray.placement.ray_session import ray_session
 from bohdi_ray.placement.shared_storage_check import check_all_hosts
 from bohdi_ray.preflight import local_node
+from bohdi_ray.questions.domains import corpus_files, keep_corpus
 from bohdi_ray.rounds import harvest_version
 from bohdi_ray.run.environment import environment
 from bohdi_ray.run.run_dir import RunDir
@@ -65,12 +66,13 @@ def fuse(
         parts.preflight(config, address, resume)
         config = kept_inputs(config)
         with withdrawn_if_refused() as begun, ray_session(address, local_node(config).num_cpus):
-            check_all_hosts(config.run_dir)
+            check_all_hosts(config.run_dir, corpus_files(config))
             settled = parts.settle(config)  # stored is what was asked for: a resumed run may settle otherwise
             if resume:
                 run = RunDir.open(config.run_dir)
             else:
                 begun.append(run := RunDir.create(config.run_dir, config, environment()))
+            keep_corpus(settled, run)
             return asyncio.run(_fuse(settled, run, parts, started, request))
 
 
@@ -93,7 +95,7 @@ async def _loop(active: ActiveRun, components: RunComponents) -> None:
     Waits for: weights of version r - k before round r. Unblocked by: the trainer's COMMIT of round r - k - 1.
     """
     ledger, schedule, staleness = active.ledger, active.ledger.schedule, active.config.harvest.max_staleness
-    ledger.check_stop_rules()
+    ledger.check_stop_rules(await components.num_left())
     await components.hand_over_restored()
     while not schedule.done:
         round = schedule.next_harvest()
@@ -109,5 +111,5 @@ async def _loop(active: ActiveRun, components: RunComponents) -> None:
             active.add_engines(await components.pools.stats(), components.pools.num_replaced)
             active.add_harvested(harvest, closed, handed.num_rows, handed.rehearsal_tokens)
             check_rounds(active.config, active.run_dir, ledger.rounds)
-        ledger.check_stop_rules()
+        ledger.check_stop_rules(await components.num_left())
     await components.telemetry.poll()

@@ -32,6 +32,7 @@ class Ticket:
     index: int  # position within the step; credit is committed in this order
     path: DomainPath
     weights_version: int
+    place: int = 0  # among the leaf's tickets, from 0, in order of their walks
 
 
 def ticket_id(round: int, step: int, index: int) -> str:
@@ -44,6 +45,11 @@ def rehearsal_ticket(round: int, index: int, path: DomainPath) -> Ticket:
     that
     its draws are its own."""
     return Ticket(f"replay-r{round:04d}-t{index:05d}", round, MAX_STEPS, index, path, 0)
+
+
+def is_rehearsal(ticket: Ticket) -> bool:
+    """Whether `rehearsal_ticket` made it."""
+    return ticket.step == MAX_STEPS
 
 
 _TICKET_ID = re.compile(r"r(\d{4}|[1-9]\d{4,})-s(\d{3}|[1-9]\d{3,})-t(\d{5}|[1-9]\d{5,})", re.ASCII)

@@ -191,8 +191,10 @@ class RunLedger:
 
     # What follows from it.
 
-    def check_stop_rules(self) -> None:
-        """Ends harvesting once a stop rule holds."""
+    def check_stop_rules(self, num_left: int | None = None) -> None:
+        """Ends harvesting once a stop rule holds, or a corpus has no row left; `num_left`: None without a corpus."""
+        if num_left == 0:
+            self.schedule.stop("every row was drawn (questions.epochs)")
         if reason := stop_reason(self.config.stop, self.progress()):
             self.schedule.stop(reason)
 

@@ -22,6 +22,7 @@ HARMLESS = (
     "deadlines.*",
     "observe.*",
     "evaluate.*",
+    "questions.epochs",
     "harvest.max_tasks_in_flight",
     "harvest.tickets_per_task",
     "harvest.min_sources",

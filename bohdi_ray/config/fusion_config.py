@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bohdi_ray.config.addresses import secret_in
-from bohdi_ray.config.colocate import errors_of_colocate, with_colocate
+from bohdi_ray.config.choices.colocate import errors_of_colocate, with_colocate
+from bohdi_ray.config.choices.corpus import errors_of_corpus, with_corpus
 from bohdi_ray.config.kinds.bandits import BANDITS, BanditSection, DynamicThompsonBandit
 from bohdi_ray.config.kinds.by_kind import ByKind, in_words
 from bohdi_ray.config.kinds.judges import JUDGES, MOST_ANSWERS, JudgeSection, LeaderJudge
@@ -108,7 +109,7 @@ class FusionConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _below_what_is_set(cls, data: Any) -> Any:
-        return with_colocate(with_preset(data))
+        return with_colocate(with_preset(with_corpus(data)))
 
     @model_validator(mode="after")
     def _rules_between_sections(self) -> FusionConfig:
@@ -190,7 +191,7 @@ def check_between_sections(config: FusionConfig) -> None:
     """Rules that need more than one section. Raises ConfigErrors with all violations."""
     errors = [*_errors_of_models(config), *_errors_of_judging(config)]
     errors += [*_errors_of_support(config), *_errors_of_stopping(config)]
-    errors += [*errors_of_colocate(config), *_errors_of_reasoning(config)]
+    errors += [*errors_of_colocate(config), *errors_of_corpus(config), *_errors_of_reasoning(config)]
     if errors:
         raise ConfigErrors(errors)
 

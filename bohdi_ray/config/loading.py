@@ -141,6 +141,9 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
     evaluate = data.get("evaluate")
     if isinstance(evaluate, dict) and isinstance(tasks := evaluate.get("tasks"), list):
         evaluate["tasks"] = [_task(task, folder) if isinstance(task, str) else task for task in tasks]
+    questions = data.get("questions")
+    if isinstance(questions, dict) and isinstance(files := questions.get("files"), list):
+        questions["files"] = [_corpus_file(file, folder) if isinstance(file, str) else file for file in files]
     if isinstance(run := data.get("run_dir"), str):
         # Not beside the file: a run belongs where the user stands.
         away = is_address(run)
@@ -150,6 +153,11 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
 def _task(task: str, folder: Path) -> str:
     is_folder = task.startswith("$") or is_written_as_path(task)
     return absolute_path("evaluate.tasks", task, folder) if is_folder else task
+
+
+def _corpus_file(file: str, folder: Path) -> str:
+    field = "questions.files"
+    return expanded(field, file) if is_address(file) else absolute_path(field, file, folder)
 
 
 def model_path(field: str, model: str, folder: Path) -> str:

@@ -40,12 +40,12 @@ from bohdi_ray.observe.observers import Observer, all_observers
 from bohdi_ray.placement.pools.engine_start import longest_replacement_s
 from bohdi_ray.placement.pools.pools import EnginePools
 from bohdi_ray.placement.pools.replicas import EngineMaker
+from bohdi_ray.questions.domains import starting_domains
 from bohdi_ray.rounds import harvest_version
 from bohdi_ray.run.lease import Claim
 from bohdi_ray.run.quarantine import Quarantine
 from bohdi_ray.run.run_dir import BASE_DIR, CHECKPOINTS, RunDir, weights_dir
 from bohdi_ray.tree.messages import RoundClosed
-from bohdi_ray.tree.names import Seeds, read_seeds
 
 WATCH_EVERY_S = 1.0
 
@@ -91,7 +91,7 @@ class RunComponents:
         config, run_dir, claim = active.config, active.run_dir, active.claim
         self.config, self.run_dir = config, run_dir
         self._active, self._parts = active, parts
-        seeds = starting_domains(config)
+        seeds = starting_domains(config, run_dir)
         plan = ray.put(HarvestPlan.from_config(config))
         self.names = names = RunNames.of(run_dir.location)
         directory = start_directory(names)
@@ -180,6 +180,11 @@ class RunComponents:
         """The boundary of `round`: rows drawn, introspection done, the next round open. One journalled call."""
         reference = self.manager.close_round.remote(round + 1, next_version)
         return await within(reference, self.config.deadlines.request_s, "TreeManager.close_round", SEE_LOGS)
+
+    async def num_left(self) -> int | None:
+        """Number of tickets that may still be issued; None without a corpus."""
+        request = self.manager.stats.remote()
+        return (await within(request, self.config.deadlines.request_s, "TreeManager.stats", SEE_LOGS))["num_left"]
 
     async def hand_over(self, harvest: HarvestResult, closed: RoundClosed) -> HandedOver:
         """Puts a harvested round with its rehearsal into the trainer's queue."""
@@ -289,11 +294,3 @@ async def assembled(active: ActiveRun, parts: ComponentFactories) -> AsyncIterat
     finally:
         task = asyncio.current_task()
         await components.dismiss(at_once or (task is not None and task.cancelling() > 0))
-
-
-def starting_domains(config: FusionConfig) -> Seeds:
-    """The starting domains of `tree.seed`, or None."""
-    if config.tree.seed is None:
-        return None
-    with open(config.tree.seed, encoding="utf-8") as file:
-        return read_seeds(file.read())

@@ -27,7 +27,9 @@ REMEDIES = {
     "harvest.min_question_chars and sampling.question.max_tokens, and " + BY_HAND,
     "no_eligible_answer": "no answer can be used (empty, too short, repetitive, a refusal, cut off): look at "
     "harvest.min_answer_chars and sampling.answer.max_tokens",
-    "duplicate_question": "the sources ask the same questions again and again: raise their temperature",
+    "corpus_used_up": "every row of the corpus was drawn: raise questions.epochs, or begin a run with more",
+    "duplicate_question": "the sources ask the same questions again and again: raise their temperature; or the corpus "
+    "has the same prompts in one domain",
 }
 OTHERWISE = "see what the reasons mean in docs/observability.md, and the engines' logs"
 

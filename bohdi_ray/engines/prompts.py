@@ -21,6 +21,7 @@ from pathlib import Path
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from bohdi_ray.engines.chat.turns import Turn, conversation, shown, turns_of
 from bohdi_ray.errors import ConfigError, ConfigErrors
 from bohdi_ray.languages import headings
 from bohdi_ray.languages.labels import label_of
@@ -77,11 +78,14 @@ class TemplateSet:
         return self._render("question", path=path, style=style)
 
     def render_answer(self, question: str) -> str:
-        """Put the question to a model. The default template is the bare question, as training sees it."""
-        return self._render("answer", question=question)
+        """Put the question to a model: of a conversation the last turn. The default template is the bare question, as
+        training sees it."""
+        *before, last = turns_of(question)
+        return conversation([*before, Turn(last.role, self._render("answer", question=last.text))])
 
     def render_judge(self, question: str, answers: list[str]) -> str:
         """Ask for the label of the best answer; answer i gets label LABELS[i]. All texts arrive fenced."""
+        question = shown(question)
         begin, end = fence_marks(question, *answers)
         candidates = [
             {"label": label, "text": f"{begin}\n{text}\n{end}"} for label, text in zip(LABELS, answers, strict=False)

@@ -10,6 +10,7 @@ import yaml
 from bohdi_ray.config import FusionConfig, JudgeSection, OpenAIModel, VllmModel
 from bohdi_ray.config.addresses import is_written_as_path
 from bohdi_ray.config.kinds.by_kind import own_settings
+from bohdi_ray.config.kinds.questions import CorpusQuestions
 
 _SHAPES = {
     "sft": "`messages`: the question as user, the best answer as assistant.",
@@ -28,12 +29,13 @@ def dataset_card(
     left_out: Mapping[str, int],
 ) -> str:
     """Markdown with the YAML head that lets `datasets.load_dataset` find the files. `rows` counts rows by split."""
+    corpus = config.questions if isinstance(config.questions, CorpusQuestions) else None
     header = {
         "configs": [
             # All configs of a folder are read by one reader, so the JSONL files cannot be a second one.
             {"config_name": "default", "data_files": [{"split": split, "path": f"{split}.parquet"} for split in rows]}
         ],
-        "tags": ["synthetic", format, "bohdi_ray"],
+        "tags": [*([] if corpus else ["synthetic"]), format, "bohdi_ray"],
     }
     lines = [
         "---",
@@ -42,8 +44,7 @@ def dataset_card(
         "",
         "# Samples of a fusion with bohdi_ray",
         "",
-        "Domains, questions and answers were all written by language models; no person has checked them. "
-        + _SHAPES[format],
+        _AUTHORS["corpus" if corpus else "asked"] + _SHAPES[format],
         "",
         "`margin` is the lead of the better answer in the judge's scores, `num_eligible` how many answers were "
         "compared: with one it is 0. No value is null.",
@@ -58,14 +59,22 @@ def dataset_card(
     if left_out:
         counts = [(reason, str(count)) for reason, count in sorted(left_out.items())]
         lines += _section("Left out of this export", [("reason", "samples or pairs"), *counts])
+    files = "The licence of the files that the prompts come from applies to the prompts. " if corpus else ""
     lines += [
         "## Licence",
         "",
-        "None is stated here. The licences and terms of use of every model in the table apply to what it wrote, and "
-        "some restrict training other models on it: check them before you publish or train.",
+        f"None is stated here. {files}The licences and terms of use of every model in the table apply to what it "
+        "wrote, and some restrict training other models on it: check them before you publish or train.",
         "",
     ]
     return "\n".join(lines)
+
+
+_AUTHORS = {
+    "asked": "Domains, questions and answers were all written by language models; no person has checked them. ",
+    "corpus": "Prompts and domains come from files that the run was given; the answers were written by language "
+    "models, and no person has checked them. ",
+}
 
 
 def _section(title: str, rows: list[tuple[str, ...]]) -> list[str]:
@@ -100,16 +109,24 @@ def _settings(config: FusionConfig, environment: Mapping[str, Any]) -> list[tupl
         ("depth of the domain tree", str(config.tree.depth)),
         ("judge", ", ".join([config.judge.kind, *(f"{name} {value}" for name, value in judge.items())])),
         ("harvests per round", f"{config.meditation.steps} x {config.meditation.walks_per_step}"),
-        ("styles of questions", "; ".join(config.harvest.styles)),
+        _origin(config),
         ("own prompt templates", "yes" if config.harvest.prompts else "no"),
     ]
+
+
+def _origin(config: FusionConfig) -> tuple[str, str]:
+    """Where the questions come from; of files the names alone, for paths may name their owner."""
+    if isinstance(config.questions, CorpusQuestions):
+        return "prompts from", "; ".join(file.rpartition("/")[2] for file in config.questions.files)
+    return "styles of questions", "; ".join(config.harvest.styles)
 
 
 def _filters(config: FusionConfig, min_margin: float) -> list[tuple[str, str]]:
     weighted = "letters' worth (an ideograph counts 3, kana and Hangul 2)"
     unit = weighted if config.harvest.length_unit == "weighted" else "characters"
+    corpus = isinstance(config.questions, CorpusQuestions)
     return [
-        ("question longer than", f"{config.harvest.min_question_chars} {unit}"),
+        *([] if corpus else [("question longer than", f"{config.harvest.min_question_chars} {unit}")]),
         ("answer longer than", f"{config.harvest.min_answer_chars} {unit}"),
         ("answers never used", "truncated, repetitive or refusing ones"),
         ("same question twice in a domain", "removed"),

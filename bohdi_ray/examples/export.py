@@ -22,6 +22,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bohdi_ray.engines.chat.turns import turns_of
 from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.examples.dataset_card import dataset_card
 from bohdi_ray.examples.sample_store import SampleStore
@@ -177,6 +178,10 @@ def _messages(role: str, content: str) -> list[dict[str, str]]:
     return [{"role": role, "content": content}]
 
 
+def _prompt(sample: Sample) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.text} for turn in turns_of(sample.question)]
+
+
 def _about(sample: Sample, margin: float | None) -> dict[str, Any]:
     return {
         "sample_id": sample.sample_id,
@@ -191,7 +196,7 @@ def _about(sample: Sample, margin: float | None) -> dict[str, Any]:
 
 def _sft_row(sample: Sample) -> dict[str, Any]:
     return {
-        "messages": _messages("user", sample.question) + _messages("assistant", sample.answer),
+        "messages": _prompt(sample) + _messages("assistant", sample.answer),
         "answered_by": sample.verdict.winner,
         "reward": sample.reward,
         **_about(sample, sample.verdict.margin),
@@ -200,7 +205,7 @@ def _sft_row(sample: Sample) -> dict[str, Any]:
 
 def _preference_row(sample: Sample, best: Candidate, other: Candidate, pair: str, margin: float) -> dict[str, Any]:
     return {
-        "prompt": _messages("user", sample.question),
+        "prompt": _prompt(sample),
         "chosen": _messages("assistant", best.text),
         "rejected": _messages("assistant", other.text),
         "chosen_by": best.model,

@@ -32,8 +32,6 @@ from bohdi_ray.records import (
     Sample,
     Ticket,
     Verdict,
-    is_heldout,
-    question_hash,
     tokens_name,
 )
 
@@ -65,8 +63,7 @@ async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tupl
         # Whatever its role: an answer that is missing for this reason must not decide who wins.
         return work.outcome(failure="request_quarantined", quarantined=quarantined.part), None
     reward = 0 if verdict.winner == models.target else 1
-    hash_of_question = question_hash(asked.text)
-    heldout = is_heldout(hash_of_question, plan.config.harvest.heldout_fraction)
+    heldout = asked.is_heldout(plan.config.harvest.heldout_fraction)
     sample = Sample(
         sample_id=ticket.ticket_id,
         round=ticket.round,
@@ -75,7 +72,7 @@ async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tupl
         style=asked.style,
         leader=asked.leader,
         question=asked.text,
-        question_hash=hash_of_question,
+        question_hash=asked.hash,
         candidates=candidates,
         verdict=verdict,
         reward=reward,
@@ -87,7 +84,7 @@ async def harvest_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> tupl
         finished_at=time.time(),
         question_reasoning=asked.reasoning,
     )
-    outcome = work.outcome(reward=reward, question_hash=hash_of_question, heldout=heldout, winner=verdict.winner)
+    outcome = work.outcome(reward=reward, question_hash=asked.hash, heldout=heldout, winner=verdict.winner)
     return outcome, sample
 
 

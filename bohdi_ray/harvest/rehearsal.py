@@ -22,8 +22,6 @@ from bohdi_ray.records import (
     RehearsalRow,
     ScoreRequest,
     Ticket,
-    is_heldout,
-    question_hash,
 )
 
 
@@ -32,7 +30,7 @@ async def rehearse_one(ticket: Ticket, models: Models, plan: HarvestPlan) -> Reh
     SourceLeftOut."""
     asked = await question_for(ticket, models, plan)
     row = RehearsalRow(ticket.ticket_id, ticket.path, asked.leader, asked.text, "", 0.0, 0, asked.failure)
-    if asked.failure is None and is_heldout(question_hash(asked.text), plan.config.harvest.heldout_fraction):
+    if asked.failure is None and asked.is_heldout(plan.config.harvest.heldout_fraction):
         row = replace(row, rejected="heldout")
     if row.rejected is None:
         try:

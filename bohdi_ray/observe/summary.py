@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bohdi_ray.engines.chat.turns import turns_of
 from bohdi_ray.examples.duplicates import near_duplicate_rate
 from bohdi_ray.observe.source_report import summed
 from bohdi_ray.records import DomainPath, Sample, SourceCounts
@@ -234,7 +235,7 @@ def figures_of(samples: Iterable[Sample], models: Iterable[str], target: str) ->
                 counts[source][place + 1] += 1
         for source in counts.keys() - {candidate.model for candidate in sample.candidates}:
             absent[source] += 1
-        questions.setdefault(sample.path, []).append(sample.question)
+        questions.setdefault(sample.path, []).append(turns_of(sample.question)[-1].text)
     return SampleFigures(
         num_samples=num_samples,
         num_heldout=num_heldout,

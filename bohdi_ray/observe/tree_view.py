@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from bohdi_ray.config import FusionConfig
-from bohdi_ray.errors import ConfigError
 from bohdi_ray.languages.terminal_text import json_text, one_line
+from bohdi_ray.questions.domains import starting_domains
 from bohdi_ray.run.run_dir import RunDir
 from bohdi_ray.run.tree_snapshots import restore
 from bohdi_ray.tree.manager import TreeManager
-from bohdi_ray.tree.names import Seeds, read_seeds
 
 
 def replayed(location: str) -> tuple[TreeManager, str | None]:
     """The tree at the end of a run's journal, and what is wrong with the journal's last segment, if anything."""
     run = RunDir.open(location)
     config = run.config()
-    restored = restore(config, _seeds(config), run)
+    restored = restore(config, starting_domains(config, run), run)
     return restored.manager, restored.damaged
-
-
-def _seeds(config: FusionConfig) -> Seeds:
-    if config.tree.seed is None:
-        return None
-    try:
-        return read_seeds(Path(config.tree.seed).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        remedy = "Restore the file to that path."
-        raise ConfigError("tree.seed", config.tree.seed, f"the run started with it ({error})", remedy) from error
 
 
 def tree_json(location: str) -> str:

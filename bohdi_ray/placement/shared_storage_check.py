@@ -22,9 +22,16 @@ from bohdi_ray.errors import ConfigError
 ANSWER_S = 60.0  # for a node to start a worker and look
 
 
-def check_all_hosts(run_dir: str) -> None:
-    """Raises ConfigError when a host of the cluster that this process has joined does not see the run directory."""
-    check_reach(run_dir, other_hosts(ray.nodes(), ray.get_runtime_context().get_node_id()))
+def check_all_hosts(run_dir: str, files: Sequence[str] = ()) -> None:
+    """Raises ConfigError when a host of the cluster that this process has joined does not see the run directory, or one
+    of these files of a corpus."""
+    hosts = other_hosts(ray.nodes(), ray.get_runtime_context().get_node_id())
+    check_reach(run_dir, hosts)
+    for file in files:
+        if not is_address(file) and (blind := _blind(file, hosts)):
+            rule = f"the node {blind[0]} does not see it"
+            remedy = "Put it into a folder that all nodes mount, or into an object store: s3://bucket/file.jsonl."
+            raise ConfigError("questions.files", file, rule, remedy)
 
 
 def other_hosts(listed: Sequence[Mapping[str, Any]], own: str) -> dict[str, str]:
@@ -42,16 +49,23 @@ def check_reach(run_dir: str, hosts: Mapping[str, str]) -> None:
     if is_address(run_dir) or not hosts:
         return
     with _mark(run_dir) as mark:
-        asked = {}
-        for address, node in hosts.items():
-            there = NodeAffinitySchedulingStrategy(node, soft=False)
-            asked[_sees.options(scheduling_strategy=there).remote(mark)] = address
-        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
-        blind = [asked[answer] for answer in answered if _is_no(answer)]
+        blind = _blind(mark, hosts)
     if blind:
         rule = f"the node {blind[0]} does not see what this node writes there"
         remedy = "Give a folder that all nodes mount, or an address of an object store: run_dir=s3://bucket/run."
         raise ConfigError("run_dir", run_dir, rule, remedy)
+
+
+def _blind(file: str, hosts: Mapping[str, str]) -> list[str]:
+    """The addresses of nodes that answer that they do not see a file."""
+    if not hosts:
+        return []
+    asked = {}
+    for address, node in hosts.items():
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        asked[_sees.options(scheduling_strategy=there).remote(file)] = address
+    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
+    return [asked[answer] for answer in answered if _is_no(answer)]
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from bohdi_ray.placement.memory.engine_settings import all_with_last_words
 from bohdi_ray.placement.on_cpu import slow_formats, unproved_errors
 from bohdi_ray.placement.placement import bundles, bundles_to_grow, placement_errors, resolve_gpus
 from bohdi_ray.preflight.cards import check_cards, check_kv_room, check_windows, hosted_models
+from bohdi_ray.preflight.corpus import check_corpus
 from bohdi_ray.preflight.evaluation import evaluation_errors
 from bohdi_ray.preflight.findings import Findings
 from bohdi_ray.preflight.hub import Hub
@@ -37,6 +38,7 @@ def preflight(
     _check_models(config, prompts, findings, hub)
     check_remote_sources(config, nodes, findings)
     check_seed(config, findings)
+    check_corpus(config, findings, resume)
     findings.problems += learning_errors(config)
     findings.problems += [] if resume else stage_errors(config)
     try:

@@ -22,6 +22,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     sizes: dict[str, ModelSize | None] = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)  # nothing wrong, and yet hardly what is wanted
+    corpus: list[str] = field(default_factory=list)  # what was counted in it
     hub: list[str] = field(default_factory=list)  # which commit of a hub model was looked at
     attention: Attention | None = None  # what the target trains with; None: its files are not here, or it is refused
     unchecked: list[str] = field(default_factory=list)  # models that are hub ids, by name, that nobody looked at

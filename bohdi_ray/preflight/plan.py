@@ -23,6 +23,7 @@ def plan_text(config: FusionConfig, findings: Findings, nodes: Sequence[Node] | 
     sections = [
         ("Run", _run_lines(resolved, findings)),
         ("Models", [line for model in (*resolved.sources, resolved.target) for line in _model_lines(resolved, model)]),
+        ("Corpus", findings.corpus),
         ("Needed", _needed_lines(resolved)),
         ("Placement", _placement_lines(resolved, nodes)),
         ("Memory (estimates)", _memory_lines(resolved, findings, nodes)),

@@ -52,7 +52,7 @@ def check_templates(
     """Tries the template of one model in every role that it has. `window`: its max_model_len, if that is known."""
     is_target = model is config.target
     try:
-        render = _render_of(folder)
+        render = template_for(folder)
     except ConfigError as error:
         findings.refuse(f"{at}.model", model.model, error.rule, error.remedy)
         return
@@ -68,7 +68,7 @@ def check_templates(
                 _check_length(at, model, role, text, window, counter, config, findings)
 
 
-def _render_of(folder: Path) -> FolderTemplate:
+def template_for(folder: Path) -> FolderTemplate:
     """The template that the folder's tokenizer will use. Raises ConfigError if there is none."""
     made = tekken_template(folder) if only_tekken(folder) and template_of(folder) is None else None
     return made or render_of(folder)

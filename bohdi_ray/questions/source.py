@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from bohdi_ray.engines.chat.turns import shown
 from bohdi_ray.engines.models import Models
-from bohdi_ray.records import Ticket
+from bohdi_ray.records import Ticket, is_heldout, question_hash
 
 if TYPE_CHECKING:
     from bohdi_ray.harvest.plan import HarvestPlan
@@ -25,13 +26,24 @@ class Question:
 
     leader: str  # the source that asks, and judges where a leader does
     style: str
-    text: str = ""
+    text: str = ""  # or a conversation, as engines/chat/turns.py writes it
     reasoning: str = ""  # what the leader wrote before it
     failure: QuestionFailure | None = None
     quarantined: str | None = None  # of a request that engines died of: its part in RUN/quarantine
     num_tokens: int = 0  # decoded by the leader
     counts: Mapping[str, int] = field(default_factory=dict)
     refused: tuple[str, ...] = ()  # why texts of the leader were no question, one reason each
+    document: str = ""  # hexadecimal hash by which it is held out or not; "": that of the text
+    epoch: int = 0  # how often the source had given all of its questions before
+
+    @property
+    def hash(self) -> str:
+        """What a leaf knows it by: in another epoch it is another question."""
+        text = shown(self.text)
+        return question_hash(f"{self.epoch} {text}" if self.epoch else text)
+
+    def is_heldout(self, fraction: float) -> bool:
+        return is_heldout(self.document or question_hash(self.text), fraction)
 
 
 class QuestionSource(Protocol):

@@ -96,7 +96,7 @@ class TreeSnapshots:
         self.run.delete(f"{folder_of(round)}/{COMMIT}")
         self.run.delete(folder_of(round))
 
-    def restore(self, round: int, config: FusionConfig) -> Restored:
+    def restore(self, round: int, config: FusionConfig, seeds: Seeds) -> Restored:
         """The manager at the journal's end, from the snapshot of `round` and the segments after it.
 
         Raises RunDirError when it is damaged or does not belong to this journal.
@@ -112,7 +112,7 @@ class TreeSnapshots:
             if (len(state), _checksum(state)) != (facts["num_bytes"], facts["blake2b"]):
                 raise RunDirError(f"{self.run.shown(folder)}/{STATE} is damaged")
             segments = [data for _, data in read.segments[1:]]
-            manager = TreeManager.replay(config, None, segments, base=state)
+            manager = TreeManager.replay(config, seeds, segments, base=state)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise RunDirError(f"{self.run.location}/{folder} cannot be read ({error!r})") from error
         return Restored(manager, next_segment + len(segments), _num_events(segments), read.damaged)
@@ -145,7 +145,7 @@ def _restored(config: FusionConfig, seeds: Seeds, run: RunDir) -> Restored:
     snapshots = TreeSnapshots(run)
     for round in reversed(snapshots.rounds()):
         try:
-            return snapshots.restore(round, config)
+            return snapshots.restore(round, config, seeds)
         except RunDirError as error:
             log.warning("%s is skipped, the journal is sufficient: %s", folder_of(round), error)
     read = Segments(run).read_segments()

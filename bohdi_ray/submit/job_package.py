@@ -103,6 +103,13 @@ def _settle_paths(data: dict[str, Any], folder: Path) -> list[ConfigError]:
             rule = "is a folder of this machine, and tasks are not uploaded"
             remedy = "Give the path that the folder has on the cluster's head node, or a task of lm-eval."
             problems.append(ConfigError("evaluate.tasks", task, rule, remedy))
+    questions = data.get("questions")
+    files = questions.get("files") if isinstance(questions, dict) else None
+    for file in files if isinstance(files, list) else []:
+        if isinstance(file, str) and not file.startswith(("/", "~", "$")) and not is_address(file):
+            rule = "is a file of this machine, and a corpus is not uploaded"
+            remedy = "Give the path that it has on all of the cluster's nodes, or an address."
+            problems.append(ConfigError("questions.files", file, rule, remedy))
     for section, key in (("tree", "seed"), ("harvest", "prompts")):
         mapping = data.get(section)
         if isinstance(mapping, dict) and isinstance(mapping.get(key), str):

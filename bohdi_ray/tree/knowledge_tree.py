@@ -99,6 +99,7 @@ class Node:
         "hash",
         "heldout",
         "index",
+        "left",
         "name",
         "num_samples",
         "parent",
@@ -114,6 +115,7 @@ class Node:
         self.arms: Arms = None if leaf else Arms()  # type: ignore[assignment]  # callers know the level they are at
         self.window = b""  # the last w rewards, one byte each
         self.num_samples = 0  # harvested below, held-out ones included
+        self.left: int | None = None  # tickets that may still be issued below it; None: any number
         self.trainable = b""  # of a leaf: packed ids of its trainable samples, in order of commit
         self.heldout = b""  # the same of its held-out ones
         self.questions = b""  # keys of all its questions, in order of commit

@@ -38,7 +38,7 @@ from bohdi_ray.tree.description import describe
 from bohdi_ray.tree.elections import parse_request_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree
 from bohdi_ray.tree.messages import RoundClosed, Work
-from bohdi_ray.tree.names import Seeds, valid_name
+from bohdi_ray.tree.names import Grown, Seeds, valid_name
 from bohdi_ray.tree.policies import make_policy
 from bohdi_ray.tree.policies.policy import Policy
 from bohdi_ray.tree.record import journal, snapshot
@@ -207,7 +207,7 @@ class TreeManager:
 
         With `base`, a snapshot in the form that `restore` accepts, `segments` are those taken after it.
         """
-        manager = cls(config, seeds) if base is None else cls.restore(config, base)
+        manager = cls(config, seeds) if base is None else cls.restore(config, base, seeds=seeds)
         manager._journal.take_segment()
         replay(manager._state, segments)
         return manager
@@ -220,12 +220,15 @@ class TreeManager:
         return snapshot.copy_state(self._state)
 
     @classmethod
-    def restore(cls, config: FusionConfig, source: Source, policy: Policy | None = None) -> TreeManager:
-        """The manager in the state stored in a snapshot, which is a commit point.
+    def restore(
+        cls, config: FusionConfig, source: Source, policy: Policy | None = None, seeds: Seeds = None
+    ) -> TreeManager:
+        """The manager in the state stored in a snapshot, which is a commit point. `seeds` count where the tree is
+        grown.
 
         `source`: its bytes, or its file, open for reading. Raises RunDirError if it is damaged or does not fit.
         """
-        manager = cls(config, None, policy)
+        manager = cls(config, seeds if isinstance(seeds, Grown) else None, policy)
         manager._journal.take_segment()
         snapshot.read_into(manager._state, source)
         return manager

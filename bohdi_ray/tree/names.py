@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from bohdi_ray.config import TreeConfig
 from bohdi_ray.config.plain_yaml import TextLoader, YamlFault, read_yaml
@@ -18,8 +19,16 @@ from bohdi_ray.records import DomainPath
 MAX_RAW_CHARS = 1000  # of what a name is looked for in; normalising takes quadratic time at the worst
 MAX_SEED_CHARS, MAX_SEED_VALUES = 1 << 24, 1 << 18  # a quarter of a million starting domains
 
-# Starting domains: a mapping of name to what is below, a list of those, one name, or nothing.
-Seeds = Mapping[str, "Seeds"] | Sequence["Seeds"] | str | None
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A tree that grows no further: of every leaf the number of its tickets."""
+
+    tickets: Mapping[DomainPath, int]
+
+
+# Starting domains: a mapping of name to what is below, a list of those, one name, or nothing; or a tree grown already.
+Seeds = Mapping[str, "Seeds"] | Sequence["Seeds"] | str | Grown | None
 
 
 def valid_name(text: str) -> str | None:
@@ -51,6 +60,8 @@ def seed_paths(seeds: Seeds, config: TreeConfig) -> list[DomainPath]:
 
     A name may occur once, as in a grown tree, and no node may have more children than `tree.max_children` allows.
     """
+    if isinstance(seeds, Grown):
+        return sorted({leaf[: level + 1] for leaf in seeds.tickets for level in range(len(leaf))})
     paths: list[DomainPath] = []
     taken: set[str] = set()
     num_children: dict[DomainPath, int] = {}

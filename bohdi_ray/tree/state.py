@@ -20,7 +20,7 @@ from bohdi_ray.records import DomainPath, Proposals, Ticket, ticket_id
 from bohdi_ray.tree.elections import NO_VALID_NAME, parse_request_id
 from bohdi_ray.tree.knowledge_tree import KnowledgeTree, Node
 from bohdi_ray.tree.messages import Counts, Rebirth, RoundClosed
-from bohdi_ray.tree.names import Seeds, seed_paths
+from bohdi_ray.tree.names import Grown, Seeds, seed_paths
 from bohdi_ray.tree.policies.policy import Policy
 from bohdi_ray.tree.record import journal
 from bohdi_ray.tree.record.event_order import Sequence
@@ -33,9 +33,13 @@ class TreeState:
         self.config = config
         self.policy = policy
         self.tree = KnowledgeTree(config.tree.depth)
+        self.grown = seeds if isinstance(seeds, Grown) else None
+        self.drawn: dict[DomainPath, int] = {}  # of a grown tree: tickets issued since the run began, by leaf
+        self.places: dict[int, dict[int, int]] = {}  # of a grown tree: place of ticket by index, by step in flight
         for path in seed_paths(seeds, config.tree):
             self.tree.add(self.tree.find(path[:-1]), path[-1])
         self.tree.start_step()
+        self.count_left()
         self.round = -1
         self.weights_version = 0
         self.num_walked = 0  # steps of this round whose walks are done
@@ -54,7 +58,25 @@ class TreeState:
         _APPLY[type(event)](self, event)
 
     def ticket(self, step: int, index: int, path: DomainPath) -> Ticket:
-        return Ticket(ticket_id(self.round, step, index), self.round, step, index, path, self.weights_version)
+        place = self.places.get(step, {}).get(index, 0)
+        return Ticket(ticket_id(self.round, step, index), self.round, step, index, path, self.weights_version, place)
+
+    def count_left(self) -> None:
+        """Sets what is left at every node of a grown tree, from `drawn`. Raises KeyError for a leaf it does not
+        have."""
+        if self.grown is None:
+            return
+        for node in (self.tree.root, *self.tree.nodes()):
+            node.left = 0
+        for path, number in self.grown.tickets.items():
+            self._take(path, self.drawn.get(path, 0) - number)
+
+    def _take(self, path: DomainPath, number: int) -> None:
+        node: Node | None = self.tree.find(path)
+        while node is not None:
+            assert node.left is not None
+            node.left -= number
+            node = node.parent
 
     def num_in_flight(self) -> int:
         return sum(len(paths) for paths in self.in_flight.values())
@@ -73,6 +95,8 @@ class TreeState:
             counts,
             rows,
         )
+        if self.grown is not None:
+            whole = (*whole, sorted(self.drawn.items()))  # type: ignore[assignment]
         return hashlib.blake2b(_pack(whole), digest_size=16).hexdigest()
 
     def stats(self) -> dict[str, Any]:
@@ -87,6 +111,7 @@ class TreeState:
             "num_trainable": self.tree.root.num_trainable,
             "round": self.round,
             "weights_version": self.weights_version,
+            "num_left": self.tree.root.left,
         }
 
     def check_conservation(self) -> None:
@@ -144,6 +169,11 @@ class TreeState:
 
     def _walked(self, event: journal.Walked) -> None:
         self.in_flight.setdefault(event.step, {})[event.index] = event.path
+        if self.grown is not None:
+            place = self.drawn.get(event.path, 0)
+            self.places.setdefault(event.step, {})[event.index] = place
+            self.drawn[event.path] = place + 1
+            self._take(event.path, 1)
         self.issued.append(self.ticket(event.step, event.index, event.path))
         self.counts.num_issued += 1
 
@@ -187,6 +217,7 @@ class TreeState:
 
     def _step_committed(self, event: journal.StepCommitted) -> None:
         self.in_flight.pop(event.step, None)
+        self.places.pop(event.step, None)
         self.num_committed = event.step + 1
         self.check_conservation()
 

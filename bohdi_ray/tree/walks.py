@@ -22,6 +22,8 @@ from bohdi_ray.tree.knowledge_tree import Node
 from bohdi_ray.tree.record import journal
 from bohdi_ray.tree.state import TreeState
 
+USED_UP = "corpus_used_up"  # why a walk is abandoned
+
 
 class _Walk:
     __slots__ = ("index", "node", "num_failures", "rng", "wants_child")
@@ -91,6 +93,8 @@ class StepWalks:
         """The child to walk to next; None if the walk waits (it is queued) or was abandoned."""
         arms, scores = walk.node.arms, self._state.policy.scores
         while True:
+            if self._state.grown is not None:
+                return self._choose_where_any_is_left(walk)
             if not walk.wants_child:
                 end = len(arms.children) + 1
                 start = 0 if self._unk_is_open(walk.node) else 1
@@ -112,6 +116,20 @@ class StepWalks:
             if event.winner is not None:
                 self._in_flight_at(walk.node)[len(arms.children)] += 1
                 return arms.children[-1]
+
+    def _choose_where_any_is_left(self, walk: _Walk) -> Node | None:
+        """In a grown tree: one of the children that have tickets left, or None if the walk was abandoned."""
+        arms = walk.node.arms
+        live = np.array([arm for arm, child in enumerate(arms.children, 1) if child.left and child.left > 0], np.intp)
+        if not len(live):
+            self._num_ended += 1
+            self._emit(journal.Abandoned(self._step, walk.index, USED_UP))
+            return None
+        in_flight, plays = self._in_flight_at(walk.node), arms.plays(0)
+        scores = self._state.policy.scores(walk.rng, arms.alpha[live], arms.beta[live], plays[live], in_flight[live])
+        arm = int(live[scores.argmax()])
+        in_flight[arm] += 1
+        return arms.children[arm - 1]
 
     def _in_flight_at(self, node: Node) -> np.ndarray:
         """Walks that went to each arm of the node and have no reward yet, shape [capacity]: those of earlier steps that

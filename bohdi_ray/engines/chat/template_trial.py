@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bohdi_ray.engines.chat.folder_template import FolderTemplate, render_of, template_of
+from bohdi_ray.engines.chat.turns import Turn, turns_of
 from bohdi_ray.errors import ConfigError
 
 __all__ = ["ChatShape", "FolderTemplate", "Render", "Trial", "render_of", "shape_of", "template_of", "trial"]
@@ -49,12 +50,15 @@ class ChatShape:
         return {"role": role, "content": [{"type": "text", "text": text}] if role in self.parts else text}
 
     def messages(self, system_prompt: str | None, prompt: str) -> list[Message]:
-        """The turns before the answer."""
-        if not system_prompt:
-            return [self.message("user", prompt)]
-        if self.folded:
-            return [self.message("user", f"{system_prompt}\n\n{prompt}")]
-        return [self.message("system", system_prompt), self.message("user", prompt)]
+        """The turns before the answer. A system turn of the prompt itself takes the place of the model's system
+        prompt."""
+        turns = list(turns_of(prompt))
+        system = turns.pop(0).text if turns[0].role == "system" else system_prompt
+        if system and self.folded:
+            turns[0] = Turn(turns[0].role, f"{system}\n\n{turns[0].text}")
+        elif system:
+            turns.insert(0, Turn("system", system))
+        return [self.message(turn.role, turn.text) for turn in turns]
 
 
 @dataclass(frozen=True, slots=True)

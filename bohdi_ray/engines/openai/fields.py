@@ -7,6 +7,7 @@ from typing import Any
 from bohdi_ray.config import OpenAIModel
 from bohdi_ray.engines.chat.rendering import strip_control_tokens
 from bohdi_ray.engines.chat.template_trial import ChatShape
+from bohdi_ray.engines.chat.turns import with_texts
 from bohdi_ray.engines.openai.capabilities import Capabilities
 from bohdi_ray.engines.openai.constraints import kind_of, way_for
 from bohdi_ray.records import GenerationRequest
@@ -50,7 +51,7 @@ def body_of(
 ) -> dict[str, Any]:
     """The JSON object to send, with at most `most_room` tokens for reasoning."""
     sampling = request.sampling
-    prompt = strip_control_tokens(request.prompt, CONTROL_TOKENS)
+    prompt = with_texts(request.prompt, lambda text: strip_control_tokens(text, CONTROL_TOKENS))
     messages = ChatShape(folded=learned.folded).messages(model.system_prompt, prompt)
     if learned.parts:
         messages = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]

@@ -14,6 +14,7 @@ from typing import Any
 from bohdi_ray.engines.chat.reasoning import split_reasoning
 from bohdi_ray.engines.chat.rendering import chat_shape, render_chat, special_tokens_of, strip_control_tokens
 from bohdi_ray.engines.chat.style import ChatStyle, ChatStyles, closing, opening, plain_styles
+from bohdi_ray.engines.chat.turns import with_texts
 from bohdi_ray.engines.vllm import api
 from bohdi_ray.engines.vllm.choices import first_token_choices, normalised_choices
 from bohdi_ray.engines.vllm.params import generation_params, scoring_params
@@ -60,8 +61,11 @@ class Answers:
         return self._encode(self._prompt_text(prompt, style or self._styles.style("answer", thinks=False)))
 
     def _prompt_text(self, prompt: str, style: ChatStyle) -> str:
-        prompt = strip_control_tokens(prompt, self._special_tokens)
-        text = render_chat(self._tokenizer, self._system_prompt, prompt, self._shape, style.template_kwargs)
+        prompt = with_texts(prompt, lambda text: strip_control_tokens(text, self._special_tokens))
+        try:
+            text = render_chat(self._tokenizer, self._system_prompt, prompt, self._shape, style.template_kwargs)
+        except Exception as error:  # a template is a program of strangers, and may dislike some conversations
+            raise RequestRefused(f"the chat template of {self._name} fails on this prompt: {error!r}") from None
         return text + style.suffix
 
     def _encode(self, text: str) -> list[int]:

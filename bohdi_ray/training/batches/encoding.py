@@ -14,6 +14,7 @@ from typing import Any, Literal
 from bohdi_ray.engines.chat.rendering import chat_shape, render_chat, renderer, special_tokens_of, strip_control_tokens
 from bohdi_ray.engines.chat.style import ChatStyle, exchange, plain_styles
 from bohdi_ray.engines.chat.template_trial import ChatShape, Message
+from bohdi_ray.engines.chat.turns import with_texts
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.training.batches.turn_end import end_of_turn, end_position
 
@@ -123,7 +124,7 @@ class Encoder:
     def encode(self, question: str, answer: str, reasoning: str = "") -> EncodedRow | str:
         """Encodes one prompt with its answer, or says why it cannot be used: prompt_too_long, no_answer_tokens,
         not_prefix_stable or tokenizer_error. Never raises because of the texts."""
-        question = strip_control_tokens(question, self._special_tokens)
+        question = with_texts(question, lambda text: strip_control_tokens(text, self._special_tokens))
         answer = strip_control_tokens(answer, self._special_tokens).strip()
         if not answer:
             return "no_answer_tokens"

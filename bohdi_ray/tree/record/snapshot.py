@@ -50,6 +50,8 @@ class Progress(msgspec.Struct):
     closed_for: dict[DomainPath, str]
     last_closed: RoundClosed | None
     counts: Counts
+    drawn: dict[DomainPath, int] = {}
+    places: dict[int, dict[int, int]] = {}
 
 
 class Family(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -173,6 +175,7 @@ def _read_into(state: TreeState, source: Any) -> None:
         progress = msgspec.msgpack.decode(metadata[PROGRESS], type=Progress)
         for name in Progress.__struct_fields__:
             setattr(state, name, getattr(progress, name))
+        state.count_left()
         digest = state.digest()
     except _DAMAGE as error:
         raise RunDirError(

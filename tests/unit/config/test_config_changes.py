@@ -74,5 +74,6 @@ def test_every_pattern_names_a_setting_there_is():
     ada = {"name": "ada", **MODEL, "resources": {"num_cpus": 1}, "replicas": {"max": 2}}
     training = {"label_selector": {"region": "a"}}
     fields = _flat(config(sources=[ada, remote], training=training))
+    fields |= _flat(config(questions={"kind": "corpus", "files": ["a.jsonl"]}))
     for pattern in HARMLESS:
         assert any(fnmatchcase(field, pattern) for field in fields), pattern

@@ -106,6 +106,13 @@ def test_a_run_directory_that_would_be_lost_is_refused(shipped, run_dir):
     assert list(errors_of(shipped, run_dir=run_dir)) == ["run_dir"]
 
 
+@pytest.mark.parametrize("file", ["./rows.jsonl", "rows.jsonl", "../*.parquet"])
+def test_a_corpus_of_this_machine_is_refused(shipped, file):
+    corpus = {"kind": "corpus", "files": [file, "/data/rows.jsonl", "s3://bucket/rows.jsonl"]}
+    found = errors_of(shipped, questions=corpus)
+    assert list(found) == ["questions.files"] and "not uploaded" in found["questions.files"]
+
+
 def test_no_secret_is_sent_or_shown(shipped, tmp_path):
     remote = {"kind": "openai", "name": "a", "model": "m", "base_url": "https://h/v1"}
     shipment = shipped(sources=[{**remote, "api_key": "env:MY_KEY"}])

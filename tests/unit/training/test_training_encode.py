@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bohdi_ray.engines.chat.hf_tokenizer import load_tokenizer
+from bohdi_ray.engines.chat.turns import Turn, conversation
 from bohdi_ray.errors import ConfigError
 from bohdi_ray.examples.kinds import Completion
 from bohdi_ray.training.batches.batches import IGNORED, empty_batch, make_batch, micro_batches, plan_packs
@@ -53,6 +54,15 @@ def test_loss_is_on_the_answer_and_the_end_of_turn_but_not_on_what_follows_it():
 def test_the_system_prompt_stands_where_the_engine_puts_it():
     row = encode("why", "because", system_prompt="Be kind.")
     assert text(row.ids) == "<s:Be kind.>\n<u:why>\n<a:because>"
+
+
+def test_a_conversation_is_a_prompt_with_all_its_turns_and_loses_control_tokens_in_each():
+    talk = conversation(
+        [Turn("system", "Be brief."), Turn("user", "wh<y"), Turn("assistant", "so>"), Turn("user", "and")]
+    )
+    row = encode(talk, "because", system_prompt="Be kind.")
+    assert text(row.ids[: row.num_prompt]) == "<s:Be brief.>\n<u:why>\n<a:so>\n<u:and>\n<a:"
+    assert text(row.ids[row.num_prompt :]) == "because>"
 
 
 def test_control_tokens_in_texts_are_stripped():

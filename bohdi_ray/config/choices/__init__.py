@@ -1,0 +1,1 @@
+"""What one choice implies for other settings, and which it refuses: one module per choice."""

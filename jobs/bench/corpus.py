@@ -29,9 +29,10 @@ def main() -> None:
     parser.add_argument("--kb", type=float, default=5.0, help="of a row")
     parser.add_argument("--folder", type=Path, help="keeps the files")
     parser.add_argument("--index", help=argparse.SUPPRESS)
-    options = parse(parser, rows=3000, kb=0.5)
+    parser.add_argument("--most-group", type=int, help=argparse.SUPPRESS)
+    options = parse(parser, rows=3000, kb=0.5, most_group=100_000)
     if options.index:
-        print(json.dumps(indexed(options.index)))
+        print(json.dumps(indexed(options.index, options.most_group)))
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
@@ -46,6 +47,7 @@ def main() -> None:
             if not path.exists():
                 write(path, options.rows, int(options.kb * 1000), group)
             command = [sys.executable, __file__, "--index", str(path)]
+            command += ["--most-group", str(options.most_group)] if options.most_group else []
             done = subprocess.run(command, capture_output=True, text=True, timeout=3600, check=False)
             if done.returncode:
                 raise RuntimeError(done.stdout[-2000:] + done.stderr[-4000:])
@@ -81,12 +83,15 @@ def write(path: Path, count: int, size: int, group: int) -> None:
             writer.write_table(pa.Table.from_pylist(rows(first, last), schema=schema), row_group_size=block)
 
 
-def indexed(path: str) -> dict:
-    """Seconds and peak memory of one file, and milliseconds of one row."""
+def indexed(path: str, most_group: int | None) -> dict:
+    """Seconds and peak memory of one file, and milliseconds of one row. `most_group`: bytes from which on a row group
+    is huge."""
     from bohdi_ray.config.kinds.questions import CorpusQuestions
+    from bohdi_ray.questions.rows import files
     from bohdi_ray.questions.rows.stored import INDEX, reader_of, write_index
     from bohdi_ray.run.filesystem import place_of
 
+    files.MOST_GROUP = most_group or files.MOST_GROUP
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     section = CorpusQuestions.model_validate({"kind": "corpus", "files": [path], "domains": ["main", "leaf"]})
     with tempfile.TemporaryDirectory(dir=Path(path).parent) as run:

@@ -14,7 +14,7 @@ from bohdi_ray.engines.chat.turns import Turn, conversation
 from bohdi_ray.errors import BohdiError, ConfigError, RunDirError, StorageFailed
 from bohdi_ray.preflight.cards import hosted_models
 from bohdi_ray.preflight.findings import Findings
-from bohdi_ray.preflight.templates import template_for
+from bohdi_ray.preflight.templates import template_for, template_kwargs
 from bohdi_ray.questions.rows.index import CorpusIndex
 from bohdi_ray.questions.rows.reader import RowReader
 from bohdi_ray.questions.rows.stored import check_unchanged, counted_index
@@ -82,10 +82,9 @@ def _number(count: int, one: str, many: str = "") -> str:
 
 def _rendering(model: VllmModel) -> Rendered | None:
     """The prompt of an answer as the model's engine reads it; None if its folder is not here, or is refused anyway."""
-    folder = Path(model.model)
-    kwargs = {**model.chat_template_kwargs, **model.sampling.answer.chat_template_kwargs}
+    kwargs = template_kwargs(model, "answer")
     try:
-        render = template_for(folder)
+        render = template_for(Path(model.model))
         shape = shape_of(render, kwargs)
     except (BohdiError, OSError):
         return None

@@ -79,9 +79,9 @@ def _trials(
 ) -> Iterator[_Tried]:
     by_kwargs: dict[str, list[Role]] = {}
     for role in ("answer",) if is_target else ROLES:
-        by_kwargs.setdefault(json.dumps(_kwargs(model, role), sort_keys=True, default=str), []).append(role)
+        by_kwargs.setdefault(json.dumps(template_kwargs(model, role), sort_keys=True, default=str), []).append(role)
     for roles in by_kwargs.values():
-        kwargs = _kwargs(model, roles[0])
+        kwargs = template_kwargs(model, roles[0])
         try:
             found = trial(
                 render,
@@ -101,7 +101,8 @@ def _trials(
         yield _Tried(tuple(roles), kwargs, found)
 
 
-def _kwargs(model: VllmModel, role: Role) -> dict[str, Any]:
+def template_kwargs(model: VllmModel, role: Role) -> dict[str, Any]:
+    """Variables of the chat template in a role."""
     return {**model.chat_template_kwargs, **getattr(model.sampling, role).chat_template_kwargs}
 
 

@@ -41,6 +41,7 @@ class CorpusFile:
     location: str
     format: Format
     size: int  # bytes
+    changed_at: int  # ns since 1970, 0 where it is not known
     digest: str = ""
     copy: str = ""
 
@@ -94,7 +95,7 @@ def _named_by(pattern: str) -> Iterator[CorpusFile]:
     for info in infos:
         name = info.path.removeprefix(root.path).lstrip("/")
         if info.type == pa.fs.FileType.File and (not rest or wanted.fullmatch(name)):
-            yield _file(root.child(name) if rest else root, info.size)
+            yield _file(root.child(name) if rest else root, info)
 
 
 def _matcher(pattern: str) -> re.Pattern[str]:
@@ -104,25 +105,15 @@ def _matcher(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(meanings.get(part, ".*" if part.startswith("*") else re.escape(part)) for part in parts))
 
 
-def _file(place: Place, size: int) -> CorpusFile:
+def _file(place: Place, info: pa.fs.FileInfo) -> CorpusFile:
     suffix = f".{place.name.rpartition('.')[2].lower()}"
     if suffix not in FORMATS:
         rule = f"its format is none of {', '.join(FORMATS)}"
         remedy = "Write it as JSON Lines or Parquet; compressed JSON Lines cannot be read row by row, Parquet can."
         raise ConfigError(FIELD, place.shown, rule, remedy)
-    if size == 0:
+    if info.size == 0:
         raise ConfigError(FIELD, place.shown, "is empty", "Remove it from the list, or write it again.")
-    return CorpusFile(place.location, FORMATS[suffix], size)
-
-
-def stamps_of(files: Sequence[CorpusFile]) -> tuple[tuple[str, int, int], ...]:
-    """Location, size and time of change of each, by which a changed file is most often noticed without reading it."""
-    found = []
-    for file in files:
-        with storage_errors(file.place.shown, "look at"):
-            info = file.place.filesystem.get_file_info(file.place.path)
-        found.append((file.location, info.size or 0, info.mtime_ns or 0))
-    return tuple(found)
+    return CorpusFile(place.location, FORMATS[suffix], info.size, info.mtime_ns or 0)
 
 
 # Their rows.

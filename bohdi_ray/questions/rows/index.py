@@ -26,7 +26,7 @@ from bohdi_ray.config.kinds.questions import CorpusQuestions
 from bohdi_ray.engines.chat.turns import turns_of
 from bohdi_ray.errors import ConfigError, RunDirError
 from bohdi_ray.languages.names import name_key
-from bohdi_ray.questions.rows.files import FIELD, CorpusFile, FileRows, copied, find_files, has_huge_groups
+from bohdi_ray.questions.rows.files import FIELD, CorpusFile, FileRows, copied, has_huge_groups
 from bohdi_ray.questions.rows.prompt import Unusable, prompt_of
 from bohdi_ray.records import DomainPath
 from bohdi_ray.run.filesystem import Place
@@ -106,14 +106,13 @@ def _order(seed: int, leaf: DomainPath, epoch: int, size: int) -> np.ndarray:
     return np.argsort(x, kind="stable")
 
 
-def build_index(section: CorpusQuestions, copies: Place | None = None) -> CorpusIndex:
-    """Reads all files once. Into the folder `copies` go the rows of those from which single rows cannot be read;
-    without it the index serves for counting alone.
+def build_index(section: CorpusQuestions, found: Sequence[CorpusFile], copies: Place | None = None) -> CorpusIndex:
+    """Reads all files that were found, once. Into the folder `copies` go the rows of those from which single rows
+    cannot be read; without it the index serves for counting alone.
 
     Raises ConfigError for what the run could not work with, and StorageFailed.
     """
-    files = find_files(section.files)
-    columns = columns_of(section)
+    files, columns = list(found), columns_of(section)
     building, needs_copies = _Building(section), False
     for number, file in enumerate(files):
         file_rows, copy = FileRows(file, columns), ""

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from bohdi_ray.config.kinds.questions import CorpusQuestions
 from bohdi_ray.errors import ConfigError, RunDirError
-from bohdi_ray.questions.rows.files import FIELD, find_files, stamps_of
+from bohdi_ray.questions.rows.files import FIELD, CorpusFile, find_files
 from bohdi_ray.questions.rows.index import CorpusIndex, build_index, from_bytes, to_bytes
 from bohdi_ray.questions.rows.reader import RowReader
 from bohdi_ray.run.filesystem import Place, place_of, storage_errors
@@ -18,12 +18,12 @@ INDEX = f"{FOLDER}/index.arrow"
 def counted_index(section: CorpusQuestions) -> CorpusIndex:
     """The index for counting, without copies of rows; built once per process while the files stay as they are. Raises
     ConfigError and StorageFailed."""
-    return _counted(section, stamps_of(find_files(section.files)))
+    return _counted(section, tuple(find_files(section.files)))
 
 
 @lru_cache(maxsize=2)
-def _counted(section: CorpusQuestions, stamps: tuple[tuple[str, int, int], ...]) -> CorpusIndex:
-    return build_index(section)
+def _counted(section: CorpusQuestions, found: tuple[CorpusFile, ...]) -> CorpusIndex:
+    return build_index(section, found)
 
 
 def write_index(section: CorpusQuestions, run: Place) -> None:
@@ -32,7 +32,7 @@ def write_index(section: CorpusQuestions, run: Place) -> None:
         return
     index = counted_index(section)
     if index.needs_copies:
-        index = build_index(section, run.child(FOLDER))
+        index = build_index(section, index.files, run.child(FOLDER))
     run.child(INDEX).write_bytes(to_bytes(index))
 
 

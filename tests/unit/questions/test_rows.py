@@ -16,7 +16,7 @@ from bohdi_ray.questions.rows import files as row_files
 from bohdi_ray.questions.rows import index as index_module
 from bohdi_ray.questions.rows import reader as reader_module
 from bohdi_ray.questions.rows.files import find_files
-from bohdi_ray.questions.rows.index import build_index, from_bytes, to_bytes
+from bohdi_ray.questions.rows.index import CorpusIndex, from_bytes, to_bytes
 from bohdi_ray.questions.rows.prompt import Unusable, prompt_of
 from bohdi_ray.questions.rows.reader import RowReader, RowUnreadable
 from bohdi_ray.questions.rows.stored import check_unchanged, counted_index, read_index, reader_of, write_index
@@ -25,6 +25,10 @@ from bohdi_ray.run.filesystem import place_of
 
 def section(*files: object, **settings: object) -> CorpusQuestions:
     return CorpusQuestions.model_validate({"kind": "corpus", "files": [str(file) for file in files], **settings})
+
+
+def build_index(corpus: CorpusQuestions) -> CorpusIndex:
+    return index_module.build_index(corpus, find_files(corpus.files))
 
 
 def lines(path, rows):
